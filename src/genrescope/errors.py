@@ -1,0 +1,49 @@
+"""The errors Genrescope raises on purpose; whatever else escapes is a bug."""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+
+
+class GenrescopeError(Exception):
+    """Base of all errors a caller of Genrescope should expect to handle."""
+
+
+class FileError(GenrescopeError):
+    """Something is wrong with one file.
+
+    Attributes
+    ----------
+    path
+        The file as the caller named it.
+    reason
+        What is wrong with it, in a few words without the path.
+    """
+
+    def __init__(self, path: str | PathLike[str], reason: str) -> None:
+        self.path = fspath(path)
+        self.reason = reason
+        super().__init__(f"{self.path}: {reason}")
+
+    def __reduce__(self) -> tuple[type[FileError], tuple[str, str]]:
+        return type(self), (self.path, self.reason)
+
+
+class AudioError(FileError):
+    """A file can't be heard: not audio, truncated, empty, without sound, or too short."""
+
+
+class DatasetError(GenrescopeError):
+    """A data set or a split of it is not usable, or would mix training and test tracks."""
+
+
+class RecipeError(GenrescopeError):
+    """A recipe is malformed or asks for something that does not exist."""
+
+
+class BundleError(FileError):
+    """A model bundle is missing, damaged, or of an unknown schema."""
+
+
+class TagError(FileError):
+    """A file's tags can't be read or written."""
