@@ -1,0 +1,1 @@
+"""A music collection: index, similarity, map, playlists, tags."""
