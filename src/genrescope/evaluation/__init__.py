@@ -1,0 +1,1 @@
+"""Predictions to metrics, intervals and pictures, however the predictions were made."""

@@ -1,0 +1,61 @@
+"""A plain convolutional network: blocks of two 3 × 3 convolutions, each followed by pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def _convolution(inside: int, outside: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inside, outside, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outside),
+        nn.ReLU(inplace=True),
+    ]
+
+
+class Model(nn.Module):
+    """Convolutions over bands and frames, their mean as embedding, one linear layer on top.
+
+    Parameters
+    ----------
+    size
+        Bands of the feature.
+    genres
+        Number of genres.
+    channels
+        Of each block; every block halves bands and frames.
+    dropout
+        Part of the embedding that is dropped before the linear layer in training.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        genres: int,
+        *,
+        channels: Sequence[int] = (24, 48, 96, 144),
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        if size < 2 ** len(channels):
+            raise ValueError(f"{len(channels)} blocks need {2 ** len(channels)} bands, not {size}")
+        layers: list[nn.Module] = []
+        for inside, outside in zip([1, *channels[:-1]], channels, strict=True):
+            layers += _convolution(inside, outside)
+            layers += _convolution(outside, outside)
+            layers.append(nn.AvgPool2d(2))
+        self.blocks = nn.Sequential(*layers)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1], genres))
+        self.embedding_size = channels[-1]
+
+    def forward(self, segments: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and embeddings of `[segments, size, frames]`."""
+        images = segments.unsqueeze(1)
+        if self.training:
+            # Twice as fast on a CPU; an exported graph has no use for it.
+            images = images.contiguous(memory_format=torch.channels_last)
+        embedding = self.blocks(images).mean(dim=(2, 3))
+        return self.head(embedding), embedding

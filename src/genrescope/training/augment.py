@@ -1,0 +1,164 @@
+"""Batches of random segments, randomly changed; seeded by epoch, so that any epoch can be redone.
+
+Only training data pass through here: crops and mixtures stay within the tracks that are given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Generator, Tensor
+
+from genrescope.training.recipe import Augmentation
+
+
+@dataclass(frozen=True)
+class TrainingTrack:
+    """A training track in memory.
+
+    Attributes
+    ----------
+    values
+        Scaled feature, float32 `[size, frames]`.
+    label
+        Number of its genre.
+    teacher
+        Targets of a teacher in time order, `[stretches, targets]`, NaN where there is none.
+    """
+
+    values: Tensor
+    label: int
+    teacher: Tensor
+
+
+@dataclass(frozen=True)
+class Batches:
+    """All batches of one epoch, in random order.
+
+    A batch is `(segments [n, size, frames], targets [n, genres], teacher [n, targets])`, the
+    targets being smoothed probabilities.
+    """
+
+    tracks: list[TrainingTrack]
+    genres: int
+    frames: int
+    batch_size: int
+    label_smoothing: float
+    augmentation: Augmentation
+    seed: int
+    epoch: int
+
+    def __len__(self) -> int:
+        return max(1, len(self.tracks) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(self.tracks), generator=random).tolist()
+        # The tracks left over once the last batch is full come another epoch.
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield self._batch(
+                [self.tracks[i] for i in order[start : start + self.batch_size]], random
+            )
+
+    def _batch(
+        self, tracks: list[TrainingTrack], random: Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        settings = self.augmentation
+        crops, teachers = zip(
+            *(crop(track, self.frames, settings, random) for track in tracks), strict=True
+        )
+        segments, teacher = torch.stack(crops), torch.stack(teachers)
+        targets = F.one_hot(torch.tensor([t.label for t in tracks]), self.genres).float()
+        targets = targets * (1 - self.label_smoothing) + self.label_smoothing / self.genres
+        segments = recolour(segments, settings, random)
+        if settings.mixup:
+            share = mixup_share(len(tracks), settings.mixup, random)
+            other = torch.randperm(len(tracks), generator=random)
+            segments = torch.lerp(segments[other], segments, share[:, None, None])
+            targets = torch.lerp(targets[other], targets, share[:, None])
+            teacher = torch.lerp(teacher[other], teacher, share[:, None])
+        return mask(segments, settings, random), targets, teacher
+
+
+def crop(
+    track: TrainingTrack, frames: int, settings: Augmentation, random: Generator
+) -> tuple[Tensor, Tensor]:
+    """A random stretch of a track, stretched in time and shifted in bands, and its teacher."""
+    values, once = track.values, track.values.shape[1]
+    factor = math.exp((2 * _uniform(random) - 1) * settings.stretch)
+    length = max(1, round(frames * factor))
+    if values.shape[1] < length:
+        values = values.repeat(1, math.ceil(length / values.shape[1]))
+    total = values.shape[1]
+    start = _integer(total - length + 1, random)
+    part = values[:, start : start + length]
+    if length != frames:
+        part = F.interpolate(part[None], size=frames, mode="linear", align_corners=False)[0]
+    shift = _integer(2 * settings.roll + 1, random) - settings.roll
+    if shift:
+        bands = torch.arange(part.shape[0]) - shift
+        part = part[bands.clamp(0, part.shape[0] - 1)]
+    count = len(track.teacher)
+    if length >= once:
+        return part, track.teacher.mean(dim=0)
+    first = min(round(start / total * count), count - 1)
+    last = max(first + 1, round((start + length) / total * count))
+    return part, track.teacher[first:last].mean(dim=0)
+
+
+def recolour(segments: Tensor, settings: Augmentation, random: Generator) -> Tensor:
+    """Random gain, tilt, equalizer and noise for each of `[n, size, frames]`."""
+    n, size, _ = segments.shape
+    tilt = torch.linspace(-1, 1, size)[None, :, None]
+    segments = segments * (1 + settings.gain * torch.randn(n, 1, 1, generator=random))
+    segments = segments + settings.slope * torch.randn(n, 1, 1, generator=random) * tilt
+    if settings.equalizer:
+        points = settings.equalizer * torch.randn(n, 1, 6, generator=random)
+        curve = F.interpolate(points, size=size, mode="linear", align_corners=True)
+        segments = segments + curve.transpose(1, 2)
+    if settings.noise:
+        level = settings.noise * torch.rand(n, 1, 1, generator=random)
+        segments = segments + level * torch.randn(segments.shape, generator=random)
+    return segments
+
+
+def mask(segments: Tensor, settings: Augmentation, random: Generator) -> Tensor:
+    """Set random stretches of frames and of bands to 0, in place."""
+    _, size, frames = segments.shape
+    for segment in segments:
+        for _ in range(settings.masks):
+            length = _integer(min(settings.mask_frames, frames) + 1, random)
+            start = _integer(frames - length + 1, random)
+            segment[:, start : start + length] = 0
+            length = _integer(min(settings.mask_bands, size) + 1, random)
+            start = _integer(size - length + 1, random)
+            segment[start : start + length] = 0
+    return segments
+
+
+def mixup_share(n: int, parameter: float, random: Generator) -> Tensor:
+    """Share of the first of two mixed segments, at least one half, `[n]`.
+
+    Drawn from a symmetric beta distribution by Jöhnk's method (1964), because torch's own sampler
+    takes no generator.
+    """
+    share = torch.empty(n)
+    for i in range(n):
+        while True:
+            u, v = (_uniform(random) ** (1 / parameter) for _ in range(2))
+            if 0 < u + v <= 1:
+                break
+        share[i] = u / (u + v)
+    return torch.maximum(share, 1 - share)
+
+
+def _uniform(random: Generator) -> float:
+    return float(torch.rand(1, generator=random))
+
+
+def _integer(below: int, random: Generator) -> int:
+    return int(torch.randint(below, (1,), generator=random))

@@ -1,0 +1,229 @@
+"""Finds the weights of a network for one split; resumes where a kill left it.
+
+PyTorch Lightning runs the loop: checkpoints, averaging of weights and precision are its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from genrescope.models import make_model
+from genrescope.training.augment import Batches, TrainingTrack
+from genrescope.training.recipe import Recipe
+
+History = list[dict[str, float]]
+
+
+class _Task(pl.LightningModule):
+    """Cross-entropy to the genres, and squared error to a teacher where there is one."""
+
+    def __init__(
+        self, recipe: Recipe, network: nn.Module, tracks: list[TrainingTrack], genres: int
+    ) -> None:
+        super().__init__()
+        self.recipe, self.network, self.tracks, self.genres = recipe, network, tracks, genres
+        targets = tracks[0].teacher.shape[1]
+        self.teacher = (
+            nn.Sequential(nn.Dropout(0.2), nn.Linear(int(network.embedding_size), targets))  # type: ignore[arg-type]
+            if targets
+            else None
+        )
+        self.history: History = []
+        self.losses: list[float] = []
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of the present epoch; asked for anew each epoch."""
+        recipe = self.recipe
+        batches = Batches(
+            self.tracks,
+            self.genres,
+            recipe.frontend.segment_frames,
+            min(recipe.training.batch_size, len(self.tracks)),
+            recipe.training.label_smoothing,
+            recipe.augmentation,
+            recipe.seed,
+            self.current_epoch,
+        )
+        return DataLoader(_Epoch(batches), batch_size=None)
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
+        # What is random inside the network (dropout) must be the same after a resume.
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)
+        segments, targets, teacher = batch
+        logits, embedding = self.network(segments)
+        loss = F.cross_entropy(logits.float(), targets)
+        if self.teacher is not None:
+            known = teacher.isfinite().all(dim=1)
+            if known.any():
+                guess = self.teacher(embedding).float()[known]
+                loss = loss + self.recipe.training.teacher_weight * F.mse_loss(
+                    guess, teacher[known]
+                )
+        self.losses.append(float(loss.detach()))
+        return loss
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = checkpoint["history"]
+
+    def configure_optimizers(self) -> Any:
+        settings = self.recipe.training
+        optimizer = torch.optim.AdamW(
+            self.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            settings.learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=0.25,
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+class _Epoch(torch.utils.data.IterableDataset[Any]):
+    """An iterable with a length as a data set, so that Lightning can count its steps."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _SaveEachEpoch(Checkpoint):
+    """Keeps the newest state; a kill while it is written leaves the one before."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        temporary = self.path.with_suffix(".part")
+        trainer.save_checkpoint(temporary)
+        temporary.replace(self.path)
+
+
+class _Record(Callback):
+    """Keeps the loss of each epoch, and now and then the accuracy on unseen tracks."""
+
+    def __init__(
+        self,
+        report: Callable[[int, float], None],
+        watch: Callable[[nn.Module], float] | None,
+        averaging: EMAWeightAveraging,
+    ) -> None:
+        self.report, self.watch, self.averaging = report, watch, averaging
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        number = trainer.current_epoch + 1
+        epoch = {"epoch": number, "loss": sum(task.losses) / len(task.losses)}
+        task.losses.clear()
+        if self.watch and number % max(1, (trainer.max_epochs or 1) // 10) == 0:
+            epoch["accuracy"] = self.watch(self.averaging._average_model.module.network)
+        task.history.append(epoch)
+        self.report(number, epoch["loss"])
+
+
+def fit(
+    recipe: Recipe,
+    tracks: list[TrainingTrack],
+    genres: int,
+    *,
+    checkpoint: Path,
+    report: Callable[[int, float], None],
+    watch: Callable[[nn.Module], float] | None = None,
+) -> tuple[nn.Module, History]:
+    """Train the recipe's network on these tracks.
+
+    Parameters
+    ----------
+    recipe
+        Model and training settings, augmentation, seed.
+    tracks
+        The training side, and nothing else.
+    genres
+        Number of genres.
+    checkpoint
+        Written after each epoch; training goes on from it where it is there.
+    report
+        Called with the number and the loss of each finished epoch.
+    watch
+        Called about ten times with the network; gives the accuracy on other tracks, which goes
+        into the history and decides nothing.
+
+    Returns
+    -------
+    network, history
+        The network with the averaged weights, in evaluation mode; a loss per epoch.
+    """
+    torch.manual_seed(recipe.seed)
+    network = make_model(recipe.model, size=tracks[0].values.shape[0], genres=genres)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    task = _Task(recipe, network, tracks, genres)
+    averaging = EMAWeightAveraging(decay=recipe.training.average)
+    record = _Record(report, watch, averaging)
+    with _quiet():
+        trainer = pl.Trainer(
+            max_epochs=recipe.training.epochs,
+            accelerator="auto",
+            devices=1,
+            precision=_precision(recipe.training.precision),
+            gradient_clip_val=5.0,
+            callbacks=[averaging, record, _SaveEachEpoch(checkpoint)],
+            reload_dataloaders_every_n_epochs=1,
+            logger=False,
+            enable_checkpointing=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        try:
+            trainer.fit(
+                task,
+                ckpt_path=checkpoint if checkpoint.is_file() else None,
+                weights_only=True,
+            )
+        except SystemExit:
+            # Lightning turns Ctrl-C into an exit of its own.
+            raise KeyboardInterrupt from None
+    trained: nn.Module = task.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return trained.eval(), task.history
+
+
+def _precision(wanted: str) -> Any:
+    fast = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if wanted == "bf16" or (wanted == "auto" and fast) else "32-true"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's advice on loggers and workers is of no use to whoever runs a recipe."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,187 @@
+"""A recipe carried out on a small data set: the run folder, resuming, export, leaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from clips import write_spectrograms
+from PIL import Image
+from torch import nn
+
+from genrescope.datasets import scan
+from genrescope.errors import DatasetError, GenrescopeError, RecipeError
+from genrescope.inference import Bundle, Classifier
+from genrescope.models import make_model
+from genrescope.training import export
+from genrescope.training.recipe import load_recipe
+from genrescope.training.run import Reporter, Run
+
+SMALL = [
+    "training.epochs=20",
+    "training.batch_size=4",
+    "model.channels=[8, 16]",
+    "segments.seconds=3",
+]
+QUICK = [*SMALL, "training.average=0.5", "training.precision=fp32"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_spectrograms(tmp_path_factory.mktemp("data"), tracks=10)
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "quick"
+    Run(load_recipe("default-random", QUICK), scan(data), folder).execute()
+    return folder
+
+
+def test_a_run_learns_and_leaves_what_it_promises(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["accuracy"] > 0.7  # energy in different bands is easily told apart
+    assert metrics["n"] == 4
+    assert (metrics["train"], metrics["validation"]) == (12, 4)
+    assert metrics["interval"]["accuracy"][0] <= metrics["accuracy"]
+    for picture in ("confusion.png", "curves.png", "reliability.png"):
+        with Image.open(run / picture) as image:
+            assert min(image.size) > 300
+    rows = (run / "predictions.csv").read_text().splitlines()
+    assert len(rows) == 1 + metrics["n"]
+
+
+def test_the_bundle_says_how_it_was_made_and_works(run: Path, data: Path) -> None:
+    classifier = Classifier.load(run)
+    manifest = classifier.manifest
+    assert manifest.genres == ["high", "low"]
+    assert manifest.provenance["recipe"]["seed"] == 0
+    assert manifest.provenance["data"]["tracks"] == 20
+    assert manifest.metrics["n"] == 4
+    assert str(data.parent) not in manifest.model_dump_json()
+    prediction = classifier.predict(data / "low" / "low.00000.png")
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+
+
+def test_predictions_of_the_run_are_those_of_the_bundle(run: Path, data: Path) -> None:
+    classifier = Classifier.load(run)
+    for row in (run / "predictions.csv").read_text().splitlines()[1:]:
+        track, _, genre, named, confidence, *_ = row.split(",")
+        prediction = classifier.predict(data / genre / f"{track}.png")
+        assert prediction.genre == named
+        assert prediction.confidence == pytest.approx(float(confidence), abs=1e-6)
+
+
+class _Stop(Reporter):
+    def epoch(self, part: str, epoch: int, epochs: int, loss: float) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("stop", ["in an epoch's end", "by a signal"])
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
+    run: Path, data: Path, tmp_path: Path, stop: str
+) -> None:
+    folder = tmp_path / "run"
+    settings = [word for change in QUICK for word in ("--set", change)]
+    if stop == "by a signal":
+        command = [sys.executable, "-m", "genrescope", "train", "default-random", *settings]
+        process = subprocess.Popen([*command, "--data", data, "--out", folder])
+        checkpoint = folder / "parts/only/checkpoint.ckpt"
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert checkpoint.exists()
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            plan = load_recipe("default-random", QUICK)
+            Run(plan, scan(data), folder, reporter=_Stop()).execute()
+    Run(load_recipe("default-random", QUICK), scan(data), folder).execute()
+    ours, theirs = Bundle.load(run), Bundle.load(folder)
+    assert ours.manifest.sha256 == theirs.manifest.sha256
+    assert (run / "predictions.csv").read_text() == (folder / "predictions.csv").read_text()
+
+
+def test_a_finished_run_is_not_trained_again(run: Path, data: Path) -> None:
+    class Never(Reporter):
+        def epoch(self, part: str, epoch: int, epochs: int, loss: float) -> None:
+            raise AssertionError("trained again")
+
+    Run(load_recipe("default-random", QUICK), scan(data), run, reporter=Never()).execute()
+
+
+def test_another_recipe_does_not_go_on_from_it(run: Path, data: Path) -> None:
+    other = load_recipe("default-random", [*QUICK, "seed=1"])
+    with pytest.raises(RecipeError, match="another recipe"):
+        Run(other, scan(data), run)
+
+
+def test_cross_validation_judges_every_track_once(data: Path, tmp_path: Path) -> None:
+    plan = load_recipe(
+        "default", [*QUICK, "training.epochs=2", "split.folds=3", "split.by_artist=false"]
+    )
+    judgement = Run(plan, scan(data), tmp_path / "run").execute()
+    assert judgement.n == 20
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert sorted(metrics["parts"]) == ["fold-1", "fold-2", "fold-3"]
+    assert metrics["train"] == 20  # the network that is kept has learned from all
+
+
+def test_a_split_by_artist_wants_artists(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="artist table"):
+        Run(load_recipe("default", QUICK), scan(data), tmp_path / "run").execute()
+
+
+def test_a_broken_track_is_left_out_and_named(tmp_path: Path) -> None:
+    data = write_spectrograms(tmp_path / "data")
+    (data / "low" / "broken.png").write_bytes(b"not a picture")
+    Run(
+        load_recipe("default-random", [*QUICK, "training.epochs=1"]), scan(data), tmp_path / "run"
+    ).execute()
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["left_out"] == ["broken"]
+
+
+def test_export_refuses_a_graph_that_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = make_model({"kind": "cnn", "channels": [4]}, size=8, genres=3).eval()
+    model = export.export_onnx(network, size=8, frames=16)
+    outputs = ort.InferenceSession(model).run(None, {"segments": np.ones((2, 8, 16), np.float32)})
+    assert [output.shape for output in outputs] == [(2, 3), (2, 4)]
+
+    class Unsteady(nn.Module):
+        """Adds another number at each call, so that its export can't equal it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = 0
+
+        def forward(self, segments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            self.calls += 1
+            flat = segments.flatten(1)[:, :3] + self.calls
+            return flat, flat * 2
+
+    with pytest.raises(GenrescopeError, match="differ from torch"):
+        export.export_onnx(Unsteady(), size=8, frames=16)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"kind": "nonsense"}, "no model 'nonsense'; there are: cnn"),
+        ({"kind": "cnn", "chanels": [4]}, "chanels"),
+        ({"kind": "cnn", "channels": [4] * 9}, "need 512 bands"),
+    ],
+)
+def test_a_wrong_model_is_one_line(settings: dict, words: str) -> None:
+    with pytest.raises(RecipeError, match=words.replace("[", r"\[")):
+        make_model(settings, size=96, genres=10)
