@@ -1,0 +1,57 @@
+"""The command line: thin doors to the packages; no arithmetic here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import typer
+
+from genrescope import __version__
+from genrescope.cli import classify, evaluate, examples, train
+from genrescope.cli.terminal import error_line
+from genrescope.errors import GenrescopeError
+
+app = typer.Typer(
+    name="genrescope",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+app.command()(classify.classify)
+app.command()(evaluate.evaluate)
+app.command()(train.train)
+app.command()(examples.examples)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"genrescope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and stop."
+    ),
+) -> None:
+    """Hears what genre a piece of music is.
+
+    Exit codes: 0 all went well, 1 some files could not be heard, 2 nothing was done.
+    """
+
+
+def main() -> None:
+    """Run the command line; a known error is one line on stderr and exit code 2."""
+    try:
+        app()
+    except GenrescopeError as error:
+        error_line(str(error))
+        sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read our output (head, say) has enough of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)

@@ -1,0 +1,63 @@
+"""What all commands show on a terminal: error lines and progress bars, both on stderr."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """A file's name as one printable line, whatever bytes it is made of."""
+    safe = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in safe)
+
+
+def error_line(text: str) -> None:
+    """One line on stderr, `genrescope: …`."""
+    line = Text("genrescope: ", style="bold red")
+    line.append(printable(text), style="default not bold")
+    stderr.print(line)
+
+
+def notice(text: str) -> None:
+    """One quiet line on stderr."""
+    stderr.print(Text(printable(text), style="dim"))
+
+
+class _Rate(ProgressColumn):
+    """Steps per second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f} {self.unit}/s", style="cyan")
+
+
+def progress(unit: str) -> Progress:
+    """A progress bar with rate and time left; silent where stderr is not a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(unit),
+        TimeRemainingColumn(),
+        console=stderr,
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )

@@ -1,0 +1,200 @@
+"""Names the genre of audio with a bundle; needs neither torch nor training code."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from os import PathLike, fspath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.audio import Waveform
+from genrescope.errors import BundleError, FileError
+from genrescope.features import Hearing, Segment
+from genrescope.inference.bundle import Bundle, Manifest
+from genrescope.inference.prediction import Prediction, SegmentPrediction
+from genrescope.voting import softmax
+
+Source = str | PathLike[str] | Waveform
+Outputs = tuple[list[Segment], NDArray[np.float32], NDArray[np.float32]]
+
+
+class Classifier:
+    """Names the genre of music.
+
+    The same input gives the same output bit for bit, alone or among many: the network always sees
+    the segments of one half-minute window as one batch, on one thread. `embedding_size` is the
+    length of an embedding.
+
+    Examples
+    --------
+    >>> from genrescope import Classifier
+    >>> classifier = Classifier.load("default")
+    >>> classifier.predict("song.mp3").genre  # doctest: +SKIP
+    'jazz'
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        # Parallel over files, not within one: that is faster, and a fixed order of additions is
+        # what makes results repeatable.
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        self.manifest: Manifest = bundle.manifest
+        name = bundle.manifest.name
+        try:
+            self._session = ort.InferenceSession(
+                bundle.model, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's errors share no base class of their own
+            raise BundleError(name, f"model.onnx can't be run: {error}") from None
+        outputs = {output.name: output.shape for output in self._session.get_outputs()}
+        if not {"logits", "embedding"} <= set(outputs):
+            raise BundleError(name, "model.onnx has no outputs called logits and embedding")
+        if outputs["logits"][1:] != [len(self.genres)]:
+            raise BundleError(name, "model.onnx does not give one logit a genre")
+        self.embedding_size = int(outputs["embedding"][1])
+        self._input = self._session.get_inputs()[0].name
+
+    @classmethod
+    def load(cls, source: str | PathLike[str] = "default") -> Classifier:
+        """Load a shipped model by name, or a bundle from a folder or `.zip`.
+
+        Raises
+        ------
+        BundleError
+            When there is no such bundle, or it is damaged.
+        """
+        return cls(Bundle.load(source))
+
+    @property
+    def genres(self) -> list[str]:
+        """The genres it knows."""
+        return self.manifest.genres
+
+    def logits(self, source: Source, hearing: Hearing | None = None) -> Iterator[Outputs]:
+        """The raw outputs of the network, window by window.
+
+        Yields
+        ------
+        segments, logits `[segments, genres]`, embeddings `[segments, size]`
+
+        Raises
+        ------
+        AudioError
+            When the file can't be heard.
+        """
+        frontend = self.manifest.frontend
+        for window in frontend.windows(source, hearing):
+            segments = frontend.segments_of(window)
+            if segments:
+                batch = np.stack([segment.values for segment in segments])
+                logits, embeddings = self._session.run(
+                    ["logits", "embedding"], {self._input: batch}
+                )
+                yield segments, logits, embeddings
+
+    def predict(self, source: Source) -> Prediction:
+        """Name the genre of a file or a waveform, of any length.
+
+        Parameters
+        ----------
+        source
+            A file of audio (or a stored spectrogram), or a mono waveform.
+
+        Raises
+        ------
+        AudioError
+            When the file can't be heard, or is too short to judge.
+        """
+        hearing = Hearing()
+        timeline: list[SegmentPrediction] = []
+        total = np.zeros(len(self.genres))
+        embedding = np.zeros(self.embedding_size)
+        for segments, logits, embeddings in self.logits(source, hearing):
+            probabilities = softmax(logits, self.manifest.temperature)
+            total += probabilities.sum(axis=0)
+            embedding += embeddings.sum(axis=0, dtype=np.float64)
+            timeline += [
+                SegmentPrediction(segment.start, min(segment.end, hearing.duration), named)
+                for segment, named in zip(segments, map(self._named, probabilities), strict=True)
+            ]
+        path = None if isinstance(source, Waveform) else os.fsdecode(fspath(source))
+        if not timeline:
+            silence = "nothing but digital silence: cannot tell a genre"
+            return Prediction(
+                path=path,
+                genre=None,
+                probabilities=dict.fromkeys(self.genres, 1 / len(self.genres)),
+                timeline=[],
+                embedding=embedding.astype(np.float32),
+                duration=hearing.duration,
+                warnings=[*hearing.warnings, silence],
+            )
+        named = self._named(total / len(timeline))
+        ranked = dict(sorted(named.items(), key=lambda item: -item[1]))
+        return Prediction(
+            path=path,
+            genre=next(iter(ranked)),
+            probabilities=ranked,
+            timeline=timeline,
+            embedding=(embedding / len(timeline)).astype(np.float32),
+            duration=hearing.duration,
+            warnings=hearing.warnings,
+        )
+
+    def predict_many(
+        self, sources: Iterable[Source], *, jobs: int | None = None
+    ) -> Iterator[Prediction | FileError]:
+        """Name the genre of many files on all cores.
+
+        Parameters
+        ----------
+        sources
+            Files or waveforms; taken from the iterable only as fast as they are heard.
+        jobs
+            Files heard at once; as many as there are cores by default.
+
+        Yields
+        ------
+        Prediction or FileError
+            In the order of `sources`; the error of a file that can't be heard stands in its place.
+        """
+        jobs = jobs or len(os.sched_getaffinity(0))
+        waiting: deque[Future[Prediction | FileError]] = deque()
+        pool = ThreadPoolExecutor(jobs, thread_name_prefix="genrescope")
+        try:
+            for source in sources:
+                waiting.append(pool.submit(self._try_predict, source))
+                # A few ahead keep the cores busy while one long file is heard.
+                if len(waiting) >= 4 * jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def embed(self, source: Source) -> NDArray[np.float32]:
+        """The embedding of a file or a waveform, float32 `[embedding_size]`.
+
+        Raises
+        ------
+        AudioError
+            When the file can't be heard.
+        """
+        return self.predict(source).embedding
+
+    def _try_predict(self, source: Source) -> Prediction | FileError:
+        try:
+            return self.predict(source)
+        except FileError as error:
+            return error
+
+    def _named(self, probabilities: NDArray[np.float64]) -> dict[str, float]:
+        return dict(zip(self.genres, map(float, probabilities), strict=True))
