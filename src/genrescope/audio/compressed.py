@@ -1,0 +1,280 @@
+"""Everything FFmpeg reads: MP3, FLAC, Ogg, AAC, WMA, the sound of films, damaged files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+import soxr
+from av.stream import Discard
+
+from genrescope.audio.kinds import PLAUSIBLE_RATES, mp3_frames
+from genrescope.audio.mixdown import mean_of_channels
+from genrescope.audio.waveform import Samples
+
+FAULTS = (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, RuntimeError)
+
+# FFmpeg also reads play lists and scripts that name other files and addresses.
+# A music file must not make us open those, so the kinds are listed.
+_OPTIONS = {
+    "format_whitelist": "aac,aiff,asf,au,caf,flac,matroska,mov,mp3,ogg,tta,w64,wav,wv",
+    "protocol_whitelist": "fd",
+}
+_NAMES = {"mov": "MP4", "matroska": "Matroska", "asf": "ASF", "ogg": "Ogg", "wv": "WavPack"}
+
+_FULL_SCALE = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "flt": 1, "dbl": 1}  # PyAV has no s64
+
+# After a jump MP3 and AAC need some frames, and Opus 80 ms or more, before they give what they
+# would have given without it. Below the second bound jumping saves nothing.
+_RUN_UP_SECONDS = 1.0
+_WORTH_A_JUMP_SECONDS = 5.0
+_BLOCK_FRAMES = 2**15
+_TOLERATED_SECONDS = 0.25  # encoders round the length they write into the header
+
+
+class NoSoundError(Exception):
+    """The file was opened, but there is nothing in it to hear; the text says why."""
+
+
+class CompressedSource:
+    """An open file that FFmpeg understands.
+
+    Parameters
+    ----------
+    file
+        Open for reading, unbuffered, at its first byte. It is not closed here.
+
+    Raises
+    ------
+    NoSoundError
+        If there is no stream of sound, or nothing of it can be decoded.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._open()
+        try:
+            self._head = list(islice(self._frames, 3))
+            if not self._head:
+                raise NoSoundError(self._why_silent())
+        except BaseException:
+            self.close()
+            raise
+        # The decoder knows better than the header: the rate of HE-AAC is twice what is written.
+        self.sample_rate: int = self._head[0].sample_rate
+        self.channels: int = self._head[0].layout.nb_channels
+        name = self._container.format.name.split(",")[0]
+        self.format: str = _NAMES.get(name, name.upper())
+        self.end = 0
+
+    @property
+    def duration(self) -> float:
+        """Seconds of sound according to the header, or else an estimate."""
+        declared = self._declared_seconds()
+        if declared is None:
+            declared = self._seconds_by_packets()
+        promised = self._promised
+        if promised is not None and abs(promised - declared) > _TOLERATED_SECONDS:
+            return promised  # FFmpeg guessed, for tags at the end made the file too long
+        return declared
+
+    def close(self) -> None:
+        """Let go of FFmpeg's memory."""
+        self._container.close()
+
+    def blocks(self, start: int, warnings: list[str]) -> Iterator[Samples]:
+        """Yield the sound from sample `start` on, mixed down, in blocks of float32 [n]."""
+        position = 0
+        frames: Iterator[Any] = chain(self._head, self._frames)
+        if start > _WORTH_A_JUMP_SECONDS * self.sample_rate:
+            position, frames = self._jump(start)
+        for block in self._mono(frames):
+            passed = max(0, start - position)
+            position += len(block)
+            self.end = position
+            if passed < len(block):
+                yield block[passed:]
+        self._report(warnings)
+
+    def _open(self) -> None:
+        frames = mp3_frames(self._file)
+        self._file.seek(0)
+        # FFmpeg reads the descriptor itself: no name to be misunderstood, no Python between.
+        options = {**_OPTIONS, "fd": str(self._file.fileno())}
+        self._container = av.open(
+            "fd:", mode="r", container_options=options, metadata_errors="replace"
+        )
+        self._stream = self._container.streams.best("audio")
+        if self._stream is None:
+            only_video = bool(self._container.streams.video)
+            self._container.close()
+            raise NoSoundError("no sound in it" + (": only video" if only_video else ""))
+        for other in self._container.streams:
+            if other is not self._stream:
+                other.discard = Discard.all  # their bytes are skipped, not read
+        self._promised = self._promised_seconds(frames)
+        self._frames = self._decode()
+        self._packets = self._damaged = 0
+        self._broken_off = False
+
+    def _decode(self) -> Iterator[Any]:
+        """Yield the frames from where the container stands; step over what is damaged."""
+        if self._stream.codec_context is None:
+            return
+        packets = self._container.demux(self._stream)
+        unread = 0  # in a row: what follows the last frame is no music but tags or padding
+        while True:
+            try:
+                packet = next(packets, None)
+            except FAULTS:
+                self._broken_off = True
+                return
+            if packet is None:
+                return
+            self._packets += bool(packet.size)
+            try:
+                frames = packet.decode()
+            except FAULTS:
+                unread += 1
+                continue
+            for frame in filter(_is_sane, frames):
+                self._damaged += unread
+                unread = 0
+                yield frame
+
+    def _jump(self, start: int) -> tuple[int, Iterator[Any]]:
+        """Go near sample `start`; give the position of the next frame and the frames."""
+        try:
+            landed = self._try_jump(start)
+        except FAULTS:
+            landed = None
+        if landed is not None:
+            return landed
+        self.close()
+        try:
+            self._open()
+        except (*FAULTS, NoSoundError):  # someone is writing to the file
+            self._broken_off = True
+            return 0, iter(())
+        return 0, self._frames
+
+    def _try_jump(self, start: int) -> tuple[int, Iterator[Any]] | None:
+        # The first frame may be shortened and the times may not begin at 0: the second tells.
+        if len(self._head) < 3 or self._head[1].pts is None:
+            return None
+        tick = float(self._stream.time_base) * self.sample_rate  # in samples
+        target = start - _RUN_UP_SECONDS * self.sample_rate - self._head[0].samples
+        origin = self._head[1].pts
+        self._container.seek(origin + int(target / tick), stream=self._stream, backward=True)
+        frames = self._decode()
+        landed = list(islice(frames, 3))
+        if len(landed) < 3 or landed[1].pts is None:
+            return None
+        since_origin = (landed[1].pts - origin) * tick
+        # Matroska and ASF keep times in milliseconds. Where all frames are of one length, the
+        # frame's number gives its place to the sample.
+        lengths = {frame.samples for frame in (*self._head[1:], *landed[1:])}
+        if len(lengths) == 1:
+            (length,) = lengths
+            on_grid = round(since_origin / length) * length
+            if abs(on_grid - since_origin) <= 2 * tick:
+                since_origin = on_grid
+        position = round(since_origin) + self._head[0].samples - landed[0].samples
+        if not 0 <= position <= start:
+            return None
+        return position, chain(landed, frames)
+
+    def _mono(self, frames: Iterator[Any]) -> Iterator[Samples]:
+        """Mix the frames down and gather them into blocks of one rate."""
+        gathered: list[Samples] = []
+        total, rate = 0, self.sample_rate
+        for frame in frames:
+            if gathered and (total >= _BLOCK_FRAMES or frame.sample_rate != rate):
+                yield self._at_own_rate(np.concatenate(gathered), rate)
+                gathered, total = [], 0
+            rate = frame.sample_rate
+            gathered.append(_mix_down(frame))
+            total += frame.samples
+        if gathered:
+            yield self._at_own_rate(np.concatenate(gathered), rate)
+
+    def _at_own_rate(self, block: Samples, rate: int) -> Samples:
+        """Bring what is at another rate than the beginning (a spliced recording) to that."""
+        if rate == self.sample_rate:
+            return block
+        resampled: Samples = soxr.resample(block, rate, self.sample_rate)
+        return resampled
+
+    def _declared_seconds(self) -> float | None:
+        """Read the length of the sound from the header; FFmpeg may have estimated it."""
+        if self._stream.duration:
+            return float(self._stream.duration * self._stream.time_base)
+        if self._container.duration:
+            return float(self._container.duration / 1e6)
+        return None
+
+    def _seconds_by_packets(self) -> float:
+        """Measure a file whose header is silent about its length, without decoding it."""
+        last: float = sum(frame.samples for frame in self._head) / self.sample_rate
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.pts is not None:
+                    end = packet.pts + (packet.duration or 0)
+                    last = max(last, float(end * packet.time_base))
+        except FAULTS:
+            pass  # what was seen until then is what can be heard
+        return last
+
+    def _promised_seconds(self, frames_of_mp3: int | None) -> float | None:
+        """Give the length only where the file itself states it for its sound."""
+        name = self._container.format.name
+        if name == "mp3" and frames_of_mp3:
+            rate: int = self._stream.codec_context.sample_rate
+            return frames_of_mp3 * (1152 if rate >= 32_000 else 576) / max(1, rate)
+        if name in ("mp3", "aac"):
+            return None
+        if not self._stream.duration and len(self._container.streams) > 1:
+            return None  # the length of the whole film
+        return self._declared_seconds()
+
+    def _report(self, warnings: list[str]) -> None:
+        """Say what was missing once the end has been reached."""
+        promised, heard = self._promised, self.end / self.sample_rate
+        if promised is not None and promised - heard > _TOLERATED_SECONDS:
+            warnings.append(
+                f"damaged or cut short: {promised - heard:.1f} s of {promised:.1f} s "
+                "could not be decoded"
+            )
+        elif self._broken_off:
+            warnings.append("the last part could not be decoded")
+        elif self._damaged:
+            warnings.append("damaged: some pieces could not be decoded and were left out")
+
+    def _why_silent(self) -> str:
+        if self._stream.codec_context is None:
+            return "its sound is of a kind that can't be decoded"
+        if self._packets == 0 and not self._broken_off:
+            if self._promised:
+                return "truncated: it ends before the sound begins"
+            return "no samples in it"
+        return "damaged or truncated: nothing in it can be decoded"
+
+
+def _is_sane(frame: Any) -> bool:
+    plausible: bool = frame.samples > 0 and frame.sample_rate in PLAUSIBLE_RATES
+    return plausible and frame.format.name.removesuffix("p") in _FULL_SCALE
+
+
+def _mix_down(frame: Any) -> Samples:
+    """Give the mean of a frame's channels as float32 [n]."""
+    channels: int = frame.layout.nb_channels
+    values = frame.to_ndarray()  # planar: [channels, n]; packed: [1, n * channels]
+    kind = frame.format.name.removesuffix("p")
+    if not frame.format.is_planar:
+        values = values.reshape(-1, channels).T
+    if kind == "u8":
+        values = values.astype(np.float32) - 128
+    return mean_of_channels(values, full_scale=_FULL_SCALE[kind])

@@ -1,0 +1,350 @@
+"""`load`, `stream` and `info`: one road from a file to its samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+import numpy as np
+import soxr
+
+from genrescope.audio.files import open_regular
+from genrescope.audio.kinds import HEAD, PLAUSIBLE_RATES, UNCOMPRESSED, kind_of, mp4_is_cut
+from genrescope.audio.waveform import Samples, Waveform
+from genrescope.errors import AudioError
+
+if TYPE_CHECKING:
+    from genrescope.audio.uncompressed import UncompressedSource
+
+# Float files made of unscaled 32-bit integers exist; beyond this it is not sound.
+_LOUDEST = 1e12
+# soxr's HQ filter reaches less far than this many samples of the lower of the two rates.
+_FILTER_REACH = 400
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header says.
+
+    Attributes
+    ----------
+    duration
+        Seconds. An estimate from the bit rate for raw AAC and for MP3 without a Xing header.
+    sample_rate
+        The file's own, in Hz.
+    channels
+        How many.
+    format
+        The container: "WAV", "MP3", "MP4", "Matroska", …
+    """
+
+    duration: float
+    sample_rate: int
+    channels: int
+    format: str
+
+
+class Source(Protocol):
+    """An open file: see `UncompressedSource` and `CompressedSource`."""
+
+    sample_rate: int
+    channels: int
+    format: str
+    end: int
+    """How many frames the file was found to have, once its blocks have been read."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds of sound, according to the header."""
+
+    def blocks(self, start: int, warnings: list[str]) -> Iterator[Samples]:
+        """Yield the sound from frame `start` on, mixed down, in blocks of float32 [n]."""
+
+    def close(self) -> None:
+        """Let go of the decoder."""
+
+
+def info(path: str | PathLike[str]) -> AudioInfo:
+    """Look at a file's header.
+
+    Raises
+    ------
+    AudioError
+        If the file can't be heard; see `load`.
+    """
+    with _open(path) as source:
+        return AudioInfo(source.duration, source.sample_rate, source.channels, source.format)
+
+
+def load(
+    path: str | PathLike[str],
+    *,
+    sample_rate: int | None = 22050,
+    offset: float = 0.0,
+    duration: float | None = None,
+    warnings: list[str] | None = None,
+) -> Waveform:
+    """Read a file, or a part of it, as mono.
+
+    A part is the same samples that the whole has at that place (to 1e-5: the resampler
+    rounds differently, and a lossy decoder may after a jump; a Matroska file of Vorbis keeps
+    times in milliseconds and is that exact). Only the part is decoded.
+
+    Parameters
+    ----------
+    path
+        The file.
+    sample_rate
+        In Hz; None for the file's own, without resampling.
+    offset
+        Where to begin, in seconds.
+    duration
+        How much to read, in seconds; None for all that follows. Less is given at the end.
+    warnings
+        A list to which is added, in plain words, what is wrong with the file though it can be
+        heard, such as "the last part could not be decoded".
+
+    Returns
+    -------
+    Waveform
+        With at least one sample, all of them finite.
+
+    Raises
+    ------
+    AudioError
+        If the file can't be heard: there is none, it is not readable, not audio, empty, damaged
+        all through, without sound, without a finite sample, or ends before `offset`.
+    ValueError
+        If an argument is out of its range.
+    """
+    _validate(sample_rate, offset, duration)
+    with _open(path) as source:
+        rate = sample_rate or source.sample_rate
+        pieces = list(_samples(path, source, rate, offset, duration, warnings))
+    return Waveform(np.concatenate(pieces), rate)
+
+
+def stream(
+    path: str | PathLike[str],
+    *,
+    sample_rate: int | None = 22050,
+    block_seconds: float = 30.0,
+    offset: float = 0.0,
+    duration: float | None = None,
+    warnings: list[str] | None = None,
+) -> Iterator[Samples]:
+    """Read a file block by block, in memory that does not depend on its length.
+
+    The blocks put together are bit for bit what `load` gives. The file is opened when the first
+    block is asked for, and closed after the last or when the iterator is closed.
+
+    Parameters
+    ----------
+    path, sample_rate, offset, duration, warnings
+        As for `load`. Warnings are added when the place is reached that they speak of.
+    block_seconds
+        Length of a block; the last may be shorter.
+
+    Yields
+    ------
+    ndarray
+        float32 [n], the caller's to keep or change.
+
+    Raises
+    ------
+    AudioError
+        As for `load`, while iterating.
+    ValueError
+        If an argument is out of its range, at once.
+    """
+    _validate(sample_rate, offset, duration)
+    if not 0 < block_seconds < math.inf:
+        raise ValueError(f"block_seconds must be positive, not {block_seconds}")
+    return _stream(path, sample_rate, block_seconds, offset, duration, warnings)
+
+
+def _stream(
+    path: str | PathLike[str],
+    sample_rate: int | None,
+    block_seconds: float,
+    offset: float,
+    duration: float | None,
+    warnings: list[str] | None,
+) -> Iterator[Samples]:
+    with _open(path) as source:
+        rate = sample_rate or source.sample_rate
+        pieces = _samples(path, source, rate, offset, duration, warnings)
+        yield from _reblock(pieces, max(1, round(block_seconds * rate)))
+
+
+def _validate(sample_rate: int | None, offset: float, duration: float | None) -> None:
+    if sample_rate is not None and sample_rate <= 0:
+        raise ValueError(f"sample_rate must be positive, not {sample_rate}")
+    if not 0 <= offset < math.inf:
+        raise ValueError(f"offset must be 0 or more seconds, not {offset}")
+    if duration is not None and not 0 < duration < math.inf:
+        raise ValueError(f"duration must be positive, not {duration}")
+
+
+@contextmanager
+def _open(path: str | PathLike[str]) -> Iterator[Source]:
+    with open_regular(path) as (file, size):
+        source = _source(path, file, size)
+        try:
+            if source.sample_rate not in PLAUSIBLE_RATES:
+                raise AudioError(path, f"damaged: a sample rate of {source.sample_rate} Hz")
+            yield source
+        finally:
+            source.close()
+
+
+def _source(path: str | PathLike[str], file: BinaryIO, size: int) -> Source:
+    """Find the decoder that understands the file."""
+    try:
+        kind = kind_of(file.read(HEAD))
+    except OSError as fault:
+        raise AudioError(path, f"not readable: {fault.strerror}") from fault
+    empty = False
+    if kind in UNCOMPRESSED:
+        source = _uncompressed(file)
+        if source is not None and source.frames > 0 and source.fit:
+            return source
+        if source is not None:
+            source.close()
+            empty = source.frames == 0  # according to libsndfile; FFmpeg may find some
+            if empty and source.missing:
+                raise AudioError(path, "truncated: it ends before the sound begins")
+    # Imported here and not above, as is libsndfile below: it takes longer than all the rest.
+    from genrescope.audio.compressed import FAULTS, CompressedSource, NoSoundError
+
+    try:
+        return CompressedSource(file)
+    except NoSoundError as fault:
+        raise AudioError(path, str(fault)) from fault
+    except FAULTS as fault:
+        reason = "no samples in it" if empty else _why_refused(fault, file, size, kind)
+        raise AudioError(path, reason) from fault
+
+
+def _uncompressed(file: BinaryIO) -> UncompressedSource | None:
+    from genrescope.audio.uncompressed import FAULTS, UncompressedSource
+
+    file.seek(0)
+    try:
+        return UncompressedSource(file.fileno())
+    except FAULTS:
+        return None
+
+
+def _why_refused(fault: Exception, file: BinaryIO, size: int, kind: str | None) -> str:
+    if kind is None:
+        return "not audio, or of a kind that is not known"
+    if kind == "MP4" and mp4_is_cut(file, size):
+        return "truncated: its index is missing"
+    if isinstance(fault, EOFError):
+        return "it ends before the sound begins"
+    return f"damaged or truncated: it begins like {kind}, but can't be decoded"
+
+
+def _samples(
+    path: str | PathLike[str],
+    source: Source,
+    rate: int,
+    offset: float,
+    duration: float | None,
+    warnings: list[str] | None,
+) -> Iterator[Samples]:
+    """Yield the part of the source that was asked for, at `rate`, in pieces of any length."""
+    warnings = [] if warnings is None else warnings
+    first = round(offset * rate)
+    count = None
+    if duration is not None:
+        count = max(1, round((offset + duration) * rate) - first)
+    if rate == source.sample_rate:
+        blocks = _finite(path, source.blocks(first, warnings), warnings)
+        skip = 0
+    else:
+        # Begin earlier by as much as the filter reaches back, and where a sample of the file
+        # and one of the result fall together: then a part equals that part of the whole.
+        common = math.gcd(rate, source.sample_rate)
+        ours, theirs = rate // common, source.sample_rate // common
+        reach = math.ceil(_FILTER_REACH * rate / min(rate, source.sample_rate))
+        meeting = max(0, first - reach) // ours
+        skip = first - meeting * ours
+        read = _finite(path, source.blocks(meeting * theirs, warnings), warnings)
+        blocks = _resample(read, source.sample_rate, rate)
+    heard = False
+    for piece in _cut(blocks, skip, count):
+        heard = True
+        yield piece
+    if not heard:
+        length = source.end / source.sample_rate
+        raise AudioError(path, f"nothing to hear at {offset:g} s: it is {length:.2f} s long")
+
+
+def _finite(
+    path: str | PathLike[str], blocks: Iterable[Samples], warnings: list[str]
+) -> Iterator[Samples]:
+    """Put silence in the place of what is not a finite number; refuse what is nothing else."""
+    replaced = heard = False
+    withheld: list[int] = []  # lengths of the blocks before the first finite sample
+    try:
+        for block in blocks:
+            bad = ~(np.abs(block) <= _LOUDEST)  # true of NaN as well
+            if bad.any():
+                replaced = True
+                block[bad] = 0.0
+                if not heard and bad.all():
+                    withheld.append(len(block))
+                    continue
+            heard = True
+            while withheld:
+                yield np.zeros(withheld.pop(), np.float32)
+            yield block
+        if withheld:
+            raise AudioError(path, "no sound in it: every sample is NaN or infinite")
+    finally:
+        if replaced and heard:
+            warnings.append("samples that are not finite numbers were replaced by silence")
+
+
+def _resample(blocks: Iterable[Samples], source_rate: int, rate: int) -> Iterator[Samples]:
+    resampler = soxr.ResampleStream(source_rate, rate, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _cut(blocks: Iterable[Samples], skip: int, count: int | None) -> Iterator[Samples]:
+    """Leave out the first `skip` samples and all after the next `count`."""
+    for block in blocks:
+        piece = block[skip:]
+        skip = max(0, skip - len(block))
+        if count is not None:
+            piece = piece[:count]
+            count -= len(piece)
+        if len(piece):
+            yield piece
+        if count == 0:
+            return
+
+
+def _reblock(pieces: Iterable[Samples], length: int) -> Iterator[Samples]:
+    """Yield the same samples in blocks of `length`; the last may be shorter."""
+    waiting: list[Samples] = []
+    total = 0
+    for piece in pieces:
+        rest = piece
+        while total + len(rest) >= length:
+            now = length - total
+            yield np.concatenate([*waiting, rest[:now]])
+            waiting, total, rest = [], 0, rest[now:]
+        if len(rest):
+            waiting.append(rest)
+            total += len(rest)
+    if waiting:
+        yield np.concatenate(waiting)
