@@ -1,0 +1,278 @@
+"""From a track's file to the arrays a model sees, the same in training and in use.
+
+Conventions
+-----------
+A track is cut into *windows* of half a minute, each standardised by itself, so that a track of any
+length is heard in constant memory and an hour-long mix is judged as its parts. A window is cut into
+overlapping *segments*, which the model sees one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from genrescope import audio
+from genrescope.errors import AudioError, FileError
+from genrescope.features.base import FeatureSettings, make_feature, standardise
+from genrescope.features.spectrogram import (
+    FloatArray,
+    Spectrogram,
+    is_stored_spectrogram,
+    load_spectrogram,
+)
+
+WINDOW_SECONDS = 30.0
+# Under a second there is no music to judge, only a sound.
+SHORTEST_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """The scaled feature of one stretch of a track.
+
+    Attributes
+    ----------
+    values
+        float32 `[size, frames]`.
+    silent
+        bool `[frames]`, the frames of digital silence.
+    start
+        Seconds from the beginning of the track.
+    fresh
+        First frame that a segment may begin at: 0 but for a last window that reaches back, where
+        one segment is left to hear.
+    """
+
+    values: FloatArray
+    silent: NDArray[np.bool_]
+    start: float
+    fresh: int = 0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One stretch that a model sees: float32 `[size, frames]`, with its times in seconds."""
+
+    values: FloatArray
+    start: float
+    end: float
+
+
+@dataclass
+class Hearing:
+    """What was met while a track was heard.
+
+    Attributes
+    ----------
+    duration
+        Seconds heard so far.
+    warnings
+        Plain words about what went wrong but did not stop the work.
+    """
+
+    duration: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+
+class SegmentSettings(BaseModel):
+    """Length of a segment in seconds, and the part of it that the next one shares."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seconds: float = Field(gt=0, le=WINDOW_SECONDS)
+    overlap: float = Field(0.5, ge=0, lt=1)
+
+
+class Frontend(BaseModel):
+    """Feature, scaling and segments: all that lies between a file and a model.
+
+    Attributes
+    ----------
+    feature
+        Settings of the feature, with its `kind`.
+    scale
+        "track": each window is brought to mean 0 and deviation 1. "none": left as it is.
+    segments
+        Length and overlap.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    feature: dict[str, Any]
+    scale: Literal["track", "none"] = "track"
+    segments: SegmentSettings
+
+    def model_post_init(self, _: object) -> None:
+        """Refuse an unknown feature at once, not at the first file."""
+        _ = self.computed
+
+    @cached_property
+    def computed(self) -> FeatureSettings:
+        """The feature itself."""
+        return make_feature(self.feature)
+
+    @property
+    def hop(self) -> float:
+        """Seconds from frame to frame."""
+        return self.computed.hop_length / self.computed.sample_rate
+
+    @property
+    def segment_frames(self) -> int:
+        """Frames in a segment."""
+        return max(1, round(self.segments.seconds / self.hop))
+
+    @property
+    def segment_hop(self) -> int:
+        """Frames from one segment to the next."""
+        return max(1, round(self.segment_frames * (1 - self.segments.overlap)))
+
+    @property
+    def _window_frames(self) -> int:
+        feature = self.computed
+        samples = int(WINDOW_SECONDS * feature.sample_rate)
+        if not feature.center:
+            samples -= feature.n_fft
+        return samples // feature.hop_length + 1
+
+    def windows(
+        self, source: str | PathLike[str] | audio.Waveform, hearing: Hearing | None = None
+    ) -> Iterator[Window]:
+        """The windows of an audio file, a waveform, or a stored spectrogram.
+
+        Parameters
+        ----------
+        source
+            A file, or a mono waveform at any sample rate.
+        hearing
+            Gets the duration and the warnings.
+
+        Raises
+        ------
+        AudioError
+            When the file can't be heard or is shorter than `SHORTEST_SECONDS`.
+        FileError
+            When a stored spectrogram can't be read.
+        """
+        hearing = hearing if hearing is not None else Hearing()
+        rate = self.computed.sample_rate
+        if isinstance(source, audio.Waveform):
+            blocks = iter([source.resampled(rate).samples])
+            yield from self._windows_of_blocks(blocks, "waveform", hearing)
+        elif is_stored_spectrogram(source):
+            yield from self._windows_of_stored(load_spectrogram(source), source, hearing)
+        else:
+            blocks = audio.stream(source, sample_rate=rate, warnings=hearing.warnings)
+            yield from self._windows_of_blocks(blocks, source, hearing)
+
+    def _windows_of_stored(
+        self, spectrogram: Spectrogram, source: str | PathLike[str], hearing: Hearing
+    ) -> Iterator[Window]:
+        if abs(spectrogram.hop - self.hop) > 1e-6:
+            raise FileError(
+                source,
+                f"stored at a hop of {spectrogram.hop * 1000:.1f} ms, "
+                f"but this model listens at {self.hop * 1000:.1f} ms",
+            )
+        total, size = spectrogram.power.shape[1], self._window_frames
+        hearing.duration = total * spectrogram.hop
+        self._refuse_short(source, hearing.duration)
+        for start in range(0, total, size):
+            left, first = total - start, start
+            if start and left * spectrogram.hop < SHORTEST_SECONDS:
+                break
+            if start and left < self.segment_frames:
+                first = total - size
+            part = spectrogram.power[:, first : start + size]
+            yield self._window(
+                Spectrogram(part, spectrogram.frequencies, spectrogram.hop),
+                first * spectrogram.hop,
+                reaches_back=first < start,
+            )
+
+    def _windows_of_blocks(
+        self, blocks: Iterator[FloatArray], source: str | PathLike[str], hearing: Hearing
+    ) -> Iterator[Window]:
+        feature = self.computed
+        advance = self._window_frames * feature.hop_length
+        # What a window covers reaches past its last hop by the rest of the FFT's own window.
+        rest = 0 if feature.center else max(0, feature.n_fft - feature.hop_length)
+        length = advance + rest
+        segment = self.segment_frames * feature.hop_length + rest
+        buffer = np.zeros(0, np.float32)
+        previous = np.zeros(0, np.float32)
+        position = 0
+        for block in blocks:
+            buffer = np.concatenate([buffer, block])
+            hearing.duration += len(block) / feature.sample_rate
+            while len(buffer) >= length:
+                yield self._window_of_samples(buffer[:length], position)
+                previous, buffer = buffer[:advance], buffer[advance:]
+                position += advance
+        if position == 0:
+            self._refuse_short(source, len(buffer) / feature.sample_rate)
+            yield self._window_of_samples(buffer, 0)
+        elif len(buffer) < SHORTEST_SECONDS * feature.sample_rate:
+            return
+        elif len(buffer) >= segment:
+            yield self._window_of_samples(buffer, position)
+        else:
+            # Too little for a segment of its own: it is heard with what came before it.
+            back = previous[-(length - len(buffer)) :]
+            both = np.concatenate([back, buffer])
+            yield self._window_of_samples(both, position - len(back), reaches_back=True)
+
+    def _refuse_short(self, source: str | PathLike[str], seconds: float) -> None:
+        if seconds < SHORTEST_SECONDS:
+            raise AudioError(
+                source,
+                f"too short to judge: {seconds:.2f} s, at least {SHORTEST_SECONDS:g} s needed",
+            )
+
+    def _window_of_samples(
+        self, samples: FloatArray, position: int, *, reaches_back: bool = False
+    ) -> Window:
+        feature = self.computed
+        waveform = audio.Waveform(samples, feature.sample_rate)
+        start = position / feature.sample_rate
+        return self._window(feature.spectrogram(waveform), start, reaches_back=reaches_back)
+
+    def _window(
+        self, spectrogram: Spectrogram, start: float, *, reaches_back: bool = False
+    ) -> Window:
+        values, silent = self.computed.of_spectrogram(spectrogram), spectrogram.silent
+        if self.scale == "track":
+            values = standardise(values, silent)
+        fresh = max(0, values.shape[1] - self.segment_frames) if reaches_back else 0
+        return Window(values, silent, start, fresh)
+
+    def segments_of(self, window: Window) -> list[Segment]:
+        """Cut a window into segments; those that are mostly digital silence are left out.
+
+        The last segment ends with the window. A window shorter than a segment is repeated to
+        fill one.
+        """
+        length, total = self.segment_frames, window.values.shape[1]
+        values, silent = window.values, window.silent
+        if total < length:
+            values = np.pad(values, ((0, 0), (0, length - total)), mode="wrap")
+            silent = np.pad(silent, (0, length - total), mode="wrap")
+        last = values.shape[1] - length
+        starts = [*range(window.fresh, last, self.segment_hop), last]
+        end_of = min(length, total)
+        return [
+            Segment(
+                np.ascontiguousarray(values[:, start : start + length]),
+                window.start + start * self.hop,
+                window.start + (start + end_of) * self.hop,
+            )
+            for start in starts
+            if silent[start : start + length].mean() <= 0.5
+        ]

@@ -1,0 +1,96 @@
+"""Mel-frequency cepstral coefficients, with their first and second derivatives in time."""
+
+from __future__ import annotations
+
+from math import factorial
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from genrescope.features.base import FeatureSettings
+from genrescope.features.filterbank import mel_power, power_to_db
+from genrescope.features.spectrogram import FloatArray, Spectrogram
+
+
+def dct(size: int, n_coefficients: int) -> FloatArray:
+    """Orthonormal DCT-II matrix, `[n_coefficients, size]`."""
+    k, n = np.arange(n_coefficients)[:, None], np.arange(size)[None, :]
+    matrix = np.cos(np.pi * k * (2 * n + 1) / (2 * size)) * np.sqrt(2.0 / size)
+    matrix[0] /= np.sqrt(2.0)
+    return np.asarray(matrix, np.float32)
+
+
+DELTA_WIDTH = 9
+
+
+def delta(values: FloatArray, *, order: int = 1, width: int = DELTA_WIDTH) -> FloatArray:
+    """Local estimate of the derivative in time, as `librosa.feature.delta`.
+
+    A polynomial of degree `order` is fitted to `width` frames around each frame (Savitzky and
+    Golay, 1964) and its derivative of that order is taken. The first and last `width / 2` frames
+    take theirs from the polynomial of the first and last full stretch.
+
+    Parameters
+    ----------
+    values
+        `[features, frames]`
+    order
+        1 for delta, 2 for delta-delta.
+    width
+        Odd number of frames.
+
+    Raises
+    ------
+    ValueError
+        When there are fewer than `width` frames.
+    """
+    if values.shape[1] < width:
+        raise ValueError(f"{values.shape[1]} frames are too few for a delta over {width}")
+    half = width // 2
+    times: NDArray[np.float64] = np.arange(-half, half + 1, dtype=np.float64)
+    # The leading coefficient of the fit times order! is the derivative; a polynomial of that very
+    # degree has the same derivative all over its stretch, hence the constant edges.
+    kernel = np.linalg.pinv(np.vander(times, order + 1))[0] * factorial(order)
+    windows = np.lib.stride_tricks.sliding_window_view(values, width, axis=1)
+    return np.pad(windows @ kernel.astype(np.float32), ((0, 0), (half, half)), mode="edge")
+
+
+class Feature(FeatureSettings):
+    """MFCCs, equal to `librosa.feature.mfcc`, followed by as many deltas of each as wanted.
+
+    Attributes
+    ----------
+    n_mfcc
+        Coefficients per frame.
+    deltas
+        0: none; 1: delta; 2: delta and delta-delta.
+    """
+
+    n_mfcc: int = Field(20, ge=1)
+    deltas: int = Field(0, ge=0, le=2)
+
+    @model_validator(mode="after")
+    def _enough_bands(self) -> Feature:
+        if self.n_mfcc > self.n_mels:
+            raise ValueError(f"{self.n_mfcc} MFCCs can't be had from {self.n_mels} mel bands")
+        return self
+
+    @property
+    def fewest_frames(self) -> int:
+        """Frames without which there is no delta."""
+        return DELTA_WIDTH if self.deltas else 1
+
+    @property
+    def size(self) -> int:
+        """Coefficients and their deltas."""
+        return self.n_mfcc * (1 + self.deltas)
+
+    def of_spectrogram(self, spectrogram: Spectrogram) -> FloatArray:
+        """Compute MFCCs, then deltas, float32 `[size, frames]`."""
+        mel = power_to_db(
+            mel_power(spectrogram, n_mels=self.n_mels, fmin=self.fmin, fmax=self.fmax)
+        )
+        coefficients = dct(self.n_mels, self.n_mfcc) @ mel
+        orders = range(1, self.deltas + 1)
+        return np.concatenate([coefficients, *(delta(coefficients, order=k) for k in orders)])

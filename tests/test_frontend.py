@@ -1,0 +1,289 @@
+"""From tracks of any length to windows and segments, the same from a file, a waveform or blocks."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+from pydantic import ValidationError
+
+from genrescope.audio import Waveform
+from genrescope.errors import AudioError, FileError, RecipeError
+from genrescope.features import Frontend, Hearing, Segment, Window
+from genrescope.training.recipe import load_recipe
+
+RATE = 22050
+MFCC = {"kind": "mfcc", "deltas": 2}
+DEFAULT = load_recipe("default").frontend
+PAPER = Frontend(feature=MFCC, segments={"seconds": 3.0, "overlap": 0.5})
+SPARSE = Frontend(
+    feature={"kind": "mel", "n_fft": 512, "hop_length": 2000, "center": False, "n_mels": 20},
+    segments={"seconds": 5},
+)
+SHORT = Frontend(feature=DEFAULT.feature, segments={"seconds": 0.05, "overlap": 0})
+FRONTENDS = {"default": DEFAULT, "paper": PAPER, "gaps between frames": SPARSE, "short": SHORT}
+
+
+def noise(seconds: float, seed: int = 0) -> Waveform:
+    samples = np.random.default_rng(seed).normal(0, 0.1, round(seconds * RATE))
+    return Waveform(samples.astype(np.float32), RATE)
+
+
+def windows(frontend: Frontend, seconds: float) -> list[Window]:
+    return list(frontend.windows(noise(seconds)))
+
+
+def in_blocks(frontend: Frontend, waveform: Waveform, size: int) -> list[Window]:
+    blocks = iter(np.split(waveform.samples, range(size, len(waveform.samples), size)))
+    return list(frontend._windows_of_blocks(blocks, "blocks", Hearing()))
+
+
+def assert_same(some: list[Window], others: list[Window]) -> None:
+    assert len(some) == len(others)
+    for one, other in zip(some, others, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+        np.testing.assert_array_equal(one.silent, other.silent)
+        assert (one.start, one.fresh) == (other.start, other.fresh)
+
+
+def store(path: Path, columns: int, height: int = 544) -> Path:
+    pixels = np.random.default_rng(0).integers(1, 256, (height, columns), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_half_a_minute_is_one_window() -> None:
+    (window,) = windows(DEFAULT, 30)
+    assert window.values.shape == (96, 344)
+    assert window.values.dtype == np.float32
+    assert (window.start, window.fresh) == (0, 0)
+    assert not window.silent.any()
+    assert window.values.mean() == pytest.approx(0, abs=1e-5)
+    assert window.values.std() == pytest.approx(1, abs=1e-5)
+
+
+def test_unscaled_windows_are_the_feature_itself() -> None:
+    frontend = Frontend(feature=MFCC, scale="none", segments={"seconds": 3})
+    (window,) = frontend.windows(noise(10))
+    np.testing.assert_array_equal(window.values, frontend.computed(noise(10)))
+
+
+@pytest.mark.parametrize("frontend", FRONTENDS.values(), ids=FRONTENDS)
+@pytest.mark.parametrize("size", [1000, 70_001, 700_000])
+def test_blocks_of_any_size_give_the_same_windows(frontend: Frontend, size: int) -> None:
+    music = noise(70)
+    assert_same(in_blocks(frontend, music, size), list(frontend.windows(music)))
+
+
+def test_a_file_gives_the_windows_of_its_samples(tmp_path: Path) -> None:
+    music, hearing = noise(40), Hearing()
+    soundfile.write(tmp_path / "a.wav", music.samples, RATE, subtype="FLOAT")
+    assert_same(list(DEFAULT.windows(tmp_path / "a.wav", hearing)), list(DEFAULT.windows(music)))
+    assert hearing.duration == pytest.approx(40)
+    assert hearing.warnings == []
+
+
+def test_another_sample_rate_is_brought_to_the_features() -> None:
+    tone = np.sin(2 * np.pi * 1000 * np.arange(5 * 44100) / 44100).astype(np.float32)
+    frontend = Frontend(feature={"kind": "mel"}, scale="none", segments={"seconds": 3})
+    (window,) = frontend.windows(Waveform(tone, 44100))
+    edges = np.linspace(0, 49.9, 130)  # in mel; 1 kHz is 15
+    band = window.values.mean(axis=1).argmax()
+    assert edges[band] < 15 < edges[band + 2]
+
+
+@pytest.mark.parametrize("frontend", [DEFAULT, SPARSE], ids=["default", "gaps between frames"])
+def test_later_windows_are_the_track_from_there_on(frontend: Frontend) -> None:
+    music = noise(95)
+    step = frontend._window_frames * frontend.computed.hop_length
+    for number, window in enumerate(list(frontend.windows(music))[:3]):
+        assert window.start == pytest.approx(number * step / RATE)
+        part = Waveform(music.samples[number * step :][: 30 * RATE], RATE)
+        (alone,) = frontend.windows(part)
+        np.testing.assert_array_equal(window.values, alone.values)
+
+
+def test_memory_does_not_grow_with_the_track() -> None:
+    def blocks(seconds: int) -> Iterator[np.ndarray]:
+        random = np.random.default_rng(0)
+        for _ in range(seconds // 5):
+            yield random.normal(0, 0.1, 5 * RATE).astype(np.float32)
+
+    def peak(seconds: int) -> int:
+        tracemalloc.start()
+        for _ in DEFAULT._windows_of_blocks(blocks(seconds), "radio", Hearing()):
+            pass
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak(600) < 1.1 * peak(90)
+
+
+# The default hears segments of 128 frames (11.1 s) in windows of 344 frames (29.96 s).
+@pytest.mark.parametrize(
+    ("seconds", "frames", "starts"),
+    [
+        (30.9, [344], [0]),
+        (31.2, [344, 344], [0, 1.17]),
+        (40, [344, 344], [0, 9.97]),
+        (45, [344, 172], [0, 29.95]),
+        (60, [344, 344], [0, 29.95]),
+        (70, [344, 344, 344], [0, 29.95, 39.97]),
+    ],
+)
+def test_what_is_left_after_the_last_window(
+    seconds: float, frames: list[int], starts: list[float]
+) -> None:
+    found = windows(DEFAULT, seconds)
+    assert [window.values.shape[1] for window in found] == frames
+    assert [window.start for window in found] == pytest.approx(starts, abs=0.1)
+
+
+def test_a_window_that_reaches_back_adds_one_segment_at_its_end() -> None:
+    first, last = windows(DEFAULT, 35)
+    assert (first.fresh, last.fresh) == (0, 344 - 128)
+    (segment,) = DEFAULT.segments_of(last)
+    assert segment.end == pytest.approx(35, abs=0.1)
+    samples = noise(35).samples[-(343 * 1920 + 2048) :]
+    (alone,) = DEFAULT.windows(Waveform(samples, RATE))
+    np.testing.assert_allclose(last.values, alone.values, atol=1e-4)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 0.99])
+def test_too_short_is_refused_in_plain_words(seconds: float) -> None:
+    with pytest.raises(AudioError, match=rf"waveform: too short to judge: {seconds:.2f} s, at le"):
+        windows(DEFAULT, seconds)
+
+
+@pytest.mark.parametrize("frontend", FRONTENDS.values(), ids=FRONTENDS)
+@pytest.mark.parametrize("seconds", [1, 1.05, 3, 29.99, 30.1, 31.05, 61.2])
+def test_whatever_is_long_enough_gives_whole_segments(frontend: Frontend, seconds: float) -> None:
+    found = windows(frontend, seconds)
+    segments = [segment for window in found for segment in frontend.segments_of(window)]
+    shape = (frontend.computed.size, frontend.segment_frames)
+    assert {segment.values.shape for segment in segments} == {shape}
+    assert segments[0].start == 0
+    # At most a second at the end is left out, and padding of half a window may reach over it.
+    assert seconds - 1.1 < segments[-1].end < seconds + 0.1
+
+
+def window_of(frames: int, silent: slice = slice(0, 0), start: float = 0) -> Window:
+    values = np.tile(np.arange(frames, dtype=np.float32), (96, 1))
+    mask = np.zeros(frames, bool)
+    mask[silent] = True
+    return Window(values, mask, start)
+
+
+def first_frames(segments: list[Segment]) -> list[float]:
+    return [float(segment.values[0, 0]) for segment in segments]
+
+
+def test_segments_overlap_by_half_and_end_with_the_window() -> None:
+    assert (DEFAULT.segment_frames, DEFAULT.segment_hop) == (128, 64)
+    segments = DEFAULT.segments_of(window_of(344, start=100))
+    assert first_frames(segments) == [0, 64, 128, 192, 216]
+    for segment in segments:
+        begin = segment.values[0, 0]
+        np.testing.assert_array_equal(segment.values[5], np.arange(begin, begin + 128))
+        assert segment.start == pytest.approx(100 + begin * 1920 / RATE)
+        assert segment.end == pytest.approx(100 + (begin + 128) * 1920 / RATE)
+
+
+def test_segments_without_overlap() -> None:
+    frontend = Frontend(feature=DEFAULT.feature, segments={"seconds": 11.15, "overlap": 0})
+    assert first_frames(frontend.segments_of(window_of(344))) == [0, 128, 216]
+
+
+@pytest.mark.parametrize("frames", [11, 100, 127])
+def test_a_short_clip_is_repeated_but_its_times_are_its_own(frames: int) -> None:
+    (segment,) = DEFAULT.segments_of(window_of(frames))
+    np.testing.assert_array_equal(segment.values[0], np.arange(128) % frames)
+    assert (segment.start, segment.end) == pytest.approx((0, frames * 1920 / RATE))
+
+
+@pytest.mark.parametrize(
+    ("silent", "starts"),
+    [
+        (slice(0, 64), [0, 64, 128, 192, 216]),  # half of the first segment: still heard
+        (slice(0, 65), [64, 128, 192, 216]),
+        (slice(200, 344), [0, 64, 128]),
+        (slice(0, 344), []),
+    ],
+)
+def test_mostly_silent_segments_are_left_out(silent: slice, starts: list[int]) -> None:
+    assert first_frames(DEFAULT.segments_of(window_of(344, silent))) == starts
+
+
+def test_silence_within_music_does_not_change_how_the_music_is_scaled() -> None:
+    music = noise(20).samples.copy()
+    music[5 * RATE : 15 * RATE] = 0
+    (window,) = DEFAULT.windows(Waveform(music, RATE))
+    assert window.silent.sum() == pytest.approx(10 * RATE / 1920, abs=2)
+    np.testing.assert_array_equal(window.values[:, window.silent], 0)
+    edge = np.convolve(window.silent, [1, 1, 1], mode="same") > 0
+    (alone,) = DEFAULT.windows(noise(20))
+    difference = window.values[:, ~edge] - alone.values[:, ~edge]
+    assert np.abs(difference).mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("columns", "frames", "starts", "fresh"),
+    [
+        (12, [12], [0], [0]),
+        (344, [344], [0], [0]),
+        (355, [344], [0], [0]),
+        (360, [344, 344], [0, 16], [0, 216]),
+        (500, [344, 156], [0, 344], [0, 0]),
+    ],
+)
+def test_stored_spectrograms_are_cut_by_the_same_rules(
+    tmp_path: Path, columns: int, frames: list[int], starts: list[int], fresh: list[int]
+) -> None:
+    hearing = Hearing()
+    found = list(DEFAULT.windows(store(tmp_path / "A.PNG", columns), hearing))
+    assert [window.values.shape[1] for window in found] == frames
+    assert [window.fresh for window in found] == fresh
+    assert hearing.duration == pytest.approx(columns * 1920 / RATE)
+    assert [window.start * RATE / 1920 for window in found] == pytest.approx(starts)
+
+
+def test_stored_spectrograms_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match=r"a.png: too short to judge: 0.96 s"):
+        list(DEFAULT.windows(store(tmp_path / "a.png", 11)))
+    with pytest.raises(FileError, match=r"stored at a hop of 87.1 ms, but .* listens at 23.2 ms"):
+        list(PAPER.windows(store(tmp_path / "a.png", 344)))
+
+
+@pytest.mark.shared
+def test_a_track_and_its_stored_spectrogram_give_the_same_segments(shared: Path) -> None:
+    tracks = [
+        shared / f"data/gtzan-{kind}/jazz/jazz.00004.{suffix}"
+        for kind, suffix in [("audio", "flac"), ("spectrograms", "png")]
+    ]
+    (heard,), (seen,) = (list(DEFAULT.windows(track)) for track in tracks)
+    for one, other in zip(DEFAULT.segments_of(heard), DEFAULT.segments_of(seen), strict=False):
+        assert np.abs(one.values - other.values).mean() < 0.02
+        assert one.start == other.start
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"segments": {"seconds": 31}}, ValidationError, "less than or equal to 30"),
+        ({"segments": {"seconds": 3, "overlap": 1}}, ValidationError, "less than 1"),
+        ({"scale": "standard"}, ValidationError, "'track' or 'none'"),
+        ({"feature": {"kind": "wavelet"}}, RecipeError, "no feature 'wavelet'"),
+    ],
+)
+def test_wrong_settings_are_refused(
+    settings: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        Frontend.model_validate({"feature": MFCC, "segments": {"seconds": 3}, **settings})
