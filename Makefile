@@ -11,7 +11,7 @@ WORKERS ?= 2
 
 classify: $(VENV)/.base
 ifeq ($(MUSIC),)
-	@$(BIN)/genrescope examples examples > /dev/null
+	@test -d examples || $(BIN)/genrescope examples examples > /dev/null
 	@echo "No MUSIC=path given: these are synthetic clips, no measure of accuracy."
 	@$(BIN)/genrescope classify examples
 else
@@ -31,7 +31,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "Setting up in $(VENV) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
-	@$(BIN)/python -m compileall -q $(VENV)/lib src > /dev/null || true
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib src > /dev/null || true
 	@touch $@
 
 # torch is asked for by its exact version first, so that a build for processors that lies at hand is
@@ -40,6 +40,7 @@ $(VENV)/.dev: $(VENV)/.base
 	@echo "Setting up what the tests need ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
 	@touch $@
 
 clean:

@@ -14,10 +14,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from clips import write_spectrograms
 from PIL import Image
 from torch import nn
 
+from clips import write_spectrograms
 from genrescope.datasets import scan
 from genrescope.errors import DatasetError, GenrescopeError, RecipeError
 from genrescope.inference import Bundle, Classifier

@@ -29,7 +29,7 @@ class Format(StrEnum):
 def classify(
     paths: list[str] = typer.Argument(
         ...,
-        metavar="PATH...",
+        metavar="PATH",
         help="Files, folders (searched through), globs; - reads names from stdin.",
     ),
     format: Format = typer.Option(Format.table, "--format", "-f", help="How results are written."),
@@ -59,8 +59,9 @@ def classify(
 ) -> None:
     """Name the genre of music files.
 
-    A file that can't be heard never stops the rest: it is listed with its reason at the end,
-    and the exit code is 1. It is 2 when nothing could be classified.
+    A file that can't be heard never stops the rest: it is listed at the end.
+
+    Exit code 1: some files failed. 2: nothing could be classified.
 
     Examples:
 

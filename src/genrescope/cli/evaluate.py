@@ -40,8 +40,11 @@ def evaluate(
 ) -> None:
     """Judge a model on music whose genres are known.
 
-    Intervals are 95 % bootstrap intervals over tracks. Only folders named as genres of the model
-    are heard; whether the model has learned from these very tracks is for you to know.
+    Intervals are 95 % bootstrap intervals over tracks.
+
+    Only folders named as genres of the model are heard.
+
+    Whether the model has learned from these very tracks is for you to know.
 
     Examples:
 

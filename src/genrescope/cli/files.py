@@ -21,8 +21,11 @@ def find(arguments: Iterable[str]) -> Iterator[Path | FileError]:
     for argument in arguments:
         if argument == "-":
             # Names need not be UTF-8: they are read as the file system's own bytes.
-            names = (os.fsdecode(line) for line in sys.stdin.buffer.read().splitlines())
-            yield from find(name for name in names if name and name != "-")
+            lines = sys.stdin.buffer.read().split(b"\n")
+            names = [os.fsdecode(line) for line in lines if line not in (b"", b"-")]
+            yield from find(names)
+            if not names:
+                yield FileError("-", "no names on stdin")
         elif Path(argument).is_dir():
             found = sorted(_music_in(Path(argument)))
             yield from found

@@ -38,13 +38,13 @@ def train(
 ) -> None:
     """Train a model by a recipe, judge it, and write it as a bundle.
 
-    A run that was interrupted goes on where it stopped when the same command is given again.
+    An interrupted run goes on where it stopped: give the same command again.
 
     Examples:
 
       genrescope train default --data gtzan --artists artists.csv
 
-      genrescope train default-random --data gtzan --set training.epochs=20 --out runs/quick
+      genrescope train default-random --data gtzan --set training.epochs=20
 
       genrescope train my-recipe.yaml --data my-music
     """

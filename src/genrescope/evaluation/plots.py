@@ -63,6 +63,8 @@ def curves(history: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> 
     for part, epochs in history.items():
         loss_axes.plot([e["epoch"] for e in epochs], [e["loss"] for e in epochs], label=part)
         watched = [e for e in epochs if "accuracy" in e]
+        if not watched:
+            continue
         accuracy_axes.plot(
             [e["epoch"] for e in watched],
             [100 * e["accuracy"] for e in watched],
@@ -74,8 +76,10 @@ def curves(history: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> 
     accuracy_axes.set_ylabel("accuracy on one segment of unseen tracks, %")
     for axes in (loss_axes, accuracy_axes):
         axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        if axes.lines:
+            axes.legend(fontsize=8)
     _save(figure, path)
 
 

@@ -165,14 +165,14 @@ def load_recipe(source: str | PathLike[str], changes: list[str] | None = None) -
 def _read(source: str | PathLike[str], seen: tuple[str, ...] = ()) -> dict[str, Any]:
     """Fields of a recipe, with those of the one it extends underneath."""
     shipped = str(source) in shipped_recipes()
-    path = SHIPPED / f"{source}.yaml" if shipped else Path(source).resolve()
-    if str(path) in seen:
-        raise RecipeError(f"recipe {source}: extends itself")
     try:
+        path = SHIPPED / f"{source}.yaml" if shipped else Path(source).resolve()
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+    except (OSError, RuntimeError, ValueError):
         names = ", ".join(shipped_recipes())
         raise RecipeError(f"{source}: no such recipe; shipped are: {names}") from None
+    if str(path) in seen:
+        raise RecipeError(f"recipe {source}: extends itself")
     fields = _yaml(text, str(source))
     if not isinstance(fields, dict):
         raise RecipeError(f"recipe {source}: wanted are settings as `name: value`")

@@ -1,0 +1,331 @@
+"""The commands as a user types them: output, exit codes, tags, interruption."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mutagen
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clips import RATE, music, write_spectrograms, write_wav
+
+COMMAND = [sys.executable, "-m", "genrescope"]
+
+
+def genrescope(
+    *words: str | Path, input: bytes | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*COMMAND, *words], input=input, capture_output=True, cwd=cwd, timeout=120
+    )
+    out, err = (stream.decode("utf-8", "surrogateescape") for stream in (done.stdout, done.stderr))
+    assert "Traceback" not in err, err
+    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two good files (one deep down), one that is no music, one that is not looked at."""
+    home = tmp_path / "music"
+    (home / "deep" / "er").mkdir(parents=True)
+    write_wav(home / "a.wav", 3)
+    write_wav(home / "deep" / "er" / "b b.wav", 14)
+    (home / "broken.mp3").write_bytes(b"not an mp3" * 100)
+    (home / "notes.txt").write_text("no music")
+    return home
+
+
+class TestClassify:
+    """genrescope classify"""
+
+    def test_a_table_for_people(self, folder: Path) -> None:
+        done = genrescope("classify", folder / "a.wav")
+        assert done.returncode == 0
+        assert done.stdout.splitlines()[0].split() == ["Genre", "Confidence", "File"]
+        assert str(folder / "a.wav") in done.stdout.splitlines()[1]
+        assert done.stderr == ""  # no bar where nobody looks
+
+    def test_one_bad_file_never_stops_the_rest(self, folder: Path) -> None:
+        done = genrescope("classify", folder, "--format", "json")
+        assert done.returncode == 1
+        assert [Path(row["path"]).name for row in json.loads(done.stdout)] == ["a.wav", "b b.wav"]
+        assert f"genrescope: {folder / 'broken.mp3'}: " in done.stderr
+        assert done.stderr.splitlines()[-1] == "2 classified, 1 failed"
+
+    def test_json_has_what_is_promised(self, folder: Path) -> None:
+        (row,) = json.loads(genrescope("classify", folder / "a.wav", "-f", "json").stdout)
+        assert list(row) == [
+            "path", "genre", "confidence", "probabilities", "timeline", "duration", "warnings",
+        ]  # fmt: skip
+        assert row["confidence"] == row["probabilities"][row["genre"]]
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+        assert row["timeline"][0]["start"] == 0
+        assert row["duration"] == pytest.approx(3)
+
+    def test_csv_and_jsonl_say_the_same(self, folder: Path) -> None:
+        table = genrescope("classify", folder, "-f", "csv").stdout
+        assert table.startswith("path,genre,confidence")
+        lines = genrescope("classify", folder, "-f", "jsonl").stdout.splitlines()
+        for row, line in zip(
+            csv.DictReader(io.StringIO(table)), map(json.loads, lines), strict=True
+        ):
+            assert row["path"] == line["path"]
+            assert row["genre"] == line["genre"]
+            assert float(row["confidence"]) == line["confidence"]
+            assert {g: float(row[g]) for g in line["probabilities"]} == line["probabilities"]
+
+    def test_top_and_timeline(self, folder: Path) -> None:
+        done = genrescope("classify", folder / "deep", "--top", "3", "--timeline")
+        assert len(done.stdout.splitlines()) == 1 + 3 + 2  # heading, genres, two segments
+        assert "0:00 - 0:11" in done.stdout
+        done = genrescope("classify", folder / "deep", "--top", "3", "-f", "jsonl")
+        assert len(json.loads(done.stdout)["top"]) == 3
+
+    def test_names_from_stdin_and_globs(self, folder: Path) -> None:
+        names = b"a.wav\n\ndeep/er/b b.wav\n"
+        done = genrescope("classify", "-", "-f", "csv", input=names, cwd=folder)
+        assert [line.split(",")[0] for line in done.stdout.splitlines()[1:]] == [
+            "a.wav",
+            "deep/er/b b.wav",
+        ]
+        done = genrescope("classify", "**/*.wav", "-f", "jsonl", cwd=folder)
+        assert len(done.stdout.splitlines()) == 2
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["nowhere.mp3"],
+            ["*.none"],
+            ["empty"],
+            [],
+            ["a.wav", "--format", "xml"],
+            ["a.wav", "--top", "0"],
+            ["a.wav", "--jobs", "0"],
+            ["a.wav", "--model", "nowhere"],
+            ["a.wav", "--output", "no/such/folder/file"],
+            ["a.wav", "--overwrite"],
+            ["a.wav", "--write-tags"],
+            ["-"],
+        ],
+    )
+    def test_misuse_is_two(self, folder: Path, words: list[str]) -> None:
+        (folder / "empty").mkdir()
+        done = genrescope("classify", *words, cwd=folder, input=b"")
+        assert done.returncode == 2
+        assert done.stderr.strip()
+
+    def test_a_file_is_written_whole_or_not_at_all(self, folder: Path, tmp_path: Path) -> None:
+        target = tmp_path / "out.json"
+        target.write_text("old")
+        done = genrescope("classify", folder / "a.wav", "-f", "json", "-o", target)
+        assert done.stdout == ""
+        assert len(json.loads(target.read_text())) == 1
+        assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+    def test_odd_names(self, tmp_path: Path) -> None:
+        raw = os.fsencode(tmp_path) + b"/\xff\n-[red].wav"
+        soundfile.write(tmp_path / "x.wav", music(2), RATE)
+        (tmp_path / "x.wav").rename(os.fsdecode(raw))
+        for form in ("table", "json", "jsonl", "csv"):
+            done = genrescope("classify", tmp_path, "-f", form)
+            assert done.returncode == 0
+        (row,) = json.loads(genrescope("classify", tmp_path, "-f", "json").stdout)
+        assert os.fsencode(row["path"]) == raw
+
+    def test_silence_is_a_warning(self, tmp_path: Path) -> None:
+        soundfile.write(tmp_path / "s.wav", [0.0] * RATE * 3, RATE)
+        done = genrescope("classify", tmp_path, "-f", "json")
+        assert done.returncode == 0
+        (row,) = json.loads(done.stdout)
+        assert row["genre"] is None
+        assert "cannot tell" in row["warnings"][0]
+        assert "cannot tell" in genrescope("classify", tmp_path).stdout
+
+    def test_ctrl_c_leaves_what_was_finished(self, tmp_path: Path) -> None:
+        for i in range(400):
+            os.link(
+                write_wav(tmp_path / "0.wav", 25) if i == 0 else tmp_path / "0.wav",
+                tmp_path / f"{i + 1}.wav",
+            )
+        target = tmp_path / "out.json"
+        words = [*COMMAND, "classify", tmp_path, "-f", "json", "-o", target, "-j", "1"]
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        time.sleep(2.5)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "interrupted" in err
+        assert 0 < len(json.loads(target.read_text())) < 400
+
+    def test_a_reader_that_has_enough(self, folder: Path) -> None:
+        words = " ".join(map(str, [*COMMAND, "classify", folder / "a.wav", "-f", "jsonl"]))
+        done = subprocess.run(f"{words} | true", shell=True, capture_output=True, text=True)
+        assert "Traceback" not in done.stderr
+
+    def test_a_bar_where_somebody_looks(self, folder: Path) -> None:
+        main, terminal = pty.openpty()
+        done = subprocess.run(
+            [*COMMAND, "classify", folder / "a.wav"], stderr=terminal, stdout=subprocess.PIPE
+        )
+        os.close(terminal)
+        assert done.returncode == 0
+        assert b"Listening" in os.read(main, 10000)
+        os.close(main)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    content=st.binary(max_size=3000),
+    suffix=st.sampled_from([".mp3", ".wav", ".flac", ".m4a", ".png", ""]),
+)
+def test_no_content_breaks_the_classifier(content: bytes, suffix: str, tmp_path_factory) -> None:
+    from genrescope import Classifier, GenrescopeError
+
+    path = tmp_path_factory.mktemp("any") / f"file{suffix}"
+    path.write_bytes(content)
+    try:
+        Classifier.load("default").predict(path)
+    except GenrescopeError as error:
+        assert "\n" not in str(error)
+
+
+class TestTags:
+    """genrescope classify --write-tags"""
+
+    @pytest.fixture
+    def songs(self, tmp_path: Path) -> list[Path]:
+        paths = [tmp_path / "a.flac", tmp_path / "b.flac"]
+        for number, path in enumerate(paths):
+            soundfile.write(path, music(3, seed=number), RATE)
+        tags = mutagen.File(paths[1])
+        tags["genre"] = "Schlager"
+        tags.save()
+        return paths
+
+    def genres(self, songs: list[Path]) -> list[str | None]:
+        return [(mutagen.File(song).get("genre") or [None])[0] for song in songs]
+
+    def test_a_dry_run_changes_nothing(self, songs: list[Path]) -> None:
+        before = [song.read_bytes() for song in songs]
+        done = genrescope("classify", *songs, "--write-tags", "--dry-run")
+        assert done.returncode == 0
+        assert "no genre ->" in done.stderr
+        assert "Schlager kept" in done.stderr
+        assert [song.read_bytes() for song in songs] == before
+
+    def test_a_genre_that_is_there_stays(self, songs: list[Path]) -> None:
+        genrescope("classify", *songs, "--write-tags", "--yes")
+        first, second = self.genres(songs)
+        assert first is not None
+        assert second == "Schlager"
+
+    def test_unless_it_is_to_be_replaced(self, songs: list[Path]) -> None:
+        genrescope("classify", *songs, "--write-tags", "--yes", "--overwrite")
+        assert None not in self.genres(songs)
+        assert "Schlager" not in self.genres(songs)
+
+    @pytest.mark.parametrize(("answer", "written"), [(b"n\n", False), (b"y\n", True)])
+    def test_it_asks(self, songs: list[Path], answer: bytes, written: bool) -> None:
+        main, terminal = pty.openpty()
+        words = [*COMMAND, "classify", songs[0], "--write-tags"]
+        process = subprocess.Popen(
+            words, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        os.write(main, answer)
+        _, err = process.communicate(timeout=60)
+        assert b"Write the genre into 1 files?" in err
+        assert (self.genres(songs)[0] is not None) == written
+
+
+class TestEvaluate:
+    """genrescope evaluate"""
+
+    def test_figures_of_a_folder(self, tmp_path: Path) -> None:
+        for genre in ("jazz", "rock", "polka"):
+            (tmp_path / genre).mkdir()
+            for i in range(3):
+                write_wav(tmp_path / genre / f"{i}.wav", 3, seed=i)
+        (tmp_path / "jazz" / "broken.wav").write_bytes(b"RIFF")
+        done = genrescope("evaluate", "default", "--data", tmp_path, "--format", "json")
+        assert done.returncode == 1
+        fields = json.loads(done.stdout)
+        assert fields["n"] == 6
+        assert set(fields["by_genre"]) == {"jazz", "rock"}
+        assert fields["interval"]["accuracy"][0] <= fields["accuracy"]
+        assert "macro_f1" in fields
+        assert [Path(f["path"]).name for f in fields["failed"]] == ["broken.wav"]
+        assert "not genres of the model: polka" in done.stderr
+        assert "accuracy" in genrescope("evaluate", "default", "--data", tmp_path).stdout
+
+    @pytest.mark.parametrize("folder", ["nowhere", "."])
+    def test_nothing_to_judge(self, tmp_path: Path, folder: str) -> None:
+        assert genrescope("evaluate", "default", "--data", tmp_path / folder).returncode == 2
+
+    @pytest.mark.shared
+    def test_real_music_as_audio(self, shared: Path) -> None:
+        done = genrescope(
+            "evaluate", "default", "--data", shared / "data/gtzan-audio", "--format", "json"
+        )
+        # These tracks were trained on: this shows that audio is heard, not how well.
+        assert json.loads(done.stdout)["accuracy"] > 0.9
+
+
+class TestTrain:
+    """genrescope train"""
+
+    def test_from_folder_to_bundle(self, tmp_path: Path) -> None:
+        data = write_spectrograms(tmp_path / "data")
+        words = ["train", "default-random", "--data", data, "--out", tmp_path / "run"]
+        changes = ["training.epochs=2", "model.channels=[4, 8]", "training.batch_size=4"]
+        done = genrescope(*words, *(w for c in changes for w in ("--set", c)))
+        assert done.returncode == 0, done.stderr
+        assert "accuracy" in done.stdout
+        song = data / "low" / "low.00000.png"
+        done = genrescope("classify", song, "--model", tmp_path / "run", "-f", "json")
+        assert json.loads(done.stdout)[0]["genre"] in ("low", "high")
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["nonsense", "--data", "."],
+            ["default", "--data", "nowhere"],
+            ["default", "--data", "data", "--set", "seed"],
+            ["default", "--data", "data", "--set", "training.epoch=1"],
+            ["default", "--data", "data"],
+            ["default", "--data", "data", "--artists", "nowhere.csv"],
+            ["default", "--data", "data", "--teacher", "nowhere.npz"],
+        ],
+    )
+    def test_misuse_is_two(self, tmp_path: Path, words: list[str]) -> None:
+        write_spectrograms(tmp_path / "data", tracks=1)
+        done = genrescope("train", *words, cwd=tmp_path)
+        assert done.returncode == 2
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_examples_are_heard(tmp_path: Path) -> None:
+    done = genrescope("examples", tmp_path / "clips", "--seconds", "3")
+    assert len(done.stdout.splitlines()) == 7
+    assert genrescope("classify", tmp_path / "clips").returncode == 0
+
+
+def test_version_and_help() -> None:
+    import genrescope as package
+
+    assert genrescope("--version").stdout == f"genrescope {package.__version__}\n"
+    for command in ("classify", "evaluate", "train", "examples"):
+        done = genrescope(command, "--help")
+        assert done.returncode == 0
+        assert "Examples" in done.stdout

@@ -1,0 +1,379 @@
+"""Folders to tracks, and splits that keep together what belongs together."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genrescope.datasets import (
+    Split,
+    Track,
+    fold_splits,
+    group_tracks,
+    listed_split,
+    random_split,
+    scan,
+    with_artists,
+)
+from genrescope.datasets.splits import divide
+from genrescope.datasets.tracks import GTZAN_REPEATS
+from genrescope.errors import DatasetError
+
+SIDES = ("train", "validation", "test")
+
+
+def lay_out(root: Path, *files: str) -> Path:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    return root
+
+
+def named(*ids: str, artist: str | None = None) -> list[Track]:
+    return [Track(name, Path(f"{name}.wav"), name.partition(".")[0], artist) for name in ids]
+
+
+def alone(tracks: list[Track]) -> dict[str, str]:
+    return group_tracks(tracks, by_artist=False)
+
+
+def table(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    path = folder / "artists.csv"
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+def test_scan_finds_tracks_with_their_genres(tmp_path: Path) -> None:
+    lay_out(tmp_path, "rock/b.wav", "jazz/c.mp3", "jazz/a.png")
+    found = [(track.id, track.genre, track.path, track.artist) for track in scan(tmp_path)]
+    assert found == [
+        ("a", "jazz", tmp_path / "jazz/a.png", None),
+        ("b", "rock", tmp_path / "rock/b.wav", None),
+        ("c", "jazz", tmp_path / "jazz/c.mp3", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["a.b.c", "with space", "Höher – 山", "[1] *?", "'quoted'", os.fsdecode(b"\xff\xfe")]
+)
+@pytest.mark.parametrize("suffix", [".wav", ".FLAC", ".Png"])
+def test_odd_names_are_ids_as_they_are(tmp_path: Path, name: str, suffix: str) -> None:
+    (track,) = scan(lay_out(tmp_path, f"hip hop/{name}{suffix}"))
+    assert (track.id, track.genre) == (name, "hip hop")
+    assert track.path.is_file()
+
+
+def test_what_is_no_music_is_passed_over(tmp_path: Path) -> None:
+    lay_out(tmp_path, "jazz/a.wav", "jazz/cover.jpg", "jazz/._a.wav", "a.wav", ".git/b.png")
+    lay_out(tmp_path, "jazz/deeper/c.wav", "rock/d.wav/e.txt")
+    assert [track.id for track in scan(tmp_path)] == ["a"]
+
+
+def test_audio_is_preferred_to_its_spectrogram(tmp_path: Path) -> None:
+    lay_out(tmp_path, "jazz/a.png", "jazz/a.flac", "jazz/b.wav", "jazz/b.PNG", "jazz/c.png")
+    assert [track.path.name for track in scan(tmp_path)] == ["a.flac", "b.wav", "c.png"]
+
+
+def test_a_name_in_two_genres_takes_the_genre_into_the_id(tmp_path: Path) -> None:
+    lay_out(tmp_path, "rock/001.wav", "jazz/001.wav", "jazz/002.wav")
+    assert [track.id for track in scan(tmp_path)] == ["jazz/001", "jazz/002", "rock/001"]
+
+
+def test_only_the_genres_asked_for(tmp_path: Path) -> None:
+    lay_out(tmp_path, "rock/a.wav", "jazz/b.wav", "blues/c.wav")
+    assert [track.genre for track in scan(tmp_path, genres=["rock", "blues"])] == ["rock", "blues"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "genres", "words"),
+    [
+        ("nowhere", None, "nowhere: no such folder"),
+        ("jazz/a.wav", None, "a.wav: no such folder"),
+        ("jazz", None, "jazz: no tracks in it; wanted is FOLDER/<genre>/<file>"),
+        (".", ["rock", "pop"], "no tracks of pop, rock in it"),
+    ],
+)
+def test_folders_without_tracks_are_refused(
+    tmp_path: Path, folder: str, genres: list[str] | None, words: str
+) -> None:
+    lay_out(tmp_path, "jazz/a.wav")
+    with pytest.raises(DatasetError) as caught:
+        scan(tmp_path / folder, genres=genres)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("column", ["artist", "artist_group"])
+def test_artists_come_from_a_table(tmp_path: Path, encoding: str, column: str) -> None:
+    text = f"track,year,{column}\njazz.2,1959,Miles\njazz.1,,\njazz.9,1960,Coltrane\n"
+    tracks = with_artists(named("jazz.1", "jazz.2", "jazz.3"), table(tmp_path, text, encoding))
+    assert [track.artist for track in tracks] == [None, "Miles", None]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "words"),
+    [
+        ("track,singer\njazz.1,Miles\n", "utf-8", "wanted are the columns track and artist"),
+        ("file,artist\njazz.1,Miles\n", "utf-8", "wanted are the columns track and artist"),
+        ("", "utf-8", "wanted are the columns track and artist"),
+        ("track,artist\njazz.7,Miles\n", "utf-8", "knows none of these tracks"),
+        ("track,artist\njazz.1\n", "utf-8", "knows none of these tracks"),
+        ("track,artist\njazz.1,José\n", "latin-1", "can't decode byte"),
+    ],
+)
+def test_unusable_artist_tables_are_refused(
+    tmp_path: Path, text: str, encoding: str, words: str
+) -> None:
+    with pytest.raises(DatasetError, match=words) as caught:
+        with_artists(named("jazz.1"), table(tmp_path, text, encoding))
+    assert str(tmp_path / "artists.csv") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_artist_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="No such file"):
+        with_artists(named("jazz.1"), tmp_path / "artists.csv")
+
+
+def test_groups_are_artists_and_the_unknown_of_a_genre() -> None:
+    tracks = [
+        *named("jazz.1", "rock.1", artist="Miles"),
+        *named("jazz.2", "jazz.3", "rock.2"),
+        *named("jazz.4", artist="Coltrane"),
+    ]
+    groups = group_tracks(tracks, by_artist=True)
+    assert groups["jazz.1"] == groups["rock.1"]
+    assert groups["jazz.2"] == groups["jazz.3"]
+    assert len(set(groups.values())) == 4
+    assert len(set(alone(tracks).values())) == 6
+    with pytest.raises(DatasetError, match="needs an artist table"):
+        group_tracks(named("jazz.1"), by_artist=True)
+
+
+@pytest.mark.parametrize("pair", GTZAN_REPEATS, ids=lambda pair: "=".join(pair))
+def test_known_repeats_are_one_group(pair: tuple[str, str]) -> None:
+    assert len(set(alone(named(*pair, "pop.00001")).values())) == 2
+    for first, second in [(None, "A"), ("A", None), ("A", "B")]:
+        tracks = [*named(pair[0], artist=first), *named(pair[1], artist=second)]
+        tracks += named("pop.00001", artist="C")
+        groups = group_tracks(tracks, by_artist=True)
+        assert groups[pair[0]] == groups[pair[1]] != groups["pop.00001"]
+
+
+def test_check_lets_an_honest_split_pass() -> None:
+    split = Split(("a", "b"), ("c",), ("d",))
+    assert split.check({"a": "1", "b": "1", "c": "2", "d": "3"}) is split
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        (Split(("a",), ("c",), ("a",)), "track a would be in test .* in train"),
+        (Split(("a",), ("c",), ("b",)), "track b would be in test .* another .* in train"),
+        (Split((), ("a",), ("c", "b")), "track b would be in test .* in validation"),
+        (Split(("c", "c"), (), ()), "track c is listed twice in train"),
+    ],
+)
+def test_check_refuses_a_mixed_split_and_names_the_track(split: Split, words: str) -> None:
+    with pytest.raises(DatasetError, match=words):
+        split.check({"a": "one artist", "b": "one artist", "c": "another"})
+
+
+# Any tracks of these genres, repeats among them, by any artists, who may play in many genres.
+IDS = st.tuples(st.sampled_from(["pop", "metal", "rock"]), st.integers(0, 99))
+ARTISTS = st.one_of(st.none(), st.integers(0, 9).map(str))
+COLLECTIONS = st.dictionaries(IDS, ARTISTS, min_size=3, max_size=80).map(
+    lambda found: [
+        Track(f"{genre}.{number:05d}", Path("x"), genre, artist)
+        for (genre, number), artist in found.items()
+    ]
+)
+FRACTIONS = st.sampled_from([(0.6, 0.2, 0.2), (0.8, 0.1, 0.1), (0.34, 0.33, 0.33), (0.7, 0, 0.3)])
+
+
+def groups_of(tracks: list[Track]) -> dict[str, str]:
+    return group_tracks(tracks, by_artist=any(track.artist for track in tracks))
+
+
+def assert_honest(tracks: list[Track], groups: dict[str, str], split: Split) -> None:
+    sides = [set(getattr(split, side)) for side in SIDES]
+    assert sum(map(len, sides)) == len(tracks)
+    assert set.union(*sides) == {track.id for track in tracks}
+    of_group = [{groups[track] for track in side} for side in sides]
+    assert sum(map(len, of_group)) == len(set(groups.values()))
+    artists = {track.id: track.artist for track in tracks if track.artist}
+    of_artist = [{artists[track] for track in side if track in artists} for side in sides]
+    assert sum(map(len, of_artist)) == len(set(artists.values()))
+    for pair in GTZAN_REPEATS:
+        assert sum(bool(side & set(pair)) for side in sides) <= 1
+
+
+@given(tracks=COLLECTIONS, fractions=FRACTIONS, seed=st.integers(0, 2**31 - 1))
+def test_random_splits_keep_groups_whole_and_lose_nothing(
+    tracks: list[Track], fractions: tuple[float, ...], seed: int
+) -> None:
+    groups, wanted = groups_of(tracks), dict(zip(SIDES, fractions, strict=True))
+    try:
+        split = random_split(tracks, groups, **wanted, seed=seed)
+    except DatasetError as error:
+        assert "too few to split" in str(error)
+        parts = divide(tracks, groups, fractions, seed=seed)
+        assert [] in [part for part, fraction in zip(parts, fractions, strict=True) if fraction]
+        return
+    assert_honest(tracks, groups, split)
+    assert split == random_split(tracks[::-1], groups, **wanted, seed=seed)
+
+
+@given(tracks=COLLECTIONS, folds=st.integers(2, 6), seed=st.integers(0, 2**31 - 1))
+def test_folds_test_each_track_once(tracks: list[Track], folds: int, seed: int) -> None:
+    groups = groups_of(tracks)
+    try:
+        splits = fold_splits(tracks, groups, folds=folds, seed=seed)
+    except DatasetError as error:
+        assert f"{folds} folds are too many" in str(error)
+        assert [] in divide(tracks, groups, [1 / folds] * folds, seed=seed)
+        return
+    assert len(splits) == folds
+    for split in splits:
+        assert_honest(tracks, groups, split)
+        assert split.train
+        assert split.test
+        assert not split.validation
+    tested = Counter(track for split in splits for track in split.test)
+    assert tested == Counter(track.id for track in tracks)
+
+
+@given(
+    sizes=st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=20), min_size=1, max_size=4),
+    fractions=FRACTIONS,
+    seed=st.integers(0, 99),
+)
+def test_each_genre_has_the_wanted_fractions_but_for_one_artist(
+    sizes: list[list[int]], fractions: tuple[float, ...], seed: int
+) -> None:
+    tracks = [
+        Track(f"{genre}.{artist}.{i}", Path("x"), f"g{genre}", f"{genre}.{artist}")
+        for genre, artists in enumerate(sizes)
+        for artist, size in enumerate(artists)
+        for i in range(size)
+    ]
+    parts = divide(tracks, group_tracks(tracks, by_artist=True), fractions, seed=seed)
+    for part, fraction in zip(parts, fractions, strict=True):
+        found = Counter(int(track.partition(".")[0]) for track in part)
+        for genre, artists in enumerate(sizes):
+            wanted = fraction * sum(artists)
+            # A part takes an artist only while it lacks tracks, so it passes its mark by less
+            # than one artist; and the others together leave it short by less than one each.
+            assert wanted - 2 * max(artists) <= found[genre] < wanted + max(artists) + 1e-9
+
+
+def test_single_tracks_are_split_to_the_fraction() -> None:
+    tracks = named(*(f"{genre}.{i}" for genre in ("jazz", "rock") for i in range(50)))
+    split = random_split(tracks, alone(tracks), train=0.6, validation=0.2, test=0.2, seed=4)
+    counts = [Counter(track.partition(".")[0] for track in getattr(split, side)) for side in SIDES]
+    assert counts == [{"jazz": n, "rock": n} for n in (30, 10, 10)]
+
+
+def test_another_seed_is_another_split() -> None:
+    tracks = named(*(f"jazz.{i}" for i in range(40)))
+    splits = {
+        random_split(tracks, alone(tracks), train=0.5, validation=0, test=0.5, seed=seed)
+        for seed in range(20)
+    }
+    assert len(splits) == 20
+
+
+@pytest.mark.parametrize("fractions", [(0.6, 0.2, 0.3), (1.2, -0.1, -0.1), (0.5, 0.2, 0.2)])
+def test_fractions_must_sum_to_one(fractions: tuple[float, ...]) -> None:
+    tracks = named("jazz.1", "jazz.2", "jazz.3")
+    with pytest.raises(DatasetError, match="must sum to 1"):
+        random_split(tracks, alone(tracks), **dict(zip(SIDES, fractions, strict=True)), seed=0)
+
+
+@pytest.mark.parametrize("folds", [0, 1, 4])
+def test_impossible_numbers_of_folds_are_refused(folds: int) -> None:
+    tracks = named("jazz.1", "jazz.2", "jazz.3")
+    with pytest.raises(DatasetError, match=f"^{folds} folds are too many"):
+        fold_splits(tracks, alone(tracks), folds=folds, seed=0)
+
+
+def write_lists(folder: Path, **lists: str) -> Path:
+    for name, text in lists.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_lists_define_a_split(tmp_path: Path) -> None:
+    folder = write_lists(
+        tmp_path,
+        train_mine="jazz/jazz.00001.wav\njazz/a long name.mp3\n\nrock/missing.wav\n",
+        valid_mine="\ufeffrock/rock.00002.wav\r\n",
+        test_mine="  jazz/Über (live).wav  \n",
+    )
+    tracks = named("jazz.00001", "a long name", "rock.00002", "Über (live)", "pop.00001")
+    assert listed_split(tracks, folder) == Split(
+        ("a long name", "jazz.00001"), ("rock.00002",), ("Über (live)",)
+    )
+
+
+def test_lists_tell_genres_apart_where_names_repeat(tmp_path: Path) -> None:
+    folder = write_lists(tmp_path, train="jazz/1.wav", valid="rock/1.wav", test="rock/2.wav")
+    tracks = named("jazz/1", "rock/1", "rock/2", "jazz/2")
+    assert listed_split(tracks, folder) == Split(("jazz/1",), ("rock/1",), ("rock/2",))
+
+
+@pytest.mark.parametrize(
+    ("lists", "words"),
+    [
+        ({"train": "a", "valid": "b"}, r"one list test\*.txt, found 0"),
+        ({"train": "a", "train2": "a", "valid": "b", "test": "c"}, r"train\*.txt, found 2"),
+        ({"train": "a", "valid": "x", "test": "c"}, "valid.txt: names none of the tracks"),
+        ({"train": "a", "valid": "b", "test": "c\na"}, "track a would be in test .* in train"),
+        ({"train": "pop.00067.au", "valid": "b", "test": "pop.00071.au"}, "track pop.00071 would"),
+    ],
+)
+def test_unusable_lists_are_refused(tmp_path: Path, lists: dict[str, str], words: str) -> None:
+    tracks = named("a", "b", "c", "pop.00067", "pop.00071")
+    with pytest.raises(DatasetError, match=words):
+        listed_split(tracks, write_lists(tmp_path, **lists))
+
+
+def test_lists_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (write_lists(tmp_path, valid="b", test="c") / "train.txt").write_bytes(b"\xff\xff")
+    with pytest.raises(DatasetError, match=r"train.txt: .* can't decode"):
+        listed_split(named("a", "b", "c"), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def gtzan(shared: Path) -> list[Track]:
+    tracks = scan(shared / "data/gtzan-spectrograms")
+    return with_artists(tracks, shared / "data/gtzan-splits/artist_groups.csv")
+
+
+@pytest.mark.shared
+def test_the_lists_of_the_literature(shared: Path, gtzan: list[Track]) -> None:
+    assert len(gtzan) == 850
+    assert sum(track.artist is None for track in gtzan) == 52
+    split = listed_split(gtzan, shared / "data/gtzan-splits")
+    assert [len(getattr(split, side)) for side in SIDES] == [423, 174, 187]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_gtzan_in_folds_by_artist(gtzan: list[Track], seed: int) -> None:
+    groups = group_tracks(gtzan, by_artist=True)
+    genre = {track.id: track.genre for track in gtzan}
+    total = Counter(genre.values())
+    for split in fold_splits(gtzan, groups, folds=5, seed=seed):
+        assert_honest(gtzan, groups, split)
+        counts = Counter(genre[track] for track in split.test)
+        # A fifth of each genre; one artist alone has 24 of the 86 reggae tracks.
+        for name, number in counts.items():
+            assert 0.7 < 5 * number / total[name] < 1.45, name
+        assert counts.keys() == total.keys()

@@ -1,0 +1,296 @@
+"""The shipped model through the real classifier: predictions, timelines, bundles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from clips import RATE, music, write_wav
+from genrescope import AudioError, Bundle, Classifier, Waveform
+from genrescope.errors import BundleError, FileError
+from genrescope.inference import Prediction, shipped_bundles
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier.load("default")
+
+
+def same(one: Prediction, other: Prediction) -> bool:
+    return (
+        one.probabilities == other.probabilities
+        and one.timeline == other.timeline
+        and np.array_equal(one.embedding, other.embedding)
+    )
+
+
+def test_a_prediction_is_whole(classifier: Classifier, tmp_path: Path) -> None:
+    prediction = classifier.predict(write_wav(tmp_path / "a.wav", 40))
+    assert prediction.genre == max(prediction.probabilities, key=prediction.probabilities.get)
+    assert prediction.confidence == prediction.probabilities[prediction.genre]
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert (
+        list(prediction.probabilities.values()) == sorted(prediction.probabilities.values())[::-1]
+    )
+    assert sorted(prediction.probabilities) == classifier.genres
+    assert prediction.duration == pytest.approx(40, abs=0.01)
+    assert prediction.embedding.shape == (classifier.embedding_size,)
+    assert prediction.warnings == []
+
+
+def test_the_timeline_covers_the_track(classifier: Classifier, tmp_path: Path) -> None:
+    timeline = classifier.predict(write_wav(tmp_path / "a.wav", 75)).timeline
+    assert timeline[0].start == 0
+    assert timeline[-1].end == pytest.approx(75, abs=1.0)
+    for before, after in pairwise(timeline):
+        assert before.start < after.start <= before.end
+    for segment in timeline:
+        assert sum(segment.probabilities.values()) == pytest.approx(1)
+        assert segment.genre in classifier.genres
+
+
+def test_probabilities_are_the_mean_over_the_timeline(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    prediction = classifier.predict(write_wav(tmp_path / "a.wav", 20))
+    for genre, value in prediction.probabilities.items():
+        heard = [segment.probabilities[genre] for segment in prediction.timeline]
+        assert value == pytest.approx(np.mean(heard))
+
+
+def test_the_same_input_gives_the_same_output_bit_for_bit(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    files = [write_wav(tmp_path / f"{i}.wav", 5 + i, seed=i) for i in range(8)]
+    alone = [classifier.predict(file) for file in files]
+    again = list(Classifier.load("default").predict_many(files, jobs=4))
+    assert all(map(same, alone, again))
+    assert [p.path for p in again] == [str(file) for file in files]
+
+
+def test_a_waveform_is_heard_as_its_file(classifier: Classifier, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(write_wav(tmp_path / "a.wav", 15), dtype="float32")
+    waveform = Waveform(samples, rate)
+    assert same(classifier.predict(waveform), classifier.predict(tmp_path / "a.wav"))
+    assert classifier.predict(waveform).path is None
+    assert np.array_equal(classifier.embed(waveform), classifier.predict(waveform).embedding)
+
+
+def test_a_waveform_at_another_rate(classifier: Classifier) -> None:
+    same_rate = classifier.predict(Waveform(music(15), RATE))
+    other = classifier.predict(Waveform(music(15, rate=2 * RATE), 2 * RATE))
+    assert other.duration == pytest.approx(15, abs=0.01)
+    assert other.genre is not None and same_rate.genre is not None
+
+
+def test_a_bad_file_stands_in_its_place(classifier: Classifier, tmp_path: Path) -> None:
+    good = write_wav(tmp_path / "good.wav")
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"no music")
+    results = list(classifier.predict_many([good, bad, good, tmp_path / "none.mp3"]))
+    assert [type(r) for r in results] == [Prediction, AudioError, Prediction, AudioError]
+    assert isinstance(results[1], FileError) and results[1].path == str(bad)
+
+
+def test_predict_many_takes_files_only_as_fast_as_it_hears(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    file, taken = write_wav(tmp_path / "a.wav", 2), []
+    endless = (taken.append(i) or file for i in iter(int, 1))
+    results = classifier.predict_many(endless, jobs=2)
+    for _ in range(3):
+        next(results)
+    results.close()
+    assert len(taken) < 20
+
+
+def test_silence_is_no_genre(classifier: Classifier, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "silent.wav", np.zeros(20 * RATE), RATE)
+    prediction = classifier.predict(tmp_path / "silent.wav")
+    assert prediction.genre is None
+    assert prediction.confidence == 0
+    assert prediction.timeline == []
+    assert "cannot tell" in prediction.warnings[0]
+    assert prediction.to_dict()["genre"] is None
+
+
+def test_silence_before_music_has_no_say(classifier: Classifier) -> None:
+    sound = music(40)
+    late = np.concatenate([np.zeros(60 * RATE, np.float32), sound])
+    timeline = classifier.predict(Waveform(late, RATE)).timeline
+    assert min(segment.start for segment in timeline) > 50
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.99])
+def test_too_short_to_judge(classifier: Classifier, seconds: float) -> None:
+    with pytest.raises(AudioError, match="too short to judge"):
+        classifier.predict(Waveform(music(seconds), RATE))
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0, 11.0, 29.9, 30.0, 31.5, 59.0, 61.0])
+def test_any_length_from_a_second_on(classifier: Classifier, seconds: float) -> None:
+    prediction = classifier.predict(Waveform(music(seconds), RATE))
+    assert prediction.timeline[-1].end <= prediction.duration + 1e-6
+    assert prediction.duration == pytest.approx(seconds, abs=1e-3)
+
+
+def test_loudness_does_not_matter(classifier: Classifier) -> None:
+    loud, quiet = (classifier.predict(Waveform(music(20) * g, RATE)) for g in (1.0, 0.01))
+    for genre, value in loud.probabilities.items():
+        assert quiet.probabilities[genre] == pytest.approx(value, abs=1e-3)
+
+
+def test_an_hour_is_heard_in_the_memory_of_minutes(classifier: Classifier, tmp_path: Path) -> None:
+    piece = (music(60) * 20000).astype(np.int16)
+    peaks = []
+    for minutes in (2, 60):
+        path = tmp_path / f"{minutes}.wav"
+        with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
+            for _ in range(minutes):
+                file.write(piece)
+        tracemalloc.start()
+        prediction = classifier.predict(path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert prediction.duration == pytest.approx(60 * minutes, abs=0.1)
+    # Half an hour more adds its timeline (a few hundred small objects), not its sound (150 MB).
+    assert peaks[1] - peaks[0] < 5e6
+
+
+def test_inference_needs_no_torch(tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav")
+    code = (
+        "import sys; from genrescope import Classifier; import genrescope.cli;"
+        "Classifier.load().predict(sys.argv[1]);"
+        "heavy = {'torch', 'lightning', 'sklearn', 'librosa', 'scipy', 'matplotlib'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "a.wav"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, genrescope; print(sorted({'numpy', 'onnxruntime', 'av'} & set(sys.modules)))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+class TestBundle:
+    """A model as data: round trip, and every way it can be wrong."""
+
+    def test_default_is_shipped_and_small(self) -> None:
+        assert "default" in shipped_bundles()
+        bundle = Bundle.load("default")
+        assert len(bundle.model) < 5e6
+        assert bundle.manifest.licence
+        assert bundle.manifest.provenance["recipe"]["name"] == "default"
+
+    def test_folder_and_zip(self, tmp_path: Path, classifier: Classifier) -> None:
+        bundle = Bundle.load("default")
+        bundle.save(tmp_path / "copy")
+        with zipfile.ZipFile(tmp_path / "copy.zip", "w") as archive:
+            for file in (tmp_path / "copy").iterdir():
+                archive.write(file, f"inside/{file.name}")
+        waveform = Waveform(music(12), RATE)
+        for place in ("copy", "copy.zip"):
+            assert same(
+                Classifier.load(tmp_path / place).predict(waveform), classifier.predict(waveform)
+            )
+
+    @pytest.fixture
+    def copy(self, tmp_path: Path) -> Path:
+        Bundle.load("default").save(tmp_path / "copy")
+        return tmp_path / "copy"
+
+    def test_a_changed_network_is_refused(self, copy: Path) -> None:
+        model = bytearray((copy / "model.onnx").read_bytes())
+        model[len(model) // 2] ^= 1
+        (copy / "model.onnx").write_bytes(model)
+        with pytest.raises(BundleError, match=r"not the file that bundle.json was made for"):
+            Bundle.load(copy)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"schema_version": 2}, "schema version 2"),
+            ({"genres": ["one"]}, "not valid"),
+            ({"genres": ["a", "b"]}, "one logit a genre"),
+            ({"temperature": 0}, "not valid"),
+            ({"surprise": 1}, "not valid"),
+            (
+                {"frontend": {"feature": {"kind": "os"}, "segments": {"seconds": 3}}},
+                "no feature 'os'",
+            ),
+        ],
+    )
+    def test_a_manifest_that_is_wrong(self, copy: Path, change: dict, words: str) -> None:
+        fields = json.loads((copy / "bundle.json").read_text()) | change
+        (copy / "bundle.json").write_text(json.dumps(fields))
+        with pytest.raises(BundleError, match=words) as caught:
+            Classifier.load(copy)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+    def test_a_manifest_that_is_no_manifest(self, copy: Path, content: bytes) -> None:
+        (copy / "bundle.json").write_bytes(content)
+        with pytest.raises(BundleError):
+            Bundle.load(copy)
+
+    def test_a_network_that_is_none(self, copy: Path) -> None:
+        (copy / "model.onnx").write_bytes(b"nothing")
+        fields = json.loads((copy / "bundle.json").read_text())
+        fields["sha256"] = hashlib.sha256(b"nothing").hexdigest()
+        (copy / "bundle.json").write_text(json.dumps(fields))
+        with pytest.raises(BundleError, match="can't be run"):
+            Classifier.load(copy)
+
+    def test_what_is_missing(self, copy: Path, tmp_path: Path) -> None:
+        with pytest.raises(BundleError, match="shipped models: default"):
+            Bundle.load(tmp_path / "nowhere")
+        (copy / "model.onnx").unlink()
+        with pytest.raises(BundleError, match=r"no bundle.json and model.onnx"):
+            Bundle.load(copy)
+        (tmp_path / "file.zip").write_bytes(b"PK no zip")
+        with pytest.raises(BundleError, match="not a bundle"):
+            Bundle.load(tmp_path / "file.zip")
+        shutil.make_archive(str(tmp_path / "empty"), "zip", tmp_path / "copy", "bundle.json")
+        with pytest.raises(BundleError, match=r"no bundle.json and model.onnx"):
+            Bundle.load(tmp_path / "empty.zip")
+
+
+@pytest.mark.shared
+def test_audio_is_heard_as_stored_spectrograms_are_read(
+    classifier: Classifier, shared: Path
+) -> None:
+    audio = sorted((shared / "data/gtzan-audio").glob("*/*.flac"))
+    images = [shared / "data/gtzan-spectrograms" / p.parent.name / f"{p.stem}.png" for p in audio]
+    assert len(audio) == 51
+    differences = []
+    for heard, read in zip(
+        classifier.predict_many(audio), classifier.predict_many(images), strict=True
+    ):
+        assert heard.genre == read.genre
+        differences += [abs(heard.probabilities[g] - p) for g, p in read.probabilities.items()]
+    assert np.mean(differences) <= 0.005
+
+
+@pytest.mark.shared
+def test_real_mp3s(classifier: Classifier, shared: Path) -> None:
+    files = sorted((shared / "data/emotify-audio").glob("*/*.mp3"))
+    results = list(classifier.predict_many(files))
+    assert len(results) == 40
+    assert all(isinstance(result, Prediction) and result.genre for result in results)
+    classical = [r.genre for r in results if Path(r.path).parent.name == "classical"]
+    assert classical.count("classical") >= 5

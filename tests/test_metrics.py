@@ -1,0 +1,251 @@
+"""Figures against scikit-learn and hand-made cases, intervals against simulated truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn import metrics as sklearn
+
+from genrescope.evaluation import plots
+from genrescope.evaluation.calibration import fit_temperature
+from genrescope.evaluation.metrics import (
+    METRICS,
+    by_genre,
+    calibration_error,
+    confusion,
+    figures,
+    judge,
+    validate,
+)
+from genrescope.voting import softmax, vote
+
+GENRES = ["blues", "classical", "jazz", "rock"]
+
+
+def predictions(
+    seed: int, n: int = 60, genres: int = 4, skill: float = 1.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Simulate tracks of all genres but the last, and what a fair classifier says of them."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, genres - 1, n)
+    logits = random.normal(size=(n, genres))
+    logits[np.arange(n), truth] += skill
+    return truth, softmax(logits)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_figures_equal_scikit_learns(seed: int) -> None:
+    truth, probabilities = predictions(seed)
+    named, there = probabilities.argmax(axis=1), np.unique(truth)
+    assert set(named) - set(there), "a genre that does not occur is named"
+    ours = figures(truth, probabilities)
+    precision, recall, f1, _ = sklearn.precision_recall_fscore_support(
+        truth, named, labels=there, average="macro", zero_division=0
+    )
+    assert tuple(ours) == METRICS
+    assert ours["accuracy"] == pytest.approx(sklearn.accuracy_score(truth, named))
+    assert [ours[f"macro_{name}"] for name in ("precision", "recall", "f1")] == pytest.approx(
+        [precision, recall, f1]
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_genre_equals_scikit_learns(seed: int) -> None:
+    truth, probabilities = predictions(seed)
+    named = probabilities.argmax(axis=1)
+    np.testing.assert_array_equal(
+        confusion(truth, named, 4), sklearn.confusion_matrix(truth, named, labels=range(4))
+    )
+    wanted = sklearn.precision_recall_fscore_support(truth, named, labels=range(4), zero_division=0)
+    np.testing.assert_allclose(list(by_genre(truth, probabilities).values()), wanted[:3])
+
+
+def test_a_genre_never_named_has_precision_zero() -> None:
+    truth, probabilities = np.array([0, 0, 1]), np.array([[0.9, 0.1]] * 3)
+    assert figures(truth, probabilities)["macro_precision"] == pytest.approx((2 / 3 + 0) / 2)
+
+
+def test_calibration_error_by_hand() -> None:
+    probabilities = np.array([[0.95, 0.05], [0.05, 0.95], *[[0.65, 0.35]] * 3, [1.0, 0.0]])
+    truth = np.array([0, 0, 0, 0, 0, 1])
+    # 0.95, 0.95 and 1.0 share the last of ten bins, and one is right: |1 - 2.9| = 1.9.
+    # Three at 0.65 are all right: |3 - 1.95| = 1.05.
+    assert calibration_error(truth, probabilities) == pytest.approx((1.9 + 1.05) / 6)
+
+
+def test_who_is_right_as_often_as_sure_is_calibrated() -> None:
+    truth = np.array([0] * 8 + [1] * 2)
+    probabilities = np.array([[0.8, 0.2]] * 10)
+    assert calibration_error(truth, probabilities) == pytest.approx(0)
+    assert calibration_error(1 - truth, probabilities) == pytest.approx(0.6)
+
+
+ROW = np.array([[0.6, 0.4]])
+
+
+@pytest.mark.parametrize(
+    ("truth", "probabilities", "words"),
+    [
+        ([], np.zeros((0, 2)), "there is nothing to judge"),
+        ([0, 1], ROW, r"\(2,\) labels do not go with \(1, 2\) probabilities"),
+        ([[0]], ROW, r"\(1, 1\) labels do not go"),
+        ([0], ROW[0], r"labels do not go with \(2,\)"),
+        ([2], ROW, "a label is not one of the genres"),
+        ([-1], ROW, "a label is not one of the genres"),
+        ([0], 2 * ROW, "probabilities do not sum to 1"),
+        ([0], np.array([[np.nan, 1.0]]), "probabilities do not sum to 1"),
+        ([0], np.array([[1.5, -0.5]]), "a probability is negative"),
+    ],
+)
+def test_meaningless_input_is_refused(
+    truth: list[int], probabilities: np.ndarray, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        validate(np.array(truth, np.intp), probabilities)
+    with pytest.raises(ValueError, match=words):
+        judge(np.array(truth, np.intp), probabilities, ["a", "b"])
+
+
+def test_wrong_numbers_of_genres_and_groups_are_refused() -> None:
+    truth, probabilities = predictions(0)
+    with pytest.raises(ValueError, match=r"3 genres do not go with \(60, 4\)"):
+        judge(truth, probabilities, GENRES[:3])
+    with pytest.raises(ValueError, match="59 groups do not go with 60 labels"):
+        judge(truth, probabilities, GENRES, groups=["a"] * 59)
+
+
+def test_a_judgement_says_all_as_json() -> None:
+    truth, probabilities = predictions(0)
+    said = json.loads(json.dumps(judge(truth, probabilities, GENRES, resamples=200).to_dict()))
+    assert said["n"] == 60
+    assert list(said["by_genre"]) == ["blues", "classical", "jazz"]
+    assert sum(genre["n"] for genre in said["by_genre"].values()) == 60
+    assert np.sum(said["confusion"]) == 60
+    for name in METRICS:
+        low, high = said["interval"][name]
+        assert 0 <= low < high <= 1
+        if name != "expected_calibration_error":  # a resample can only be calibrated worse
+            assert low < said[name] < high
+    for genre in said["by_genre"].values():
+        low, high = genre["recall_interval"]
+        assert low <= genre["recall"] <= high
+
+
+def test_intervals_come_from_the_seed() -> None:
+    truth, probabilities = predictions(0)
+    one, same, other = (
+        judge(truth, probabilities, GENRES, resamples=100, seed=seed).intervals
+        for seed in (3, 3, 4)
+    )
+    assert one == same != other
+
+
+def simulated(random: np.random.Generator, artists: int, each: int) -> tuple[np.ndarray, ...]:
+    """Simulate tracks that are named right at 0.7, all or none of an artist's."""
+    truth = np.repeat(random.integers(0, 2, artists), each)
+    named = np.where(np.repeat(random.random(artists) < 0.7, each), truth, 1 - truth)
+    return truth, np.eye(2)[named], np.repeat(np.arange(artists), each)
+
+
+def width(interval: tuple[float, float]) -> float:
+    return interval[1] - interval[0]
+
+
+def test_95_of_100_intervals_hold_the_truth() -> None:
+    random, held = np.random.default_rng(0), 0
+    for seed in range(200):
+        truth, probabilities, _ = simulated(random, artists=100, each=1)
+        judged = judge(truth, probabilities, ["a", "b"], resamples=150, seed=seed)
+        low, high = judged.intervals["accuracy"]
+        held += low <= 0.7 <= high
+    # 190 expected; 6 is two standard deviations, and 150 resamples cost a little.
+    assert 178 <= held <= 199
+
+
+def test_an_interval_is_as_wide_as_the_binomials() -> None:
+    truth, probabilities, _ = simulated(np.random.default_rng(1), artists=500, each=1)
+    judged = judge(truth, probabilities, ["a", "b"])
+    right = judged.values["accuracy"]
+    wanted = 2 * 1.96 * np.sqrt(right * (1 - right) / 500)
+    assert width(judged.intervals["accuracy"]) == pytest.approx(wanted, rel=0.1)
+
+
+def test_intervals_are_wider_where_an_artists_tracks_go_together() -> None:
+    truth, probabilities, artists = simulated(np.random.default_rng(1), artists=40, each=9)
+    by_track, by_artist = (
+        judge(truth, probabilities, ["a", "b"], groups=groups, resamples=500)
+        for groups in (None, [f"artist {number}" for number in artists])
+    )
+    assert by_artist.values == by_track.values
+    # Nine tracks that say the same count as one: three times the deviation.
+    ratio = width(by_artist.intervals["accuracy"]) / width(by_track.intervals["accuracy"])
+    assert ratio == pytest.approx(3, abs=0.5)
+
+
+@pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 5, 3)])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 7.0])
+def test_softmax(shape: tuple[int, ...], temperature: float) -> None:
+    logits = np.random.default_rng(0).normal(0, 3, shape).astype(np.float32)
+    powers = np.exp(logits.astype(float) / temperature)
+    wanted = powers / powers.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(softmax(logits, temperature), wanted)
+    assert np.isfinite(softmax(1e4 * logits, temperature)).all()
+
+
+def test_the_vote_is_the_mean_over_segments() -> None:
+    logits = np.log([[0.9, 0.1], [0.5, 0.5], [0.4, 0.6]])
+    np.testing.assert_allclose(vote(logits), [0.6, 0.4])
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_of_simulated_logits_is_found(temperature: float) -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 2, (1000, 5))
+    truth = [random.choice(5, p=row) for row in softmax(logits)]
+    overconfident = list((logits * temperature)[:, None, :])
+    # The grid is 2.9 % apart, and 1000 tracks leave about 4 %.
+    assert fit_temperature(overconfident, truth) == pytest.approx(temperature, rel=0.1)
+
+
+def test_a_temperature_calibrates_the_vote_over_segments() -> None:
+    random = np.random.default_rng(0)
+    tracks = [random.normal(0, 1, (5, 3)) for _ in range(1000)]
+    truth = np.array([random.choice(3, p=vote(segments)) for segments in tracks])
+    loud = [8 * segments for segments in tracks]
+    temperature = fit_temperature(loud, truth.tolist())
+    raw, calmed = (np.stack([vote(z, t) for z in loud]) for t in (1.0, temperature))
+    assert calibration_error(truth, raw) > 0.1
+    assert calibration_error(truth, calmed) < 0.05
+
+
+def draw_confusion(path: Path) -> None:
+    truth, probabilities = predictions(0, n=200)
+    plots.confusion(confusion(truth, probabilities.argmax(axis=1), 4), GENRES, path)
+
+
+def draw_curves(path: Path) -> None:
+    epochs = [{"epoch": e, "loss": 2 / (e + 1)} for e in range(20)]
+    watched = [{**epoch, "accuracy": 0.5 + epoch["epoch"] / 50} for epoch in epochs]
+    plots.curves({"fold-1": watched, "final": epochs}, path)
+
+
+def draw_reliability(path: Path) -> None:
+    plots.reliability(*predictions(0, n=300), path)
+
+
+@pytest.mark.parametrize("draw", [draw_confusion, draw_curves, draw_reliability])
+def test_plots_are_pictures_and_the_same_each_time(tmp_path: Path, draw) -> None:
+    paths = tmp_path / "a.png", tmp_path / "b.png"
+    for path in paths:
+        draw(path)
+    with Image.open(paths[0]) as image:
+        assert image.format == "PNG"
+        assert min(image.size) >= 400
+        colours = np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)
+    assert len(colours) > 20
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert sorted(tmp_path.iterdir()) == sorted(paths), "something else was left behind"

@@ -1,0 +1,192 @@
+"""Recipes: what is shipped loads, and whatever is wrong is said in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from genrescope.errors import RecipeError
+from genrescope.training.recipe import Recipe, load_recipe, shipped_recipes
+
+SMALL = """
+name: small
+feature: {kind: mfcc, n_mfcc: 13}
+segments: {seconds: 3}
+model: {kind: cnn}
+"""
+
+
+def write(path: Path, text: str = SMALL) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(source: str | Path, *changes: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(source, list(changes))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_load_and_bear_their_names(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.description
+    assert recipe.frontend.segment_frames > 0
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+def test_the_default_is_shipped() -> None:
+    assert {"default", "default-random", "default-filtered"} <= set(shipped_recipes())
+
+
+def test_a_recipe_is_read_from_a_file(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path / "mine.yaml"))
+    assert recipe.name == "small"
+    assert recipe.frontend.computed.size == 13
+    assert recipe.training.epochs == 100
+
+
+def test_a_shipped_recipe_differs_from_its_base_only_where_it_says() -> None:
+    base, derived = load_recipe("default"), load_recipe("default-random")
+    changed = {
+        name for name in Recipe.model_fields if getattr(base, name) != getattr(derived, name)
+    }
+    assert changed <= {"name", "description", "split"}
+    assert derived.split.kind == "random"
+
+
+def test_extends_merges_settings_deeply_and_in_order(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    write(tmp_path / "base.yaml", SMALL + "training: {epochs: 7, batch_size: 8}\nseed: 1\n")
+    write(tmp_path / "sub/mid.yaml", "extends: ../base.yaml\ntraining: {epochs: 9}\nseed: 2\n")
+    write(tmp_path / "top.yaml", "extends: sub/mid.yaml\nname: top\nseed: 3\n")
+    recipe = load_recipe(tmp_path / "top.yaml")
+    assert (recipe.name, recipe.seed) == ("top", 3)
+    assert (recipe.training.epochs, recipe.training.batch_size) == (9, 8)
+    assert recipe.feature == {"kind": "mfcc", "n_mfcc": 13}
+
+
+def test_changes_replace_what_the_file_says() -> None:
+    recipe = load_recipe(
+        "default",
+        [
+            "training.epochs=3",
+            "name=changed",
+            "model.channels=[4, 8]",
+            "feature.n_mels=64",
+            "split.by_artist=false",
+            "description=a=b",
+            "training.epochs=4",
+        ],
+    )
+    base = load_recipe("default")
+    assert (recipe.name, recipe.description) == ("changed", "a=b")
+    assert recipe.training.epochs == 4
+    assert recipe.training.learning_rate == base.training.learning_rate
+    assert recipe.model == {**base.model, "channels": [4, 8]}
+    assert recipe.frontend.computed.size == 64
+    assert recipe.split.by_artist is False
+
+
+@pytest.mark.parametrize("change", ["epochs", "=3", "training..epochs=3", ".seed=1", "seed.=1"])
+def test_changes_need_a_key_and_a_value(change: str) -> None:
+    assert refusal("default", change) == (
+        f"{change!r}: wanted is KEY=VALUE, as in training.epochs=3"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ("colour=red", "colour: Extra inputs"),
+        ("training.epoch=3", "training.epoch: Extra inputs"),
+        ("augmentation.flip=1", "augmentation.flip: Extra inputs"),
+        ("split.holdout=0.5", "split.holdout: Extra inputs"),
+        ("segments.length=3", "segments.length: Extra inputs"),
+        ("feature.mels=3", "feature geometric_mel.mels: Extra inputs"),
+        ("training.epochs=0", "training.epochs: Input should be greater"),
+        ("training.epochs=many", "training.epochs: Input should be a valid integer"),
+        ("training.epochs=", "training.epochs: Input should be a valid integer"),
+        ("training.learning_rate=.nan", "training.learning_rate: Input should be greater"),
+        ("training.precision=fp8", "training.precision: Input should be 'auto'"),
+        ("augmentation.mixup=50", "augmentation.mixup: Input should be less than"),
+        ("split.kind=best", "split.kind: Input should be 'random'"),
+        ("split.test=1.5", "split.test: Input should be less than 1"),
+        ("voting=loudest", "voting: Input should be 'mean'"),
+        ("seed=-1", "seed: Input should be greater"),
+        ("name=../../etc", "name: String should match pattern"),
+        ("segments.seconds=0", "segments.seconds: Input should be greater"),
+        ("feature.kind=wavelet", "no feature 'wavelet'; there are: geometric_mel"),
+        ("feature.n_mels=1000", "1000 mel bands are too many"),
+        ("model=cnn", "model: Input should be a valid dictionary"),
+        ("1=2", "1: "),
+        ("seed={", "not YAML"),
+    ],
+)
+def test_wrong_settings_are_named(change: str, place: str) -> None:
+    assert place in refusal("default", change)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "wanted are settings as `name: value`"),
+        ("- name: small", "wanted are settings"),
+        ("small", "wanted are settings"),
+        ("name: [small", "not YAML"),
+        ("name: small\n\tfeature: {}", "not YAML"),
+        ("[" * 5000, "not YAML"),
+        ("name: small\nmodel: {}\nsegments: {seconds: 3}", "feature: Field required"),
+        ("feature: {kind: mfcc}\nmodel: {}\nsegments: {seconds: 3}", "name: Field required"),
+        (SMALL + "feature: 3", "feature: Input should be a valid dictionary"),
+        (SMALL + "1: 2", "1"),
+        ("extends: [default]", "extends: wanted is a shipped name or a file"),
+        ("extends: 5", "extends: wanted is"),
+        ("extends: nowhere.yaml", "nowhere.yaml: no such recipe; shipped are: default"),
+        ("extends: mine.yaml", "extends itself"),
+        ("extends: other.yaml", "extends itself"),
+        ("extends: ../recipes/mine.yaml", "extends itself"),
+    ],
+)
+def test_malformed_files_are_named(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "recipes").mkdir()
+    write(tmp_path / "recipes/other.yaml", "extends: mine.yaml")
+    message = refusal(write(tmp_path / "recipes/mine.yaml", text))
+    assert words in message
+    assert ".yaml" in message
+
+
+@pytest.mark.parametrize("source", ["nowhere", "nowhere.yaml", ".", "", "a\0b"])
+def test_missing_recipes_are_refused_with_those_there_are(source: str) -> None:
+    assert "no such recipe; shipped are: default, default-" in refusal(source)
+
+
+def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "mine.yaml: no such recipe" in refusal(tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "!!python/object/apply:os.mkdir [{made}]",
+        "!!python/object/apply:pathlib.Path.mkdir [!!python/object/apply:pathlib.Path [{made}]]",
+        "!!python/name:os.system ''",
+        "!!python/tuple [1, 2]",
+    ],
+)
+def test_nothing_in_a_recipe_is_executed(tmp_path: Path, tag: str) -> None:
+    line = tag.format(made=tmp_path / "made")
+    message = refusal(write(tmp_path / "mine.yaml", f"{SMALL}description: {line}\n"))
+    assert "could not determine a constructor for the tag" in message
+    assert "could not determine a constructor" in refusal("default", f"description={line}")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_recipe_stays_as_it_was_read() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load_recipe("default").seed = 3  # type: ignore[misc]
