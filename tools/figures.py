@@ -1,0 +1,129 @@
+"""Write the measured figures of finished runs into the documentation.
+
+    python tools/figures.py runs
+
+reads `metrics.json` of the runs `default`, `default-random` and `default-filtered` in that folder
+and replaces what stands between the markers `<!-- NAME -->` and `<!-- /NAME -->` in the README, in
+docs/default-model.md and in docs/model-card.md. No figure there is typed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PROTOCOLS = {
+    "default": "(a) five-fold cross-validation, grouped by artist",
+    "default-random": "(b) random 60/20/20 by track, as the papers do",
+    "default-filtered": "(c) fault-filtered lists, trained on the training list",
+}
+COLUMNS = {
+    "accuracy": "Accuracy",
+    "macro_precision": "Precision",
+    "macro_recall": "Recall",
+    "macro_f1": "F1",
+    "expected_calibration_error": "ECE",
+}
+
+
+def percent(metrics: dict[str, Any], name: str) -> str:
+    """A figure with its interval, in percent."""
+    low, high = metrics["interval"][name]
+    return f"{100 * metrics[name]:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def table_of_runs(runs: dict[str, dict[str, Any]]) -> str:
+    """One row a protocol."""
+    lines = [
+        "| Protocol | Trained on | Validation | Tested on | Seed | "
+        + " | ".join(COLUMNS.values())
+        + " |",
+        "|---|--:|--:|--:|--:|" + "--:|" * len(COLUMNS),
+    ]
+    for name, protocol in PROTOCOLS.items():
+        run = runs[name]
+        sizes = [part["train"] for part in run["parts"].values()]
+        trained = str(sizes[0]) if len(sizes) == 1 else f"{min(sizes)}–{max(sizes)}"
+        cells = [protocol, trained, run["validation"], run["n"], run["seed"]]
+        cells += [percent(run, metric) for metric in COLUMNS]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def table_of_genres(run: dict[str, Any]) -> str:
+    """One row a genre."""
+    lines = ["| Genre | Tracks | Precision | Recall (95 %) | F1 |", "|---|--:|--:|--:|--:|"]
+    for genre, figures in run["by_genre"].items():
+        low, high = figures["recall_interval"]
+        lines.append(
+            f"| {genre} | {figures['n']} | {100 * figures['precision']:.0f} | "
+            f"{100 * figures['recall']:.0f} ({100 * low:.0f}–{100 * high:.0f}) | "
+            f"{100 * figures['f1']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def confusions(run: dict[str, Any]) -> str:
+    """The commonest mistakes, in words."""
+    genres = list(run["by_genre"])
+    counts = [
+        (count, genres[row], genres[column])
+        for row, line in enumerate(run["confusion"])
+        for column, count in enumerate(line)
+        if row != column and count
+    ]
+    worst = sorted(counts, reverse=True)[:6]
+    return "\n".join(
+        f"- {count} of {run['by_genre'][genre]['n']} {genre} tracks are named {named}"
+        for count, genre, named in worst
+    )
+
+
+def folds(run: dict[str, Any]) -> str:
+    """Spread over the folds."""
+    values = [100 * part["accuracy"] for part in run["parts"].values()]
+    return (
+        f"By fold: {', '.join(f'{value:.1f}' for value in values)} %. Temperature of the shipped "
+        f"bundle: {run['temperature']}."
+    )
+
+
+def headline(runs: dict[str, dict[str, Any]]) -> str:
+    """The figure of the README."""
+    honest, papers = runs["default"], runs["default-random"]
+    return (
+        f"**{percent(honest, 'accuracy')} %** of {honest['n']} GTZAN tracks by artists it had not "
+        "heard (five-fold cross-validation grouped by artist, 95 % interval, seed "
+        f"{honest['seed']}); {percent(papers, 'accuracy')} % of {papers['n']} tracks under the "
+        "papers' own, easier protocol (a random split by track)."
+    )
+
+
+def main(folder: Path) -> None:
+    """Fill all places."""
+    runs = {name: json.loads((folder / name / "metrics.json").read_text()) for name in PROTOCOLS}
+    texts = {
+        "runs": table_of_runs(runs),
+        "genres": table_of_genres(runs["default"]),
+        "confusions": confusions(runs["default"]),
+        "folds": folds(runs["default"]),
+        "headline": headline(runs),
+    }
+    for page in ("README.md", "docs/default-model.md", "docs/model-card.md"):
+        path = ROOT / page
+        text = path.read_text(encoding="utf-8")
+        for name, content in texts.items():
+            marked = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+            text = marked.sub(lambda m, c=content: f"{m[1]}{c}\n{m[2]}", text)
+        path.write_text(text, encoding="utf-8")
+    for picture in ("confusion", "curves", "reliability"):
+        shutil.copy(folder / "default" / f"{picture}.png", ROOT / "docs" / f"default-{picture}.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
