@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -183,6 +185,24 @@ class TestClassify:
         assert done.returncode == 0
         assert b"Listening" in os.read(main, 10000)
         os.close(main)
+
+
+def test_results_are_printed_above_the_bar(tmp_path: Path) -> None:
+    for i in range(6):
+        write_wav(tmp_path / f"{i}.wav", 2)
+    main, terminal = pty.openpty()
+    words = [*COMMAND, "classify", tmp_path]
+    process = subprocess.Popen(words, stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal says that it was closed
+        while chunk := os.read(main, 4096):
+            shown += chunk
+    assert process.wait() == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    rows = [row for row in re.split(r"[\r\n]+", plain) if ".wav" in row]
+    assert len(rows) == 6
+    assert not any("Listening" in row for row in rows)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,16 +1,17 @@
 """Draw what a command shows on a terminal, as an SVG for the documentation.
 
-    python tools/screenshot.py docs/classify.svg genrescope classify examples --top 2
+    python tools/screenshot.py docs/classify.svg genrescope classify examples
 
-The command is really run, in a terminal of its own; what it prints is drawn with its colours.
+The command is really run, in a terminal of its own (tmux); what is on its screen in the end is
+drawn with its colours.
 """
 
 from __future__ import annotations
 
 import os
-import pty
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,28 +22,32 @@ COLUMNS = 76
 
 
 def captured(command: list[str]) -> str:
-    """Everything the command prints on a terminal."""
-    os.environ |= {"COLUMNS": str(COLUMNS), "TERM": "xterm-256color"}
-    chunks: list[bytes] = []
-
-    def read(descriptor: int) -> bytes:
-        chunks.append(os.read(descriptor, 4096))
-        return chunks[-1]
-
-    pty.spawn(command, read)
-    return b"".join(chunks).decode()
-
-
-def last_state(text: str) -> str:
-    """What stays on the screen once bars that erase themselves are gone."""
-    text = re.sub(r"\x1b\[\?25[lh]", "", text.replace("\r\n", "\n"))
-    lines = [line.rsplit("\x1b[2K", 1)[-1].lstrip("\r") for line in text.split("\n")]
-    return "\n".join(line for line in lines if "Listening" not in line).strip("\n")
+    """What stays on the screen of a terminal in which the command was run."""
+    session = "genrescope-screenshot"
+    shell = f"{shlex.join(command)}; tmux wait-for -S {session}; sleep 60"
+    tmux = ["tmux", "-L", session]
+    subprocess.run(
+        [
+            *tmux,
+            "new-session",
+            "-d",
+            "-x",
+            str(COLUMNS),
+            "-y",
+            "60",
+            shell.replace("tmux", " ".join(tmux)),
+        ],
+        check=True,
+    )
+    subprocess.run([*tmux, "wait-for", session], check=True)
+    done = subprocess.run([*tmux, "capture-pane", "-p", "-e"], check=True, capture_output=True)
+    subprocess.run([*tmux, "kill-server"], check=True)
+    return done.stdout.decode().rstrip()
 
 
 def main(target: Path, command: list[str]) -> None:
     """Run, and draw."""
-    screen = last_state(captured(command))
+    screen = captured(command)
     with Path(os.devnull).open("w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
         console.print(Text(f"$ {shlex.join(command)}", style="bold"))

@@ -85,20 +85,20 @@ def classify(
     failures = [item for item in found if isinstance(item, FileError)]
     named: list[Prediction] = []
     interrupted = False
-    with output(destination) as stream:
+    # The bar first: while it is on the screen, what is printed goes above it.
+    with progress("files") as bar, output(destination) as stream:
         writer = WRITERS[format.value](stream, classifier.genres, top=top, timeline=timeline)
-        with progress("files") as bar:
-            task = bar.add_task("Listening", total=len(files))
-            try:
-                for result in classifier.predict_many(files, jobs=jobs):
-                    if isinstance(result, FileError):
-                        failures.append(result)
-                    else:
-                        named.append(result)
-                        writer.write(result)
-                    bar.advance(task)
-            except KeyboardInterrupt:
-                interrupted = True
+        task = bar.add_task("Listening", total=len(files))
+        try:
+            for result in classifier.predict_many(files, jobs=jobs):
+                if isinstance(result, FileError):
+                    failures.append(result)
+                else:
+                    named.append(result)
+                    writer.write(result)
+                bar.advance(task)
+        except KeyboardInterrupt:
+            interrupted = True
         writer.close()
     for failure in failures:
         error_line(str(failure))

@@ -69,6 +69,8 @@ def evaluate(
         for track, result in zip(tracks, results, strict=True):
             if isinstance(result, FileError):
                 failures.append(result)
+            elif result.genre is None:
+                failures.append(FileError(track.path, result.warnings[-1]))
             else:
                 truth.append(classifier.genres.index(track.genre))
                 rows.append([result.probabilities[genre] for genre in classifier.genres])

@@ -16,6 +16,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+stdout = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -50,14 +51,19 @@ class _Rate(ProgressColumn):
 
 
 def progress(unit: str) -> Progress:
-    """A progress bar with rate and time left; silent where stderr is not a terminal."""
+    """A progress bar with rate and time left; silent where stderr is not a terminal.
+
+    Where results go to the same terminal, it shares their console, so that they are printed above
+    the bar and not into it.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(unit),
         TimeRemainingColumn(),
-        console=stderr,
+        console=stdout if sys.stdout.isatty() else stderr,
         transient=True,
+        redirect_stdout=sys.stdout.isatty(),
         disable=not sys.stderr.isatty(),
     )

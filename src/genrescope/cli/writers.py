@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from genrescope.atomic import open_atomic
-from genrescope.cli.terminal import printable
+from genrescope.cli.terminal import printable, stdout
 from genrescope.errors import FileError
 from genrescope.inference import Prediction
 
@@ -81,7 +81,9 @@ class Table(_Writer):
 
     def open(self) -> None:
         """Write the heading."""
-        self.console = Console(file=self.stream, highlight=False, soft_wrap=True)
+        self.console = stdout
+        if not self.stream.isatty():
+            self.console = Console(file=self.stream, highlight=False, soft_wrap=True)
         self.width = max(map(len, [*self.genres, "Genre"])) + 1
         self.console.print(Text(f"{'Genre':{self.width}} {'Confidence':15} File", style="bold"))
 
