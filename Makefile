@@ -1,7 +1,7 @@
 # Two commands do it all: `make classify [MUSIC=path]` and `make test`. Each sets itself up in .venv
 # on a fresh machine; a second call starts at once.
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 MUSIC ?=
@@ -11,7 +11,7 @@ WORKERS ?= 2
 
 classify: $(VENV)/.base
 ifeq ($(MUSIC),)
-	@test -d examples || $(BIN)/genrescope examples examples > /dev/null
+	@test -f examples/synthetic-reggae.flac || $(BIN)/genrescope examples examples > /dev/null
 	@echo "No MUSIC=path given: these are synthetic clips, no measure of accuracy."
 	@$(BIN)/genrescope classify examples
 else

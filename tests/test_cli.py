@@ -187,6 +187,59 @@ class TestClassify:
         os.close(main)
 
 
+class TestWhatIsMeant:
+    """Odd names, folders that can't be read, odd places for the output"""
+
+    @pytest.mark.parametrize("name", ["", "a" * 300, "a" * 5000])
+    def test_names_that_no_file_can_have(self, folder: Path, name: str) -> None:
+        done = genrescope("classify", name, folder / "a.wav", "-f", "csv", cwd=folder)
+        assert done.returncode == 1
+        assert len(done.stdout.splitlines()) == 2  # not the current folder
+        done = genrescope("classify", folder / "a.wav", "--model", "m" * 300)
+        assert done.returncode == 2
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root reads any folder")
+    def test_a_folder_that_cannot_be_read_is_named(self, folder: Path) -> None:
+        (folder / "deep" / "er").chmod(0)
+        done = genrescope("classify", folder / "a.wav", folder / "deep")
+        (folder / "deep" / "er").chmod(0o755)
+        assert done.returncode == 1
+        assert f"{folder / 'deep' / 'er'}: not readable" in done.stderr
+
+    def test_home_in_a_quoted_glob(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(folder))
+        for name in ("~", "~/*.wav", "~/a.wav"):
+            assert str(folder / "a.wav") in genrescope("classify", name).stdout
+
+    def test_a_list_made_on_windows(self, folder: Path) -> None:
+        done = genrescope("classify", "-", input=f"{folder / 'a.wav'}\r\n\r\n".encode())
+        assert done.returncode == 0
+
+    def test_output_into_what_is_no_file(self, folder: Path, tmp_path: Path) -> None:
+        done = genrescope("classify", folder / "a.wav", "-f", "csv", "-o", "/dev/stdout")
+        assert done.returncode == 0
+        assert len(done.stdout.splitlines()) == 2
+        link, target = tmp_path / "link.csv", tmp_path / "target.csv"
+        link.symlink_to(target)
+        assert genrescope("classify", folder / "a.wav", "-o", link).returncode == 0
+        assert link.is_symlink()
+        assert target.is_file()
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+    def test_a_full_disk_is_one_line(self, folder: Path) -> None:
+        for words in (["-f", "csv"], ["-f", "table"]):
+            with Path("/dev/full").open("w") as full:
+                done = subprocess.run(
+                    [*COMMAND, "classify", folder / "a.wav", *words],
+                    stdout=full,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            assert done.returncode == 2
+            assert done.stderr.startswith("genrescope: stdout: can't be written")
+            assert len(done.stderr.splitlines()) == 1
+
+
 def test_results_are_printed_above_the_bar(tmp_path: Path) -> None:
     for i in range(6):
         write_wav(tmp_path / f"{i}.wav", 2)
@@ -265,7 +318,7 @@ class TestTags:
         )
         os.write(main, answer)
         _, err = process.communicate(timeout=60)
-        assert b"Write the genre into 1 files?" in err
+        assert b"Write the genre into 1 file?" in err
         assert (self.genres(songs)[0] is not None) == written
 
 

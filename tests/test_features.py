@@ -240,6 +240,18 @@ def test_standardise_leaves_silence_out() -> None:
     assert result[:, ~silent].std() == pytest.approx(1, abs=1e-6)
 
 
+def test_by_band_does_not_know_what_filter_the_music_went_through() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(5, 3, (8, 30)).astype(np.float32)
+    silent = np.arange(30) >= 25
+    filtered = values + random.normal(0, 20, (8, 1)).astype(np.float32)
+    once, again = (standardise(v, silent, by_band=True) for v in (values, 0.7 * filtered))
+    np.testing.assert_allclose(once, again, atol=1e-4)
+    np.testing.assert_allclose(once[:, ~silent].mean(axis=1), 0, atol=1e-6)
+    assert once[:, ~silent].std() == pytest.approx(1, abs=1e-6)
+    assert np.abs(standardise(values, silent) - standardise(filtered, silent)).max() > 0.5
+
+
 @pytest.mark.parametrize("silent", [True, False])
 def test_standardise_makes_nothing_of_nothing(silent: bool) -> None:
     flat = np.full((4, 6), -90, np.float32)

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import tracemalloc
 import zipfile
 from itertools import pairwise
@@ -115,6 +116,19 @@ def test_predict_many_takes_files_only_as_fast_as_it_hears(
     assert len(taken) < 20
 
 
+def test_closing_stops_what_is_being_heard(classifier: Classifier, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", np.tile(music(30), 60), RATE, subtype="PCM_16")
+    sources = [Waveform(music(3), RATE), *[tmp_path / "long.wav"] * 3]
+    results = classifier.predict_many(sources, jobs=1)
+    workers = {thread for thread in threading.enumerate() if "genrescope" in thread.name}
+    next(results)
+    workers = {t for t in threading.enumerate() if "genrescope" in t.name} - workers
+    results.close()
+    for worker in workers:
+        worker.join(timeout=2)
+        assert not worker.is_alive()
+
+
 def test_silence_is_no_genre(classifier: Classifier, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silent.wav", np.zeros(20 * RATE), RATE)
     prediction = classifier.predict(tmp_path / "silent.wav")
@@ -130,6 +144,37 @@ def test_silence_before_music_has_no_say(classifier: Classifier) -> None:
     late = np.concatenate([np.zeros(60 * RATE, np.float32), sound])
     timeline = classifier.predict(Waveform(late, RATE)).timeline
     assert min(segment.start for segment in timeline) > 50
+
+
+@pytest.mark.parametrize("after", [5, 25, 55])
+def test_music_before_silence_is_heard(classifier: Classifier, after: int) -> None:
+    sound = np.concatenate([music(5), np.zeros(after * RATE, np.float32)])
+    prediction = classifier.predict(Waveform(sound, RATE))
+    assert prediction.genre is not None
+    assert prediction.warnings == []
+
+
+def test_an_unexpected_error_does_not_stop_the_rest(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = write_wav(tmp_path / "a.wav", 2)
+    frontend = type(classifier.manifest.frontend)
+    windows = frontend.windows
+
+    def faulty(self: object, source: object, *more: object) -> object:
+        if Path(source).name == "faulty.wav":
+            raise MemoryError("no more")
+        return windows(self, source, *more)
+
+    monkeypatch.setattr(frontend, "windows", faulty)
+    results = list(classifier.predict_many([good, tmp_path / "faulty.wav", good]))
+    assert [type(result) for result in results] == [Prediction, FileError, Prediction]
+    assert "unexpected MemoryError: no more" in str(results[1])
+
+
+def test_one_name_is_not_many(classifier: Classifier) -> None:
+    with pytest.raises(TypeError, match="predict takes one"):
+        next(classifier.predict_many("song.mp3"))
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2, 0.99])
@@ -185,6 +230,21 @@ def test_import_is_light() -> None:
         "import sys, genrescope; print(sorted({'numpy', 'onnxruntime', 'av'} & set(sys.modules)))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_waveform_that_is_not_finite(classifier: Classifier, value: float) -> None:
+    samples = music(3)
+    samples[100] = value
+    with pytest.raises(AudioError, match="not finite"):
+        classifier.predict(Waveform(samples, RATE))
+
+
+def test_nothing_is_kept_or_reported_about_the_user(tmp_path: Path) -> None:
+    code = "from genrescope import Classifier; Classifier.load()"
+    clean = {"HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=clean)
+    assert list(tmp_path.iterdir()) == []
 
 
 class TestBundle:
@@ -255,6 +315,36 @@ class TestBundle:
         (copy / "bundle.json").write_text(json.dumps(fields))
         with pytest.raises(BundleError, match="can't be run"):
             Classifier.load(copy)
+
+    def test_a_network_for_other_segments(self, copy: Path) -> None:
+        fields = json.loads((copy / "bundle.json").read_text())
+        fields["frontend"]["feature"]["n_mels"] = 64
+        (copy / "bundle.json").write_text(json.dumps(fields))
+        with pytest.raises(BundleError, match="does not take segments of"):
+            Classifier.load(copy)
+
+    def test_weights_from_other_files_are_refused(
+        self, copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        onnx = pytest.importorskip("onnx")
+        model = onnx.load(str(copy / "model.onnx"))
+        onnx.save(
+            model, str(copy / "model.onnx"), save_as_external_data=True, location="weights.bin"
+        )
+        fields = json.loads((copy / "bundle.json").read_text())
+        fields["sha256"] = hashlib.sha256((copy / "model.onnx").read_bytes()).hexdigest()
+        (copy / "bundle.json").write_text(json.dumps(fields))
+        monkeypatch.chdir(copy)
+        with pytest.raises(BundleError, match="can't be run"):
+            Classifier.load(copy)
+
+    def test_an_archive_that_claims_too_much(self, copy: Path, tmp_path: Path) -> None:
+        bomb = tmp_path / "bomb.zip"
+        with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("bundle.json", bytes(2**24 + 1))
+            archive.write(copy / "model.onnx", "model.onnx")
+        with pytest.raises(BundleError, match="larger than"):
+            Bundle.load(bomb)
 
     def test_what_is_missing(self, copy: Path, tmp_path: Path) -> None:
         with pytest.raises(BundleError, match="shipped models: default"):

@@ -5,10 +5,16 @@
 'jazz'
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from genrescope.errors import AudioError, GenrescopeError
+
+# From 1.29 on ONNX Runtime keeps an identifier of the machine in the user's cache folder and
+# reports to its makers. It looks at this variable once, when it is imported; a user's own choice
+# stands.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from genrescope.audio import Waveform

@@ -15,12 +15,19 @@ from typing import BinaryIO
 def open_atomic(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under its name only once it is closed without error.
 
+    A symbolic link stays a link. What is no regular file (`/dev/stdout`, a pipe) is written to as
+    it is, never replaced.
+
     Raises
     ------
     OSError
         When the folder can't be written to.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
+    if Path(path).exists() and not Path(path).is_file():
+        with Path(path).open("wb") as file:
+            yield file
+        return
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 
 import typer
@@ -51,7 +49,3 @@ def main() -> None:
     except GenrescopeError as error:
         error_line(str(error))
         sys.exit(2)
-    except BrokenPipeError:
-        # Whoever read our output (head, say) has enough of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)

@@ -14,7 +14,7 @@ from genrescope.cli.files import find
 from genrescope.cli.terminal import error_line, notice, printable, progress, stderr
 from genrescope.cli.writers import WRITERS, output
 from genrescope.errors import FileError, TagError
-from genrescope.inference import Classifier, Prediction
+from genrescope.inference import Classifier
 
 
 class Format(StrEnum):
@@ -83,7 +83,8 @@ def classify(
     found = list(find(paths))
     files = [item for item in found if isinstance(item, Path)]
     failures = [item for item in found if isinstance(item, FileError)]
-    named: list[Prediction] = []
+    # Only what is still needed: a whole collection's timelines would fill the memory.
+    named: list[tuple[str | None, str | None]] = []
     interrupted = False
     # The bar first: while it is on the screen, what is printed goes above it.
     with progress("files") as bar, output(destination) as stream:
@@ -94,7 +95,7 @@ def classify(
                 if isinstance(result, FileError):
                     failures.append(result)
                 else:
-                    named.append(result)
+                    named.append((result.path, result.genre))
                     writer.write(result)
                 bar.advance(task)
         except KeyboardInterrupt:
@@ -115,12 +116,12 @@ def classify(
 
 
 def _write_tags(
-    named: Iterable[Prediction], *, overwrite: bool, dry_run: bool, yes: bool
+    named: Iterable[tuple[str | None, str | None]], *, overwrite: bool, dry_run: bool, yes: bool
 ) -> list[TagError]:
     """Show what would change, ask, and change it; gives what failed."""
     from genrescope.library import tags
 
-    genres = {p.path: tags.genre_name(p.genre) for p in named if p.path and p.genre}
+    genres = {path: tags.genre_name(genre) for path, genre in named if path and genre}
 
     def each(act: Callable[..., tags.TagChange], paths: Iterable[str]) -> list[tags.TagChange]:
         changes = []
@@ -144,11 +145,20 @@ def _write_tags(
                 printable(f"{change.path}: {change.before or 'no genre'} {fate}"), markup=False
             )
     if not wanted or dry_run:
-        notice(f"{len(wanted)} files would be changed" if dry_run else "no tag needs a change")
+        notice(f"{_files(len(wanted))} would be changed" if dry_run else "no tag needs a change")
         return failures
-    if not yes and not typer.confirm(f"Write the genre into {len(wanted)} files?", err=True):
+    try:
+        agreed = yes or typer.confirm(f"Write the genre into {_files(len(wanted))}?", err=True)
+    except typer.Abort:
+        notice("interrupted: nothing was changed")
+        raise typer.Exit(130) from None
+    if not agreed:
         notice("nothing was changed")
         return failures
     written = each(tags.write_genre, [os.fsdecode(change.path) for change in wanted])
-    notice(f"wrote the genre into {len(written)} files")
+    notice(f"wrote the genre into {_files(len(written))}")
     return failures
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"

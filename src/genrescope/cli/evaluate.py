@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 
@@ -63,9 +64,9 @@ def evaluate(
     if unknown:
         notice(f"left out, not genres of the model: {', '.join(unknown)}")
     truth, rows, failures = [], [], []
-    with progress("tracks") as bar:
+    listening = closing(classifier.predict_many((track.path for track in tracks), jobs=jobs))
+    with progress("tracks") as bar, listening as results:
         task = bar.add_task("Listening", total=len(tracks))
-        results = classifier.predict_many((track.path for track in tracks), jobs=jobs)
         for track, result in zip(tracks, results, strict=True):
             if isinstance(result, FileError):
                 failures.append(result)

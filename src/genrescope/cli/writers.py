@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,8 +37,15 @@ def output(path: Path | None) -> Iterator[TextIO]:
     """
     if path is None:
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-        yield sys.stdout
-        sys.stdout.flush()
+        try:
+            yield sys.stdout
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            # What is still in the buffer would be tried again, and fail again, at the exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise FileError("stdout", f"can't be written: {error.strerror or error}") from None
         return
     try:
         with open_atomic(path) as file:
@@ -46,7 +54,7 @@ def output(path: Path | None) -> Iterator[TextIO]:
             text.flush()
             text.detach()
     except OSError as error:
-        raise FileError(path, f"can't be written: {error.strerror}") from None
+        raise FileError(path, f"can't be written: {error.strerror or error}") from None
 
 
 class _Writer:

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genrescope.audio import Waveform
@@ -46,7 +47,7 @@ class FeatureSettings(BaseModel, ABC):
     kind: str
     sample_rate: int = Field(22050, ge=4000, le=192000)
     n_fft: int = Field(2048, ge=16, le=65536)
-    hop_length: int = Field(512, ge=1)
+    hop_length: int = Field(512, ge=16, le=65536)
     center: bool = True
     n_bins: int | None = Field(None, ge=1)
     n_mels: int = Field(128, ge=1, le=1024)
@@ -111,17 +112,32 @@ class FeatureSettings(BaseModel, ABC):
         return self.of_spectrogram(self.spectrogram(waveform))
 
 
-def standardise(values: FloatArray, silent: np.ndarray) -> FloatArray:
+def standardise(
+    values: FloatArray, silent: NDArray[np.bool_], *, by_band: bool = False
+) -> FloatArray:
     """Bring one stretch of a track to mean 0 and standard deviation 1 over all bands and frames.
 
     Frames of digital silence have no say in it and become 0, which is also what a masked frame is
     in training. Where all is silence, or nothing varies, all is 0.
+
+    Parameters
+    ----------
+    values
+        float32 `[size, frames]`.
+    silent
+        bool `[frames]`.
+    by_band
+        Bring each band to mean 0 by itself, before the deviation over all of them is taken. In
+        decibels that takes out whatever filter the whole stretch went through: a recording's or a
+        mastering's own sound, by which tracks of one album are known.
     """
-    heard = values[:, ~silent]
-    deviation = float(heard.std(dtype=np.float64)) if heard.size else 0.0
-    if deviation < 1e-6:
+    heard = values[:, ~silent].astype(np.float64)
+    if heard.size:
+        mean = heard.mean(axis=1, keepdims=True) if by_band else heard.mean()
+        deviation = (heard - mean).std()
+    if not heard.size or deviation < 1e-6:
         return np.zeros_like(values)
-    scaled = (values - np.float32(heard.mean(dtype=np.float64))) / np.float32(deviation)
+    scaled: FloatArray = ((values - mean) / deviation).astype(np.float32)
     scaled[:, silent] = 0.0
     return scaled
 

@@ -99,7 +99,8 @@ class Frontend(BaseModel):
     feature
         Settings of the feature, with its `kind`.
     scale
-        "track": each window is brought to mean 0 and deviation 1. "none": left as it is.
+        "track": each window is brought to mean 0 and deviation 1. "bands": so is each window, but
+        each band to mean 0 by itself. "none": left as it is.
     segments
         Length and overlap.
     """
@@ -107,7 +108,7 @@ class Frontend(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     feature: dict[str, Any]
-    scale: Literal["track", "none"] = "track"
+    scale: Literal["track", "bands", "none"] = "track"
     segments: SegmentSettings
 
     def model_post_init(self, _: object) -> None:
@@ -231,10 +232,9 @@ class Frontend(BaseModel):
 
     def _refuse_short(self, source: str | PathLike[str], seconds: float) -> None:
         if seconds < SHORTEST_SECONDS:
-            raise AudioError(
-                source,
-                f"too short to judge: {seconds:.2f} s, at least {SHORTEST_SECONDS:g} s needed",
-            )
+            lasts = int(100 * seconds) / 100  # rounded down: "1.00 s" would be no reason
+            needed = f"at least {SHORTEST_SECONDS:g} s needed"
+            raise AudioError(source, f"too short to judge: {lasts:.2f} s, {needed}")
 
     def _window_of_samples(
         self, samples: FloatArray, position: int, *, reaches_back: bool = False
@@ -248,16 +248,17 @@ class Frontend(BaseModel):
         self, spectrogram: Spectrogram, start: float, *, reaches_back: bool = False
     ) -> Window:
         values, silent = self.computed.of_spectrogram(spectrogram), spectrogram.silent
-        if self.scale == "track":
-            values = standardise(values, silent)
+        if self.scale != "none":
+            values = standardise(values, silent, by_band=self.scale == "bands")
         fresh = max(0, values.shape[1] - self.segment_frames) if reaches_back else 0
         return Window(values, silent, start, fresh)
 
     def segments_of(self, window: Window) -> list[Segment]:
         """Cut a window into segments; those that are mostly digital silence are left out.
 
-        The last segment ends with the window. A window shorter than a segment is repeated to
-        fill one.
+        Where all of them are, the one in which most is heard stands for the window, if that is at
+        least a second. The last segment ends with the window. A window shorter than a segment is
+        repeated to fill one.
         """
         length, total = self.segment_frames, window.values.shape[1]
         values, silent = window.values, window.silent
@@ -266,13 +267,16 @@ class Frontend(BaseModel):
             silent = np.pad(silent, (0, length - total), mode="wrap")
         last = values.shape[1] - length
         starts = [*range(window.fresh, last, self.segment_hop), last]
-        end_of = min(length, total)
+        heard = {start: 1 - silent[start : start + length].mean() for start in starts}
+        judged = [start for start in starts if heard[start] >= 0.5]
+        most = max(starts, key=heard.__getitem__)
+        if not judged and heard[most] * length * self.hop >= SHORTEST_SECONDS:
+            judged = [most]
         return [
             Segment(
                 np.ascontiguousarray(values[:, start : start + length]),
                 window.start + start * self.hop,
-                window.start + (start + end_of) * self.hop,
+                window.start + (start + min(length, total)) * self.hop,
             )
-            for start in starts
-            if silent[start : start + length].mean() <= 0.5
+            for start in judged
         ]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from genrescope.atomic import write_atomic
 from genrescope.errors import BundleError, RecipeError
@@ -22,6 +23,8 @@ from genrescope.features import Frontend
 
 SCHEMA_VERSION: Literal[1] = 1
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
+# A small archive can claim to hold any number of bytes; no model that is used here comes near.
+_LARGEST = {"bundle.json": 2**24, "model.onnx": 2**30}
 
 
 class Manifest(BaseModel):
@@ -50,11 +53,19 @@ class Manifest(BaseModel):
     genres: list[str] = Field(min_length=2)
     frontend: Frontend
     voting: Literal["mean"] = "mean"
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     provenance: dict[str, Any]
     metrics: dict[str, Any]
     licence: str
     sha256: str
+
+    @field_validator("genres")
+    @classmethod
+    def _tellable(cls, genres: list[str]) -> list[str]:
+        """Names are keys of results, and are printed and written into tags."""
+        if len(set(genres)) < len(genres) or not all(g.strip() and g.isprintable() for g in genres):
+            raise ValueError("wanted are different names, each one line of text")
+        return genres
 
 
 @dataclass(frozen=True)
@@ -76,26 +87,25 @@ class Bundle:
             When it is missing, damaged, or of another schema.
         """
         path = Path(source)
-        if str(source) in shipped_bundles():
-            path = SHIPPED / str(source)
-        elif (path / "bundle").is_dir():
-            path = path / "bundle"
         try:
+            if str(source) in shipped_bundles():
+                path = SHIPPED / str(source)
+            elif (path / "bundle").is_dir():
+                path = path / "bundle"
             text, model = _read_zip(path) if path.is_file() else _read_folder(path)
-        except (OSError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except (FileNotFoundError, KeyError):
             names = ", ".join(shipped_bundles())
-            missing = not path.exists() or isinstance(error, (FileNotFoundError, KeyError))
-            reason = f"not a bundle ({error})"
-            if missing:
-                reason = f"no bundle.json and model.onnx there; shipped models: {names}"
+            reason = f"no bundle.json and model.onnx there; shipped models: {names}"
             raise BundleError(source, reason) from None
+        except (*_UNREADABLE, OSError) as error:
+            raise BundleError(source, f"not a bundle ({error})") from None
         try:
             fields = json.loads(text)
             version = fields.get("schema_version") if isinstance(fields, dict) else None
             if version != SCHEMA_VERSION:
                 raise BundleError(source, f"schema version {version}, not {SCHEMA_VERSION}")
             manifest = Manifest.model_validate(fields)
-        except (ValidationError, ValueError, RecipeError) as error:
+        except (ValidationError, ValueError, RecursionError, RecipeError) as error:
             first = str(error).splitlines()
             raise BundleError(source, f"bundle.json is not valid: {' '.join(first[:3])}") from None
         if hashlib.sha256(model).hexdigest() != manifest.sha256:
@@ -116,6 +126,17 @@ def shipped_bundles() -> list[str]:
     return sorted(p.name for p in SHIPPED.iterdir() if (p / "bundle.json").is_file())
 
 
+# What `zipfile` raises for archives that are damaged, encrypted or packed in an unknown way.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+)
+
+
 def _read_folder(path: Path) -> tuple[bytes, bytes]:
     return (path / "bundle.json").read_bytes(), (path / "model.onnx").read_bytes()
 
@@ -124,4 +145,7 @@ def _read_zip(path: Path) -> tuple[bytes, bytes]:
     """Read both members, wherever in the archive they lie."""
     with zipfile.ZipFile(path) as archive:
         names = {Path(name).name: name for name in archive.namelist()}
+        for name, most in _LARGEST.items():
+            if archive.getinfo(names[name]).file_size > most:
+                raise ValueError(f"{name} is larger than {most // 2**20} MB")
         return archive.read(names["bundle.json"]), archive.read(names["model.onnx"])

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from os import PathLike, fspath
+from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
-from genrescope.errors import BundleError, FileError
+from genrescope.errors import AudioError, BundleError, FileError
 from genrescope.features import Hearing, Segment
 from genrescope.inference.bundle import Bundle, Manifest
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 from genrescope.voting import softmax
 
 Source = str | PathLike[str] | Waveform
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 Outputs = tuple[list[Segment], NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -46,6 +48,9 @@ class Classifier:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        # A graph may name other files for its weights. Those are no part of a bundle: its SHA-256
+        # says nothing of them. Without this they would be looked for in the current folder.
+        options.add_session_config_entry(_WEIGHTS_FOLDER, os.devnull)
         self.manifest: Manifest = bundle.manifest
         name = bundle.manifest.name
         try:
@@ -59,8 +64,16 @@ class Classifier:
             raise BundleError(name, "model.onnx has no outputs called logits and embedding")
         if outputs["logits"][1:] != [len(self.genres)]:
             raise BundleError(name, "model.onnx does not give one logit a genre")
-        self.embedding_size = int(outputs["embedding"][1])
-        self._input = self._session.get_inputs()[0].name
+        match outputs["embedding"]:
+            case [_, int(size)]:
+                self.embedding_size = size
+            case _:
+                raise BundleError(name, "model.onnx does not give one embedding a segment")
+        frontend, inputs = bundle.manifest.frontend, self._session.get_inputs()
+        wanted = [frontend.computed.size, frontend.segment_frames]
+        if len(inputs) != 1 or inputs[0].shape[1:] != wanted:
+            raise BundleError(name, f"model.onnx does not take segments of {wanted}")
+        self._input = inputs[0].name
 
     @classmethod
     def load(cls, source: str | PathLike[str] = "default") -> Classifier:
@@ -91,6 +104,8 @@ class Classifier:
             When the file can't be heard.
         """
         frontend = self.manifest.frontend
+        if isinstance(source, Waveform) and not np.isfinite(source.samples).all():
+            raise AudioError("waveform", "some of its samples are not finite numbers")
         for window in frontend.windows(source, hearing):
             segments = frontend.segments_of(window)
             if segments:
@@ -113,11 +128,17 @@ class Classifier:
         AudioError
             When the file can't be heard, or is too short to judge.
         """
+        return self._predict(source, Event())
+
+    def _predict(self, source: Source, stop: Event) -> Prediction:
+        """As `predict`, but gives up before the next window once it is told to stop."""
         hearing = Hearing()
         timeline: list[SegmentPrediction] = []
         total = np.zeros(len(self.genres))
         embedding = np.zeros(self.embedding_size)
         for segments, logits, embeddings in self.logits(source, hearing):
+            if stop.is_set():
+                raise CancelledError
             probabilities = softmax(logits, self.manifest.temperature)
             total += probabilities.sum(axis=0)
             embedding += embeddings.sum(axis=0, dtype=np.float64)
@@ -127,7 +148,7 @@ class Classifier:
             ]
         path = None if isinstance(source, Waveform) else os.fsdecode(fspath(source))
         if not timeline:
-            silence = "nothing but digital silence: cannot tell a genre"
+            silence = "digital silence, and less than a second of sound: cannot tell a genre"
             return Prediction(
                 path=path,
                 genre=None,
@@ -151,8 +172,10 @@ class Classifier:
 
     def predict_many(
         self, sources: Iterable[Source], *, jobs: int | None = None
-    ) -> Iterator[Prediction | FileError]:
+    ) -> Generator[Prediction | FileError, None, None]:
         """Name the genre of many files on all cores.
+
+        Closing it (Ctrl-C does) stops what is being heard within a moment.
 
         Parameters
         ----------
@@ -166,18 +189,23 @@ class Classifier:
         Prediction or FileError
             In the order of `sources`; the error of a file that can't be heard stands in its place.
         """
-        jobs = jobs or len(os.sched_getaffinity(0))
+        if isinstance(sources, str | PathLike):
+            raise TypeError("predict_many takes many sources; predict takes one")
+        jobs = jobs or _cores()
         waiting: deque[Future[Prediction | FileError]] = deque()
         pool = ThreadPoolExecutor(jobs, thread_name_prefix="genrescope")
+        # Python waits for its threads at the end; an hour-long mix would keep it.
+        stop = Event()
         try:
             for source in sources:
-                waiting.append(pool.submit(self._try_predict, source))
+                waiting.append(pool.submit(self._try_predict, source, stop))
                 # A few ahead keep the cores busy while one long file is heard.
                 if len(waiting) >= 4 * jobs:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
     def embed(self, source: Source) -> NDArray[np.float32]:
@@ -190,11 +218,22 @@ class Classifier:
         """
         return self.predict(source).embedding
 
-    def _try_predict(self, source: Source) -> Prediction | FileError:
+    def _try_predict(self, source: Source, stop: Event) -> Prediction | FileError:
         try:
-            return self.predict(source)
+            return self._predict(source, stop)
         except FileError as error:
             return error
+        except Exception as error:  # the rest of the work goes on, whatever a decoder comes up with
+            name = "waveform" if isinstance(source, Waveform) else source
+            failure = FileError(name, f"unexpected {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            return failure
 
     def _named(self, probabilities: NDArray[np.float64]) -> dict[str, float]:
         return dict(zip(self.genres, map(float, probabilities), strict=True))
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

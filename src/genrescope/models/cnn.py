@@ -1,4 +1,4 @@
-"""A plain convolutional network: blocks of two 3 × 3 convolutions, each followed by pooling."""
+"""A plain convolutional network: blocks of two 3 × 3 convolutions, each followed by max pooling."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Model(nn.Module):
         for inside, outside in zip([1, *channels[:-1]], channels, strict=True):
             layers += _convolution(inside, outside)
             layers += _convolution(outside, outside)
-            layers.append(nn.AvgPool2d(2))
+            layers.append(nn.MaxPool2d(2))
         self.blocks = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1], genres))
         self.embedding_size = channels[-1]

@@ -105,7 +105,7 @@ class Recipe(_Settings):
     paper: str | None = None
     seed: int = Field(0, ge=0, lt=2**31)
     feature: dict[str, Any]
-    scale: Literal["track", "none"] = "track"
+    scale: Literal["track", "bands", "none"] = "track"
     segments: SegmentSettings
     augmentation: Augmentation = Augmentation()
     model: dict[str, Any]

@@ -118,7 +118,7 @@ class Run:
     def _claim_folder(self) -> None:
         """Write down recipe and data, or refuse a folder where others stand."""
         fields = {
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": self._settings(),
             "data": self._data(),
             "teacher": sorted(set(self.teacher) & set(self.tracks)),
         }
@@ -131,6 +131,13 @@ class Run:
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(path, text.encode())
+
+    def _settings(self) -> dict[str, Any]:
+        """The recipe, without where the lists of a split lie on this machine."""
+        settings = self.recipe.model_dump(mode="json")
+        if self.recipe.split.folder is not None:
+            settings["split"]["folder"] = self.recipe.split.folder.name
+        return settings
 
     def _data(self) -> dict[str, Any]:
         """What the data set is, without where it lies on this machine."""
@@ -324,7 +331,7 @@ class Run:
                 voting=self.recipe.voting,
                 temperature=temperature,
                 provenance={
-                    "recipe": self.recipe.model_dump(mode="json"),
+                    "recipe": self._settings(),
                     "data": self._data(),
                     "genrescope": __version__,
                     "torch": torch.__version__,
