@@ -156,15 +156,17 @@ class TestClassify:
         assert "cannot tell" in genrescope("classify", tmp_path).stdout
 
     def test_ctrl_c_leaves_what_was_finished(self, tmp_path: Path) -> None:
+        song = write_wav(tmp_path / "song.wav", 25)
+        (tmp_path / "many").mkdir()
         for i in range(400):
-            os.link(
-                write_wav(tmp_path / "0.wav", 25) if i == 0 else tmp_path / "0.wav",
-                tmp_path / f"{i + 1}.wav",
-            )
+            os.link(song, tmp_path / "many" / f"{i}.wav")
         target = tmp_path / "out.json"
-        words = [*COMMAND, "classify", tmp_path, "-f", "json", "-o", target, "-j", "1"]
+        words = [*COMMAND, "classify", tmp_path / "many", "-f", "json", "-o", target, "-j", "1"]
         process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-        time.sleep(2.5)
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".out.json.*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(1.5)  # it listens by now: one takes a thirtieth of a second
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
         assert process.returncode == 130
