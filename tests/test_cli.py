@@ -378,7 +378,6 @@ class TestTrain:
             ["default", "--data", "nowhere"],
             ["default", "--data", "data", "--set", "seed"],
             ["default", "--data", "data", "--set", "training.epoch=1"],
-            ["default", "--data", "data"],
             ["default", "--data", "data", "--artists", "nowhere.csv"],
             ["default", "--data", "data", "--teacher", "nowhere.npz"],
         ],
@@ -388,6 +387,16 @@ class TestTrain:
         done = genrescope("train", *words, cwd=tmp_path)
         assert done.returncode == 2
         assert len(done.stderr.strip().splitlines()) == 1
+
+    def test_without_artists_it_says_so(self, tmp_path: Path) -> None:
+        data = write_spectrograms(tmp_path / "data", tracks=4)
+        changes = ["training.epochs=1", "model.channels=[4, 8]", "split.folds=2"]
+        words = ["train", "default", "--data", data, "--out", tmp_path / "run"]
+        done = genrescope(*words, *(w for c in changes for w in ("--set", c)))
+        assert done.returncode == 0, done.stderr
+        assert "split by track alone" in done.stderr
+        metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+        assert metrics["split"]["by_artist"] is False
 
 
 def test_examples_are_heard(tmp_path: Path) -> None:

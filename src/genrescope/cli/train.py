@@ -64,6 +64,9 @@ def train(
     if artists is not None:
         tracks = with_artists(tracks, artists)
     plan = load_recipe(recipe, changes)
+    if plan.split.by_artist and not any(track.artist for track in tracks):
+        notice("no artists known (--artists): split by track alone, which flatters the figures")
+        plan = load_recipe(recipe, [*changes, "split.by_artist=false"])
     folder = out or Path("runs") / plan.name
 
     with progress("steps") as bar:
