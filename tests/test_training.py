@@ -29,10 +29,11 @@ from genrescope.training.run import Reporter, Run
 SMALL = [
     "training.epochs=20",
     "training.batch_size=4",
+    "training.learning_rate=0.02",
     "model.channels=[8, 16]",
     "segments.seconds=3",
 ]
-QUICK = [*SMALL, "training.average=0.5", "training.precision=fp32"]
+QUICK = [*SMALL, "scale=track", "training.precision=fp32"]
 
 
 @pytest.fixture(scope="module")

@@ -64,6 +64,7 @@ def train(
     if artists is not None:
         tracks = with_artists(tracks, artists)
     plan = load_recipe(recipe, changes)
+    targets = load_teacher(teacher) if teacher else None
     if plan.split.by_artist and not any(track.artist for track in tracks):
         notice("no artists known (--artists): split by track alone, which flatters the figures")
         plan = load_recipe(recipe, [*changes, "split.by_artist=false"])
@@ -99,7 +100,7 @@ def train(
             plan,
             tracks,
             folder,
-            teacher=load_teacher(teacher) if teacher else None,
+            teacher=targets,
             reporter=Terminal(),
         )
         try:

@@ -179,7 +179,11 @@ def fit(
     network = make_model(recipe.model, size=tracks[0].values.shape[0], genres=genres)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     task = _Task(recipe, network, tracks, genres)
-    averaging = EMAWeightAveraging(decay=recipe.training.average)
+    batch_size = min(recipe.training.batch_size, len(tracks))
+    steps = recipe.training.epochs * (len(tracks) // batch_size)
+    # In a short training a long average would still be made of the random weights of the start:
+    # like this, less than e⁻⁵ of them is left in the end.
+    averaging = EMAWeightAveraging(decay=max(0.0, min(recipe.training.average, 1 - 5 / steps)))
     record = _Record(report, watch, averaging)
     with _quiet():
         trainer = pl.Trainer(

@@ -59,7 +59,8 @@ class TrainingSettings(_Settings):
     Attributes
     ----------
     average
-        Decay per step of the moving average of the weights, which is what is kept.
+        Decay per step of the moving average of the weights, which is what is kept. Trainings of
+        few steps use a smaller one, see `fit`.
     teacher_weight
         Weight of the teacher's targets in the loss, where a teacher is given.
     precision
