@@ -12,7 +12,7 @@ WORKERS ?= 2
 classify: $(VENV)/.base
 ifeq ($(MUSIC),)
 	@test -f examples/synthetic-reggae.flac || $(BIN)/genrescope examples examples > /dev/null
-	@echo "No MUSIC=path given: these are synthetic clips, no measure of accuracy."
+	@echo "No MUSIC=path given: these are synthetic clips, no measure of accuracy." >&2
 	@$(BIN)/genrescope classify examples
 else
 	@$(BIN)/genrescope classify "$(MUSIC)"
@@ -29,7 +29,7 @@ lint: $(VENV)/.dev
 # What is imported at every start is compiled once, here.
 $(VENV)/.base: pyproject.toml constraints.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	@echo "Setting up in $(VENV) ..."
+	@echo "Setting up in $(VENV) ..." >&2
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib src > /dev/null || true
 	@touch $@
@@ -37,7 +37,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 # torch is asked for by its exact version first, so that a build for processors that lies at hand is
 # taken; the newest build for graphics cards would be several gigabytes.
 $(VENV)/.dev: $(VENV)/.base
-	@echo "Setting up what the tests need ..."
+	@echo "Setting up what the tests need ..." >&2
 	@$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
