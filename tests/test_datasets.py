@@ -20,8 +20,8 @@ from genrescope.datasets import (
     scan,
     with_artists,
 )
+from genrescope.datasets.repeats import GTZAN_REPEATS, KNOWN_REPEATS
 from genrescope.datasets.splits import divide
-from genrescope.datasets.tracks import GTZAN_REPEATS
 from genrescope.errors import DatasetError
 
 SIDES = ("train", "validation", "test")
@@ -156,7 +156,7 @@ def test_groups_are_artists_and_the_unknown_of_a_genre() -> None:
         group_tracks(named("jazz.1"), by_artist=True)
 
 
-@pytest.mark.parametrize("pair", GTZAN_REPEATS, ids=lambda pair: "=".join(pair))
+@pytest.mark.parametrize("pair", KNOWN_REPEATS, ids=lambda pair: "=".join(pair))
 def test_known_repeats_are_one_group(pair: tuple[str, str]) -> None:
     assert len(set(alone(named(*pair, "pop.00001")).values())) == 2
     for first, second in [(None, "A"), ("A", None), ("A", "B")]:

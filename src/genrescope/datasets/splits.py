@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from genrescope.datasets.tracks import GTZAN_REPEATS, Track
+from genrescope.datasets.repeats import KNOWN_REPEATS
+from genrescope.datasets.tracks import Track
 from genrescope.errors import DatasetError
 
 
@@ -72,7 +73,7 @@ def group_tracks(tracks: Iterable[Track], *, by_artist: bool) -> dict[str, str]:
     tracks = list(tracks)
     if by_artist and not any(track.artist for track in tracks):
         raise DatasetError("a split by artist needs an artist table (--artists)")
-    repeat_of = {second: first for first, second in GTZAN_REPEATS}
+    repeat_of = {second: first for first, second in KNOWN_REPEATS}
     by_id = {track.id: track for track in tracks}
 
     def name(track: Track) -> str:
@@ -90,7 +91,7 @@ def group_tracks(tracks: Iterable[Track], *, by_artist: bool) -> dict[str, str]:
 
 def _merge_repeats(groups: dict[str, str]) -> dict[str, str]:
     """Give both sides of every known repeat one group."""
-    for first, second in GTZAN_REPEATS:
+    for first, second in KNOWN_REPEATS:
         if first in groups and second in groups and groups[first] != groups[second]:
             old, new = groups[second], groups[first]
             groups = {track: new if group == old else group for track, group in groups.items()}
@@ -175,6 +176,36 @@ def fold_splits(
         Split(tuple(sorted(everything - set(part))), (), tuple(part)).check(groups)
         for part in parts
     ]
+
+
+def repeated_folds(
+    tracks: Sequence[Track], groups: dict[str, str], *, folds: int, repeats: int, seed: int
+) -> list[list[Split]]:
+    """`fold_splits` for each of the seeds `seed` … `seed + repeats - 1`."""
+    return [
+        fold_splits(tracks, groups, folds=folds, seed=seed + repeat) for repeat in range(repeats)
+    ]
+
+
+def official_split(tracks: Sequence[Track]) -> Split:
+    """The split that the data set's authors published, from each track's own `split`.
+
+    Tracks that they put on no side are left out; where they made no validation side it is empty.
+
+    Raises
+    ------
+    DatasetError
+        When there is no published split, or it has repeats of one recording on two sides.
+    """
+    sides = [
+        tuple(sorted(track.id for track in tracks if track.split == side))
+        for side in ("train", "validation", "test")
+    ]
+    if not sides[0] or not sides[2]:
+        raise DatasetError(
+            "no official split: the data set must say which tracks are train and which are test"
+        )
+    return Split(*sides).check(group_tracks(tracks, by_artist=False))
 
 
 def listed_split(tracks: Sequence[Track], folder: str | PathLike[str]) -> Split:

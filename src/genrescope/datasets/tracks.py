@@ -9,39 +9,31 @@ genre, audio is preferred.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
 from genrescope.audio import AUDIO_SUFFIXES
+from genrescope.datasets.rows import csv_rows, first_of
 from genrescope.errors import DatasetError
-
-# Exact repeats in GTZAN by number (Sturm 2013, "The GTZAN dataset: its contents, its faults…",
-# and identical spectrograms). Both sides of a pair always go to the same side of a split.
-GTZAN_REPEATS = (
-    ("pop.00067", "pop.00071"),
-    ("pop.00054", "pop.00060"),
-    ("hiphop.00039", "hiphop.00045"),
-    ("hiphop.00076", "hiphop.00078"),
-    ("disco.00098", "disco.00099"),
-    ("reggae.00081", "reggae.00082"),
-    ("reggae.00073", "reggae.00074"),
-    ("metal.00034", "metal.00094"),
-    *((f"metal.{40 + i:05d}", f"metal.{61 + i:05d}") for i in range(6)),
-    ("metal.00058", "rock.00016"),
-)
 
 
 @dataclass(frozen=True)
 class Track:
-    """One piece of music: an id, a file, a genre and, where known, an artist."""
+    """One piece of music: an id, a file, a genre and, where known, an artist.
+
+    Attributes
+    ----------
+    split
+        The side that the data set's authors put it on, "train", "validation" or "test".
+    """
 
     id: str
     path: Path
     genre: str
     artist: str | None = None
+    split: str | None = None
 
 
 def scan(folder: str | PathLike[str], *, genres: Iterable[str] | None = None) -> list[Track]:
@@ -94,18 +86,58 @@ def with_artists(tracks: Iterable[Track], table: str | PathLike[str]) -> list[Tr
     DatasetError
         When the table can't be read, lacks the columns, or knows none of the tracks.
     """
-    try:
-        # Spreadsheets put a byte order mark in front, which is no part of the first name.
-        with Path(table).open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table}: {error}") from None
-    columns = set(rows[0]) if rows else set()
-    column = next((name for name in ("artist", "artist_group") if name in columns), None)
-    if "track" not in columns or column is None:
+    rows = csv_rows(table)
+    header = next(rows, [])
+    column = first_of(("artist", "artist_group"), header)
+    if "track" not in header or column is None:
         raise DatasetError(f"{table}: wanted are the columns track and artist (or artist_group)")
-    artist = {row["track"]: row[column] for row in rows if row[column]}
-    named = [replace(track, artist=artist.get(track.id)) for track in tracks]
+    place = header.index("track")
+    artist = {row[place]: row[column] for row in rows if len(row) > max(place, column)}
+    named = [replace(track, artist=artist.get(track.id) or None) for track in tracks]
     if not any(track.artist for track in named):
         raise DatasetError(f"{table}: knows none of these tracks")
     return named
+
+
+def map_genres(
+    tracks: Sequence[Track], mapping: Mapping[str, str], genres: Iterable[str]
+) -> tuple[list[Track], list[str]]:
+    """Call genres by a model's names, and leave out those that it does not know.
+
+    Parameters
+    ----------
+    tracks
+        Of any data set.
+    mapping
+        The model's name for a genre of the tracks; a genre that is not in it keeps its own.
+    genres
+        The model's.
+
+    Returns
+    -------
+    tuple
+        The tracks that are kept, and the sorted names of the genres that were left out.
+
+    Raises
+    ------
+    DatasetError
+        When the mapping names a genre that the tracks or the model do not have, or nothing is left.
+    """
+    known, there = set(genres), {track.genre for track in tracks}
+    for theirs, ours in mapping.items():
+        if theirs not in there:
+            raise DatasetError(
+                f"no track is of the genre {theirs!r}; there are {', '.join(sorted(there))}"
+            )
+        if ours not in known:
+            raise DatasetError(
+                f"{theirs!r} can't become {ours!r}; the model knows {', '.join(sorted(known))}"
+            )
+    named = [replace(track, genre=mapping.get(track.genre, track.genre)) for track in tracks]
+    kept = [track for track in named if track.genre in known]
+    if not kept:
+        raise DatasetError(
+            f"none of {', '.join(sorted(there))} is a genre of the model: "
+            f"{', '.join(sorted(known))}"
+        )
+    return kept, sorted(genre for genre in there if mapping.get(genre, genre) not in known)

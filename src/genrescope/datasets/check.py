@@ -1,0 +1,272 @@
+"""What is in a data set, and what is wrong with it, found by reading every file to its end.
+
+Conventions
+-----------
+Problems are of these kinds: "corrupt" (can't be read, wholly or in part), "missing" (listed, or one
+of GTZAN's hundred a genre, but not there), "repeated" (one recording under two ids), "length",
+"rate" and "channels" (odd: unlike the others). A length is odd when it is more than 1 s or 5 % from
+the median. Whole songs have all kinds of lengths: where less than half of the files are near the
+median, none is odd.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from genrescope.audio import AudioError, info, stream
+from genrescope.datasets import gtzan
+from genrescope.datasets.dataset import NO_FILE, NO_GENRE, Dataset
+from genrescope.datasets.repeats import KNOWN_REPEATS
+from genrescope.datasets.tracks import Track
+
+ODD_SECONDS = 1.0
+ODD_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, with all tracks that it is wrong with."""
+
+    kind: str
+    tracks: tuple[str, ...]
+    detail: str
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Median, shortest and longest of the files, in `unit`: "s", or "columns" of spectrograms."""
+
+    unit: str
+    files: int
+    median: float
+    shortest: float
+    longest: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a data set was found to be.
+
+    Attributes
+    ----------
+    dataset
+        As it was read.
+    problems
+        In the order of the kinds above.
+    lengths
+        Of the audio files and of the spectrograms.
+    sample_rates, channels
+        How many audio files have each.
+    """
+
+    dataset: Dataset
+    problems: tuple[Problem, ...]
+    lengths: tuple[Lengths, ...]
+    sample_rates: dict[int, int]
+    channels: dict[int, int]
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What one file was found to be; without a length it could not be read."""
+
+    fault: str = ""
+    unit: str = ""
+    length: float = 0.0
+    content: str = ""
+    sample_rate: int = 0
+    channels: int = 0
+
+
+def check_dataset(
+    dataset: Dataset,
+    *,
+    jobs: int | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Read every file of a data set and tell what is odd.
+
+    Tracks that are known from a table alone have no file to read.
+
+    Parameters
+    ----------
+    dataset
+        As `read_dataset` gives it.
+    jobs
+        Files read at once; as many as cores by default.
+    report
+        Called with how many files have been read, of how many.
+    """
+    tracks = [track for track in dataset.tracks if not is_table(track.path)]
+    facts: dict[str, _Facts] = {}
+    with ThreadPoolExecutor(jobs or _cores(), thread_name_prefix="genrescope") as pool:
+        try:
+            for track, found in zip(tracks, pool.map(_look, tracks), strict=True):
+                facts[track.id] = found
+                if report is not None:
+                    report(len(facts), len(tracks))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    read = {name: found for name, found in facts.items() if found.unit}
+    audio = {name: found for name, found in read.items() if found.unit == "s"}
+    units: dict[str, dict[str, float]] = defaultdict(dict)
+    for name, found in read.items():
+        units[found.unit][name] = found.length
+    rates = {name: found.sample_rate for name, found in audio.items()}
+    channels = {name: found.channels for name, found in audio.items()}
+    problems = [
+        *_corrupt(dataset, facts),
+        *_missing(dataset),
+        *_repeated(dataset.tracks, read),
+        *(odd for unit, lengths in units.items() for odd in _odd_lengths(lengths, unit)),
+        *_odd("rate", rates, "{} Hz"),
+        *_odd("channels", channels, "{} channels"),
+    ]
+    return Report(
+        dataset,
+        tuple(problems),
+        tuple(_lengths(lengths, unit) for unit, lengths in units.items()),
+        dict(sorted(Counter(rates.values()).items())),
+        dict(sorted(Counter(channels.values()).items())),
+    )
+
+
+def is_table(path: Path) -> bool:
+    """Tell whether a track has no file of its own, but is known from this table."""
+    return path.suffix.lower() in (".csv", ".npz")
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _look(track: Track) -> _Facts:
+    """Read one file to its end."""
+    if track.path.suffix.lower() == ".png":
+        return _look_at_spectrogram(track.path)
+    return _listen(track.path)
+
+
+def _listen(path: Path) -> _Facts:
+    warnings: list[str] = []
+    samples, content = 0, hashlib.sha256()
+    try:
+        header = info(path)
+        for block in stream(path, sample_rate=None, warnings=warnings):
+            samples += len(block)
+            content.update(block.tobytes())
+    except AudioError as error:
+        return _Facts(error.reason)
+    return _Facts(
+        "; ".join(warnings),
+        "s",
+        samples / header.sample_rate,
+        content.hexdigest(),
+        header.sample_rate,
+        header.channels,
+    )
+
+
+def _look_at_spectrogram(path: Path) -> _Facts:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            if image.mode != "L":
+                return _Facts(f"not an 8-bit grey image (mode {image.mode})")
+            pixels = image.tobytes()
+            content = hashlib.sha256(repr(image.size).encode() + pixels).hexdigest()
+            return _Facts("", "columns", image.width, content)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return _Facts("not a readable PNG image")
+
+
+def _corrupt(dataset: Dataset, facts: dict[str, _Facts]) -> list[Problem]:
+    of_fault: dict[str, list[str]] = defaultdict(list)
+    for name, reason in dataset.left_out:
+        if reason not in (NO_FILE, NO_GENRE):
+            of_fault[f"{reason}; left out"].append(name)
+    for name, found in facts.items():
+        if found.fault:
+            of_fault[found.fault].append(name)
+    return [Problem("corrupt", tuple(names), fault) for fault, names in of_fault.items()]
+
+
+def _missing(dataset: Dataset) -> list[Problem]:
+    listed = tuple(name for name, reason in dataset.left_out if reason == NO_FILE)
+    problems = [Problem("missing", listed, "listed, but there is no such file")] if listed else []
+    unlabelled = tuple(name for name, reason in dataset.left_out if reason == NO_GENRE)
+    if unlabelled:
+        problems.append(Problem("missing", unlabelled, "the table names no genre; left out"))
+    if dataset.kind == "gtzan":
+        for genre, names in gtzan.absent(dataset).items():
+            there = gtzan.TRACKS_A_GENRE - len(names)
+            detail = f"{there} of GTZAN's {gtzan.TRACKS_A_GENRE} {genre} tracks are there"
+            problems.append(Problem("missing", tuple(names), detail))
+    return problems
+
+
+def _repeated(tracks: Sequence[Track], read: dict[str, _Facts]) -> list[Problem]:
+    """Tracks with identical content, and known repeats that are there."""
+    genre = {track.id: track.genre for track in tracks}
+    of_content: dict[str, list[str]] = defaultdict(list)
+    for name, found in read.items():
+        of_content[found.content].append(name)
+    same = [tuple(names) for names in of_content.values() if len(names) > 1]
+    found_out = {frozenset((a, b)) for names in same for a in names for b in names}
+    known = [
+        pair
+        for pair in KNOWN_REPEATS
+        if set(pair) <= genre.keys() and frozenset(pair) not in found_out
+    ]
+
+    def problem(names: tuple[str, ...], detail: str) -> Problem:
+        genres = sorted({genre[name] for name in names})
+        differ = f", labelled {' and '.join(genres)}" if len(genres) > 1 else ""
+        return Problem("repeated", names, detail + differ)
+
+    return [
+        *(problem(names, "identical content") for names in same),
+        *(problem(pair, "known to be one recording") for pair in known),
+    ]
+
+
+def _odd_lengths(lengths: dict[str, float], unit: str) -> list[Problem]:
+    median = statistics.median(lengths.values())
+    allowed = ODD_SHARE * median if unit != "s" else min(ODD_SECONDS, ODD_SHARE * median)
+    odd = {name: n for name, n in lengths.items() if abs(n - median) > allowed}
+    if 2 * len(odd) > len(lengths):
+        return []
+    return [
+        Problem("length", (name,), f"{length:.4g} {unit}; the median is {median:.4g} {unit}")
+        for name, length in odd.items()
+    ]
+
+
+def _odd(kind: str, values: dict[str, int], words: str) -> list[Problem]:
+    """Tracks whose value is not the most frequent one, by value."""
+    if not values:
+        return []
+    usual = Counter(values.values()).most_common(1)[0][0]
+    return [
+        Problem(
+            kind,
+            tuple(name for name, found in values.items() if found == value),
+            f"{words.format(value)}; most have {usual}",
+        )
+        for value in sorted(set(values.values()) - {usual})
+    ]
+
+
+def _lengths(lengths: dict[str, float], unit: str) -> Lengths:
+    values = lengths.values()
+    return Lengths(unit, len(values), statistics.median(values), min(values), max(values))

@@ -1,0 +1,257 @@
+"""Feature tables: vectors of tracks that somebody has computed already.
+
+Conventions
+-----------
+A table has one row of numbers a track, or several where a row is a segment; rows of one track stay
+in their order. Track ids are as `read_dataset` gives them: a file's name without folder and suffix
+(with the folder, where names repeat), FMA's numbers without leading zeros. The rows of the Kaggle
+copy's `features_3_sec.csv`, `blues.00000.0.wav` and so on, are segments of the track blues.00000.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.audio import AUDIO_SUFFIXES
+from genrescope.datasets.gtzan import GTZAN_GENRES
+from genrescope.datasets.rows import csv_rows, first_of
+from genrescope.datasets.tracks import Track
+from genrescope.errors import DatasetError
+
+_NUMBER_COLUMNS = ("track_id",)
+_NAME_COLUMNS = ("filename", "track")
+_GENRE_COLUMNS = ("label", "genre")
+_NO_FEATURES = ("length",)  # samples of the file, in the tables of the Kaggle copy of GTZAN
+_SEGMENT = re.compile(rf"((?:{'|'.join(GTZAN_GENRES)})\.\d{{5}})\.\d+")
+# The published MusiCNN activations of GTZAN are a file for each side.
+_SIDE_OF_FILE = {"training_": "train", "evaluation_": "test"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Vectors of tracks, with what else the files know.
+
+    Attributes
+    ----------
+    vectors
+        float32 `[rows, size]` by track id, all finite; one row, or one a segment.
+    genres
+        By track id; empty where the files name none.
+    split
+        Side by track id, "train" or "test"; empty where the files name none.
+    columns
+        Names of the numbers `[size]`; empty where the files name none.
+    files
+        The file that each track id comes from.
+    """
+
+    vectors: dict[str, NDArray[np.float32]]
+    genres: dict[str, str]
+    split: dict[str, str]
+    columns: list[str]
+    files: dict[str, Path]
+
+    def tracks(self) -> list[Track]:
+        """The table as a data set by itself, sorted by id; a track's file is the table.
+
+        Raises
+        ------
+        DatasetError
+            When it does not name the genres.
+        """
+        nameless = next((track for track in self.vectors if track not in self.genres), None)
+        if nameless is not None:
+            raise DatasetError(
+                f"{self.files[nameless]}: does not name the genre of track {nameless}"
+            )
+        return [
+            Track(track, self.files[track], self.genres[track], split=self.split.get(track))
+            for track in sorted(self.vectors)
+        ]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """One file: ids `[n]`, values `[n, size]`, and if known genres `[n]` and columns `[size]`."""
+
+    ids: list[str]
+    values: NDArray[np.float32]
+    genres: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+    side: str | None = None
+
+
+def read_table(paths: Sequence[str | PathLike[str]]) -> Table:
+    """Read feature tables and put their rows together.
+
+    A file is one of these:
+
+    - `.npz` with `track_id` `[n]` and `X` `[n, size]`, if known `columns` `[size]`;
+    - `.npz` with `IDS` `[n]`, the track of each segment, and `X` `[n, size]`, if known `Y` `[n]`:
+      genres by name, or GTZAN's ten by number in alphabetical order. Files called `training_…`
+      and `evaluation_…` are the two sides of a split;
+    - `.csv` with a column filename, track or track_id, if known label or genre, and numbers;
+    - FMA's `features.csv`, with its three header rows.
+
+    Parameters
+    ----------
+    paths
+        Files with the same columns and different tracks.
+
+    Raises
+    ------
+    DatasetError
+        When a file is none of these or holds what is no finite number, files do not go together,
+        or a track is in two of them.
+    """
+    if not paths:
+        raise DatasetError("no feature table was named")
+    table = Table({}, {}, {}, [], {})
+    for name in paths:
+        path = Path(name)
+        rows = _read_npz(path) if path.suffix.lower() == ".npz" else _read_csv(path)
+        _validate(path, rows)
+        _join(table, path, rows)
+    return table
+
+
+def _read_npz(path: Path) -> _Rows:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            key = next((name for name in ("track_id", "IDS") if name in arrays.files), None)
+            if key is None or "X" not in arrays.files:
+                raise DatasetError(f"{path}: wanted are the arrays X and track_id, or X and IDS")
+            values = arrays["X"].astype(np.float32)
+            names = arrays[key].astype(str).tolist()
+            labels = arrays["Y"] if "Y" in arrays.files else np.zeros(0, str)
+            columns = arrays["columns"].astype(str).tolist() if "columns" in arrays.files else []
+    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{path}: not a readable .npz file: {error}") from None
+    side = next((s for start, s in _SIDE_OF_FILE.items() if path.name.startswith(start)), None)
+    ids = _numbers(names) if key == "track_id" else _names(names)
+    return _Rows(ids, values, _genre_names(path, labels), columns, side)
+
+
+def _genre_names(path: Path, labels: NDArray[Any]) -> list[str]:
+    """Genres by name; numbers are GTZAN's, in alphabetical order."""
+    if not np.issubdtype(labels.dtype, np.integer):
+        return [str(label) for label in labels]
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(GTZAN_GENRES):
+        raise DatasetError(f"{path}: Y has numbers beyond GTZAN's {len(GTZAN_GENRES)} genres")
+    return [GTZAN_GENRES[int(label)] for label in labels]
+
+
+def _read_csv(path: Path) -> _Rows:
+    rows = csv_rows(path)
+    header = next(rows, [])
+    if header[:1] == ["feature"]:
+        return _read_fma(path)
+    at = first_of((*_NAME_COLUMNS, *_NUMBER_COLUMNS), header)
+    genre = first_of(_GENRE_COLUMNS, header)
+    if at is None:
+        raise DatasetError(f"{path}: wanted is a column filename, track or track_id")
+    numbers = [i for i, n in enumerate(header) if i not in (at, genre) and n not in _NO_FEATURES]
+    ids, genres, values = [], [], []
+    for number, row in enumerate(rows, 2):
+        if not any(row):
+            continue
+        if len(row) != len(header):
+            raise DatasetError(f"{path}: row {number} has {len(row)} of {len(header)} columns")
+        ids.append(row[at])
+        genres += [] if genre is None else [row[genre]]
+        try:
+            values.append(np.array([row[i] for i in numbers], np.float32))
+        except ValueError as error:
+            raise DatasetError(f"{path}: row {number}: {error}") from None
+    ids = _numbers(ids) if header[at] in _NUMBER_COLUMNS else _names(ids)
+    stacked = np.stack(values) if values else np.zeros((0, len(numbers)), np.float32)
+    return _Rows(ids, stacked, genres, [header[i] for i in numbers])
+
+
+def _read_fma(path: Path) -> _Rows:
+    """FMA's descriptors: header rows of feature, statistic and number, then one row a track."""
+    header: list[list[str]] = []
+    for row in csv_rows(path):
+        if row[:1] and row[0].isdecimal():
+            break
+        header.append(row)
+    if len(header) < 3:
+        raise DatasetError(f"{path}: wanted are three header rows, found {len(header)}")
+    try:
+        # Whole numbers are exact in float32 up to 16 million, and the last track is 155 320.
+        table = np.loadtxt(path, np.float32, delimiter=",", skiprows=len(header), ndmin=2)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from None
+    columns = ["_".join(names) for names in zip(*(row[1:] for row in header[:3]), strict=False)]
+    return _Rows([str(int(number)) for number in table[:, 0]], table[:, 1:], [], columns)
+
+
+def _numbers(names: Sequence[str]) -> list[str]:
+    """FMA's ids without leading zeros; others as they are."""
+    return [str(int(name)) if name.isdecimal() else name for name in names]
+
+
+def _names(files: Sequence[str]) -> list[str]:
+    """Track ids of file names: without folder and suffix, unless that takes two for one."""
+    paths = {file: PurePosixPath(file.replace("\\", "/")) for file in dict.fromkeys(files)}
+    # Not every name has a suffix, and those of GTZAN have a dot inside.
+    bare = {f: p.with_suffix("") if _is_file(p) else p for f, p in paths.items()}
+    short = len({path.name for path in bare.values()}) == len(bare)
+    ids = {f: p.name if short else f"{p.parent.name}/{p.name}" for f, p in bare.items()}
+    track = {f: m[1] if (m := _SEGMENT.fullmatch(name)) else name for f, name in ids.items()}
+    return [track[file] for file in files]
+
+
+def _is_file(path: PurePosixPath) -> bool:
+    return path.suffix.lower() in {*AUDIO_SUFFIXES, ".png"}
+
+
+def _validate(path: Path, rows: _Rows) -> None:
+    if rows.values.ndim != 2 or len(rows.values) != len(rows.ids):
+        raise DatasetError(
+            f"{path}: {len(rows.ids)} tracks do not go with numbers of shape {rows.values.shape}"
+        )
+    if not rows.values.size:
+        raise DatasetError(f"{path}: no rows of numbers in it")
+    if rows.genres and len(rows.genres) != len(rows.ids):
+        raise DatasetError(f"{path}: {len(rows.genres)} genres for {len(rows.ids)} rows")
+    if rows.columns and len(rows.columns) != rows.values.shape[1]:
+        raise DatasetError(f"{path}: {len(rows.columns)} names for {rows.values.shape[1]} columns")
+    bad = np.argwhere(~np.isfinite(rows.values))
+    if len(bad):
+        row, column = (int(place) for place in bad[0])
+        name = rows.columns[column] if rows.columns else f"column {column + 1}"
+        raise DatasetError(f"{path}: track {rows.ids[row]}: {name} is no finite number")
+
+
+def _join(table: Table, path: Path, rows: _Rows) -> None:
+    """Add the rows of one more file to the table."""
+    if table.vectors:
+        size = next(iter(table.vectors.values())).shape[1]
+        if rows.values.shape[1] != size or rows.columns != table.columns:
+            raise DatasetError(f"{path}: its columns are not those of the file before it")
+    table.columns[:] = rows.columns
+    places: dict[str, list[int]] = {}
+    for place, track in enumerate(rows.ids):
+        places.setdefault(track, []).append(place)
+    for track, at in places.items():
+        if track in table.vectors:
+            raise DatasetError(f"track {track} is in {table.files[track]} and in {path}")
+        genres = {rows.genres[place] for place in at} if rows.genres else set()
+        if len(genres) > 1:
+            raise DatasetError(f"{path}: track {track} is {' and '.join(sorted(genres))}")
+        table.vectors[track] = rows.values[at]
+        table.files[track] = path
+        if genres:
+            table.genres[track] = genres.pop()
+        if rows.side is not None:
+            table.split[track] = rows.side
