@@ -18,7 +18,9 @@ from genrescope.evaluation.metrics import (
     calibration_error,
     confusion,
     figures,
+    hits,
     judge,
+    mean_and_deviation,
     validate,
 )
 from genrescope.voting import softmax, vote
@@ -62,6 +64,72 @@ def test_each_genre_equals_scikit_learns(seed: int) -> None:
     )
     wanted = sklearn.precision_recall_fscore_support(truth, named, labels=range(4), zero_division=0)
     np.testing.assert_allclose(list(by_genre(truth, probabilities).values()), wanted[:3])
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("places", [16, 1])
+def test_roc_auc_equals_scikit_learns(seed: int, places: int) -> None:
+    truth, probabilities = predictions(seed)
+    probabilities = probabilities.round(places)  # to one place: ties in plenty
+    probabilities[:, 3] = 1 - probabilities[:, :3].sum(axis=1)
+    there = np.unique(truth)
+    areas = [sklearn.roc_auc_score(truth == genre, probabilities[:, genre]) for genre in there]
+    assert figures(truth, probabilities)["roc_auc"] == pytest.approx(np.mean(areas))
+
+
+def test_one_genre_alone_has_no_roc_curve() -> None:
+    judged = judge(np.zeros(5, int), np.array([[0.9, 0.1]] * 5), ["a", "b"], resamples=20)
+    said = judged.to_dict()
+    assert np.isnan(judged.values["roc_auc"])
+    assert said["roc_auc"] is None
+    assert said["interval"]["roc_auc"] == [None, None]
+    json.dumps(said, allow_nan=False)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_top_k_equals_scikit_learns(seed: int, k: int) -> None:
+    truth, probabilities = predictions(seed)
+    wanted = sklearn.top_k_accuracy_score(truth, probabilities, k=k, labels=range(4))
+    assert hits(truth, probabilities, k).mean() == pytest.approx(wanted)
+
+
+def test_of_equals_the_first_is_meant() -> None:
+    assert hits(np.array([0, 1, 2]), np.full((3, 3), 1 / 3), 1).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(("genres", "k"), [(2, 1), (3, 2), (4, 3), (6, 3)])
+def test_top_3_of_few_genres_leaves_one_out(genres: int, k: int) -> None:
+    truth, probabilities = predictions(0, genres=genres)
+    top = figures(truth, probabilities)["top3_accuracy"]
+    assert top == hits(truth, probabilities, k).mean() < 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_resample_is_judged_as_its_tracks_would_be(seed: int) -> None:
+    truth, probabilities = predictions(seed, n=25)
+    judged = judge(truth, probabilities, GENRES, resamples=2, seed=seed)
+    random = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(2):
+        rows = random.integers(0, 25, 25)
+        drawn.append(figures(truth[rows], probabilities[rows]))
+    for name in METRICS:
+        both = [one[name] for one in drawn]
+        assert judged.intervals[name] == pytest.approx(np.percentile(both, [2.5, 97.5])), name
+
+
+def test_many_tracks_are_resampled_a_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, probabilities = predictions(0)
+    whole = judge(truth, probabilities, GENRES, resamples=50).to_dict()
+    monkeypatch.setattr("genrescope.evaluation.metrics._AT_ONCE", 7 * len(truth))
+    assert judge(truth, probabilities, GENRES, resamples=50).to_dict() == whole
+
+
+def test_folds_have_a_mean_and_a_spread() -> None:
+    assert mean_and_deviation([0.6, 0.7, 0.8]) == pytest.approx((0.7, 0.1))
+    with pytest.raises(ValueError, match="one fold has no spread"):
+        mean_and_deviation([0.6])
 
 
 def test_a_genre_never_named_has_precision_zero() -> None:
@@ -233,19 +301,28 @@ def draw_curves(path: Path) -> None:
     plots.curves({"fold-1": watched, "final": epochs}, path)
 
 
+def draw_folds(path: Path) -> None:
+    plots.folds({"fold-1": 0.7, "fold-2": 0.8, "fold-3": 0.72}, path)
+
+
 def draw_reliability(path: Path) -> None:
     plots.reliability(*predictions(0, n=300), path)
 
 
-@pytest.mark.parametrize("draw", [draw_confusion, draw_curves, draw_reliability])
+@pytest.mark.parametrize("draw", [draw_confusion, draw_curves, draw_folds, draw_reliability])
 def test_plots_are_pictures_and_the_same_each_time(tmp_path: Path, draw) -> None:
     paths = tmp_path / "a.png", tmp_path / "b.png"
     for path in paths:
         draw(path)
     with Image.open(paths[0]) as image:
         assert image.format == "PNG"
-        assert min(image.size) >= 400
+        assert min(image.size) >= 200
         colours = np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)
     assert len(colours) > 20
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert sorted(tmp_path.iterdir()) == sorted(paths), "something else was left behind"
+
+
+def test_a_classifier_without_epochs_has_no_curves(tmp_path: Path) -> None:
+    plots.curves({"only": []}, tmp_path / "curves.png")
+    assert list(tmp_path.iterdir()) == []

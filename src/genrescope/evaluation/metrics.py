@@ -7,15 +7,19 @@ row is one track: segments are put to the vote before anything is counted.
 
 Metrics
 -------
-Accuracy; macro means of precision, recall and F1 over the genres that occur in `truth` (a genre
-that is never named has precision 0); expected calibration error (Guo et al. 2017) with ten bins of
-equal width. Intervals are percentiles of a bootstrap over tracks, or over groups of tracks (one
-artist's, say), which are drawn whole.
+Accuracy; top-3 accuracy, whether the genre is among the three likeliest (among all but one where
+there are fewer than four genres); macro means of precision, recall and F1 over the genres that
+occur in `truth` (a genre that is never named has precision 0); macro mean of the one-vs-rest area
+under the ROC curve over the genres with tracks both of them and of others (Hanley and McNeil 1982:
+the chance that a track of the genre is given more of it than another track, ties counting half);
+expected calibration error (Guo et al. 2017) with ten bins of equal width. Intervals are percentiles
+of a bootstrap over tracks, or over groups of tracks (one artist's, say), which are drawn whole.
+A figure that is not defined is NaN, and null in JSON.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +28,29 @@ from numpy.typing import NDArray
 
 Labels = NDArray[np.intp]
 Probabilities = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 METRICS = (
     "accuracy",
+    "top3_accuracy",
     "macro_precision",
     "macro_recall",
     "macro_f1",
+    "roc_auc",
     "expected_calibration_error",
 )
+# As people read them.
+LABELS = {
+    "accuracy": "accuracy",
+    "top3_accuracy": "top-3 accuracy",
+    "macro_precision": "macro precision",
+    "macro_recall": "macro recall",
+    "macro_f1": "macro F1",
+    "roc_auc": "macro ROC-AUC",
+    "expected_calibration_error": "calibration error",
+}
+# Weights of this many tracks are held at once in the bootstrap: 16 MB of them.
+_AT_ONCE = 2_000_000
 
 
 def validate(truth: Labels, probabilities: Probabilities) -> None:
@@ -61,34 +80,147 @@ def confusion(truth: Labels, named: Labels, genres: int) -> NDArray[np.intp]:
     return counts
 
 
-def by_genre(truth: Labels, probabilities: Probabilities) -> dict[str, NDArray[np.float64]]:
+def by_genre(truth: Labels, probabilities: Probabilities) -> dict[str, Floats]:
     """Precision, recall and F1 of each genre, each float `[genres]`; 0 where undefined."""
-    counts = confusion(truth, probabilities.argmax(axis=1), probabilities.shape[1])
-    right = np.diag(counts).astype(float)
-    precision = right / np.maximum(counts.sum(axis=0), 1)
-    recall = right / np.maximum(counts.sum(axis=1), 1)
+    return _by_genre(confusion(truth, probabilities.argmax(axis=1), probabilities.shape[1]))
+
+
+def _by_genre(counts: NDArray[Any]) -> dict[str, Floats]:
+    """As `by_genre`, `[..., genres]` from counts `[..., genre, named as]`."""
+    right = np.diagonal(counts, axis1=-2, axis2=-1).astype(float)
+    precision = right / np.maximum(counts.sum(axis=-2), 1)
+    recall = right / np.maximum(counts.sum(axis=-1), 1)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     return {"precision": precision, "recall": recall, "f1": f1}
 
 
-def calibration_error(truth: Labels, probabilities: Probabilities, bins: int = 10) -> float:
-    """Expected calibration error: how far confidence is from accuracy, weighted over bins."""
+def hits(truth: Labels, probabilities: Probabilities, k: int) -> NDArray[np.bool_]:
+    """Whether each track's genre is among its `k` likeliest; of equals the first, as in argmax."""
+    own = probabilities[np.arange(len(truth)), truth][:, None]
+    earlier = np.arange(probabilities.shape[1]) < truth[:, None]
+    before = (probabilities > own) | ((probabilities == own) & earlier)
+    return np.asarray(before.sum(axis=1) < k)
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Tracks by their confidence, in bins of equal width from 0 to 1.
+
+    Attributes
+    ----------
+    n, confidence, right
+        Tracks, sum of their confidences, and tracks named right; float `[..., bins]`.
+    """
+
+    n: Floats
+    confidence: Floats
+    right: Floats
+
+    @property
+    def error(self) -> Floats:
+        """Expected calibration error `[...]`: |accuracy - confidence|, weighted by tracks."""
+        error: Floats = abs(self.right - self.confidence).sum(axis=-1) / self.n.sum(axis=-1)
+        return error
+
+
+def confidence_bins(
+    truth: Labels, probabilities: Probabilities, bins: int = 10, weights: Floats | None = None
+) -> Bins:
+    """Sort tracks into bins by confidence.
+
+    Parameters
+    ----------
+    weights
+        Float `[..., n]`, how often each track counts; once if not given.
+    """
+    weights = np.ones(len(truth)) if weights is None else weights
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs(right[place == b].sum() - confidence[place == b].sum()) for b in range(bins)]
-    return float(sum(gaps) / len(truth))
+    inside = np.eye(bins)[np.minimum((confidence * bins).astype(int), bins - 1)]
+    n, sure, named_right = (inside * x[:, None] for x in (np.ones(len(truth)), confidence, right))
+    return Bins(weights @ n, weights @ sure, weights @ named_right)
+
+
+def calibration_error(truth: Labels, probabilities: Probabilities, bins: int = 10) -> float:
+    """Expected calibration error: how far confidence is from accuracy, weighted over bins."""
+    return float(confidence_bins(truth, probabilities, bins).error)
+
+
+def _roc_auc(truth: Labels, probabilities: Probabilities, weights: Floats) -> Floats:
+    """Area under each genre's ROC curve `[resamples, genres]`; NaN without tracks of both sides.
+
+    Of the pairs of a track of the genre and another, the part in which the first is given more.
+    """
+    areas = np.full((len(weights), probabilities.shape[1]), np.nan)
+    for genre in np.unique(truth):
+        ours, scores = truth == genre, probabilities[:, genre]
+        others = np.sort(scores[~ours])
+        # Weight of the others up to each place of their order, from none of them to all.
+        order = np.argsort(scores[~ours], kind="stable")
+        passed = np.zeros((len(weights), len(order) + 1))
+        np.cumsum(weights[:, ~ours][:, order], axis=1, out=passed[:, 1:])
+        less = passed[:, np.searchsorted(others, scores[ours], "left")]
+        less_or_equal = passed[:, np.searchsorted(others, scores[ours], "right")]
+        won = (weights[:, ours] * (less + less_or_equal) / 2).sum(axis=1)
+        pairs = weights[:, ours].sum(axis=1) * passed[:, -1]
+        np.divide(won, pairs, out=areas[:, genre], where=pairs > 0)
+    return areas
 
 
 def figures(truth: Labels, probabilities: Probabilities) -> dict[str, float]:
     """All of `METRICS`."""
-    genre = by_genre(truth, probabilities)
-    there = np.unique(truth)
-    return {
-        "accuracy": float((probabilities.argmax(axis=1) == truth).mean()),
-        **{f"macro_{name}": float(values[there].mean()) for name, values in genre.items()},
-        "expected_calibration_error": calibration_error(truth, probabilities),
+    values, _ = _weighted(truth, probabilities, np.ones((1, len(truth))))
+    return {name: float(value[0]) for name, value in values.items()}
+
+
+def _weighted(
+    truth: Labels, probabilities: Probabilities, weights: Floats
+) -> tuple[dict[str, Floats], Floats]:
+    """All of `METRICS`, each `[resamples]`, and the recalls `[resamples, genres]`.
+
+    Parameters
+    ----------
+    weights
+        Float `[resamples, n]`: how often a resample holds each track.
+    """
+    genres, total = probabilities.shape[1], weights.sum(axis=1)
+    named = probabilities.argmax(axis=1)
+    cells = np.zeros((len(truth), genres * genres))
+    cells[np.arange(len(truth)), truth * genres + named] = 1
+    counts = (weights @ cells).reshape(-1, genres, genres)
+    there = counts.sum(axis=2) > 0
+    genre = {name: np.where(there, x, np.nan) for name, x in _by_genre(counts).items()}
+    top = hits(truth, probabilities, max(1, min(3, genres - 1)))
+    values = {
+        "accuracy": weights @ (named == truth) / total,
+        "top3_accuracy": weights @ top / total,
+        **{f"macro_{name}": _mean_of_defined(x) for name, x in genre.items()},
+        "roc_auc": _mean_of_defined(_roc_auc(truth, probabilities, weights)),
+        "expected_calibration_error": confidence_bins(truth, probabilities, 10, weights).error,
     }
+    return values, genre["recall"]
+
+
+def _mean_of_defined(values: Floats) -> Floats:
+    """Mean over the last axis of what is not NaN; NaN where nothing is, without a warning."""
+    defined = ~np.isnan(values)
+    mean = np.full(values.shape[:-1], np.nan)
+    number = defined.sum(axis=-1)
+    np.divide(np.where(defined, values, 0).sum(axis=-1), number, out=mean, where=number > 0)
+    return mean
+
+
+def mean_and_deviation(accuracies: Sequence[float]) -> tuple[float, float]:
+    """Mean over the folds of a cross-validation, and their standard deviation (n - 1).
+
+    Raises
+    ------
+    ValueError
+        When there are fewer than two folds.
+    """
+    if len(accuracies) < 2:
+        raise ValueError("one fold has no spread")
+    return float(np.mean(accuracies)), float(np.std(accuracies, ddof=1))
 
 
 @dataclass(frozen=True)
@@ -117,10 +249,9 @@ class Judgement:
         """As `metrics.json` has it."""
         return {
             "n": self.n,
-            **{name: round(value, 6) for name, value in self.values.items()},
+            **{name: _json(value) for name, value in self.values.items()},
             "interval": {
-                name: [round(low, 6), round(high, 6)]
-                for name, (low, high) in self.intervals.items()
+                name: [_json(low), _json(high)] for name, (low, high) in self.intervals.items()
             },
             "by_genre": self.genres,
             "confusion": self.confusion.tolist(),
@@ -160,29 +291,25 @@ def judge(
         raise ValueError(f"{len(genres)} genres do not go with {probabilities.shape} probabilities")
     if groups is not None and len(groups) != len(truth):
         raise ValueError(f"{len(groups)} groups do not go with {len(truth)} labels")
-    random = np.random.default_rng(seed)
     names = np.asarray(groups if groups is not None else np.arange(len(truth)))
     _, group_of = np.unique(names, return_inverse=True)
-    members = [np.flatnonzero(group_of == group) for group in range(group_of.max() + 1)]
-    drawn: dict[str, list[float]] = {name: [] for name in METRICS}
-    recalls = np.full((resamples, len(genres)), np.nan)
-    for i in range(resamples):
-        picked = random.integers(0, len(members), len(members))
-        rows = np.concatenate([members[group] for group in picked])
-        for name, value in figures(truth[rows], probabilities[rows]).items():
+    drawn: dict[str, list[Floats]] = {name: [] for name in METRICS}
+    recalls = []
+    for weights in _resamples(group_of, resamples, seed):
+        values, recall = _weighted(truth, probabilities, weights)
+        recalls.append(recall)
+        for name, value in values.items():
             drawn[name].append(value)
-        there = np.unique(truth[rows])
-        recalls[i, there] = by_genre(truth[rows], probabilities[rows])["recall"][there]
-    genre = by_genre(truth, probabilities)
+    genre, recall = by_genre(truth, probabilities), np.concatenate(recalls)
     return Judgement(
         n=len(truth),
         values=figures(truth, probabilities),
-        intervals={name: _interval(np.array(values)) for name, values in drawn.items()},
+        intervals={name: _interval(np.concatenate(values)) for name, values in drawn.items()},
         genres={
             name: {
                 "n": int((truth == g).sum()),
                 **{metric: round(float(values[g]), 6) for metric, values in genre.items()},
-                "recall_interval": [round(x, 6) for x in _interval(recalls[:, g])],
+                "recall_interval": [round(x, 6) for x in _interval(recall[:, g])],
             }
             for g, name in enumerate(genres)
             if (truth == g).any()
@@ -191,6 +318,25 @@ def judge(
     )
 
 
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+def _resamples(group_of: NDArray[np.intp], resamples: int, seed: int) -> Iterator[Floats]:
+    """Bootstrap resamples as weights, float `[some, n]`, a few at once where tracks are many."""
+    random = np.random.default_rng(seed)
+    groups = int(group_of.max()) + 1
+    at_once = max(1, _AT_ONCE // len(group_of))
+    for start in range(0, resamples, at_once):
+        drawn = [
+            np.bincount(random.integers(0, groups, groups), minlength=groups)
+            for _ in range(min(at_once, resamples - start))
+        ]
+        yield np.stack(drawn)[:, group_of].astype(float)
+
+
+def _interval(values: Floats) -> tuple[float, float]:
+    if np.isnan(values).all():
+        return float("nan"), float("nan")
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _json(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 6)

@@ -1,0 +1,117 @@
+"""Two runs compared: McNemar's test against SciPy, the paired bootstrap against simulation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from genrescope.errors import DatasetError, FileError
+from genrescope.evaluation.predictions import Predictions, read_predictions, write_predictions
+from genrescope.evaluation.significance import compare_predictions, mcnemar
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 1), (1, 1), (5, 5), (9, 17), (0, 30), (400, 470), (3, 2)])
+def test_mcnemar_equals_scipys_binomial_test(a: int, b: int) -> None:
+    right_a = [True] * a + [False] * b + [True, False, True]
+    right_b = [False] * a + [True] * b + [True, False, True]
+    ours = mcnemar(right_a, right_b)
+    assert (ours.only_a, ours.only_b) == (a, b)
+    assert ours.p == pytest.approx(binomtest(a, a + b).pvalue)
+    assert mcnemar(right_b, right_a).p == ours.p
+
+
+def test_who_never_differ_are_equal() -> None:
+    assert mcnemar([True, False], [True, False]).p == 1
+
+
+def test_answers_to_other_tracks_are_refused() -> None:
+    with pytest.raises(ValueError, match="answers do not go with"):
+        mcnemar([True], [True, False])
+
+
+def write_run(
+    folder: Path, right: dict[str, bool], *, first: str = "a", part: str = "only"
+) -> Path:
+    """A run that names tracks of genre `a` right or not; its genres in an order of its own."""
+    genres = (first, "b" if first == "a" else "a")
+    own = genres.index("a")
+    rows = [np.eye(2)[own if hit else 1 - own] * 0.8 + 0.1 for hit in right.values()]
+    n = len(right)
+    said = Predictions(genres, tuple(right), (part,) * n, np.full(n, own), np.array(rows))
+    folder.mkdir()
+    write_predictions(said, folder)
+    return folder
+
+
+def test_runs_are_compared_on_the_tracks_of_both(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    a = {f"{i}": bool(random.random() < 0.6) for i in range(300)}
+    b = {f"{i}": bool(random.random() < 0.8) for i in range(100, 400)}
+    found = compare_predictions(
+        write_run(tmp_path / "a", a), write_run(tmp_path / "b", b, first="b")
+    )
+    common = [f"{i}" for i in range(100, 300)]
+    hits_a, hits_b = (np.array([run[track] for track in common]) for run in (a, b))
+    assert found.n == 200
+    assert found.accuracy_a == pytest.approx(hits_a.mean())
+    assert found.accuracy_b == pytest.approx(hits_b.mean())
+    assert found.difference == pytest.approx(hits_b.mean() - hits_a.mean())
+    assert found.mcnemar == mcnemar(hits_a, hits_b)
+    picked = random.integers(0, 200, (10_000, 200))
+    differences = (hits_b[picked].astype(float) - hits_a[picked]).mean(axis=1)
+    assert found.interval == pytest.approx(np.percentile(differences, [2.5, 97.5]), abs=0.006)
+
+
+def test_a_run_is_as_good_as_itself(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", {"1": True, "2": False})
+    found = compare_predictions(run, run)
+    assert (found.difference, found.interval, found.mcnemar.p) == (0, (0, 0), 1)
+
+
+def test_a_track_judged_twice_counts_once_by_its_mean(tmp_path: Path) -> None:
+    truth, rows = np.zeros(3, int), np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
+    said = Predictions(("a", "b"), ("1", "1", "2"), ("x", "y", "x"), truth, rows)
+    write_predictions(said, tmp_path)
+    found = compare_predictions(tmp_path, tmp_path)
+    assert (found.n, found.accuracy_a) == (2, 0.5)
+
+
+def test_runs_with_nothing_in_common_are_refused(tmp_path: Path) -> None:
+    one, other = (write_run(tmp_path / name, {name: True}) for name in "ab")
+    with pytest.raises(DatasetError, match="no track was judged by both"):
+        compare_predictions(one, other)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "no such file"),
+        ("", "not the predictions"),
+        ("track,part,genre,named,confidence,a\n", "not the predictions"),
+        ("track,part,genre,named,confidence,a\n1,only,c,a,1,1\n", "not the predictions"),
+        ("track,part,genre,named,confidence,a\n1,only,a,a,1\n", "too short"),
+        ("track,part,genre,named,confidence,a\n1,only,a,a,1,x\n", "not the predictions"),
+        ("track,part,genre,named,confidence,a\n1,only,a,a,1,nan\n", "a probability is missing"),
+    ],
+)
+def test_what_are_no_predictions_is_named(tmp_path: Path, content: str | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / "predictions.csv").write_text(content)
+    with pytest.raises(FileError, match=words) as raised:
+        read_predictions(tmp_path)
+    assert raised.value.path == str(tmp_path / "predictions.csv")
+
+
+def test_predictions_come_back_as_they_were(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = random.dirichlet(np.ones(3), 4).round(6)
+    tracks = ("a", "b,c", 'd"e', b"\xff".decode("utf-8", "surrogateescape"))
+    said = Predictions(("x", "y", "z"), tracks, ("1", "1", "2", "2"), np.array([0, 1, 2, 0]), rows)
+    write_predictions(said, tmp_path)
+    back = read_predictions(tmp_path)
+    assert (back.genres, back.tracks, back.parts) == (said.genres, said.tracks, said.parts)
+    np.testing.assert_array_equal(back.truth, said.truth)
+    np.testing.assert_array_equal(back.probabilities, rows)

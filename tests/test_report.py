@@ -1,0 +1,256 @@
+"""The report of a run folder: all that is in it, nothing from elsewhere, nothing that breaks it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from genrescope.cli.report import report
+from genrescope.errors import FileError
+from genrescope.evaluation import plots
+from genrescope.evaluation.metrics import judge
+from genrescope.evaluation.predictions import Predictions, read_predictions, write_predictions
+from genrescope.evaluation.report import write_report
+
+GENRES = ("blues", "<b>jazz</b>", "rock|roll")
+PARTS = ("fold-1", "fold-2", "fold-3")
+
+
+def write_run(folder: Path, **more: object) -> Path:
+    """A run of three folds, with names that mean something to HTML and Markdown."""
+    random = np.random.default_rng(0)
+    truth = np.repeat(np.arange(3), 10)
+    probabilities = random.dirichlet(np.ones(3), 30) + 0.6 * np.eye(3)[truth]
+    probabilities[4] = [0.01, 1.57, 0.02]  # surely wrong
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    tracks = tuple(f"track <{i}>" for i in range(30))
+    said = Predictions(GENRES, tracks, tuple(PARTS[i % 3] for i in range(30)), truth, probabilities)
+    metrics = judge(truth, probabilities, GENRES, resamples=50).to_dict()
+    metrics |= {
+        "recipe": "try & try",
+        "seed": 7,
+        "split": {"kind": "folds", "folds": 3, "by_artist": True},
+        "train": 20,
+        "left_out": ["jazz.00054 & co"],
+        "parts": {
+            p: {"train": 20, "test": 10, "accuracy": 0.6 + i / 10} for i, p in enumerate(PARTS)
+        },
+        **more,
+    }
+    folder.mkdir()
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    recipe = {"recipe": {"name": "try", "description": "```<script>"}, "data": {"name": "d & d"}}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    write_predictions(said, folder)
+    return folder
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its words, tables, pictures, and all that it would load."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words, self.open, self.pictures, self.loads = "", [], [], []
+        self.tables: list[list[list[str]]] = []
+        self.tags: set[str] = set()
+        self.feed(text)
+        assert self.open == [], "a tag is not closed"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "action"):
+                (self.pictures if value.startswith("data:") else self.loads).append(value)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[-1][-1][-1] += data
+
+    def table(self, heading: str) -> list[list[str]]:
+        (table,) = (t for t in self.tables if t[0][0] == heading)
+        return table
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_run(tmp_path_factory.mktemp("runs") / "run")
+    plots.curves(
+        {"fold-1": [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]}, folder / "curves.png"
+    )
+    write_report(folder)
+    return folder
+
+
+def test_the_page_is_one_file(run: Path) -> None:
+    text = (run / "report.html").read_text()
+    page = Page(text)
+    assert page.loads == []
+    assert not re.search(r"https?:|url\(|@import|<script|<link", text)
+    # Curves, folds and reliability; the confusion matrix is a table.
+    drawn = [base64.b64decode(p.removeprefix("data:image/png;base64,")) for p in page.pictures]
+    files = [(run / f"{name}.png").read_bytes() for name in ("folds", "curves", "reliability")]
+    assert drawn == files
+
+
+def test_names_are_no_tags(run: Path) -> None:
+    page = Page((run / "report.html").read_text())
+    assert not {"script", "i", "0", "4"} & page.tags
+    assert {"track <4>", "d & d", "<b>jazz</b>"} <= {c for t in page.tables for r in t for c in r}
+    assert "try & try" in page.words
+    assert "```<script>" in page.words
+
+
+def test_it_says_what_was_measured(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    page = Page((run / "report.html").read_text())
+    figures = {row[0]: row[1:] for row in page.table("Metric")}
+    low, high = (100 * value for value in metrics["interval"]["roc_auc"])
+    assert figures["macro ROC-AUC"] == [
+        f"{100 * metrics['roc_auc']:.1f} %",
+        f"{low:.1f} to {high:.1f} %",
+    ]
+    assert len(figures) == 8
+    genres = {row[0]: row[1:] for row in page.table("Genre")}
+    assert genres["blues"][0] == "10"
+    assert genres["blues"][2] == f"{100 * metrics['by_genre']['blues']['recall']:.1f} %"
+    counts = [t for t in page.tables if t[0] == ["", *GENRES]]
+    assert [[int(c or 0) for c in row[1:]] for row in counts[0][1:]] == metrics["confusion"]
+    assert sum(int(c or 0) for c in counts[1][1][1:]) == pytest.approx(100, abs=1)
+    assert "70.0 ± 10.0 %" in page.words
+    assert "3 folds by artist" in page.words
+    assert "jazz.00054 & co" in page.words
+    assert ["Seed", "7"] in [row for table in page.tables for row in table]
+    assert page.table("Track")[1][:3] == ["track <4>", "blues", "<b>jazz</b>"]
+
+
+def test_the_surely_wrong_are_wrong_and_in_order(run: Path) -> None:
+    _, *rows = Page((run / "report.html").read_text()).table("Track")
+    said = read_predictions(run)
+    wrong = np.flatnonzero(said.named != said.truth)
+    assert len(rows) == min(10, len(wrong))
+    assert {row[0] for row in rows} <= {said.tracks[i] for i in wrong}
+    sure = [float(row[3].removesuffix(" %")) for row in rows]
+    assert sure == sorted(sure, reverse=True)
+
+
+def test_the_twin_has_the_same_tables(run: Path) -> None:
+    text = (run / "report.md").read_text()
+    page = Page((run / "report.html").read_text())
+    for heading in ("Metric", "Genre", "Fold", "Track"):
+        for row in page.table(heading):
+            line = "| " + " | ".join(re.sub(r"([<>|])", r"\\\1", cell) for cell in row) + " |"
+            assert line in text
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert pictures == ["confusion.png", "folds.png", "curves.png", "reliability.png"]
+    assert all((run / name).is_file() for name in pictures)
+    # The recipe's own fence does not end the block it stands in.
+    assert text.count("\n````\n") == 2
+
+
+def test_a_leaked_run_says_so_loudly(tmp_path: Path) -> None:
+    leaked = write_run(tmp_path / "leaked", leaked=True)
+    write_report(leaked)
+    text = (leaked / "report.html").read_text()
+    assert 'class="alarm"' in text
+    assert "figures mean nothing" in Page(text).words
+    assert "(leaked)" in re.search("<title>(.*)</title>", text)[1]
+    assert "figures mean nothing" in (leaked / "report.md").read_text()
+
+
+def test_an_honest_run_has_no_banner(run: Path) -> None:
+    assert 'class="alarm"' not in (run / "report.html").read_text()
+    assert "mean nothing" not in (run / "report.md").read_text()
+
+
+def test_ours_stands_beside_the_papers(tmp_path: Path) -> None:
+    row = {"paper": "kth", "table": "table 3", "features": "mfcc 20", "model": "cnn"}
+    folder = write_run(
+        tmp_path / "run",
+        accuracy=0.625,
+        train_accuracy=0.9,
+        published={**row, "differs": "another hop"},
+    )
+    write_report(folder)
+    text = (folder / "report.html").read_text()
+    train, validation, test = Page(text).table("Paper")[1:]
+    assert test[:6] == [
+        "kth, table 3",
+        "random 60/20/20, whole 30 s clips",
+        "mfcc 20, cnn",
+        "test accuracy",
+        "51.5 %",
+        "62.5 %",
+    ]
+    assert test[7] == "+11.0"
+    assert train[4:] == ["96.8 %", "90.0 %", "–", "-6.8"], "of the training side, no interval"
+    assert validation[5:] == ["–", "–", "–"], "not measured"
+    assert "What differs: another hop" in text
+
+
+@pytest.mark.parametrize("missing", ["recipe.yaml", "predictions.csv"])
+def test_what_is_missing_is_left_away(tmp_path: Path, missing: str) -> None:
+    folder = write_run(tmp_path / "run")
+    (folder / missing).unlink()
+    write_report(folder)
+    assert Page((folder / "report.html").read_text()).table("Metric")
+
+
+def test_next_to_nothing_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"accuracy": 0.5, "roc_auc": null}')
+    write_report(tmp_path)
+    table = Page((tmp_path / "report.html").read_text()).table("Metric")
+    assert table[1:] == [["accuracy", "50.0 %", "–"], ["macro ROC-AUC", "–", "–"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("metrics.json", None, "no finished run"),
+        ("metrics.json", "{", "can't be read"),
+        ("metrics.json", "[]", "can't be read"),
+        ("recipe.yaml", "a: [", "can't be read"),
+        ("predictions.csv", "a,b\n1,2\n", "not the predictions of a run"),
+    ],
+)
+def test_a_damaged_run_is_named(tmp_path: Path, name: str, content: str | None, words: str) -> None:
+    folder = write_run(tmp_path / "run")
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content)
+    with pytest.raises(FileError, match=words) as raised:
+        write_report(folder)
+    assert "\n" not in str(raised.value)
+    assert not (folder / "report.html").exists()
+
+
+def test_the_command_writes_both_and_says_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_run(tmp_path / "run")
+    report(folder)
+    pages = [folder / "report.html", folder / "report.md"]
+    assert capsys.readouterr().out.split() == [str(page) for page in pages]
+    before = [page.read_bytes() for page in pages]
+    report(folder)
+    assert [page.read_bytes() for page in pages] == before, "the same run, the same pages"
