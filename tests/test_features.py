@@ -159,12 +159,13 @@ def test_decibels_equal_librosa(top_db: float | None) -> None:
     assert_close(power_to_db(power, top_db=top_db), librosa.power_to_db(power, top_db=top_db))
 
 
-@pytest.mark.parametrize("kind", feature_kinds())
+@pytest.mark.parametrize("kind", sorted(set(feature_kinds()) - {"stored"}))
 def test_a_feature_has_the_size_it_says(kind: str, sound: Waveform) -> None:
     feature = make_feature({"kind": kind})
-    values = feature(sound)
+    values = feature(sound.resampled(feature.sample_rate))
     assert values.dtype == np.float32
-    assert values.shape == (feature.size, len(TIME) // 512 + 1)
+    assert values.shape[0] == feature.size
+    assert values.shape[1] == pytest.approx(len(TIME) / 22050 / feature.hop + 1, abs=3)
     assert np.isfinite(values).all()
 
 
@@ -176,7 +177,10 @@ def test_a_feature_refuses_another_sample_rate() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"kind": "spectrogram"}, "no feature 'spectrogram'; there are: geometric_mel, log_mel"),
+        (
+            {"kind": "spectrogram"},
+            "no feature 'spectrogram'; there are: descriptors",
+        ),
         ({}, "no feature None"),
         ({"kind": "mfcc", "n_mfccs": 20}, "feature mfcc.n_mfccs: Extra inputs are not permitted"),
         ({"kind": "mfcc", "n_mfcc": 0}, "feature mfcc.n_mfcc: Input should be greater"),

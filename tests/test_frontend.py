@@ -287,3 +287,124 @@ def test_wrong_settings_are_refused(
 ) -> None:
     with pytest.raises(error, match=words):
         Frontend.model_validate({"feature": MFCC, "segments": {"seconds": 3}, **settings})
+
+
+STORED = {"kind": "stored", "name": "net", "width": 4, "seconds": 2.0}
+
+
+def stored(**settings: Any) -> Frontend:
+    return Frontend.model_validate(
+        {"feature": STORED, "scale": "none", "segments": {"seconds": 6, "overlap": 0.5}} | settings
+    )
+
+
+def vectors(frames: int) -> np.ndarray:
+    return np.random.default_rng(frames).normal(3, 2, (frames, 4)).astype(np.float32)
+
+
+def test_cuts_are_windows_that_become_the_segments() -> None:
+    window = window_of(344, slice(0, 65), start=100)
+    cuts = DEFAULT.cuts(window)
+    assert [cut.start for cut in cuts] == [s.start for s in DEFAULT.segments_of(window)]
+    for cut, segment in zip(cuts, DEFAULT.segments_of(window), strict=True):
+        np.testing.assert_array_equal(cut.values, segment.values)
+        (again,) = DEFAULT.segments_of(cut)
+        np.testing.assert_array_equal(again.values, segment.values)
+        assert (again.start, again.end) == pytest.approx((segment.start, segment.end))
+    assert cuts[0].silent.tolist() == [True] + 127 * [False]  # the first frame of 64 to 192
+
+
+def test_a_segment_is_pooled_to_statistics_of_its_frames() -> None:
+    pooled = Frontend(feature=DEFAULT.feature, segments=DEFAULT.segments, pool=("mean", "max"))
+    assert pooled.shape == (192, 1)
+    assert DEFAULT.shape == (96, 128)
+    (window,) = windows(DEFAULT, 30)
+    whole, short = DEFAULT.segments_of(window), pooled.segments_of(window)
+    assert [s.start for s in whole] == [s.start for s in short]
+    for one, other in zip(whole, short, strict=True):
+        expected = np.concatenate([one.values.mean(axis=1), one.values.max(axis=1)])
+        np.testing.assert_allclose(other.values, expected[:, None], atol=1e-5)
+        assert other.values.dtype == np.float32
+
+
+def test_silent_frames_have_no_say_in_what_is_pooled() -> None:
+    pooled = Frontend(feature=DEFAULT.feature, segments=DEFAULT.segments, pool=("mean", "min"))
+    window = window_of(128, slice(0, 28))  # frame t holds the number t
+    (segment,) = pooled.segments_of(window)
+    np.testing.assert_allclose(segment.values[:96], np.arange(28, 128).mean())
+    np.testing.assert_allclose(segment.values[96:], 28)
+
+
+@pytest.mark.parametrize("frames", [12, 100, 127])
+def test_a_short_window_is_pooled_as_it_is(frames: int) -> None:
+    pooled = Frontend(feature=DEFAULT.feature, segments=DEFAULT.segments, pool=("mean",))
+    (segment,) = pooled.segments_of(window_of(frames))
+    # Repeated to a whole segment, its beginning would count more.
+    np.testing.assert_allclose(segment.values, (frames - 1) / 2)
+    assert (segment.start, segment.end) == pytest.approx((0, frames * 1920 / RATE))
+
+
+def test_silence_alone_gives_nothing_to_pool() -> None:
+    pooled = Frontend(feature=DEFAULT.feature, segments=DEFAULT.segments, pool=("mean",))
+    assert pooled.segments_of(window_of(344, slice(0, 344))) == []
+
+
+def test_stored_vectors_are_one_window_however_many() -> None:
+    hearing = Hearing()
+    (window,) = stored().windows(vectors(40), hearing)
+    assert hearing.duration == 80
+    np.testing.assert_array_equal(window.values, vectors(40).T)
+    segments = stored().segments_of(window)
+    assert stored().shape == segments[0].values.shape == (4, 3)
+    assert [s.start for s in segments][:3] == [0, 4, 8]
+    assert segments[-1].end == 80
+
+
+def test_one_stored_vector_is_a_track_too() -> None:
+    single = stored(segments={"seconds": 2, "overlap": 0})
+    one = vectors(1)
+    for given in (one, one[0], one.astype(np.float64), np.round(one).astype(int)):
+        (segment,) = single.segments_of(next(single.windows(given)))
+        assert segment.values.shape == (4, 1)
+        assert segment.values.dtype == np.float32
+        np.testing.assert_allclose(segment.values[:, 0], np.ravel(given), rtol=1e-6)
+
+
+def test_stored_vectors_are_scaled_where_asked_for() -> None:
+    (window,) = stored(scale="bands").windows(vectors(40))
+    np.testing.assert_allclose(window.values.mean(axis=1), 0, atol=1e-5)
+    assert window.values.std() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.zeros((5, 3)),
+        np.zeros(3),
+        np.zeros((0, 4)),
+        np.zeros((2, 5, 4)),
+        np.zeros((4, 2, 4)),
+        np.float32(1),
+        np.full((2, 4), np.nan),
+        np.array([[1, 2, np.inf, 4]]),
+        np.array([["a", "b", "c", "d"]]),
+        np.array([[1, 2, 3, None]], dtype=object),
+    ],
+    ids=["narrow", "one, narrow", "none", "deep", "deep, as wide", "number", "nan", "inf", "text",
+         "objects"],
+)  # fmt: skip
+def test_vectors_that_do_not_fit_are_one_line(given: np.ndarray) -> None:
+    with pytest.raises(FileError, match=r"^(vectors: wanted are 4 finite numbers in each|float32)"):
+        list(stored().windows(given))
+
+
+def test_who_hears_stored_vectors_hears_no_audio_and_the_reverse(tmp_path: Path) -> None:
+    for source, name in [(tmp_path / "a.wav", "a.wav"), (noise(5), "Waveform")]:
+        with pytest.raises(
+            FileError, match=rf"{name}: this model hears stored vectors \(feature stored\)$"
+        ):
+            list(stored().windows(source))
+    with pytest.raises(
+        FileError, match=r"ndarray: this model hears audio, not stored vectors \(feature mfcc\)$"
+    ):
+        list(PAPER.windows(vectors(3)))

@@ -1,7 +1,14 @@
 """From a waveform or a stored spectrogram to arrays: one implementation for training and use."""
 
 from genrescope.features.base import FeatureSettings, feature_kinds, make_feature, standardise
-from genrescope.features.frontend import Frontend, Hearing, Segment, SegmentSettings, Window
+from genrescope.features.frontend import (
+    Frontend,
+    Hearing,
+    Segment,
+    SegmentSettings,
+    Source,
+    Window,
+)
 from genrescope.features.spectrogram import (
     Spectrogram,
     is_stored_spectrogram,
@@ -15,6 +22,7 @@ __all__ = [
     "Hearing",
     "Segment",
     "SegmentSettings",
+    "Source",
     "Spectrogram",
     "Window",
     "feature_kinds",

@@ -107,9 +107,19 @@ class FeatureSettings(BaseModel, ABC):
             n_bins=self.n_bins,
         )
 
+    @property
+    def hop(self) -> float:
+        """Seconds from frame to frame."""
+        return self.hop_length / self.sample_rate
+
+    def hear(self, waveform: Waveform) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """The feature of a waveform, and which of its frames are digital silence."""
+        spectrogram = self.spectrogram(waveform)
+        return self.of_spectrogram(spectrogram), spectrogram.silent
+
     def __call__(self, waveform: Waveform) -> FloatArray:
         """Compute the feature of a waveform, float32 `[size, frames]`."""
-        return self.of_spectrogram(self.spectrogram(waveform))
+        return self.hear(waveform)[0]
 
 
 def standardise(
@@ -145,7 +155,7 @@ def standardise(
 def feature_kinds() -> list[str]:
     """Names of the features there are."""
     package = import_module("genrescope.features")
-    helpers = {"base", "filterbank", "frontend", "spectrogram"}
+    helpers = {"base", "cache", "filterbank", "frontend", "spectrogram", "statistics"}
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in helpers)
 
 

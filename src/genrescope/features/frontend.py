@@ -28,6 +28,9 @@ from genrescope.features.spectrogram import (
     is_stored_spectrogram,
     load_spectrogram,
 )
+from genrescope.features.statistics import Statistic, statistics
+
+Source = str | PathLike[str] | audio.Waveform | FloatArray
 
 WINDOW_SECONDS = 30.0
 # Under a second there is no music to judge, only a sound.
@@ -103,6 +106,8 @@ class Frontend(BaseModel):
         each band to mean 0 by itself. "none": left as it is.
     segments
         Length and overlap.
+    pool
+        Statistics over the frames of a segment, which then is one vector; none by default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -110,6 +115,7 @@ class Frontend(BaseModel):
     feature: dict[str, Any]
     scale: Literal["track", "bands", "none"] = "track"
     segments: SegmentSettings
+    pool: tuple[Statistic, ...] = ()
 
     def model_post_init(self, _: object) -> None:
         """Refuse an unknown feature at once, not at the first file."""
@@ -123,7 +129,14 @@ class Frontend(BaseModel):
     @property
     def hop(self) -> float:
         """Seconds from frame to frame."""
-        return self.computed.hop_length / self.computed.sample_rate
+        return self.computed.hop
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of a segment as the model sees it: size and frames."""
+        if self.pool:
+            return self.computed.size * len(self.pool), 1
+        return self.computed.size, self.segment_frames
 
     @property
     def segment_frames(self) -> int:
@@ -143,15 +156,14 @@ class Frontend(BaseModel):
             samples -= feature.n_fft
         return samples // feature.hop_length + 1
 
-    def windows(
-        self, source: str | PathLike[str] | audio.Waveform, hearing: Hearing | None = None
-    ) -> Iterator[Window]:
-        """The windows of an audio file, a waveform, or a stored spectrogram.
+    def windows(self, source: Source, hearing: Hearing | None = None) -> Iterator[Window]:
+        """The windows of an audio file, a waveform, a stored spectrogram or stored vectors.
 
         Parameters
         ----------
         source
-            A file, or a mono waveform at any sample rate.
+            A file, a mono waveform at any sample rate, or vectors `[frames, size]` where the
+            feature is of the kind "stored".
         hearing
             Gets the duration and the warnings.
 
@@ -164,7 +176,9 @@ class Frontend(BaseModel):
         """
         hearing = hearing if hearing is not None else Hearing()
         rate = self.computed.sample_rate
-        if isinstance(source, audio.Waveform):
+        if isinstance(source, np.ndarray) or self.computed.kind == "stored":
+            yield self._window_of_vectors(source, hearing)
+        elif isinstance(source, audio.Waveform):
             blocks = iter([source.resampled(rate).samples])
             yield from self._windows_of_blocks(blocks, "waveform", hearing)
         elif is_stored_spectrogram(source):
@@ -172,6 +186,24 @@ class Frontend(BaseModel):
         else:
             blocks = audio.stream(source, sample_rate=rate, warnings=hearing.warnings)
             yield from self._windows_of_blocks(blocks, source, hearing)
+
+    def _window_of_vectors(self, source: Source, hearing: Hearing) -> Window:
+        """Stored vectors are one window, however long the track."""
+        feature = self.computed
+        if not isinstance(source, np.ndarray) or feature.kind != "stored":
+            name = source if isinstance(source, str | PathLike) else type(source).__name__
+            hears = "stored vectors" if feature.kind == "stored" else "audio, not stored vectors"
+            raise FileError(name, f"this model hears {hears} (feature {feature.kind})")
+        vectors = np.atleast_2d(source)
+        wanted = vectors.ndim == 2 and len(vectors) and vectors.shape[1] == feature.size
+        if not (wanted and vectors.dtype.kind in "fiu" and np.isfinite(vectors).all()):
+            raise FileError("vectors", f"wanted are {feature.size} finite numbers in each")
+        values = vectors.T.astype(np.float32)
+        hearing.duration = values.shape[1] * self.hop
+        silent = np.zeros(values.shape[1], np.bool_)
+        if self.scale != "none":
+            values = standardise(values, silent, by_band=self.scale == "bands")
+        return Window(values, silent, 0.0)
 
     def _windows_of_stored(
         self, spectrogram: Spectrogram, source: str | PathLike[str], hearing: Hearing
@@ -191,9 +223,11 @@ class Frontend(BaseModel):
                 break
             if start and left < self.segment_frames:
                 first = total - size
-            part = spectrogram.power[:, first : start + size]
+            power = spectrogram.power[:, first : start + size]
+            part = Spectrogram(power, spectrogram.frequencies, spectrogram.hop)
             yield self._window(
-                Spectrogram(part, spectrogram.frequencies, spectrogram.hop),
+                self.computed.of_spectrogram(part),
+                part.silent,
                 first * spectrogram.hop,
                 reaches_back=first < start,
             )
@@ -242,26 +276,32 @@ class Frontend(BaseModel):
         feature = self.computed
         waveform = audio.Waveform(samples, feature.sample_rate)
         start = position / feature.sample_rate
-        return self._window(feature.spectrogram(waveform), start, reaches_back=reaches_back)
+        return self._window(*feature.hear(waveform), start, reaches_back=reaches_back)
 
     def _window(
-        self, spectrogram: Spectrogram, start: float, *, reaches_back: bool = False
+        self,
+        values: FloatArray,
+        silent: NDArray[np.bool_],
+        start: float,
+        *,
+        reaches_back: bool = False,
     ) -> Window:
-        values, silent = self.computed.of_spectrogram(spectrogram), spectrogram.silent
         if self.scale != "none":
             values = standardise(values, silent, by_band=self.scale == "bands")
         fresh = max(0, values.shape[1] - self.segment_frames) if reaches_back else 0
         return Window(values, silent, start, fresh)
 
-    def segments_of(self, window: Window) -> list[Segment]:
-        """Cut a window into segments; those that are mostly digital silence are left out.
+    def cuts(self, window: Window) -> list[Window]:
+        """Cut a window into the stretches that become segments; mostly silent ones are left out.
 
-        Where all of them are, the one in which most is heard stands for the window, if that is at
-        least a second. The last segment ends with the window. A window shorter than a segment is
-        repeated to fill one.
+        Where all of them are digital silence, the one in which most is heard stands for the window,
+        if that is at least a second. The last stretch ends with the window. A window shorter than a
+        segment is repeated to fill one, or pooled as it is.
         """
         length, total = self.segment_frames, window.values.shape[1]
         values, silent = window.values, window.silent
+        if self.pool:
+            length = min(length, total)
         if total < length:
             values = np.pad(values, ((0, 0), (0, length - total)), mode="wrap")
             silent = np.pad(silent, (0, length - total), mode="wrap")
@@ -273,10 +313,24 @@ class Frontend(BaseModel):
         if not judged and heard[most] * length * self.hop >= SHORTEST_SECONDS:
             judged = [most]
         return [
-            Segment(
-                np.ascontiguousarray(values[:, start : start + length]),
+            Window(
+                values[:, start : start + length],
+                silent[start : start + length],
                 window.start + start * self.hop,
-                window.start + (start + min(length, total)) * self.hop,
             )
             for start in judged
         ]
+
+    def segments_of(self, window: Window) -> list[Segment]:
+        """The segments of a window, as the model sees them, see `cuts`."""
+        lasts = min(self.segment_frames, window.values.shape[1]) * self.hop
+        return [
+            Segment(self._pooled(cut.values, cut.silent), cut.start, cut.start + lasts)
+            for cut in self.cuts(window)
+        ]
+
+    def _pooled(self, values: FloatArray, silent: NDArray[np.bool_]) -> FloatArray:
+        if not self.pool:
+            return np.ascontiguousarray(values)
+        heard = values[:, ~silent]
+        return statistics(heard if heard.size else values, self.pool)[:, None]

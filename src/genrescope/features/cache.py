@@ -1,0 +1,156 @@
+"""Computed features kept on disk, so that an interrupted run goes on where it stopped.
+
+Conventions
+-----------
+An entry is found by the *content* of the file it was computed from and by the settings it was
+computed with: a file may be moved, and one that changed is computed anew. An entry is a `.npy`
+file with the SHA-256 of its bytes behind it, and one that is damaged counts as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.atomic import write_atomic
+from genrescope.audio.files import open_regular
+from genrescope.errors import FileError
+
+FEATURE_VERSION = 1
+"""To be raised whenever a feature's numbers change: entries of another version are not found."""
+
+_DIGEST = 32  # bytes of a SHA-256
+_BLOCK = 2**20
+
+
+def default_folder() -> Path:
+    """Where features are kept: `$XDG_CACHE_HOME/genrescope/features`, or below `~/.cache`."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG specification wants a relative path to be ignored.
+    try:
+        base = named if named.is_absolute() else Path.home() / ".cache"
+    except RuntimeError:  # a user without a home, as in some containers: nothing can be kept
+        base = Path(os.devnull)
+    return base / "genrescope" / "features"
+
+
+class FeatureCache:
+    """Arrays on disk. Any number of threads and processes may share a folder.
+
+    Parameters
+    ----------
+    folder
+        Made when the first entry is written; None for `default_folder()`.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder if folder is not None else default_folder()
+        self._known: dict[tuple[int, int, int, int], str] = {}
+
+    def get_or_compute(
+        self, path: str | PathLike[str], settings: str, compute: Callable[[], NDArray[Any]]
+    ) -> NDArray[Any]:
+        """Give what `compute` gives, from disk where it was computed before.
+
+        Where the folder can't be written to, everything is computed.
+
+        Parameters
+        ----------
+        path
+            The file that `compute` reads.
+        settings
+            All that the result depends on besides, as text: the front end as JSON, say.
+        compute
+            Gives an array of numbers, of any shape and type; it is kept as it is.
+
+        Raises
+        ------
+        FileError
+            When the file can't be read.
+        """
+        content = self._content(path)
+        text = f"{FEATURE_VERSION}\n{content}\n{settings}"
+        key = hashlib.sha256(text.encode()).hexdigest()
+        entry = self.folder / key[:2] / f"{key}.npy"
+        kept = _read(entry)
+        if kept is not None:
+            return kept
+        values = compute()
+        # A file that was replaced meanwhile is not the one that was looked up.
+        if self._content(path) == content:
+            with suppress(OSError):
+                entry.parent.mkdir(parents=True, exist_ok=True)
+                _write(entry, values)
+        return values
+
+    def size_bytes(self) -> int:
+        """Bytes that all entries take."""
+        total = 0
+        for entry in self._entries():
+            with suppress(OSError):
+                total += entry.stat().st_size
+        return total
+
+    def clear(self) -> None:
+        """Remove all entries, and nothing else that may lie in the folder.
+
+        Raises
+        ------
+        FileError
+            When an entry can't be removed.
+        """
+        for entry in list(self._entries()):
+            try:
+                entry.unlink(missing_ok=True)
+            except OSError as error:
+                raise FileError(entry, f"can't be removed: {error.strerror}") from error
+
+    def _entries(self) -> Iterator[Path]:
+        digit = "[0-9a-f]"
+        # The second kind is what is left of a writing that was cut short.
+        for name in (f"{digit * 64}.npy", f".{digit * 64}.npy.*"):
+            yield from self.folder.glob(f"{digit * 2}/{name}")
+
+    def _content(self, path: str | PathLike[str]) -> str:
+        """SHA-256 of a file, remembered for as long as its size and time stay what they are."""
+        with open_regular(path) as (file, size):
+            status = os.fstat(file.fileno())
+            look = (status.st_dev, status.st_ino, size, status.st_mtime_ns)
+            if look not in self._known:
+                digest = hashlib.sha256()
+                try:
+                    while block := file.read(_BLOCK):
+                        digest.update(block)
+                except OSError as error:
+                    raise FileError(path, f"not readable: {error.strerror}") from error
+                self._known[look] = digest.hexdigest()
+            return self._known[look]
+
+
+def _write(entry: Path, values: NDArray[Any]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    content = buffer.getvalue()
+    write_atomic(entry, content + hashlib.sha256(content).digest())
+
+
+def _read(entry: Path) -> NDArray[Any] | None:
+    """Read an entry; None where there is none or it is damaged."""
+    try:
+        stored = entry.read_bytes()
+    except OSError:
+        return None
+    content, digest = stored[:-_DIGEST], stored[-_DIGEST:]
+    if hashlib.sha256(content).digest() != digest:
+        return None
+    values: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+    return values
