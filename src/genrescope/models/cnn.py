@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from genrescope.models._layers import check_halvings, layer_sizes
+
 
 def _convolution(inside: int, outside: int) -> list[nn.Module]:
     return [
@@ -21,8 +23,8 @@ class Model(nn.Module):
 
     Parameters
     ----------
-    size
-        Bands of the feature.
+    shape
+        Bands and frames of a segment.
     genres
         Number of genres.
     channels
@@ -33,15 +35,15 @@ class Model(nn.Module):
 
     def __init__(
         self,
-        size: int,
+        shape: tuple[int, int],
         genres: int,
         *,
         channels: Sequence[int] = (24, 48, 96, 144),
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        if size < 2 ** len(channels):
-            raise ValueError(f"{len(channels)} blocks need {2 ** len(channels)} bands, not {size}")
+        channels = layer_sizes("channels", channels)
+        check_halvings(shape, len(channels))
         layers: list[nn.Module] = []
         for inside, outside in zip([1, *channels[:-1]], channels, strict=True):
             layers += _convolution(inside, outside)

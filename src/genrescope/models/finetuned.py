@@ -1,0 +1,115 @@
+"""A pretrained network that goes on learning, with a head for the genres on top.
+
+Its recipe has the encoder's own front end as feature and a segment as long as one of the encoder's;
+networks for pictures take any length. What is frozen stays as published; what is not learns more
+slowly the nearer it is to the front (Howard and Ruder, ACL 2018, "discriminative" rates).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from genrescope.encoders import make_encoder
+from genrescope.models._layers import dense, layer_sizes
+
+
+class Model(nn.Module):
+    """An encoder, dense layers, one layer on top; the last dense layer is the embedding.
+
+    Parameters
+    ----------
+    shape
+        Size and frames of a segment.
+    genres
+        Number of genres.
+    encoder, layer
+        One of `genrescope.encoders`, and where in it; its usual layer if none is named.
+    weights
+        File or folder of its weights; by default the cache.
+    untrained
+        Seed of random weights in the place of published ones.
+    hidden
+        Nodes of each dense layer.
+    dropout
+        After each dense layer, in training.
+    learning
+        How many of the encoder's parts learn, counted from the back: 0 freezes it, -1 lets all
+        learn. A part is a module that has weights of its own; those of Keras are one part.
+    slower
+        Factor of the learning rate from the head to the hindmost part, and so on to the front.
+    checkpointing
+        Compute the encoder anew on the way back instead of keeping what it gave: less memory,
+        more time.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        genres: int,
+        *,
+        encoder: str,
+        layer: str | None = None,
+        weights: str | None = None,
+        untrained: int | None = None,
+        hidden: Sequence[int] = (256,),
+        dropout: float = 0.2,
+        learning: int = -1,
+        slower: float = 0.9,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        source = make_encoder(encoder, Path(weights) if weights else None, untrained=untrained)
+        self.layer = layer or source.default_layer
+        if self.layer not in source.layers:
+            raise ValueError(f"{encoder} has no layer {self.layer!r}: {', '.join(source.layers)}")
+        if not source.whole and shape[1] != source.frontend.segment_frames:
+            raise ValueError(
+                f"{encoder} hears {source.frontend.segment_frames} frames at once "
+                f"({source.seconds:g} s), not {shape[1]}"
+            )
+        if not 0 < slower <= 1:
+            raise ValueError(f"slower must be above 0 and at most 1, not {slower:g}")
+        self.encoder = source.network()
+        self.slower, self.checkpointing = slower, checkpointing
+        self.parts = [m for m in self.encoder.modules() if list(m.parameters(recurse=False))]
+        frozen = 0 if learning < 0 else max(0, len(self.parts) - learning)
+        for part in self.parts[:frozen]:
+            for weight in part.parameters(recurse=False):
+                weight.requires_grad_(False)
+        hidden = layer_sizes("hidden", hidden)
+        self.head = dense(source.layers[self.layer], hidden, dropout)
+        self.output = nn.Linear(hidden[-1], genres)
+        self.embedding_size = hidden[-1]
+
+    def learning_rates(self, rate: float) -> list[dict[str, Any]]:
+        """Groups of the encoder's weights for an optimizer, each with its learning rate."""
+        groups = []
+        for place, part in enumerate(reversed(self.parts), 1):
+            learning = [w for w in part.parameters(recurse=False) if w.requires_grad]
+            if learning:
+                groups.append({"params": learning, "lr": rate * self.slower**place})
+        return groups
+
+    def train(self, mode: bool = True) -> Model:
+        """Let the head learn; the encoder's statistics and dropout stay as they were published."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def forward(self, segments: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and embeddings of `[segments, size, frames]`."""
+        if self.checkpointing and self.training:
+            found = torch.utils.checkpoint.checkpoint(self._encoded, segments, use_reentrant=False)
+        else:
+            found = self._encoded(segments)
+        embedding = self.head(found)
+        return self.output(embedding), embedding
+
+    def _encoded(self, segments: Tensor) -> Tensor:
+        found: Tensor = self.encoder(segments)[self.layer]
+        return found
