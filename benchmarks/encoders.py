@@ -1,0 +1,244 @@
+"""Speed of VGGish, written into docs/performance.md.
+
+    python benchmarks/encoders.py [--files 64] [--runs 5] [--write]
+
+measures segments per second from files to embeddings, decoding and front end included, for one file
+and for many, of
+
+- a straight PyTorch loop, as users of the common port write it: one file after the other, its
+  segments as one batch, float32, no gradient;
+- the same loop with ONNX Runtime in the place of the network, float32 and int8 (static
+  quantisation, calibrated on four other files);
+- `Encoder.embed_many` in float32, and in bfloat16 where the processor calculates in it.
+
+All have the same seeded random weights, the same decoder, resampler and front end (the port's own
+are slower), and as many threads as there are cores. Files are synthetic, 10 s, 22.05 kHz. They take
+turns; times are medians. Beside each stands how far its embeddings are from the loop's: the norm of
+the difference over that of the embeddings. Of int8 that says little, as random weights are not what
+was trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+import re
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import soundfile
+import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+from torch import nn
+
+from genrescope.audio import load
+from genrescope.encoders.vggish import Encoder
+
+ROOT = Path(__file__).resolve().parents[1]
+SECONDS = 10
+RATE = 22050
+BATCH = 64
+CORES = len(os.sched_getaffinity(0))
+
+Way = Callable[[list[Path]], np.ndarray]
+
+
+class Plain(nn.Module):
+    """The network as the port has it: nothing done about the order in memory."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.features = deepcopy(network.features).to(memory_format=torch.contiguous_format)
+        self.embeddings = deepcopy(network.embeddings)
+
+    def forward(self, examples: torch.Tensor) -> torch.Tensor:
+        """Embeddings `[n, 128]` of examples `[n, 1, 96, 64]`."""
+        maps = self.features(examples)
+        return self.embeddings(maps.permute(0, 2, 3, 1).contiguous().flatten(1))
+
+
+def synthetic(folder: Path, count: int) -> list[Path]:
+    """Files of chords, beats and noise."""
+    moment = np.arange(SECONDS * RATE) / RATE
+    paths = []
+    for number in range(count):
+        random = np.random.default_rng(number)
+        pitches = random.uniform(80, 2000, 6)
+        chord = np.sin(2 * np.pi * pitches[:, None] * moment).sum(axis=0)
+        beat = np.exp(-random.uniform(2, 12) * (moment % random.uniform(0.3, 0.7)))
+        samples = 0.05 * (chord * beat + random.standard_normal(len(moment)))
+        paths.append(folder / f"{number}.wav")
+        soundfile.write(paths[-1], samples.astype(np.float32), RATE, subtype="PCM_16")
+    return paths
+
+
+def examples_of(encoder: Encoder, path: Path) -> np.ndarray:
+    """A file's segments as the port takes them, `[n, 1, 96, 64]`."""
+    segments = encoder.examples(load(path, sample_rate=encoder.sample_rate))[0]
+    return np.ascontiguousarray(segments.transpose(0, 2, 1)[:, None])
+
+
+def torch_loop(encoder: Encoder, network: nn.Module) -> Way:
+    """One file after the other."""
+
+    def way(paths: list[Path]) -> np.ndarray:
+        with torch.no_grad():
+            found = [network(torch.from_numpy(examples_of(encoder, p))).numpy() for p in paths]
+        return np.concatenate(found)
+
+    return way
+
+
+def onnx_loop(encoder: Encoder, model: Path) -> Way:
+    """One file after the other, with ONNX Runtime."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = CORES
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def way(paths: list[Path]) -> np.ndarray:
+        inputs = ({"examples": examples_of(encoder, path)} for path in paths)
+        return np.concatenate([session.run(None, each)[0] for each in inputs])
+
+    return way
+
+
+def ours(encoder: Encoder) -> Way:
+    """All files through the encoder, nothing kept."""
+    encoder.cache = None
+
+    def way(paths: list[Path]) -> np.ndarray:
+        return np.concatenate([e.values for e in encoder.embed_many(paths, batch_size=BATCH)])
+
+    return way
+
+
+class Calibration(CalibrationDataReader):
+    """Segments by which the quantisation finds the range of each value."""
+
+    def __init__(self, examples: list[np.ndarray]) -> None:
+        self.rest = iter(examples)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next batch, if there is one."""
+        batch = next(self.rest, None)
+        return None if batch is None else {"examples": batch}
+
+
+def onnx_models(network: nn.Module, calibration: list[np.ndarray], folder: Path) -> list[Path]:
+    """The network as ONNX, in float32 and in int8."""
+    paths = [folder / "float32.onnx", folder / "int8.onnx"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own future
+        torch.onnx.export(
+            network,
+            (torch.zeros(2, 1, 96, 64),),
+            paths[0],
+            input_names=["examples"],
+            output_names=["embedding"],
+            dynamic_axes={"examples": {0: "n"}, "embedding": {0: "n"}},
+            opset_version=17,
+            dynamo=False,
+        )
+    logging.getLogger().setLevel(logging.ERROR)  # it wants shapes inferred; there are none missing
+    quantize_static(
+        *paths,
+        Calibration(calibration),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+    return paths
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor calculates in bfloat16."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+
+
+def ways(encoder: Encoder, calibration: list[Path], folder: Path) -> dict[str, Way]:
+    """All that is compared, the loop first."""
+    plain = Plain(encoder.network()).eval()
+    batches = [examples_of(encoder, path) for path in calibration]
+    float32, int8 = onnx_models(plain, batches, folder)
+    found = {
+        "PyTorch loop, float32": torch_loop(encoder, plain),
+        "ONNX Runtime loop, float32": onnx_loop(encoder, float32),
+        "ONNX Runtime loop, int8": onnx_loop(encoder, int8),
+        "Genrescope, float32": ours(encoder),
+    }
+    if has_bfloat16():
+        lowered = Encoder(untrained=0, device="cpu", precision="bfloat16")
+        found["Genrescope, bfloat16"] = ours(lowered)
+    return found
+
+
+def measured(compared: dict[str, Way], paths: list[Path], runs: int) -> dict[str, float]:
+    """Median segments per second of each, taking turns, after one turn to warm up."""
+    segments = {name: len(way(paths)) for name, way in compared.items()}
+    times: dict[str, list[float]] = {name: [] for name in compared}
+    for _ in range(runs):
+        for name, way in compared.items():
+            start = time.perf_counter()
+            way(paths)
+            times[name].append(time.perf_counter() - start)
+    return {name: segments[name] / statistics.median(took) for name, took in times.items()}
+
+
+def table(files: int, runs: int) -> list[str]:
+    """Measure, and give the lines of the page."""
+    torch.set_num_threads(CORES)
+    with tempfile.TemporaryDirectory() as temporary:
+        paths = synthetic(Path(temporary), files + 4)
+        encoder = Encoder(untrained=0, device="cpu")
+        compared = ways(encoder, paths[files:], Path(temporary))
+        one, many = (measured(compared, part, runs) for part in (paths[:1], paths[:files]))
+        outputs = {name: way(paths[:8]) for name, way in compared.items()}
+    loop = next(iter(compared))
+    lines = [
+        f"| VGGish, segments per second | one file | | {files} files | | difference |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name in compared:
+        off = np.linalg.norm(outputs[name] - outputs[loop]) / np.linalg.norm(outputs[loop])
+        ratios = (f"× {speed[name] / speed[loop]:.1f}" for speed in (one, many))
+        cells = [f"{one[name]:.0f}", next(ratios), f"{many[name]:.0f}", next(ratios)]
+        lines.append(f"| {name} | {' | '.join(cells)} | {100 * off:.2g} % |")
+    return [
+        *lines,
+        "",
+        f"{CORES} cores, {platform.machine()}, Python {platform.python_version()}, torch "
+        f"{torch.__version__}, ONNX Runtime {ort.__version__}; medians of {runs} runs. Ratios are "
+        "to the first line, differences of the embeddings too.",
+    ]
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--files", type=int, default=64)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--write", action="store_true")
+    wanted = parser.parse_args()
+    lines = table(wanted.files, wanted.runs)
+    print("\n".join(lines))
+    if wanted.write:
+        page = ROOT / "docs" / "performance.md"
+        marked = re.compile(r"(<!-- encoders -->\n).*?(<!-- /encoders -->)", re.DOTALL)
+        text, count = marked.subn(lambda m: m[1] + "\n".join(lines) + "\n" + m[2], page.read_text())
+        if not count:
+            raise SystemExit(f"{page} has no place for it: <!-- encoders --> … <!-- /encoders -->")
+        page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

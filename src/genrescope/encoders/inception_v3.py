@@ -1,0 +1,31 @@
+"""InceptionV3 of Keras, which learned from ImageNet, on spectrograms.
+
+Szegedy et al., "Rethinking the Inception architecture for computer vision" (CVPR 2016).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from genrescope.encoders import _imagenet
+from genrescope.encoders.base import Weights
+
+NOTOP = Weights(
+    file="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    url=f"{_imagenet.KERAS}/inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    sha256="",
+    size=87_910_968,
+    licence="Apache-2.0",
+    about="InceptionV3 without its classifier, ImageNet, as Keras publishes it",
+)
+
+
+class Encoder(_imagenet.KerasPictures):
+    """InceptionV3: a picture of 10 s of sound to 2048 numbers."""
+
+    name = "inception_v3"
+    layers: ClassVar = {"none": 299 * 299, "immediate": 2048}
+    weights = (NOTOP,)
+    application = "InceptionV3"
+    md5 = "bcbd6486424b2319ff4ef7d526e38f63"
+    side = 299

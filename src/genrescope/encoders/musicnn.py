@@ -1,0 +1,230 @@
+"""MusiCNN, trained to give the 50 commonest tags of the Million Song Dataset.
+
+Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging"
+(ISMIR 2019, late-breaking demo). The weights are those of the conversion to TensorFlow.js that the
+Music Technology Group publishes, in which batch normalisation is a factor and an offset already.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genrescope.encoders import base
+from genrescope.encoders.base import Weights
+from genrescope.encoders.weights import WeightsError, put
+
+_ESSENTIA_JS = "https://raw.githubusercontent.com/MTG/essentia.js"
+_LICENCE = "CC-BY-NC-SA-4.0"
+MODEL = Weights(
+    file="model.json",
+    url=f"{_ESSENTIA_JS}/e22727164f568f7b845da958ea77b604ab0da7ed"
+    "/test/data/models/msd-musicnn-1/model.json",
+    sha256="2df238355538b680e70f06e30fb04df52f133da6ea1915530ec8c590da073762",
+    size=30_445,
+    licence=_LICENCE,
+    about="MSD-MusiCNN for TensorFlow.js: names and shapes; not for commercial use",
+)
+SHARD = Weights(
+    file="group1-shard1of1.bin",
+    url=f"{_ESSENTIA_JS}/d87a8c5e0e98d4c3aa6c2919bfdb5b8d923979ca"
+    "/examples/examples/starter-code/autotagging/models/msd-musicnn-1/group1-shard1of1.bin",
+    sha256="7ebfb970c7389b6276ffc34f0d7fc80ba2765e5310829f3618ad5b977326667d",
+    size=3_148_708,
+    licence=_LICENCE,
+    about="MSD-MusiCNN for TensorFlow.js: the numbers; not for commercial use",
+)
+
+TAGS = (
+    *("rock", "pop", "alternative", "indie", "electronic", "female vocalists", "dance", "00s"),
+    *("alternative rock", "jazz", "beautiful", "metal", "chillout", "male vocalists"),
+    *("classic rock", "soul", "indie rock", "Mellow", "electronica", "80s", "folk", "90s", "chill"),
+    *("instrumental", "punk", "oldies", "blues", "hard rock", "ambient", "acoustic"),
+    *("experimental", "female vocalist", "guitar", "Hip-Hop", "70s", "party", "country"),
+    *("easy listening", "sexy", "catchy", "funk", "electro", "heavy metal", "Progressive rock"),
+    *("60s", "rnb", "indie pop", "sad", "House", "happy"),
+)
+"""What the numbers of the layer `taggram` stand for."""
+
+_BANDS = 96
+_TIMBRAL = ((7, 38), (7, 67))  # frames and bands that a filter covers
+_TEMPORAL = (128, 64, 32)  # frames; one band
+_TIMBRAL_FILTERS, _TEMPORAL_FILTERS, _MIDDLE_FILTERS, _DENSE = 204, 51, 64, 200
+_FRONT = len(_TIMBRAL) * _TIMBRAL_FILTERS + len(_TEMPORAL) * _TEMPORAL_FILTERS
+_POOLED = 2 * (_FRONT + 3 * _MIDDLE_FILTERS)
+
+
+class Encoder(base.Encoder):
+    """MusiCNN: 3 s of music to 200 numbers, or to 50 tags.
+
+    The layers: `penultimate`, after the dense layer, its rectifier and its normalisation, as the
+    published code gives it; `taggram`, the tags' probabilities, see `TAGS`. A segment is 187
+    frames; the next one begins 61 frames later, as in the published taggrams.
+    """
+
+    name = "musicnn"
+    layers: ClassVar = {"penultimate": _DENSE, "taggram": len(TAGS)}
+    default_layer = "penultimate"
+    weights = (MODEL, SHARD)
+    feature: ClassVar = {"kind": "musicnn_mel"}
+    seconds = 187 * 256 / 16000
+    hop = 61 * 256 / 16000
+
+    def build(self) -> MusiCNN:
+        """The network, with random weights."""
+        return MusiCNN()
+
+    def load(self, network: nn.Module) -> None:
+        """Put the published weights into the network."""
+        path = self.file(MODEL)
+        put(network, _state(read_tensorflow_js(path, self.file(SHARD)), path), path)
+
+
+class Scaled(nn.Module):
+    """A factor and an offset for each channel: what is left of trained batch normalisation."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(channels))
+        self.offset = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Scale `[n, channels, ...]`."""
+        shape = (-1, *[1] * (values.ndim - 2))
+        return values * self.factor.view(shape) + self.offset.view(shape)
+
+
+class Front(nn.Module):
+    """Filters over frames and bands; of all bands the loudest answer counts.
+
+    As in TensorFlow the output has as many frames as the input, and where the filter's length is
+    even the odd frame of padding is at the end.
+    """
+
+    def __init__(self, filters: int, frames: int, bands: int) -> None:
+        super().__init__()
+        self.pad = nn.ZeroPad2d((0, 0, (frames - 1) // 2, frames // 2))
+        self.conv = nn.Conv2d(1, filters, (frames, bands))
+        self.scaled = Scaled(filters)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """From `[n, 1, frames, bands]` to `[n, filters, frames]`."""
+        every: Tensor = self.scaled(functional.relu(self.conv(self.pad(pictures))))
+        return every.amax(3)
+
+
+class Middle(nn.Module):
+    """Filters of 7 frames over all channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, _MIDDLE_FILTERS, 7, padding=3)
+        self.scaled = Scaled(_MIDDLE_FILTERS)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """From `[n, channels, frames]` to `[n, filters, frames]`."""
+        found: Tensor = self.scaled(functional.relu(self.conv(values)))
+        return found
+
+
+class MusiCNN(nn.Module):
+    """The network: wide and long filters, three layers with shortcuts, pooling, dense layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input = Scaled(1)
+        shapes = [(_TIMBRAL_FILTERS, *shape) for shape in _TIMBRAL]
+        shapes += [(_TEMPORAL_FILTERS, frames, 1) for frames in _TEMPORAL]
+        self.front = nn.ModuleList(Front(*shape) for shape in shapes)
+        channels = (_FRONT, _MIDDLE_FILTERS, _MIDDLE_FILTERS)
+        self.middle = nn.ModuleList(Middle(before) for before in channels)
+        self.pooled = Scaled(_POOLED)
+        self.dense = nn.Linear(_POOLED, _DENSE)
+        self.scaled = Scaled(_DENSE)
+        self.output = nn.Linear(_DENSE, len(TAGS))
+
+    def forward(self, segments: Tensor) -> dict[str, Tensor]:
+        """All layers of mel segments, `[n, 96, frames]` to `[n, size]` each."""
+        pictures = self.input(segments.transpose(1, 2).unsqueeze(1))
+        found = [torch.cat([part(pictures) for part in self.front], dim=1)]
+        for number, part in enumerate(self.middle):
+            values = part(found[-1])
+            found.append(values + found[-1] if number else values)
+        every = torch.cat(found, dim=1)
+        # Maximum and mean of a channel are neighbours in the published order.
+        pooled = torch.stack([every.amax(2), every.mean(2)], dim=2).flatten(1)
+        penultimate = self.scaled(functional.relu(self.dense(self.pooled(pooled))))
+        return {"penultimate": penultimate, "taggram": torch.sigmoid(self.output(penultimate))}
+
+
+def read_tensorflow_js(model: Path, shard: Path) -> dict[str, NDArray[Any]]:
+    """Read the tensors of a model for TensorFlow.js whose numbers are in one file.
+
+    Parameters
+    ----------
+    model
+        `model.json`, which says what lies where.
+    shard
+        The numbers, one tensor after the other, little-endian.
+
+    Raises
+    ------
+    WeightsError
+        When either is damaged or of another kind.
+    """
+    try:
+        (group,) = json.loads(model.read_bytes())["weightsManifest"]
+        entries = [(w["name"], w["dtype"], tuple(w["shape"])) for w in group["weights"]]
+        kinds = {"float32": "<f4", "int32": "<i4"}
+        wanted = [(name, np.dtype(kinds[kind]), shape) for name, kind, shape in entries]
+        content = shard.read_bytes()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(model, f"not a model for TensorFlow.js: {error!r}") from None
+    tensors, position = {}, 0
+    for name, kind, shape in wanted:
+        count = int(np.prod(shape))
+        end = position + count * kind.itemsize
+        if end > len(content):
+            raise WeightsError(shard, f"ends within the tensor {name}")
+        tensors[name] = np.frombuffer(content, kind, count, position).reshape(shape)
+        position = end
+    if position != len(content):
+        extra = len(content) - position
+        raise WeightsError(shard, f"holds {extra} bytes more than {model.name} says")
+    return tensors
+
+
+def _state(tensors: dict[str, NDArray[Any]], path: Path) -> dict[str, Tensor]:
+    """The network's tensors from TensorFlow's, by their names in the published graph."""
+    theirs = {"dense": "dense", "output": "dense_1"}
+    theirs |= {f"front.{n}.conv": f"conv2d_{n}" if n else "conv2d" for n in range(5)}
+    theirs |= {f"middle.{n}.conv": f"conv2d_{n + 5}" for n in range(3)}
+    # TensorFlow: frames, bands or channels, 1, filters; dense layers in, out.
+    axes = {"front": (3, 2, 0, 1), "middle": (3, 1, 0, 2), "dense": (1, 0), "output": (1, 0)}
+    found = {}
+    try:
+        for ours, name in theirs.items():
+            kernel = tensors[f"{name}/kernel"].transpose(axes[ours.split(".")[0]])
+            found[f"{ours}.weight"] = kernel[..., 0] if ours.startswith("middle") else kernel
+            found[f"{ours}.bias"] = tensors[f"{name}/bias"]
+        scaled = ["input", *[f"front.{n}.scaled" for n in range(5)]]
+        scaled += [f"middle.{n}.scaled" for n in range(3)]
+        for number, ours in enumerate(scaled):
+            number_part = f"_{number}" if number else ""
+            name = f"model/batch_normalization{number_part}/FusedBatchNorm"
+            found[f"{ours}.factor"] = tensors[f"{name}/Scaled"]
+            found[f"{ours}.offset"] = tensors[f"{name}/Offset"]
+        for number, ours in ((9, "pooled"), (10, "scaled")):
+            name = f"model/batch_normalization_{number}/batchnorm"
+            found[f"{ours}.factor"] = tensors[f"{name}/mul"]
+            found[f"{ours}.offset"] = tensors[f"{name}/sub"]
+    except KeyError as error:
+        raise WeightsError(path, f"holds no tensor {error}") from None
+    return {name: torch.from_numpy(values.astype(np.float32)) for name, values in found.items()}

@@ -1,0 +1,285 @@
+"""Files of published weights: found, downloaded, checked, and read without pickle.
+
+Conventions
+-----------
+Weights are kept in `$XDG_CACHE_HOME/genrescope/weights` (or below `~/.cache`). With
+`GENRESCOPE_OFFLINE=1` nothing is ever downloaded. A file is used only if its SHA-256 is the one
+that was published.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import urllib.request
+from collections.abc import Callable
+from functools import lru_cache
+from http import HTTPStatus
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.error import HTTPError
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.encoders.base import Weights
+from genrescope.errors import FileError
+from genrescope.features.cache import default_folder
+
+if TYPE_CHECKING:
+    import torch
+
+_BLOCK = 2**20
+_PATIENCE = 30  # seconds without a byte after which a server counts as gone
+
+
+class WeightsError(FileError):
+    """A file of weights can't be had, is not what was published, or does not fit the network."""
+
+
+def weights_folder() -> Path:
+    """Where weights are kept."""
+    return default_folder().parent / "weights"
+
+
+def offline() -> bool:
+    """Whether `GENRESCOPE_OFFLINE` forbids downloads."""
+    return os.environ.get("GENRESCOPE_OFFLINE", "") not in ("", "0")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file in hex digits, remembered for as long as its size and time stay.
+
+    Raises
+    ------
+    WeightsError
+        When it can't be read.
+    """
+    try:
+        status = path.stat()
+        return _digest(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise WeightsError(path, f"can't be read: {error.strerror}") from error
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, *_: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_here(weights: Weights) -> bool:
+    """Whether a file is in the cache, its hash unchecked."""
+    return (weights_folder() / weights.file).is_file()
+
+
+def find(weights: Weights, given: Path | None = None) -> Path:
+    """Where a file of weights is on this machine, its hash checked.
+
+    Parameters
+    ----------
+    weights
+        The file.
+    given
+        A file to take instead of the cache's, or a folder that holds it.
+
+    Raises
+    ------
+    WeightsError
+        When it is not here, or is not the one that was published.
+    """
+    if given is None:
+        path = weights_folder() / weights.file
+        if not path.is_file():
+            raise WeightsError(weights.file, f"not here: {_advice(weights)}")
+    else:
+        path = given / weights.file if given.is_dir() else given
+        if not path.is_file():
+            raise WeightsError(path, "no such file")
+    _check(weights, path)
+    return path
+
+
+def obtain(weights: Weights, given: Path | None = None) -> Path:
+    """As `find`, but a file that is not here is downloaded.
+
+    Raises
+    ------
+    WeightsError
+        When it can't be had, or is not the one that was published.
+    """
+    # A folder need not hold all the files of an encoder.
+    if given is not None and (not given.is_dir() or (given / weights.file).is_file()):
+        return find(weights, given)
+    return find(weights) if is_here(weights) else fetch(weights)
+
+
+def fetch(weights: Weights, report: Callable[[int, int], None] | None = None) -> Path:
+    """Download a file of weights into the cache; what is there already is only checked.
+
+    A download that broke off goes on where it stopped, in this call or in a later one.
+
+    Parameters
+    ----------
+    weights
+        The file.
+    report
+        Is told the bytes that are here, and all there are (0 where that is not known).
+
+    Raises
+    ------
+    WeightsError
+        When it can't be downloaded, or is not the one that was published.
+    """
+    path = weights_folder() / weights.file
+    if path.is_file():
+        return find(weights)
+    if offline():
+        raise WeightsError(
+            weights.file, f"not here, and GENRESCOPE_OFFLINE is set: {_advice(weights)}"
+        )
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("ab") as file:
+            # Another process may be at it; then there is nothing left to do.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if path.is_file():
+                part.unlink(missing_ok=True)
+            else:
+                _download(weights.url, file, report or _silent)
+                _check(weights, part)
+                part.replace(path)
+    except (OSError, HTTPException) as error:
+        why = str(getattr(error, "reason", None) or error) or type(error).__name__
+        raise WeightsError(
+            weights.file, f"can't be downloaded ({why}): {_advice(weights)}"
+        ) from error
+    except WeightsError:
+        part.unlink(missing_ok=True)  # going on with it would be of no use
+        raise
+    return path
+
+
+def _advice(weights: Weights) -> str:
+    return f"download {weights.url} and put it at {weights_folder() / weights.file}"
+
+
+def _silent(_have: int, _total: int) -> None:
+    pass
+
+
+def _check(weights: Weights, path: Path) -> None:
+    found = digest(path)
+    if not found.startswith(weights.sha256.lower()):
+        wanted = weights.sha256 + "…" * (len(weights.sha256) < len(found))
+        have = found[: max(8, len(weights.sha256))]
+        raise WeightsError(path, f"not the published {weights.file}: SHA-256 {have}…, not {wanted}")
+
+
+def _download(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> None:
+    """Append what is missing to a file; after a broken connection go on, if there was progress."""
+    while True:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            if _append(url, file, report):
+                return
+        except (ConnectionError, TimeoutError, HTTPException):
+            if file.seek(0, os.SEEK_END) <= before:
+                raise
+        if file.seek(0, os.SEEK_END) <= before:
+            raise ConnectionError("the connection broke off")
+
+
+def _append(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> bool:
+    """One request for what is missing; whether the file is whole now."""
+    have = file.seek(0, os.SEEK_END)
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - of our own tables
+    try:
+        response = urllib.request.urlopen(request, timeout=_PATIENCE)  # noqa: S310
+    except HTTPError as error:
+        # What is asked for lies behind the end. The hash will tell whether that is right.
+        if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+            return True
+        raise
+    with response:
+        if have and response.status != HTTPStatus.PARTIAL_CONTENT:
+            have = 0  # a server that gives the whole, whatever it is asked for
+            file.truncate(0)
+        rest = response.headers.get("Content-Length")
+        total = have + int(rest) if rest else 0
+        while block := response.read(_BLOCK):
+            file.write(block)
+            file.flush()
+            have += len(block)
+            report(have, total)
+    return have >= total
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read what `torch.save` wrote: tensors and plain numbers by name, and no code.
+
+    NumPy arrays, as old checkpoints have them, are let through as well.
+
+    Raises
+    ------
+    WeightsError
+        When it is damaged, or holds anything else.
+    """
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(_numpy_parts()):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise WeightsError(path, f"no checkpoint of tensors alone: {reason}") from None
+    if not isinstance(state, dict):
+        raise WeightsError(path, f"holds no named tensors but a {type(state).__name__}")
+    return state
+
+
+def _numpy_parts() -> list[Any]:
+    """What a pickled array of numbers names; its module was called differently before NumPy 2."""
+    import numpy as np
+    from numpy._core.multiarray import _reconstruct, scalar
+
+    kinds = [np.dtypes.Float32DType, np.dtypes.Float64DType]
+    renamed = [(make, f"numpy.core.multiarray.{make.__name__}") for make in (_reconstruct, scalar)]
+    return [np.ndarray, np.dtype, *kinds, _reconstruct, scalar, *renamed]
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an `.npz` file.
+
+    Raises
+    ------
+    WeightsError
+        When it is damaged, or holds anything else than numbers.
+    """
+    import zipfile
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(path, f"not a readable .npz of arrays: {reason}") from None
+
+
+def put(network: torch.nn.Module, state: dict[str, Any], path: Path) -> None:
+    """Put tensors into a network that has the very same names and shapes.
+
+    Raises
+    ------
+    WeightsError
+        When they do not fit.
+    """
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(path, f"does not fit: {reason[:300]}") from None
