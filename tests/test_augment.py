@@ -11,6 +11,7 @@ import torch
 
 from genrescope.errors import DatasetError
 from genrescope.training.augment import (
+    ALL,
     Batches,
     TrainingTrack,
     crop,
@@ -218,7 +219,9 @@ def test_a_repeated_track_has_its_whole_teacher() -> None:
 
 def test_nothing_is_recoloured_unasked() -> None:
     segments = torch.randn(3, SIZE, 20, generator=random())
-    assert torch.equal(recolour(segments.clone(), PLAIN, random(1)), segments)
+    assert torch.equal(
+        recolour(segments.clone(), PLAIN, random(1), torch.full((len(segments),), ALL)), segments
+    )
 
 
 @pytest.mark.parametrize(
@@ -234,7 +237,7 @@ def test_recolouring_has_the_strength_asked_for(
     settings: dict[str, float], deviation: float
 ) -> None:
     segments = torch.full((3000, SIZE, 4), 2.0)
-    changed = recolour(segments, Augmentation(**settings), random())
+    changed = recolour(segments, Augmentation(**settings), random(), torch.full((3000,), ALL))
     last = changed[:, -1, 0]
     assert float(last.mean()) == pytest.approx(2, abs=0.04)
     assert float(last.std()) == pytest.approx(deviation, rel=0.08)
@@ -395,3 +398,31 @@ def test_the_published_taggrams_are_a_teacher(shared: Path) -> None:
     assert sum(map(len, targets.values())) == 12415 + 8127
     assert {values.shape[1] for values in targets.values()} == {50}
     assert all(np.isfinite(values).all() for values in targets.values())
+
+
+def test_under_the_rule_of_one_each_segment_gets_one_effect_or_none() -> None:
+    settings = Augmentation(gain=0.5, noise=0.5, roll=3, one_of=True)
+    values = torch.linspace(1, 2, SIZE)[:, None].expand(SIZE, 8).contiguous()
+    tracks = [TrainingTrack(values, 0, torch.full((1, 0), torch.nan)) for _ in range(400)]
+    segments, _, _ = next(iter(Batches(tracks, GENRES, 8, 400, 0.0, settings, 0, 0)))
+    same = (segments == values).flatten(1).all(dim=1)
+    noisy = (segments != segments[..., :1]).flatten(1).any(dim=1)
+    ratio = segments[..., 0] / values[:, 0]
+    louder = ~same & ~noisy & (ratio - ratio[:, :1]).abs().le(1e-5).all(dim=1)
+    rolled = ~same & ~noisy & ~louder
+    # A roll by 0 (1 of 7) looks as if nothing were done.
+    for kind, share in (
+        (same, 0.25 * 8 / 7),
+        (noisy, 0.25),
+        (louder, 0.25),
+        (rolled, 0.25 * 6 / 7),
+    ):
+        assert float(kind.float().mean()) == pytest.approx(share, abs=0.07)
+
+
+def test_segments_are_cut_from_a_track_and_its_copies_alike() -> None:
+    plain = TrainingTrack(torch.zeros(SIZE, 20), 0, torch.full((1, 0), torch.nan))
+    track = replace(plain, copies=tuple(torch.full((SIZE, 20), float(i)) for i in (1, 2, 3)))
+    drawn = torch.stack([crop(track, 8, PLAIN, random(i))[0].mean() for i in range(400)])
+    for version in range(4):
+        assert float((drawn == version).float().mean()) == pytest.approx(0.25, abs=0.07)

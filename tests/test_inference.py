@@ -20,7 +20,10 @@ import soundfile
 from clips import RATE, music, write_wav
 from genrescope import AudioError, Bundle, Classifier, Waveform
 from genrescope.errors import BundleError, FileError
+from genrescope.features import Frontend, SegmentSettings
 from genrescope.inference import Prediction, shipped_bundles
+from genrescope.inference.bundle import Manifest
+from genrescope.voting import elect
 
 
 @pytest.fixture(scope="module")
@@ -358,6 +361,110 @@ class TestBundle:
         shutil.make_archive(str(tmp_path / "empty"), "zip", tmp_path / "copy", "bundle.json")
         with pytest.raises(BundleError, match=r"no bundle.json and model.onnx"):
             Bundle.load(tmp_path / "empty.zip")
+
+
+def small_bundle(frontend: Frontend, voting: str) -> Bundle:
+    """An untrained network that hears what the front end gives it."""
+    import torch
+
+    from genrescope.models import make_model
+    from genrescope.training.export import export_onnx
+
+    torch.manual_seed(0)
+    network = make_model({"kind": "mlp", "hidden": [8]}, shape=frontend.shape, genres=3)
+    size, frames = frontend.shape
+    model = export_onnx(network, size=size, frames=frames)
+    manifest = Manifest(
+        name="small",
+        genres=["a", "b", "c"],
+        frontend=frontend,
+        voting=voting,  # type: ignore[arg-type]
+        temperature=0.1,
+        provenance={},
+        metrics={},
+        licence="Apache-2.0",
+        sha256=hashlib.sha256(model).hexdigest(),
+    )
+    return Bundle(manifest, model)
+
+
+class TestVectorsAndPools:
+    """Models of vectors that were computed elsewhere, and of statistics over a segment."""
+
+    STORED = Frontend(
+        feature={"kind": "stored", "name": "net", "width": 4, "seconds": 2.0},
+        scale="none",
+        segments=SegmentSettings(seconds=2, overlap=0),
+    )
+    POOLED = Frontend(
+        feature={"kind": "mfcc", "n_mfcc": 13},
+        scale="none",
+        segments=SegmentSettings(seconds=3, overlap=0.5),
+        pool=("mean", "std"),
+    )
+
+    def test_stored_vectors_are_named(self) -> None:
+        classifier = Classifier(small_bundle(self.STORED, "mode"))
+        vectors = np.random.default_rng(0).normal(size=(7, 4))
+        prediction = classifier.predict(vectors)
+        assert prediction.path is None
+        assert (prediction.duration, len(prediction.timeline)) == (14, 7)
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+        one = classifier.predict(vectors[3])
+        assert one.genre == prediction.timeline[3].genre
+        assert one.timeline[0].probabilities == prediction.timeline[3].probabilities
+        named = [segment.genre for segment in prediction.timeline]
+        assert len(set(named)) > 1  # or the vote would be none
+        assert named.count(prediction.genre) == max(map(named.count, named))
+
+    def test_the_vote_is_the_bundles(self) -> None:
+        vectors = np.random.default_rng(1).normal(size=(9, 4))
+        by_voting = {
+            voting: Classifier(small_bundle(self.STORED, voting)).predict(vectors)
+            for voting in ("mean", "median", "mode")
+        }
+        heard = [s.probabilities for s in by_voting["mean"].timeline]
+        table = np.array([[row[genre] for genre in "abc"] for row in heard])
+        for voting, prediction in by_voting.items():
+            expected = dict(zip("abc", elect(table, voting), strict=True))  # type: ignore[arg-type]
+            assert prediction.probabilities == pytest.approx(expected)
+        assert by_voting["mean"].probabilities != by_voting["mode"].probabilities
+
+    def test_audio_is_no_vector(self, tmp_path: Path) -> None:
+        sound = write_wav(tmp_path / "a.wav")
+        stored = Classifier(small_bundle(self.STORED, "mean"))
+        with pytest.raises(FileError, match="this model hears stored vectors"):
+            stored.predict(sound)
+        with pytest.raises(FileError, match="wanted are 4 finite numbers in each"):
+            stored.predict(np.zeros((3, 5)))
+        with pytest.raises(FileError, match="hears audio, not stored vectors"):
+            Classifier(small_bundle(self.POOLED, "mean")).predict(np.zeros((3, 4)))
+        results = list(stored.predict_many([np.zeros(4), sound]))
+        assert [type(result) for result in results] == [Prediction, FileError]
+
+    @pytest.mark.parametrize(("seconds", "segments"), [(1.2, 1), (12, 8)])
+    def test_pooled_features_are_named(self, seconds: float, segments: int) -> None:
+        classifier = Classifier(small_bundle(self.POOLED, "mean"))
+        prediction = classifier.predict(Waveform(music(seconds), RATE))
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+        assert len(prediction.timeline) == segments
+        assert prediction.timeline[-1].end == pytest.approx(seconds, abs=0.05)
+
+    @pytest.mark.parametrize("frontend", [STORED, POOLED], ids=["stored", "pooled"])
+    def test_voting_and_pool_go_with_the_bundle(self, frontend: Frontend, tmp_path: Path) -> None:
+        bundle = small_bundle(frontend, "mode")
+        bundle.save(tmp_path / "kept")
+        fields = json.loads((tmp_path / "kept/bundle.json").read_text())
+        assert fields["voting"] == "mode"
+        assert tuple(fields["frontend"]["pool"]) == frontend.pool
+        again = Classifier.load(tmp_path / "kept")
+        assert again.manifest == bundle.manifest
+        source = (
+            np.random.default_rng(0).normal(size=(5, 4))
+            if frontend.pool == ()
+            else Waveform(music(12), RATE)
+        )
+        assert same(Classifier(bundle).predict(source), again.predict(source))
 
 
 @pytest.mark.shared

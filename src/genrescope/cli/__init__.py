@@ -7,7 +7,18 @@ import sys
 import typer
 
 from genrescope import __version__
-from genrescope.cli import classify, evaluate, examples, train
+from genrescope.cli import (
+    classify,
+    compare,
+    datasets,
+    encoders,
+    evaluate,
+    examples,
+    recipes,
+    report,
+    train,
+    tune,
+)
 from genrescope.cli.terminal import error_line
 from genrescope.errors import GenrescopeError
 
@@ -21,6 +32,12 @@ app = typer.Typer(
 app.command()(classify.classify)
 app.command()(evaluate.evaluate)
 app.command()(train.train)
+app.command()(recipes.recipes)
+app.command()(compare.compare)
+app.command()(report.report)
+app.command()(tune.tune)
+app.add_typer(datasets.app, name="datasets")
+app.add_typer(encoders.app, name="encoders")
 app.command()(examples.examples)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import typer
@@ -13,10 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from genrescope.cli.terminal import error_line, notice, progress
-from genrescope.datasets import scan
+from genrescope.atomic import write_atomic
+from genrescope.cli.terminal import error_line, notice, progress, stderr
+from genrescope.datasets import map_genres, read_dataset
 from genrescope.errors import DatasetError, FileError
-from genrescope.evaluation.metrics import METRICS, Judgement, judge
+from genrescope.evaluation.metrics import LABELS, METRICS, Judgement, judge
+from genrescope.evaluation.predictions import Predictions, write_predictions
+from genrescope.evaluation.report import write_report
 from genrescope.inference import Classifier
 
 
@@ -30,7 +35,9 @@ class Format(StrEnum):
 def evaluate(
     model: str = typer.Argument(..., help="A shipped model (default), a run folder or a bundle."),
     data: Path = typer.Option(
-        ..., "--data", help="Folder of genre folders: audio or stored spectrograms."
+        ...,
+        "--data",
+        help="A data set: GTZAN, FMA, a folder of genre folders, or a CSV of path, genre.",
     ),
     format: Format = typer.Option(
         Format.table, "--format", "-f", help="How the figures are written."
@@ -38,12 +45,26 @@ def evaluate(
     jobs: int | None = typer.Option(
         None, "--jobs", "-j", min=1, help="Files heard at once; as many as cores."
     ),
+    genre_map: list[str] = typer.Option(
+        [],
+        "--genre-map",
+        metavar="THEIRS=OURS",
+        help="A genre of the data counts as that genre of the model; may be repeated.",
+    ),
+    out: Path | None = typer.Option(
+        None,
+        "--out",
+        "-o",
+        help="Folder for metrics.json, predictions.csv, pictures, report.html and report.md.",
+    ),
 ) -> None:
     """Judge a model on music whose genres are known.
 
-    Intervals are 95 % bootstrap intervals over tracks.
+    Intervals are 95 % bootstrap intervals over tracks; an artist's tracks are drawn together where
+    artists are known.
 
-    Only folders named as genres of the model are heard.
+    Only genres of the model are heard, and those mapped onto one with --genre-map. The model may
+    name any of its genres, also where the music has only some of them.
 
     Whether the model has learned from these very tracks is for you to know.
 
@@ -52,18 +73,17 @@ def evaluate(
       genrescope evaluate default --data gtzan/genres
 
       genrescope evaluate runs/default-random --data my-music --format json
+
+      genrescope evaluate default --data other --genre-map hip-hop=hiphop --out runs/on-other
     """
     classifier = Classifier.load(model)
-    tracks = scan(data)
-    unknown = sorted({track.genre for track in tracks} - set(classifier.genres))
-    tracks = [track for track in tracks if track.genre in classifier.genres]
-    if not tracks:
-        raise DatasetError(
-            f"{data}: none of its folders is a genre of the model: {', '.join(classifier.genres)}"
-        )
+    dataset, meant = read_dataset(data), _genre_map(genre_map)
+    for line in dataset.notices():
+        notice(line)
+    tracks, unknown = map_genres(dataset.tracks, meant, classifier.genres)
     if unknown:
         notice(f"left out, not genres of the model: {', '.join(unknown)}")
-    truth, rows, failures = [], [], []
+    heard, rows, failures = [], [], []
     listening = closing(classifier.predict_many((track.path for track in tracks), jobs=jobs))
     with progress("tracks") as bar, listening as results:
         task = bar.add_task("Listening", total=len(tracks))
@@ -73,22 +93,79 @@ def evaluate(
             elif result.genre is None:
                 failures.append(FileError(track.path, result.warnings[-1]))
             else:
-                truth.append(classifier.genres.index(track.genre))
+                heard.append(track)
                 rows.append([result.probabilities[genre] for genre in classifier.genres])
             bar.advance(task)
     for failure in failures:
         error_line(str(failure))
     if not rows:
         raise DatasetError(f"{data}: none of its {len(tracks)} tracks could be heard")
-    judgement = judge(np.array(truth), np.array(rows), classifier.genres)
+    predictions = Predictions(
+        genres=tuple(classifier.genres),
+        tracks=tuple(track.id for track in heard),
+        parts=("only",) * len(heard),
+        truth=np.array([classifier.genres.index(track.genre) for track in heard]),
+        probabilities=np.array(rows),
+    )
+    judgement = judge(
+        predictions.truth,
+        predictions.probabilities,
+        classifier.genres,
+        # Ids may repeat from genre to genre, files do not.
+        groups=[f"artist {t.artist}" if t.artist else f"file {t.path}" for t in heard],
+    )
+    fields = {"model": classifier.manifest.name, "data": str(data), **judgement.to_dict()}
+    if meant:
+        fields["genre_map"] = meant
+    fields["failed"] = [{"path": f.path, "reason": f.reason} for f in failures]
+    # Written first: whoever reads the tables may stop early.
+    if out is not None:
+        _write(
+            out,
+            {
+                **fields,
+                "data": dataset.name,  # where it lies on this machine is nobody's business
+                "by_artist": any(track.artist for track in heard),
+                "provenance": classifier.manifest.provenance,
+                "published": classifier.manifest.provenance.get("recipe", {}).get("published"),
+            },
+            predictions,
+        )
     if format is Format.json:
-        fields = {"model": classifier.manifest.name, "data": str(data), **judgement.to_dict()}
-        fields["failed"] = [{"path": f.path, "reason": f.reason} for f in failures]
         typer.echo(json.dumps(fields, indent=1))
     else:
         show(judgement)
     if failures:
         raise typer.Exit(1)
+
+
+def _genre_map(pairs: list[str]) -> dict[str, str]:
+    """What genre of the model each genre of the data counts as."""
+    meant = {}
+    for pair in pairs:
+        theirs, sign, ours = pair.rpartition("=")
+        if not (sign and theirs and ours):
+            raise DatasetError(f"--genre-map {pair}: wanted is THEIRS=OURS, as in hip-hop=hiphop")
+        meant[theirs] = ours
+    return meant
+
+
+def _write(out: Path, metrics: dict[str, Any], predictions: Predictions) -> None:
+    """A folder that reads like a run's."""
+    if (out / "recipe.yaml").is_file():
+        raise DatasetError(f"{out}: holds a run, whose figures would be lost; name another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomic(out / "metrics.json", json.dumps(metrics, indent=1).encode())
+        write_predictions(predictions, out)
+        page, _ = write_report(out)
+    except OSError as error:
+        raise FileError(out, f"can't be written: {error.strerror}") from None
+    stderr.print(f"Report: {page}", markup=False)
+
+
+def _percent(value: float, unit: str = " %") -> str:
+    return "undefined" if math.isnan(value) else f"{100 * value:.1f}{unit}"
 
 
 def show(judgement: Judgement) -> None:
@@ -98,9 +175,9 @@ def show(judgement: Judgement) -> None:
     for name in METRICS:
         low, high = judgement.intervals[name]
         table.add_row(
-            name.replace("_", " "),
-            f"{100 * judgement.values[name]:.1f} %",
-            f"{100 * low:.1f} - {100 * high:.1f} %",
+            LABELS[name],
+            _percent(judgement.values[name]),
+            f"{_percent(low, '')} - {_percent(high)}",
         )
     console.print(table)
     table = Table("Genre", "Tracks", "Precision", "Recall", "95 % interval", "F1")

@@ -2,111 +2,128 @@
 
 from __future__ import annotations
 
-import sys
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
-from rich.progress import TaskID
+from rich.table import Table
 
 from genrescope.cli.evaluate import show
-from genrescope.cli.terminal import error_line, notice, progress, stderr
-from genrescope.datasets import scan, with_artists
-from genrescope.errors import RecipeError
+from genrescope.cli.laboratory import (
+    ARTISTS,
+    CHANGES,
+    DATA,
+    FEATURES,
+    TEACHER,
+    Data,
+    need_laboratory,
+    reporter,
+)
+from genrescope.cli.terminal import error_line, notice, progress, stderr, stdout
+
+if TYPE_CHECKING:
+    from genrescope.evaluation.metrics import Judgement
+    from genrescope.training.recipe import Recipe
 
 
 def train(
     recipe: str = typer.Argument(
-        ..., help="A shipped recipe (default, default-random, default-filtered) or a YAML file."
+        ..., help="A recipe or a family of recipes (see `genrescope recipes`), or a YAML file."
     ),
-    data: Path = typer.Option(
-        ..., "--data", help="Folder of genre folders: audio or stored spectrograms."
-    ),
-    artists: Path | None = typer.Option(
-        None, "--artists", help="CSV with the columns track and artist."
-    ),
-    teacher: list[Path] = typer.Option(
-        [],
-        "--teacher",
-        help="Activations of a larger network to learn from (.npz); may be repeated.",
+    data: Path | None = DATA,
+    features: list[Path] = FEATURES,
+    artists: Path | None = ARTISTS,
+    teacher: list[Path] = TEACHER,
+    weights: Path | None = typer.Option(
+        None, "--weights", help="File or folder of an encoder's weights; by default the cache."
     ),
     out: Path | None = typer.Option(
         None, "--out", "-o", help="Folder of the run; runs/<recipe> by default."
     ),
-    changes: list[str] = typer.Option(
-        [], "--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."
-    ),
+    changes: list[str] = CHANGES,
 ) -> None:
-    """Train a model by a recipe, judge it, and write it as a bundle.
+    """Train a model by a recipe, judge it, and write it as a bundle with a report.
 
     An interrupted run goes on where it stopped: give the same command again.
+
+    A family of recipes is trained member by member; members that are done are not trained again.
 
     Examples:
 
       genrescope train default --data gtzan --artists artists.csv
 
-      genrescope train default-random --data gtzan --set training.epochs=20
+      genrescope train kth-table4 --data gtzan --set training.epochs=20
+
+      genrescope train berkeley-fig6/embedding --data fma_metadata --features vggish.npz
+
+      genrescope train leiden-table2/mobilenet_v2 --data gtzan --weights mobilenet.npz
 
       genrescope train my-recipe.yaml --data my-music
     """
-    try:
-        import lightning  # noqa: F401
-        import torch  # noqa: F401
+    need_laboratory()
+    from genrescope.training.recipe import expand
 
-        from genrescope.training.recipe import load_recipe
-        from genrescope.training.run import Reporter, Run
-        from genrescope.training.teacher import load_teacher
-    except ModuleNotFoundError as error:
-        raise RecipeError(
-            f"training needs {error.name}: pip install 'genrescope[train]' (see the README)"
-        ) from None
+    names = expand(recipe)
+    material = Data.read(data, features, artists, teacher)
+    judged: list[tuple[Recipe, Judgement]] = []
+    for name in names:
+        plan = material.fitting(name, changes)
+        if weights is not None:
+            plan = plan.model_copy(update={"weights": weights})
+        if plan.split.i_know_this_leaks:
+            error_line("this split leaks: segments of one track are on both sides, on purpose")
+        folder = out or Path("runs") / plan.name
+        if out and len(names) > 1:
+            folder = out / name.removeprefix(recipe).strip("/")
+        judged.append((plan, _carry_out(plan, material, folder, _spoken(name, material, changes))))
+        if len(names) > 1:
+            notice(f"{plan.name}: {100 * judged[-1][1].values['accuracy']:.1f} %")
+    if len(judged) == 1:
+        show(judged[0][1])
+        stderr.print(f"Run: {folder}   Report: {folder / 'report.html'}", markup=False)
+    else:
+        _show_family(judged)
 
-    tracks = scan(data)
-    if artists is not None:
-        tracks = with_artists(tracks, artists)
-    plan = load_recipe(recipe, changes)
-    targets = load_teacher(teacher) if teacher else None
-    if plan.split.by_artist and not any(track.artist for track in tracks):
-        notice("no artists known (--artists): split by track alone, which flatters the figures")
-        plan = load_recipe(recipe, [*changes, "split.by_artist=false"])
-    folder = out or Path("runs") / plan.name
+
+def _spoken(name: str, material: Data, changes: list[str]) -> str:
+    """The command, for whoever reads the figures; without where files lie on this machine."""
+    recipe = re.sub(r"^.*/(?=[^/]+\.ya?ml(/|$))", "", name)
+    settings = [re.sub(r"^(split\.folder=).*/(?=[^/])", r"\1", change) for change in changes]
+    words = ["genrescope train", recipe, material.command, *(f"--set {s}" for s in settings)]
+    return " ".join(filter(None, words))
+
+
+def _carry_out(plan: Recipe, material: Data, folder: Path, command: str) -> Judgement:
+    from genrescope.training.run import Run
 
     with progress("steps") as bar:
-        tasks: dict[str, TaskID] = {}
-
-        class Terminal(Reporter):
-            """Bars on a terminal; now and then a line where there is none."""
-
-            def features(self, done: int, total: int) -> None:
-                if "features" not in tasks:
-                    tasks["features"] = bar.add_task("Reading tracks")
-                bar.update(tasks["features"], completed=done, total=total)
-
-            def epoch(self, part: str, epoch: int, epochs: int, loss: float) -> None:
-                if part not in tasks:
-                    tasks[part] = bar.add_task(part)
-                bar.update(
-                    tasks[part],
-                    completed=epoch,
-                    total=epochs,
-                    description=f"{part}, loss {loss:.3f}",
-                )
-                if not sys.stderr.isatty() and epoch % max(1, epochs // 10) == 0:
-                    notice(f"{part}: epoch {epoch} of {epochs}, loss {loss:.3f}")
-
-            def left_out(self, problem: str) -> None:
-                error_line(f"left out: {problem}")
-
         run = Run(
             plan,
-            tracks,
+            material.tracks,
             folder,
-            teacher=targets,
-            reporter=Terminal(),
+            name=material.name,
+            command=command,
+            vectors=material.vectors,
+            teacher=dict(material.teacher) if material.teacher else None,
+            reporter=reporter(bar),
         )
         try:
-            judgement = run.execute()
+            return run.execute()
         except KeyboardInterrupt:
             notice(f"interrupted; the same command goes on from {folder}")
             raise typer.Exit(130) from None
-    show(judgement)
-    stderr.print(f"Run: {folder}   Bundle: {folder / 'bundle'}", markup=False)
+
+
+def _show_family(judged: list[tuple[Recipe, Judgement]]) -> None:
+    table = Table("Recipe", "Tracks", "Accuracy", "95 % interval", "Macro F1")
+    for plan, judgement in judged:
+        low, high = judgement.intervals["accuracy"]
+        table.add_row(
+            plan.name,
+            str(judgement.n),
+            f"{100 * judgement.values['accuracy']:.1f} %",
+            f"{100 * low:.1f} - {100 * high:.1f} %",
+            f"{100 * judgement.values['macro_f1']:.1f} %",
+        )
+    stdout.print(table)

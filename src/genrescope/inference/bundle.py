@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from genrescope.atomic import write_atomic
 from genrescope.errors import BundleError, RecipeError
 from genrescope.features import Frontend
+from genrescope.voting import Voting
 
 SCHEMA_VERSION: Literal[1] = 1
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
@@ -37,7 +38,7 @@ class Manifest(BaseModel):
     frontend
         Feature, scaling and segments.
     voting
-        How the segments' probabilities become the track's; "mean" averages them.
+        How the segments' probabilities become the track's, see `genrescope.voting`.
     temperature
         Divides the logits before the softmax, so that probabilities are calibrated.
     provenance
@@ -52,7 +53,7 @@ class Manifest(BaseModel):
     name: str
     genres: list[str] = Field(min_length=2)
     frontend: Frontend
-    voting: Literal["mean"] = "mean"
+    voting: Voting = "mean"
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     provenance: dict[str, Any]
     metrics: dict[str, Any]

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
 from genrescope.errors import AudioError, BundleError, FileError
-from genrescope.features import Hearing, Segment
+from genrescope.features import Hearing, Segment, Source, Window
 from genrescope.inference.bundle import Bundle, Manifest
 from genrescope.inference.prediction import Prediction, SegmentPrediction
-from genrescope.voting import softmax
+from genrescope.voting import elect, softmax
 
-Source = str | PathLike[str] | Waveform
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 Outputs = tuple[list[Segment], NDArray[np.float32], NDArray[np.float32]]
 
@@ -69,8 +68,7 @@ class Classifier:
                 self.embedding_size = size
             case _:
                 raise BundleError(name, "model.onnx does not give one embedding a segment")
-        frontend, inputs = bundle.manifest.frontend, self._session.get_inputs()
-        wanted = [frontend.computed.size, frontend.segment_frames]
+        wanted, inputs = [*bundle.manifest.frontend.shape], self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].shape[1:] != wanted:
             raise BundleError(name, f"model.onnx does not take segments of {wanted}")
         self._input = inputs[0].name
@@ -103,11 +101,14 @@ class Classifier:
         AudioError
             When the file can't be heard.
         """
-        frontend = self.manifest.frontend
         if isinstance(source, Waveform) and not np.isfinite(source.samples).all():
             raise AudioError("waveform", "some of its samples are not finite numbers")
-        for window in frontend.windows(source, hearing):
-            segments = frontend.segments_of(window)
+        return self.logits_of(self.manifest.frontend.windows(source, hearing))
+
+    def logits_of(self, windows: Iterable[Window]) -> Iterator[Outputs]:
+        """As `logits`, for windows that were computed before, by the same front end."""
+        for window in windows:
+            segments = self.manifest.frontend.segments_of(window)
             if segments:
                 batch = np.stack([segment.values for segment in segments])
                 logits, embeddings = self._session.run(
@@ -121,7 +122,8 @@ class Classifier:
         Parameters
         ----------
         source
-            A file of audio (or a stored spectrogram), or a mono waveform.
+            A file of audio (or a stored spectrogram), a mono waveform, or, for a model of stored
+            vectors, an array `[frames, size]` or `[size]`.
 
         Raises
         ------
@@ -134,19 +136,19 @@ class Classifier:
         """As `predict`, but gives up before the next window once it is told to stop."""
         hearing = Hearing()
         timeline: list[SegmentPrediction] = []
-        total = np.zeros(len(self.genres))
+        heard: list[NDArray[np.float64]] = []
         embedding = np.zeros(self.embedding_size)
         for segments, logits, embeddings in self.logits(source, hearing):
             if stop.is_set():
                 raise CancelledError
             probabilities = softmax(logits, self.manifest.temperature)
-            total += probabilities.sum(axis=0)
+            heard.append(probabilities)
             embedding += embeddings.sum(axis=0, dtype=np.float64)
             timeline += [
                 SegmentPrediction(segment.start, min(segment.end, hearing.duration), named)
                 for segment, named in zip(segments, map(self._named, probabilities), strict=True)
             ]
-        path = None if isinstance(source, Waveform) else os.fsdecode(fspath(source))
+        path = os.fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
         if not timeline:
             silence = "digital silence, and less than a second of sound: cannot tell a genre"
             return Prediction(
@@ -158,7 +160,7 @@ class Classifier:
                 duration=hearing.duration,
                 warnings=[*hearing.warnings, silence],
             )
-        named = self._named(total / len(timeline))
+        named = self._named(elect(np.concatenate(heard), self.manifest.voting))
         ranked = dict(sorted(named.items(), key=lambda item: -item[1]))
         return Prediction(
             path=path,
@@ -224,7 +226,7 @@ class Classifier:
         except FileError as error:
             return error
         except Exception as error:  # the rest of the work goes on, whatever a decoder comes up with
-            name = "waveform" if isinstance(source, Waveform) else source
+            name = source if isinstance(source, str | PathLike) else type(source).__name__
             failure = FileError(name, f"unexpected {type(error).__name__}: {error}")
             failure.__cause__ = error
             return failure

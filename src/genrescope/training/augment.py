@@ -15,6 +15,9 @@ from torch import Generator, Tensor
 
 from genrescope.training.recipe import Augmentation
 
+# Effects that exclude each other under the rule `one_of`; all of them without it.
+NONE, GAIN, ROLL, NOISE, ALL = range(5)
+
 
 @dataclass(frozen=True)
 class TrainingTrack:
@@ -28,11 +31,14 @@ class TrainingTrack:
         Number of its genre.
     teacher
         Targets of a teacher in time order, `[stretches, targets]`, NaN where there is none.
+    copies
+        The same feature of changed copies of its audio.
     """
 
     values: Tensor
     label: int
     teacher: Tensor
+    copies: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,13 +74,20 @@ class Batches:
         self, tracks: list[TrainingTrack], random: Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
         settings = self.augmentation
+        effects = torch.full((len(tracks),), ALL)
+        if settings.one_of:
+            effects = torch.randint(ALL, (len(tracks),), generator=random)
         crops, teachers = zip(
-            *(crop(track, self.frames, settings, random) for track in tracks), strict=True
+            *(
+                crop(track, self.frames, settings, random, roll=int(effect) in (ROLL, ALL))
+                for track, effect in zip(tracks, effects, strict=True)
+            ),
+            strict=True,
         )
         segments, teacher = torch.stack(crops), torch.stack(teachers)
         targets = F.one_hot(torch.tensor([t.label for t in tracks]), self.genres).float()
         targets = targets * (1 - self.label_smoothing) + self.label_smoothing / self.genres
-        segments = recolour(segments, settings, random)
+        segments = recolour(segments, settings, random, effects)
         if settings.mixup:
             share = mixup_share(len(tracks), settings.mixup, random)
             other = torch.randperm(len(tracks), generator=random)
@@ -85,21 +98,29 @@ class Batches:
 
 
 def crop(
-    track: TrainingTrack, frames: int, settings: Augmentation, random: Generator
+    track: TrainingTrack,
+    frames: int,
+    settings: Augmentation,
+    random: Generator,
+    *,
+    roll: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """A random stretch of a track, stretched in time and shifted in bands, and its teacher."""
-    values, once = track.values, track.values.shape[1]
+    values = track.values
+    if track.copies:
+        values = (values, *track.copies)[_integer(1 + len(track.copies), random)]
+    once = values.shape[1]
     factor = math.exp((2 * _uniform(random) - 1) * settings.stretch)
     length = max(1, round(frames * factor))
-    if values.shape[1] < length:
-        values = values.repeat(1, math.ceil(length / values.shape[1]))
+    if once < length:
+        values = values.repeat(1, math.ceil(length / once))
     total = values.shape[1]
     start = _integer(total - length + 1, random)
     part = values[:, start : start + length]
     if length != frames:
         part = F.interpolate(part[None], size=frames, mode="linear", align_corners=False)[0]
     shift = _integer(2 * settings.roll + 1, random) - settings.roll
-    if shift:
+    if shift and roll:
         bands = torch.arange(part.shape[0]) - shift
         part = part[bands.clamp(0, part.shape[0] - 1)]
     count = len(track.teacher)
@@ -110,18 +131,27 @@ def crop(
     return part, track.teacher[first:last].mean(dim=0)
 
 
-def recolour(segments: Tensor, settings: Augmentation, random: Generator) -> Tensor:
-    """Random gain, tilt, equalizer and noise for each of `[n, size, frames]`."""
+def recolour(
+    segments: Tensor, settings: Augmentation, random: Generator, effects: Tensor
+) -> Tensor:
+    """Random gain, tilt, equalizer and noise for each of `[n, size, frames]`.
+
+    `effects` `[n]` says which of the exclusive effects each segment gets.
+    """
     n, size, _ = segments.shape
+    louder, noisy = (
+        ((effects == effect) | (effects == ALL)).float()[:, None, None] for effect in (GAIN, NOISE)
+    )
     tilt = torch.linspace(-1, 1, size)[None, :, None]
-    segments = segments * (1 + settings.gain * torch.randn(n, 1, 1, generator=random))
+    factor = settings.gain * torch.randn(n, 1, 1, generator=random)
+    segments = segments * (1 + louder * factor)
     segments = segments + settings.slope * torch.randn(n, 1, 1, generator=random) * tilt
     if settings.equalizer:
         points = settings.equalizer * torch.randn(n, 1, 6, generator=random)
         curve = F.interpolate(points, size=size, mode="linear", align_corners=True)
         segments = segments + curve.transpose(1, 2)
     if settings.noise:
-        level = settings.noise * torch.rand(n, 1, 1, generator=random)
+        level = noisy * settings.noise * torch.rand(n, 1, 1, generator=random)
         segments = segments + level * torch.randn(segments.shape, generator=random)
     return segments
 

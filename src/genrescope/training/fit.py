@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,16 @@ class _Task(pl.LightningModule):
     """Cross-entropy to the genres, and squared error to a teacher where there is one."""
 
     def __init__(
-        self, recipe: Recipe, network: nn.Module, tracks: list[TrainingTrack], genres: int
+        self,
+        recipe: Recipe,
+        network: nn.Module,
+        tracks: list[TrainingTrack],
+        genres: int,
+        frames: int,
     ) -> None:
         super().__init__()
-        self.recipe, self.network, self.tracks, self.genres = recipe, network, tracks, genres
+        self.recipe, self.network, self.tracks = recipe, network, tracks
+        self.genres, self.frames = genres, frames
         targets = tracks[0].teacher.shape[1]
         self.teacher = (
             nn.Sequential(nn.Dropout(0.2), nn.Linear(int(network.embedding_size), targets))  # type: ignore[arg-type]
@@ -49,7 +55,7 @@ class _Task(pl.LightningModule):
         batches = Batches(
             self.tracks,
             self.genres,
-            recipe.frontend.segment_frames,
+            self.frames,
             min(recipe.training.batch_size, len(self.tracks)),
             recipe.training.label_smoothing,
             recipe.augmentation,
@@ -82,14 +88,26 @@ class _Task(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         settings = self.recipe.training
-        optimizer = torch.optim.AdamW(
-            self.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+        # What is frozen has no part in it; a network may want slower steps for some of it.
+        rates: Any = getattr(self.network, "learning_rates", None)
+        groups = rates(settings.learning_rate) if rates else []
+        grouped = {id(weight) for group in groups for weight in group["params"]}
+        rest = [w for w in self.parameters() if w.requires_grad and id(w) not in grouped]
+        optimizer = kind(
+            [{"params": rest, "lr": settings.learning_rate}, *groups],
+            settings.learning_rate,
+            weight_decay=settings.weight_decay,
         )
+        if settings.schedule == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            settings.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=0.25,
+            [group["lr"] for group in optimizer.param_groups],
+            total_steps=steps,
+            # A rise of exactly one step makes torch divide by zero.
+            pct_start=max(0.25, min(1.5 / steps, 0.75)),
         )
         return {
             "optimizer": optimizer,
@@ -123,24 +141,46 @@ class _SaveEachEpoch(Checkpoint):
 
 
 class _Record(Callback):
-    """Keeps the loss of each epoch, and now and then the accuracy on unseen tracks."""
+    """Keeps the loss of each epoch, and about twenty times the accuracy on the tracks watched."""
 
     def __init__(
         self,
-        report: Callable[[int, float], None],
-        watch: Callable[[nn.Module], float] | None,
+        report: Callable[[int, float, float | None], None],
+        watch: Mapping[str, list[TrainingTrack]],
+        frames: int,
         averaging: EMAWeightAveraging,
     ) -> None:
-        self.report, self.watch, self.averaging = report, watch, averaging
+        self.report, self.averaging = report, averaging
+        self.watch = {name: _middles(tracks, frames) for name, tracks in watch.items() if tracks}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         number = trainer.current_epoch + 1
         epoch = {"epoch": number, "loss": sum(task.losses) / len(task.losses)}
         task.losses.clear()
-        if self.watch and number % max(1, (trainer.max_epochs or 1) // 10) == 0:
-            epoch["accuracy"] = self.watch(self.averaging._average_model.module.network)
+        if number % max(1, (trainer.max_epochs or 1) // 20) == 0:
+            network = self.averaging._average_model.module.network
+            epoch |= {name: _accuracy(network, *seen) for name, seen in self.watch.items()}
         task.history.append(epoch)
-        self.report(number, epoch["loss"])
+        self.report(number, epoch["loss"], epoch.get("accuracy"))
+
+
+def _middles(tracks: list[TrainingTrack], frames: int) -> tuple[Tensor, Tensor]:
+    """The middle segment of each track, and its genre."""
+    middles = []
+    for track in tracks:
+        values = track.values.repeat(1, -(-frames // track.values.shape[1]))
+        start = (values.shape[1] - frames) // 2
+        middles.append(values[:, start : start + frames])
+    return torch.stack(middles), torch.tensor([track.label for track in tracks])
+
+
+def _accuracy(network: nn.Module, segments: Tensor, labels: Tensor) -> float:
+    was_training = network.training
+    network.eval()
+    with torch.inference_mode():
+        named = [network(batch)[0].argmax(dim=1) for batch in torch.split(segments, 64)]
+    network.train(was_training)
+    return float((torch.cat(named) == labels).float().mean())
 
 
 def fit(
@@ -148,9 +188,10 @@ def fit(
     tracks: list[TrainingTrack],
     genres: int,
     *,
+    shape: tuple[int, int],
     checkpoint: Path,
-    report: Callable[[int, float], None],
-    watch: Callable[[nn.Module], float] | None = None,
+    report: Callable[[int, float, float | None], None],
+    watch: Mapping[str, list[TrainingTrack]],
 ) -> tuple[nn.Module, History]:
     """Train the recipe's network on these tracks.
 
@@ -162,13 +203,14 @@ def fit(
         The training side, and nothing else.
     genres
         Number of genres.
+    shape
+        Of a segment as the network sees it: size and frames.
     checkpoint
         Written after each epoch; training goes on from it where it is there.
     report
-        Called with the number and the loss of each finished epoch.
+        Called with the number, the loss and, where it was measured, the accuracy of each epoch.
     watch
-        Called about ten times with the network; gives the accuracy on other tracks, which goes
-        into the history and decides nothing.
+        Tracks by what the history calls the accuracy on them; it decides nothing.
 
     Returns
     -------
@@ -176,15 +218,18 @@ def fit(
         The network with the averaged weights, in evaluation mode; a loss per epoch.
     """
     torch.manual_seed(recipe.seed)
-    network = make_model(recipe.model, size=tracks[0].values.shape[0], genres=genres)
+    settings = dict(recipe.model)
+    if settings.get("kind") == "finetuned" and recipe.weights:
+        settings["weights"] = recipe.weights
+    network: nn.Module = make_model(settings, shape=shape, genres=genres)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    task = _Task(recipe, network, tracks, genres)
+    task = _Task(recipe, network, tracks, genres, shape[1])
     batch_size = min(recipe.training.batch_size, len(tracks))
     steps = recipe.training.epochs * (len(tracks) // batch_size)
     # In a short training a long average would still be made of the random weights of the start:
     # like this, less than e⁻⁵ of them is left in the end.
     averaging = EMAWeightAveraging(decay=max(0.0, min(recipe.training.average, 1 - 5 / steps)))
-    record = _Record(report, watch, averaging)
+    record = _Record(report, watch, shape[1], averaging)
     with _quiet():
         trainer = pl.Trainer(
             max_epochs=recipe.training.epochs,

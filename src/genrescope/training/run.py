@@ -1,53 +1,64 @@
 """A recipe carried out on a data set, in its own folder, resumable at any point.
 
-A run folder holds `recipe.yaml`, `metrics.json`, `predictions.csv`, `confusion.png`, `curves.png`
-and `bundle/`. Each training of the run has a folder in `parts/` with its checkpoint and, when it is
-done, its network (`model.onnx`) and what that heard (`heard.npz`).
+A run folder holds `recipe.yaml`, `metrics.json`, `predictions.csv`, pictures, `report.html` with
+its twin `report.md`, and `bundle/`. Each training of the run has a folder in `parts/` with its
+checkpoint and, when it is done, its model (`model.onnx`) and what that heard (`heard.npz`).
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
-from torch import nn
 
 from genrescope import __version__
 from genrescope.atomic import write_atomic
 from genrescope.datasets import (
     Split,
     Track,
-    fold_splits,
     group_tracks,
     listed_split,
+    official_split,
     random_split,
+    repeated_folds,
 )
+from genrescope.datasets.splits import divide
 from genrescope.errors import DatasetError, FileError, RecipeError
+from genrescope.evaluation import plots
 from genrescope.evaluation.calibration import fit_temperature
 from genrescope.evaluation.metrics import Judgement, judge
-from genrescope.features import Frontend
+from genrescope.evaluation.predictions import Predictions, write_predictions
+from genrescope.evaluation.report import write_report
 from genrescope.inference.bundle import Bundle, Manifest
 from genrescope.inference.classifier import Classifier
+from genrescope.models import FITTED
 from genrescope.training.augment import TrainingTrack
-from genrescope.training.export import export_onnx
-from genrescope.training.fit import History, fit
+from genrescope.training.embedding import Embedder, head_logits, joined
+from genrescope.training.fit import History
+from genrescope.training.learn import Learned, learn
+from genrescope.training.material import (
+    Windows,
+    changed_copies,
+    frame_matrix,
+    pieces,
+    read_windows,
+    segment_matrix,
+)
 from genrescope.training.recipe import Recipe
 from genrescope.training.teacher import Targets, standardised
 from genrescope.voting import vote
 
-Logits = NDArray[np.float32]
+FloatArray = NDArray[np.float32]
+Side = Literal["validation", "test"]
 
 
 class Reporter:
@@ -56,8 +67,13 @@ class Reporter:
     def features(self, done: int, total: int) -> None:
         """So many tracks of the total are read."""
 
-    def epoch(self, part: str, epoch: int, epochs: int, loss: float) -> None:
-        """An epoch of a part is finished."""
+    def embeddings(self, done: int, total: int) -> None:
+        """So many tracks of the total have been heard by the encoder."""
+
+    def epoch(
+        self, part: str, epoch: int, epochs: int, loss: float, accuracy: float | None
+    ) -> None:
+        """An epoch of a part is finished; sometimes with the accuracy on tracks not seen."""
 
     def left_out(self, problem: str) -> None:
         """A track can't be used."""
@@ -65,14 +81,33 @@ class Reporter:
 
 @dataclass
 class _Part:
-    """One training of a run: what it learns from, and whom it is judged on."""
+    """One training of a run.
+
+    Attributes
+    ----------
+    train
+        Tracks it learns from.
+    aside
+        Tracks it is watched on, and settings are chosen on.
+    heard
+        Tracks whose logits are wanted.
+    """
 
     name: str
     train: tuple[str, ...]
+    aside: tuple[str, ...]
     heard: tuple[str, ...]
-    model: bytes = b""
-    logits: dict[str, Logits] = field(default_factory=dict)
-    history: History = field(default_factory=list)
+    learned: Learned = field(default_factory=lambda: Learned(b""))
+    logits: dict[str, FloatArray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Probabilities that a part gave a track it had not learned from."""
+
+    track: str
+    part: str
+    probabilities: NDArray[np.float64]
 
 
 class Run:
@@ -86,6 +121,12 @@ class Run:
         The data set; artists included where the split needs them.
     folder
         Of the run. If it holds an unfinished run of the same recipe and data, that goes on.
+    name
+        Of the data set.
+    command
+        That started the run, for whoever reads its figures.
+    vectors
+        Stored vectors `[frames, size]` by track id, for features of the kind "stored".
     teacher
         Targets to learn beside the genres; only those of training tracks are used.
     reporter
@@ -103,224 +144,324 @@ class Run:
         tracks: Sequence[Track],
         folder: Path,
         *,
+        name: str = "",
+        command: str = "",
+        vectors: Mapping[str, FloatArray] | None = None,
         teacher: Targets | None = None,
         reporter: Reporter | None = None,
     ) -> None:
-        self.recipe, self.folder, self.teacher = recipe, folder, teacher or {}
+        self.recipe, self.folder = recipe, folder
+        self.vectors, self.teacher = vectors or {}, teacher or {}
         self.reporter = reporter or Reporter()
         self.tracks = {track.id: track for track in tracks}
-        self.genres = sorted({track.genre for track in tracks})
+        self._name_genres()
+        self.left_out: list[str] = []
+        self.windows: dict[str, Windows] = {}
+        self.embedder: Embedder | None = None
+        self.embedded: dict[str, FloatArray] = {}
+        self.groups: dict[str, str] = {}
+        self.command = command
+        self._data = describe(tracks, name, self.vectors)
+        self._claim_folder()
+
+    def _name_genres(self) -> None:
+        """Genres of the tracks that are there; one of which none can be heard is none."""
+        self.genres = sorted({track.genre for track in self.tracks.values()})
         if len(self.genres) < 2:
             raise DatasetError(f"one genre ({self.genres[0]}) leaves nothing to tell apart")
-        self.left_out: list[str] = []
-        self._claim_folder()
 
     def _claim_folder(self) -> None:
         """Write down recipe and data, or refuse a folder where others stand."""
         fields = {
             "recipe": self._settings(),
-            "data": self._data(),
+            "data": self._data,
             "teacher": sorted(set(self.teacher) & set(self.tracks)),
         }
-        text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
         path = self.folder / "recipe.yaml"
-        if path.is_file() and path.read_text(encoding="utf-8") != text:
+        if path.is_file() and _deciding(_read_yaml(path)) != _deciding(fields):
             raise RecipeError(
                 f"{self.folder}: holds a run of another recipe or other data; "
                 "name another folder, or delete this one"
             )
+        text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(path, text.encode())
 
     def _settings(self) -> dict[str, Any]:
-        """The recipe, without where the lists of a split lie on this machine."""
+        """The recipe, without where lists and weights lie on this machine."""
         settings = self.recipe.model_dump(mode="json")
         if self.recipe.split.folder is not None:
             settings["split"]["folder"] = self.recipe.split.folder.name
+        if self.recipe.weights is not None:
+            settings["weights"] = self.recipe.weights.name
         return settings
 
-    def _data(self) -> dict[str, Any]:
-        """What the data set is, without where it lies on this machine."""
-        listing = "".join(
-            f"{t.id} {t.genre} {t.artist} {t.path.stat().st_size}\n" for t in self.tracks.values()
-        )
-        folders = {t.path.parent.parent.name for t in self.tracks.values()}
-        return {
-            "name": ", ".join(sorted(folders)),
-            "tracks": len(self.tracks),
-            "with_artist": sum(t.artist is not None for t in self.tracks.values()),
-            "fingerprint": hashlib.sha256(listing.encode()).hexdigest()[:16],
-        }
-
-    def execute(self) -> Judgement:
+    def execute(self, side: Side = "test") -> Judgement:
         """Train, judge, draw, and write the bundle.
+
+        Parameters
+        ----------
+        side
+            Judge on the validation side, as tuning does, and leave the test side unheard.
 
         Raises
         ------
         DatasetError
             When the split can't be made.
         """
-        features = self._features()
-        groups = group_tracks(self.tracks.values(), by_artist=self.recipe.split.by_artist)
+        if side == "validation" and self.recipe.split.kind == "folds":
+            raise RecipeError(f"{self.recipe.name}: folds have no validation side")
+        self._read()
+        if self.recipe.split.kind == "by_segment":
+            self._cut_into_pieces()
+        if self.recipe.embedding:
+            self._embed()
+        self.groups = group_tracks(self.tracks.values(), by_artist=self.recipe.split.by_artist)
         if self.recipe.split.kind == "folds":
-            return self._cross_validate(features, groups)
-        return self._hold_out(features, groups)
+            return self._cross_validate()
+        return self._hold_out(side)
 
-    def _features(self) -> dict[str, torch.Tensor]:
-        """Scaled features of all tracks that can be read, `[size, frames]` by track id."""
-        features: dict[str, torch.Tensor] = {}
-        with ThreadPoolExecutor() as pool:
-            results = pool.map(
-                _read_features, [self.recipe.frontend] * len(self.tracks), self.tracks.values()
-            )
-            for done, (track, values) in enumerate(zip(list(self.tracks), results, strict=True), 1):
-                if isinstance(values, FileError):
-                    self.left_out.append(track)
-                    self.reporter.left_out(str(values))
-                    del self.tracks[track]
-                else:
-                    features[track] = torch.from_numpy(values)
-                self.reporter.features(done, len(self.tracks) + len(self.left_out))
-        return features
+    @property
+    def _cut(self) -> bool:
+        """Whether the model learns from whole segments, not from stretches of frames."""
+        return bool(self.recipe.pool) or self.recipe.model.get("kind") == FITTED
 
-    def _hold_out(self, features: dict[str, torch.Tensor], groups: dict[str, str]) -> Judgement:
-        """One training; temperature from the validation side, figures from the test side."""
+    def _read(self) -> None:
+        total = len(self.tracks)
+        tracks = list(self.tracks.values())
+        for track, windows in read_windows(
+            self.recipe.frontend,
+            tracks,
+            self.vectors,
+            lambda done: self.reporter.features(done, total),
+        ):
+            if isinstance(windows, FileError):
+                self._leave_out(track, str(windows))
+            elif self._cut and not segment_matrix(self.recipe.frontend, windows).size:
+                self._leave_out(track, f"{track.id}: digital silence")
+            else:
+                self.windows[track.id] = windows
+        if not self.tracks:
+            raise DatasetError("none of the tracks can be heard")
+        self._name_genres()
+
+    def _embed(self) -> None:
+        """Let the encoder hear every track once."""
+        assert self.recipe.embedding is not None  # noqa: S101
+        frontend, total = self.recipe.frontend, len(self.tracks)
+        self.embedder = Embedder(self.recipe.embedding, frontend, self.recipe.weights)
+        tracks = list(self.tracks.values())
+        heard = self.embedder.read(
+            tracks,
+            [self.windows[track.id] for track in tracks],
+            lambda done: self.reporter.embeddings(done, total),
+        )
+        for track, vectors in zip(tracks, heard, strict=True):
+            if len(vectors):
+                self.embedded[track.id] = vectors
+            else:
+                self._leave_out(track, f"{track.id}: digital silence")
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """Of a segment as the model sees it."""
+        return self.embedder.shape if self.embedder else self.recipe.frontend.shape
+
+    def _leave_out(self, track: Track, problem: str) -> None:
+        self.left_out.append(track.id)
+        self.reporter.left_out(problem)
+        del self.tracks[track.id]
+
+    def _cut_into_pieces(self) -> None:
+        """Let each segment pass for a track, which is the mistake this split is there to show."""
+        cut = [
+            piece
+            for track in self.tracks.values()
+            for piece in pieces(self.recipe.frontend, track, self.windows[track.id])
+        ]
+        self.tracks = {track.id: track for track, _ in cut}
+        self.windows = {track.id: windows for track, windows in cut}
+
+    def _split(self) -> Split:
         settings, tracks = self.recipe.split, list(self.tracks.values())
         if settings.kind == "lists":
             if settings.folder is None:
                 raise RecipeError("a split by lists needs split.folder=FOLDER")
-            split = listed_split(tracks, settings.folder)
-        else:
-            split = random_split(
-                tracks,
-                groups,
-                train=settings.train,
-                validation=settings.validation,
-                test=settings.test,
-                seed=self.recipe.seed,
-            )
-        part = _Part("only", split.train, (*split.validation, *split.test))
-        self._train(part, features)
-        temperature = self._temperature(part.logits, split.validation)
-        probabilities = {t: vote(part.logits[t], temperature) for t in split.test}
-        return self._finish([part], part, split, probabilities, temperature, groups)
+            return listed_split(tracks, settings.folder)
+        if settings.kind == "official":
+            return official_split(tracks)
+        return random_split(
+            tracks,
+            self.groups,
+            train=settings.train,
+            validation=settings.validation,
+            test=settings.test,
+            seed=self.recipe.seed,
+        )
 
-    def _cross_validate(
-        self, features: dict[str, torch.Tensor], groups: dict[str, str]
-    ) -> Judgement:
+    def _hold_out(self, side: Side) -> Judgement:
+        """One training; temperature from the validation side, figures from the test side."""
+        split = self._split()
+        if side == "validation":
+            if not split.validation:
+                raise RecipeError(f"{self.recipe.name}: its split has no validation side")
+            split = Split(split.train, (), split.validation)
+            aside = split.test
+        else:
+            aside = split.validation or self._set_aside(split.train)
+        part = _Part("only", split.train, aside, (*split.train, *split.validation, *split.test))
+        self._train(part)
+        temperature = self._temperature(part.logits, split.validation)
+        answers = [self._answer(part, track, temperature) for track in split.test]
+        return self._finish([part], part, split, answers, temperature)
+
+    def _cross_validate(self) -> Judgement:
         """A training for each fold, figures from the tracks each kept out; then one on all.
 
         A fold's temperature is fitted on what the other folds' networks said of tracks that they
         had not seen; that of the last network on all such answers.
         """
-        splits = fold_splits(
-            list(self.tracks.values()),
-            groups,
-            folds=self.recipe.split.folds,
+        settings, tracks = self.recipe.split, list(self.tracks.values())
+        parts: list[_Part] = []
+        answers: list[_Answer] = []
+        deals = repeated_folds(
+            tracks,
+            self.groups,
+            folds=settings.folds,
+            repeats=settings.repeats,
             seed=self.recipe.seed,
         )
-        parts = [_Part(f"fold-{i}", s.train, s.test) for i, s in enumerate(splits, 1)]
-        final = _Part("final", tuple(self.tracks), ())
-        for part in [*parts, final]:
-            self._train(part, features)
-        unseen = {track: logits for part in parts for track, logits in part.logits.items()}
-        probabilities: dict[str, NDArray[np.float64]] = {}
-        for part in parts:
-            others = [track for track in unseen if track not in part.logits]
-            temperature = self._temperature(unseen, others)
-            probabilities |= {t: vote(z, temperature) for t, z in part.logits.items()}
-        everything = Split(tuple(self.tracks), (), tuple(unseen))
+        for repeat, splits in enumerate(deals):
+            dealt: list[_Part] = []
+            for number, split in enumerate(splits, 1):
+                name = f"fold-{number}" if not repeat else f"repeat-{repeat + 1}-fold-{number}"
+                aside = self._set_aside(split.train) or split.test
+                dealt.append(_Part(name, split.train, aside, split.test))
+                self._train(dealt[-1])
+            unseen = {track: logits for part in dealt for track, logits in part.logits.items()}
+            for part in dealt:
+                others = [track for track in unseen if track not in part.logits]
+                temperature = self._temperature(unseen, others)
+                answers += [self._answer(part, track, temperature) for track in part.heard]
+            parts += dealt
+        final = _Part("final", tuple(self.tracks), self._set_aside(tuple(self.tracks)), ())
+        self._train(final)
+        everything = Split(tuple(self.tracks), (), tuple(self.tracks))
         temperature = self._temperature(unseen, list(unseen))
-        return self._finish(parts, final, everything, probabilities, temperature, groups)
+        return self._finish(parts, final, everything, answers, temperature)
 
-    def _train(self, part: _Part, features: dict[str, torch.Tensor]) -> None:
-        """Train one network and let it hear its tracks, unless that was done before."""
+    def _set_aside(self, train: tuple[str, ...]) -> tuple[str, ...]:
+        """A fifth of the training tracks to choose settings on, where settings are chosen."""
+        if not self.recipe.model.get("tuned"):
+            return ()
+        tracks = [self.tracks[track] for track in train]
+        aside = divide(tracks, self.groups, [0.8, 0.2], seed=self.recipe.seed)[1]
+        if not aside:
+            raise DatasetError(f"{len(train)} training tracks are too few to choose settings on")
+        return tuple(aside)
+
+    def _train(self, part: _Part) -> None:
+        """Train one model and let it hear its tracks, unless that was done before."""
         folder = self.folder / "parts" / part.name
         if not (folder / "heard.npz").is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            training = self._training_tracks(part.train, features)
-            network, history = fit(
+            # What settings are chosen on may be a part of the training side, put aside for that.
+            chosen_from = set(part.aside) if self.recipe.model.get("tuned") else set()
+            train = [track for track in part.train if track not in chosen_from]
+            learned = learn(
                 self.recipe,
-                training,
+                self._training_tracks(part.train if not chosen_from else train, learning=True),
+                self._training_tracks(part.aside),
                 len(self.genres),
+                shape=self._shape,
                 checkpoint=folder / "checkpoint.ckpt",
-                report=lambda epoch, loss: self.reporter.epoch(
-                    part.name, epoch, self.recipe.training.epochs, loss
+                report=lambda epoch, loss, accuracy: self.reporter.epoch(
+                    part.name, epoch, self.recipe.training.epochs, loss, accuracy
                 ),
-                watch=self._watch(part.heard, features) if part.heard else None,
             )
-            frontend = self.recipe.frontend
-            size = frontend.computed.size
-            model = export_onnx(network, size=size, frames=frontend.segment_frames)
-            write_atomic(folder / "model.onnx", model)
-            write_atomic(folder / "history.json", json.dumps(history).encode())
-            heard = self._hear(self._bundle(model, 1.0, {}), part.heard)
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, **heard)  # type: ignore[arg-type]
-            write_atomic(folder / "heard.npz", buffer.getvalue())
-            (folder / "checkpoint.ckpt").unlink()
-        part.model = (folder / "model.onnx").read_bytes()
-        part.history = json.loads((folder / "history.json").read_text())
-        with np.load(folder / "heard.npz", allow_pickle=False) as arrays:
-            part.logits = {track: arrays[track] for track in arrays.files}
+            write_atomic(folder / "model.onnx", learned.model)
+            notes = {"history": learned.history, "chosen": learned.chosen}
+            write_atomic(folder / "learned.json", json.dumps(notes).encode())
+            heard = self._hear(learned.model, part.heard)
+            write_atomic(folder / "heard.npz", _packed(heard))
+            (folder / "checkpoint.ckpt").unlink(missing_ok=True)
+        notes = json.loads((folder / "learned.json").read_text())
+        history: History = notes["history"]
+        model = (folder / "model.onnx").read_bytes()
+        part.learned = Learned(model, history, notes["chosen"])
+        part.logits = _unpacked(folder / "heard.npz")
 
     def _training_tracks(
-        self, train: Iterable[str], features: dict[str, torch.Tensor]
+        self, tracks: Iterable[str], *, learning: bool = False
     ) -> list[TrainingTrack]:
-        targets = standardised(self.teacher, train) if self.teacher else {}
+        """Tracks as tensors; with changed copies and a teacher where they are learned from."""
+        tracks = list(tracks)
+        targets = standardised(self.teacher, tracks) if self.teacher and learning else {}
         width = next(iter(targets.values())).shape[1] if targets else 0
         nothing = np.full((1, width), np.nan, np.float32)
         return [
             TrainingTrack(
-                features[track],
+                self._tensor(track, self.windows[track]),
                 self.genres.index(self.tracks[track].genre),
                 torch.from_numpy(targets.get(track, nothing)),
+                self._copies(track) if learning else (),
             )
-            for track in train
+            for track in tracks
         ]
 
-    def _watch(
-        self, heard: Sequence[str], features: dict[str, torch.Tensor]
-    ) -> Callable[[nn.Module], float]:
-        """Accuracy on the middle of each track heard, for the learning curves alone."""
-        length = self.recipe.frontend.segment_frames
-        middles = []
-        for track in heard:
-            values = features[track]
-            values = values.repeat(1, -(-length // values.shape[1]))
-            start = (values.shape[1] - length) // 2
-            middles.append(values[:, start : start + length])
-        segments = torch.stack(middles)
-        labels = torch.tensor([self.genres.index(self.tracks[track].genre) for track in heard])
+    def _tensor(self, track: str, windows: Windows) -> torch.Tensor:
+        if self.embedder:
+            vectors = self.embedded[track]
+            if self.recipe.model["kind"] == "classical":
+                return torch.from_numpy(vectors.reshape(len(vectors), -1).T.copy())
+            return torch.from_numpy(np.concatenate(list(vectors), axis=1))
+        if self._cut:
+            return torch.from_numpy(segment_matrix(self.recipe.frontend, windows))
+        return torch.from_numpy(frame_matrix(windows))
 
-        def accuracy(network: nn.Module) -> float:
-            was_training = network.training
-            network.eval()
-            with torch.inference_mode():
-                named = [network(batch)[0].argmax(dim=1) for batch in torch.split(segments, 64)]
-            network.train(was_training)
-            return float((torch.cat(named) == labels).float().mean())
+    def _copies(self, track: str) -> tuple[torch.Tensor, ...]:
+        settings = self.recipe.augmentation.waveform
+        if settings is None or self.embedder:
+            return ()
+        copies = changed_copies(
+            self.recipe.frontend, self.tracks[track], settings, self.recipe.seed
+        )
+        tensors = (self._tensor(track, windows) for windows in copies)
+        # A softer copy can fall below what counts as digital silence.
+        return tuple(tensor for tensor in tensors if tensor.numel())
 
-        return accuracy
-
-    def _hear(self, bundle: Bundle, tracks: Iterable[str]) -> dict[str, Logits]:
+    def _hear(self, model: bytes, tracks: Iterable[str]) -> dict[str, FloatArray]:
         """Logits of all segments of the tracks, through the very code that users run."""
-        classifier = Classifier(bundle)
+        if self.embedder:
+            # The encoder's graph, which the bundle will hold too, has heard them already.
+            return {track: head_logits(model, self.embedded[track]) for track in tracks}
+        classifier = Classifier(self._bundle(model, 1.0, {}))
         return {
             track: np.concatenate(
-                [logits for _, logits, _ in classifier.logits(self.tracks[track].path)]
+                [logits for _, logits, _ in classifier.logits_of(self.windows[track])]
                 or [np.zeros((1, len(self.genres)), np.float32)]
             )
             for track in tracks
         }
 
-    def _temperature(self, logits: dict[str, Logits], tracks: Sequence[str]) -> float:
+    def _temperature(self, logits: dict[str, FloatArray], tracks: Sequence[str]) -> float:
         if not tracks:
             return 1.0
         return fit_temperature(
             [logits[track] for track in tracks],
             [self.genres.index(self.tracks[track].genre) for track in tracks],
         )
+
+    def _answer(self, part: _Part, track: str, temperature: float) -> _Answer:
+        return _Answer(track, part.name, vote(part.logits[track], temperature, self.recipe.voting))
+
+    def _right(self, answers: Iterable[_Answer]) -> float:
+        """Part of the answers that name the track's genre."""
+        right = [
+            self.genres[int(a.probabilities.argmax())] == self.tracks[a.track].genre
+            for a in answers
+        ]
+        return round(sum(right) / len(right), 6) if right else float("nan")
 
     def _bundle(self, model: bytes, temperature: float, metrics: dict[str, Any]) -> Bundle:
         return Bundle(
@@ -332,7 +473,7 @@ class Run:
                 temperature=temperature,
                 provenance={
                     "recipe": self._settings(),
-                    "data": self._data(),
+                    "data": self._data,
                     "genrescope": __version__,
                     "torch": torch.__version__,
                 },
@@ -345,78 +486,121 @@ class Run:
 
     def _finish(
         self,
-        judged: Sequence[_Part],
+        parts: Sequence[_Part],
         kept: _Part,
         split: Split,
-        probabilities: dict[str, NDArray[np.float64]],
+        answers: list[_Answer],
         temperature: float,
-        groups: dict[str, str],
     ) -> Judgement:
-        """Write figures, predictions, pictures and the bundle."""
-        plots = import_module("genrescope.evaluation.plots")
-        names = list(probabilities)
-        truth = np.array([self.genres.index(self.tracks[track].genre) for track in names])
-        table = np.stack(list(probabilities.values()))
-        judgement = judge(truth, table, self.genres, groups=[groups[track] for track in names])
+        """Write figures, predictions, pictures, reports and the bundle."""
+        answers.sort(key=lambda answer: (answer.part, answer.track))
+        truth = np.array([self.genres.index(self.tracks[a.track].genre) for a in answers])
+        table = np.stack([answer.probabilities for answer in answers])
+        judgement = judge(
+            truth, table, self.genres, groups=[self.groups[answer.track] for answer in answers]
+        )
         metrics = {
             **judgement.to_dict(),
             "recipe": self.recipe.name,
+            "command": self.command,
             "seed": self.recipe.seed,
             "split": self.recipe.split.model_dump(mode="json", exclude={"folder"}),
+            "leaked": self.recipe.split.i_know_this_leaks,
+            "published": self.recipe.published and self.recipe.published.model_dump(),
+            "data": self._data,
             "train": len(split.train),
             "validation": len(split.validation),
+            **self._other_sides(kept, split, temperature),
             "temperature": round(temperature, 4),
             "left_out": self.left_out,
+            "chosen": kept.learned.chosen,
             "parts": {
                 part.name: {
                     "train": len(part.train),
-                    "test": len(set(part.heard) & set(names)),
-                    "accuracy": round(self._accuracy(part, probabilities), 6),
+                    "test": sum(answer.part == part.name for answer in answers),
+                    "accuracy": self._right(a for a in answers if a.part == part.name),
                 }
-                for part in judged
+                for part in parts
             },
         }
         write_atomic(self.folder / "metrics.json", json.dumps(metrics, indent=1).encode())
-        write_atomic(
-            self.folder / "predictions.csv", self._predictions(judged, probabilities).encode()
+        predictions = Predictions(
+            genres=tuple(self.genres),
+            tracks=tuple(answer.track for answer in answers),
+            parts=tuple(answer.part for answer in answers),
+            truth=truth,
+            probabilities=table,
         )
-        plots.confusion(judgement.confusion, self.genres, self.folder / "confusion.png")
-        plots.curves({part.name: part.history for part in judged}, self.folder / "curves.png")
-        plots.reliability(truth, table, self.folder / "reliability.png")
-        self._bundle(kept.model, temperature, metrics).save(self.folder / "bundle")
+        write_predictions(predictions, self.folder)
+        histories = {part.name: part.learned.history for part in parts}
+        plots.curves(histories, self.folder / "curves.png")
+        model = kept.learned.model
+        if self.embedder:
+            model = joined(self.embedder.graph, model)
+        self._bundle(model, temperature, metrics).save(self.folder / "bundle")
+        write_report(self.folder)
         return judgement
 
-    def _accuracy(self, part: _Part, probabilities: dict[str, NDArray[np.float64]]) -> float:
-        right = [
-            self.genres[int(probabilities[track].argmax())] == self.tracks[track].genre
-            for track in part.heard
-            if track in probabilities
-        ]
-        return sum(right) / len(right)
-
-    def _predictions(
-        self, judged: Sequence[_Part], probabilities: dict[str, NDArray[np.float64]]
-    ) -> str:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["track", "part", "genre", "named", "confidence", *self.genres])
-        for part in judged:
-            for track in sorted(set(part.heard) & set(probabilities)):
-                row = probabilities[track]
-                writer.writerow(
-                    [
-                        track,
-                        part.name,
-                        self.tracks[track].genre,
-                        self.genres[int(row.argmax())],
-                        *(f"{value:.6f}" for value in (row.max(), *row)),
-                    ]
-                )
-        return text.getvalue()
+    def _other_sides(self, part: _Part, split: Split, temperature: float) -> dict[str, float]:
+        """Accuracy on the tracks learned from and on those for validation, as papers state them."""
+        sides = {"train_accuracy": split.train, "validation_accuracy": split.validation}
+        return {
+            name: self._right(self._answer(part, track, temperature) for track in tracks)
+            for name, tracks in sides.items()
+            if tracks and set(tracks) <= set(part.logits)
+        }
 
 
-def _read_features(frontend: Frontend, track: Track) -> NDArray[np.float32] | FileError:
+def _read_yaml(path: Path) -> Any:
     try:
-        return np.concatenate([w.values for w in frontend.windows(track.path)], axis=1)
-    except FileError as error:
-        return error
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None
+
+
+def _deciding(fields: Any) -> Any:
+    """What decides how a run ends: not what is only written beside its figures."""
+    if not isinstance(fields, dict) or not isinstance(fields.get("recipe"), dict):
+        return fields
+    words = {"description", "published", "search", "licence"}
+    recipe = {key: value for key, value in fields["recipe"].items() if key not in words}
+    return {**fields, "recipe": recipe}
+
+
+def describe(
+    tracks: Sequence[Track], name: str = "", vectors: Mapping[str, FloatArray] | None = None
+) -> dict[str, Any]:
+    """What a data set is, without where it lies on this machine."""
+    content = hashlib.sha256()
+    listing = "".join(
+        f"{t.id} {t.genre} {t.artist} {t.path.stat().st_size if t.path.is_file() else 0}\n"
+        for t in tracks
+    )
+    content.update(listing.encode("utf-8", "surrogateescape"))
+    for track in tracks:
+        content.update((vectors or {}).get(track.id, np.zeros(0)).tobytes())
+    return {
+        "name": name or tracks[0].path.parent.parent.name,
+        "tracks": len(tracks),
+        "with_artist": sum(track.artist is not None for track in tracks),
+        "fingerprint": content.hexdigest()[:16],
+    }
+
+
+def _packed(logits: Mapping[str, FloatArray]) -> bytes:
+    """Logits of many tracks as an `.npz` of three arrays."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        tracks=np.array(list(logits), dtype=np.str_),
+        segments=np.array([len(values) for values in logits.values()], dtype=np.intp),
+        logits=np.concatenate(list(logits.values())) if logits else np.zeros((0, 0), np.float32),
+    )
+    return buffer.getvalue()
+
+
+def _unpacked(path: Path) -> dict[str, FloatArray]:
+    with np.load(path, allow_pickle=False) as arrays:
+        ends = np.cumsum(arrays["segments"])
+        values = np.split(arrays["logits"], ends[:-1]) if len(ends) else []
+        return dict(zip(arrays["tracks"].tolist(), values, strict=True))

@@ -1,0 +1,249 @@
+"""`genrescope recipes`: what can be trained, what it is measured beside, and what was run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from genrescope.cli.terminal import printable
+from genrescope.errors import FileError, RecipeError
+
+if TYPE_CHECKING:
+    from genrescope.evaluation.published import PublishedFigure
+    from genrescope.training.recipe import Recipe
+
+_NOTHING = "–"
+# Of an axis with more labels only the first are shown.
+_LABELS = 7
+
+
+class Format(StrEnum):
+    """How the recipes are written."""
+
+    table = "table"
+    json = "json"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A recipe, as it is listed.
+
+    Attributes
+    ----------
+    family
+        The shipped recipe that it is a member of, or itself.
+    published
+        The figures of the paper's row that it is measured beside.
+    waits
+        Why it can't be trained yet; empty where it can.
+    ours, leaked
+        Accuracy in percent where it was run, and whether that run leaks.
+    """
+
+    family: str
+    name: str
+    description: str
+    published: tuple[PublishedFigure, ...]
+    waits: str
+    ours: float | None
+    leaked: bool
+
+    @property
+    def state(self) -> str:
+        """`run`, `ready`, or `waits` and the reason."""
+        if self.ours is not None:
+            return "run"
+        return f"waits: {self.waits}" if self.waits else "ready"
+
+    @property
+    def tests(self) -> list[float]:
+        """What the paper states for the test side, in percent."""
+        return [figure.value_percent for figure in self.published if figure.side == "test"]
+
+    def fields(self) -> dict[str, Any]:
+        """As JSON has it."""
+        row = self.published[0] if self.published else None
+        keys = ("table", "protocol", "features", "model")
+        return {
+            "name": self.name,
+            "family": self.family,
+            "description": self.description,
+            "paper": row.paper if row else None,
+            "row": {key: getattr(row, key) for key in keys} if row else None,
+            "published": {figure.metric: figure.value_percent for figure in self.published},
+            "state": self.state,
+            "ours_percent": self.ours,
+            "leaked": self.leaked,
+        }
+
+
+def recipes(
+    recipe: str | None = typer.Argument(
+        None, help="Only this one, or the members of this family one by one."
+    ),
+    format: Format = typer.Option(
+        Format.table, "--format", "-f", help="How the recipes are written."
+    ),
+    runs: Path = typer.Option(
+        Path("runs"), "--runs", help="Folder of the runs that are looked at."
+    ),
+) -> None:
+    """List the recipes: their paper and its figure, and whether they were run.
+
+    A family of recipes is one line of the table; JSON lists all members. Figures are accuracies on
+    test tracks, in percent; those of a run that leaks are left out.
+
+    A recipe is `run` when its folder in the folder of runs is finished, `ready` when it can be
+    trained, and `waits` when its feature or model is not there yet.
+
+    Examples:
+
+      genrescope recipes
+
+      genrescope recipes kth-table4
+
+      genrescope recipes --format json
+    """
+    from genrescope.training.recipe import expand, shipped_recipes
+
+    families = [recipe] if recipe else shipped_recipes()
+    listed = {
+        family: [_listed(family, name, runs) for name in expand(family)] for family in families
+    }
+    if format is Format.json:
+        members = [entry.fields() for entries in listed.values() for entry in entries]
+        typer.echo(json.dumps(members, indent=1))
+    elif recipe:
+        _show({entry.name: [entry] for entry in listed[recipe]})
+    else:
+        _show(listed)
+
+
+def _listed(family: str, name: str, runs: Path) -> Listed:
+    from genrescope.evaluation.finished import read_finished
+    from genrescope.evaluation.published import rows_of
+
+    recipe, waits = _loaded(name)
+    figures: list[PublishedFigure] = []
+    if recipe and recipe.published:
+        figures = rows_of(recipe.published.model_dump())
+    ours, leaked = None, False
+    try:
+        run = read_finished(runs / (recipe.name if recipe else name))
+        ours, leaked = run.percent("accuracy"), run.leaked
+    except FileError:
+        pass
+    description = recipe.description if recipe else ""
+    return Listed(family, name, description, tuple(figures), waits, ours, leaked)
+
+
+def _loaded(name: str) -> tuple[Recipe | None, str]:
+    """A recipe as far as it can be read, and why it can't be trained yet."""
+    from genrescope.models import model_kinds
+    from genrescope.training.recipe import load_recipe
+
+    try:
+        recipe, waits = load_recipe(name), ""
+    except RecipeError as error:
+        recipe, waits = None, _short(str(error))
+    if recipe is None:
+        try:
+            # All but the feature can be told without it.
+            recipe = load_recipe(name, ["feature={kind: mfcc}"])
+        except RecipeError:
+            return None, waits
+    kind = recipe.model.get("kind")
+    if kind not in model_kinds():
+        waits = "; ".join([*[waits] * bool(waits), f"no model {kind!r} yet"])
+    return recipe, waits
+
+
+def _short(reason: str) -> str:
+    """Without the list of what there is."""
+    before, sign, _ = reason.partition("; there are: ")
+    return f"{before} yet" if sign else before
+
+
+def _show(listed: dict[str, list[Listed]]) -> None:
+    """A line for each family, what it is and its axes below."""
+    console = Console(highlight=False)
+    width = max(map(len, ["Recipe", *listed]))
+    head = _line("Recipe", "Paper", "Published", "Ours", Text("State"), width)
+    head.stylize("bold")
+    console.print(head)
+    said = ""
+    for family, entries in listed.items():
+        tests = [value for entry in entries for value in entry.tests]
+        honest = [entry.ours for entry in entries if entry.ours is not None and not entry.leaked]
+        name, state = printable(family), _state(entries)
+        line = _line(name, _paper(entries), _range(tests), _range(honest), state, width)
+        line.stylize("bold", 0, len(name))
+        console.print(line)
+        # Members of one family have one description.
+        text = entries[0].description
+        reasons = dict.fromkeys(f"waits: {e.waits}" for e in entries if e.waits and e.ours is None)
+        below = [_axes(family, entries), "" if text == said else text, _system(entries), *reasons]
+        said = text
+        for quiet in filter(None, below):
+            console.print(Padding(Text(printable(quiet), style="dim"), (0, 0, 0, 4)))
+
+
+def _line(name: str, paper: str, published: str, ours: str, state: Text, width: int) -> Text:
+    return Text(f"{name:<{width}}  {paper:<17} {published:>11} {ours:>11}  ").append_text(state)
+
+
+def _axes(family: str, entries: Sequence[Listed]) -> str:
+    """What stands behind a family's name, as in (mlp|cnn|lstm)/(mfcc|mfcc-delta)."""
+    if len(entries) == 1:
+        return ""
+    labels = [entry.name.removeprefix(f"{family}/").split("/") for entry in entries]
+    axes = [list(dict.fromkeys(axis)) for axis in zip(*labels, strict=True)]
+    return "/" + "/".join(f"({_some(axis)})" for axis in axes)
+
+
+def _some(labels: Sequence[str]) -> str:
+    shown = labels if len(labels) <= _LABELS else labels[: _LABELS - 2]
+    more = len(labels) - len(shown)
+    return "|".join([*shown, *[f"… {more} more"] * bool(more)])
+
+
+def _paper(entries: Sequence[Listed]) -> str:
+    figures = [figure for entry in entries for figure in entry.published]
+    tables = dict.fromkeys(f"{figure.paper}, {figure.table}" for figure in figures)
+    return "; ".join(tables) or _NOTHING
+
+
+def _system(entries: Sequence[Listed]) -> str:
+    """The paper's row, of one recipe."""
+    if len(entries) > 1 or not entries[0].published:
+        return ""
+    figure = entries[0].published[0]
+    return f"beside: {figure.features}, {figure.model} ({figure.protocol})"
+
+
+def _range(values: Sequence[float]) -> str:
+    if not values:
+        return _NOTHING
+    low, high = f"{min(values):.1f}", f"{max(values):.1f}"
+    return low if low == high else f"{low} - {high}"
+
+
+def _state(entries: Sequence[Listed]) -> Text:
+    """Of one recipe its state; of a family how many of its members were run."""
+    done = [entry for entry in entries if entry.ours is not None]
+    if len(entries) == 1 or not done:
+        text = Text(" / ".join(dict.fromkeys(e.state.partition(":")[0] for e in entries)))
+    else:
+        text = Text(f"{len(done)} of {len(entries)} run")
+    if any(entry.leaked for entry in done):
+        text.append(", LEAKED" if len(entries) == 1 else ", one LEAKED", style="bold red")
+    return text

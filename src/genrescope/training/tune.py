@@ -1,0 +1,279 @@
+"""Search for better settings of a recipe, on its validation side alone.
+
+Optuna proposes and prunes (Akiba et al. 2019): a tree-structured Parzen estimator draws settings,
+and a trial whose accuracy on validation segments lags behind the median of the others is given up.
+All trials are kept in one SQLite file, so that a study can be interrupted, gone on with, and worked
+on by several processes at once.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from genrescope.atomic import write_atomic
+from genrescope.datasets import Track
+from genrescope.errors import GenrescopeError, RecipeError
+from genrescope.training.recipe import Parameter, Recipe, changed
+from genrescope.training.run import Reporter, Run, describe
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a study found.
+
+    Attributes
+    ----------
+    trials, pruned
+        Finished ones, and those among them that were given up early.
+    start
+        Validation accuracy with the recipe's own settings; None where that trial was cut short.
+    best
+        Validation accuracy with the best settings.
+    settings
+        The best, by dotted name.
+    importance
+        How much of the differences each setting explains, between 0 and 1; empty with few trials.
+    recipe
+        File of the best recipe.
+    """
+
+    trials: int
+    pruned: int
+    start: float | None
+    best: float
+    settings: dict[str, Any]
+    importance: dict[str, float]
+    recipe: Path
+
+
+class _TrialReporter(Reporter):
+    """Tells Optuna of each epoch, and gives up when it says so."""
+
+    def __init__(self, trial: optuna.Trial) -> None:
+        self.trial = trial
+
+    def epoch(self, _: str, epoch: int, __: int, ___: float, accuracy: float | None) -> None:
+        import optuna
+
+        if accuracy is None:
+            return
+        self.trial.report(accuracy, epoch)
+        if self.trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def tune(
+    recipe: Recipe,
+    tracks: Sequence[Track],
+    folder: Path,
+    *,
+    trials: int,
+    vectors: Mapping[str, Any] | None = None,
+    report: Callable[[int, float | None], None] | None = None,
+) -> Tuned:
+    """Try settings until the study has so many trials; the first is the recipe as it is.
+
+    Parameters
+    ----------
+    recipe
+        With a `search` and a split that has a validation side.
+    tracks, vectors
+        As for `Run`; the test side is never heard.
+    folder
+        Of the study: `study.sqlite3`, `best.yaml`, `tuning.png`, `trials.json`.
+    trials
+        How many trials the study shall have, those of earlier calls and of other processes
+        included.
+    report
+        Called with the number of finished trials and the best accuracy so far.
+
+    Raises
+    ------
+    RecipeError
+        When there is nothing to search, or no validation side, or the folder's study is another.
+    """
+    library = _optuna()
+    study = open_study(recipe, tracks, folder)
+    start = _start(recipe)
+
+    def objective(trial: optuna.Trial) -> float:
+        drawn = {name: _draw(trial, name, p) for name, p in recipe.search.items()}
+        place = folder / f"trial-{trial.number}"
+        run = Run(
+            changed(recipe, drawn),
+            tracks,
+            place,
+            vectors=vectors,
+            reporter=_TrialReporter(trial),
+        )
+        try:
+            return run.execute("validation").values["accuracy"]
+        except GenrescopeError as error:
+            if trial.params == start:
+                raise  # so it would be with any settings
+            raise library.TrialPruned from error  # these do not go together
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def stop(study: optuna.Study, _: object) -> None:
+        done = _finished(study)
+        if report:
+            report(len(done), _best(study))
+        if len(done) >= trials:
+            study.stop()
+
+    if len(_finished(study)) < trials:
+        study.optimize(objective, callbacks=[stop])
+    return _conclude(study, recipe, folder)
+
+
+def open_study(recipe: Recipe, tracks: Sequence[Track], folder: Path) -> optuna.Study:
+    """Make the study of a folder, or go on with the one that is there.
+
+    Raises
+    ------
+    RecipeError
+        When there is nothing to search, or the folder's study is another.
+    """
+    library = _optuna()
+    if not recipe.search:
+        raise RecipeError(f"{recipe.name}: has no search: nothing to tune")
+    if recipe.split.kind == "folds":
+        raise RecipeError(f"{recipe.name}: folds have no validation side")
+    start = _start(recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, recipe, tracks)
+    study: optuna.Study = library.create_study(
+        storage=f"sqlite:///{(folder / 'study.sqlite3').resolve()}",
+        study_name=recipe.name,
+        direction="maximize",
+        load_if_exists=True,
+        # Processes that work on one study must not draw the same settings.
+        sampler=library.samplers.TPESampler(seed=None, constant_liar=True),
+        pruner=library.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=5),
+    )
+    kept = [t for t in study.get_trials(deepcopy=False) if t.state.name != "FAIL"]
+    if not any(start in (t.params, t.system_attrs.get("fixed_params")) for t in kept):
+        study.enqueue_trial(start)
+    return study
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        raise RecipeError("tuning needs optuna: pip install 'genrescope[lab]'") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def _claim(folder: Path, recipe: Recipe, tracks: Sequence[Track]) -> None:
+    """Write down recipe and data, or refuse a folder where the study of others stands."""
+    fields = {"recipe": recipe.model_dump(mode="json"), "data": describe(tracks)}
+    text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    path = folder / "recipe.yaml"
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise RecipeError(
+            f"{folder}: holds a study of another recipe or other data; name another folder"
+        )
+    write_atomic(path, text.encode())
+
+
+def _start(recipe: Recipe) -> dict[str, Any]:
+    """The first trial: the recipe as it is."""
+    fields = recipe.model_dump(mode="json")
+    start = {}
+    for name, parameter in recipe.search.items():
+        value: Any = fields
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        start[name] = parameter.label(value) if parameter.choices else value
+        if not parameter.allows(value):
+            raise RecipeError(f"{recipe.name}: search.{name} leaves out the recipe's own {value!r}")
+    return start
+
+
+def _draw(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
+    if parameter.choices:
+        labels = [parameter.label(choice) for choice in parameter.choices]
+        drawn = trial.suggest_categorical(name, labels)
+        return parameter.choices[labels.index(drawn)]
+    low, high = parameter.low, parameter.high
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high, log=parameter.log)
+    return trial.suggest_float(name, float(low or 0), float(high or 0), log=parameter.log)
+
+
+def _finished(study: optuna.Study) -> list[Any]:
+    """Trials that came to an end, also to an early one; not those that were interrupted."""
+    ended = ("COMPLETE", "PRUNED")
+    return [t for t in study.get_trials(deepcopy=False) if t.state.name in ended]
+
+
+def _complete(study: optuna.Study) -> list[Any]:
+    return [t for t in _finished(study) if t.value is not None and t.state.name == "COMPLETE"]
+
+
+def _best(study: optuna.Study) -> float | None:
+    values = [trial.value for trial in _complete(study)]
+    return max(values) if values else None
+
+
+def _conclude(study: optuna.Study, recipe: Recipe, folder: Path) -> Tuned:
+    """Write the best recipe, the list of trials and the picture."""
+    from genrescope.evaluation import plots
+
+    complete = _complete(study)
+    if not complete:
+        raise RecipeError(f"{recipe.name}: no trial came to its end")
+    best = max(complete, key=lambda trial: (trial.value, -trial.number))
+    settings = {
+        name: parameter.choice(best.params[name]) if parameter.choices else best.params[name]
+        for name, parameter in recipe.search.items()
+    }
+    fields = changed(recipe, settings).model_dump(mode="json", exclude_defaults=True)
+    fields |= {"name": f"{recipe.name}-tuned", "search": {}}
+    text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    write_atomic(folder / "best.yaml", text.encode())
+    importance = _importance(study) if len(complete) >= 8 else {}
+    records = [
+        {"number": t.number, "state": t.state.name.lower(), "value": t.value, **t.params}
+        for t in _finished(study)
+    ]
+    write_atomic(folder / "trials.json", json.dumps(records, indent=1).encode())
+    plots.tuning(records, importance, folder / "tuning.png")
+    start = _start(recipe)
+    first = next((trial for trial in complete if trial.params == start), None)
+    return Tuned(
+        trials=len(records),
+        pruned=sum(record["state"] == "pruned" for record in records),
+        start=None if first is None else float(first.value),
+        best=float(best.value),
+        settings=settings,
+        importance=importance,
+        recipe=folder / "best.yaml",
+    )
+
+
+def _importance(study: optuna.Study) -> dict[str, float]:
+    optuna = _optuna()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Where it can't tell, it would give each setting the same share.
+            warnings.filterwarnings("error", message=".*importances will be equal")
+            found = optuna.importance.get_param_importances(study)
+    except (RuntimeError, ValueError, UserWarning):
+        return {}  # the trials did not differ
+    return {name: round(float(value), 4) for name, value in found.items()}

@@ -1,0 +1,91 @@
+"""`genrescope evaluate` on other music: genres mapped, a folder that reads like a run's."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner, Result
+
+from clips import write_wav
+from genrescope.cli.evaluate import evaluate
+from genrescope.errors import DatasetError
+
+app = Typer()
+app.command()(evaluate)
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "other"
+    for number, genre in enumerate(("Hip-Hop", "rock", "polka")):
+        (folder / genre).mkdir(parents=True)
+        for i in range(2):
+            write_wav(folder / genre / f"{genre} {i}.wav", 3, seed=i, pitch=110.0 * (number + 1))
+    (folder / "rock" / "broken.wav").write_bytes(b"RIFF")
+    return folder
+
+
+def test_other_music_gets_a_folder_that_reads_like_a_runs(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    done = run(
+        "default", "--data", data, "--genre-map", "Hip-Hop=hiphop", "--out", out, "-f", "json"
+    )
+    assert done.exit_code == 1, "one file could not be heard"
+    metrics, printed = json.loads((out / "metrics.json").read_text()), json.loads(done.stdout)
+    assert metrics["n"] == 4
+    assert set(metrics["by_genre"]) == {"hiphop", "rock"}
+    assert metrics["genre_map"] == {"Hip-Hop": "hiphop"}
+    assert [Path(f["path"]).name for f in metrics["failed"]] == ["broken.wav"]
+    assert {k: v for k, v in metrics.items() if k in printed and k != "data"} == {
+        k: v for k, v in printed.items() if k != "data"
+    }
+    with (out / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["track"] for row in rows) == ["Hip-Hop 0", "Hip-Hop 1", "rock 0", "rock 1"]
+    right = sum(row["genre"] == row["named"] for row in rows)
+    assert metrics["accuracy"] == right / 4, "over all genres that the model may name"
+    pictures = {"confusion.png", "reliability.png", "report.html", "report.md"}
+    assert {p.name for p in out.iterdir()} == {"metrics.json", "predictions.csv", *pictures}
+    page = (out / "report.md").read_text()
+    assert page.startswith("# default on other\n")
+    assert "Hip-Hop as hiphop" in page
+    assert str(data) not in page.split("## Left out")[0]
+
+
+@pytest.mark.parametrize(
+    ("pair", "words"),
+    [
+        ("Hip-Hop", "wanted is THEIRS=OURS"),
+        ("=rock", "wanted is THEIRS=OURS"),
+        ("Hip-Hop=hip", "hip"),
+        ("ska=rock", "ska"),
+    ],
+)
+def test_a_map_that_leads_nowhere_is_refused(data: Path, pair: str, words: str) -> None:
+    done = run("default", "--data", data, "--genre-map", pair)
+    assert isinstance(done.exception, DatasetError)
+    assert words in str(done.exception)
+
+
+def test_a_runs_own_figures_are_not_overwritten(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("recipe: {}\n")
+    done = run("default", "--data", data, "--out", tmp_path)
+    assert isinstance(done.exception, DatasetError)
+    assert [p.name for p in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_one_genre_alone_has_no_roc_curve(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "d" / "rock").mkdir(parents=True)
+    write_wav(tmp_path / "d" / "rock" / "a.wav", 3)
+    done = run("default", "--data", tmp_path / "d", "-f", "json")
+    assert json.loads(done.stdout)["roc_auc"] is None
+    assert "NaN" not in done.stdout
+    assert "undefined" in run("default", "--data", tmp_path / "d").stdout

@@ -1,0 +1,727 @@
+"""Recipes of every sort carried out on small data: what is heard, chosen, kept and told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from onnx import numpy_helper
+from typer.testing import CliRunner, Result
+
+from clips import write_spectrograms, write_wav
+from genrescope.cli import app
+from genrescope.datasets import Track, read_table, scan
+from genrescope.errors import DatasetError, GenrescopeError, RecipeError
+from genrescope.evaluation.beside import set_beside
+from genrescope.features import Frontend
+from genrescope.inference import Bundle, Classifier
+from genrescope.training import run as run_module
+from genrescope.training.recipe import Recipe
+from genrescope.training.run import Reporter, Run
+
+GENRES = ("blues", "disco", "metal")
+OWN = {"hop_length": 1920, "center": False, "n_bins": 544}
+STORED = {"kind": "stored", "name": "net", "width": 6}
+MEL = {"kind": "log_mel", "n_mels": 20, "n_fft": 1024, "hop_length": 1024}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three vectors for each of 60 tracks, those of a genre around one centre."""
+    random = np.random.default_rng(0)
+    ids = [f"{genre}.{number:05d}.au" for genre in GENRES for number in range(20)]
+    labels = np.repeat(np.arange(3), 20)
+    centres = 1.5 * np.eye(3, 6)[labels]
+    rows = np.repeat(centres, 3, axis=0) + random.normal(size=(180, 6))
+    path = tmp_path_factory.mktemp("table") / "net.npz"
+    np.savez(
+        path,
+        IDS=np.repeat(ids, 3),
+        X=rows.astype(np.float32),
+        Y=np.repeat(np.array(GENRES)[labels], 3),
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def vectors(table: Path) -> dict[str, Any]:
+    return read_table([table]).vectors
+
+
+@pytest.fixture(scope="module")
+def tracks(table: Path) -> list[Track]:
+    """Tracks of the table; ten of a genre are for training, five for each other side."""
+    sides = ["train"] * 10 + ["validation"] * 5 + ["test"] * 5
+    found = read_table([table]).tracks()
+    return [replace(t, split=sides[n % 20]) for n, t in enumerate(found)]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_spectrograms(tmp_path_factory.mktemp("pictures") / "mine", tracks=5)
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sounds") / "mine"
+    for genre, pitch in (("low", 110.0), ("high", 880.0)):
+        (folder / genre).mkdir(parents=True)
+        for number in range(5):
+            write_wav(folder / genre / f"{genre}.{number}.wav", 2.5, seed=number, pitch=pitch)
+    return folder
+
+
+def recipe(**settings: Any) -> Recipe:
+    """A network on stored vectors under the official split, where nothing else is said."""
+    fields: dict[str, Any] = {
+        "name": "small",
+        "feature": STORED,
+        "scale": "none",
+        "segments": {"seconds": 30, "overlap": 0},
+        "model": {"kind": "mlp", "hidden": [8]},
+        "training": {"epochs": 2, "precision": "fp32"},
+        "split": {"kind": "official"},
+    }
+    return Recipe.model_validate(fields | settings)
+
+
+def classical(name: str = "LR", **settings: Any) -> Recipe:
+    model = {"kind": "classical", "name": name, **settings.pop("model", {})}
+    return recipe(model=model, **settings)
+
+
+def carry_out(plan: Recipe, tracks: Sequence[Track], folder: Path, **more: Any) -> dict[str, Any]:
+    Run(plan, tracks, folder, **more).execute()
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return metrics
+
+
+def model_of(folder: Path, part: str = "only") -> bytes:
+    return (folder / "parts" / part / "model.onnx").read_bytes()
+
+
+def relabelled(tracks: Sequence[Track], side: str) -> list[Track]:
+    """The tracks with all genres of one side exchanged."""
+    other = dict(zip(GENRES, GENRES[1:] + GENRES[:1], strict=True))
+    return [replace(t, genre=other[t.genre]) if t.split == side else t for t in tracks]
+
+
+class Spy(Run):
+    """Remembers which tracks each training was given."""
+
+    def _training_tracks(self, tracks: Any, *, learning: bool = False) -> Any:
+        tracks = tuple(tracks)
+        self.__dict__.setdefault("given", []).append((learning, tracks))
+        return super()._training_tracks(tracks, learning=learning)
+
+
+class Never(Reporter):
+    def epoch(self, *_: Any) -> None:
+        raise AssertionError("trained again")
+
+
+class TestHonesty:
+    """What is fitted or chosen knows nothing of the tracks that it is judged by."""
+
+    def test_scaling_is_fitted_on_the_training_side(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        plan = recipe(scale="standard")
+        carry_out(plan, tracks, tmp_path / "a", vectors=vectors)
+        held = {t.id for t in tracks if t.split in ("validation", "test")}
+        shifted = {name: v + 100 if name in held else v for name, v in vectors.items()}
+        carry_out(plan, tracks, tmp_path / "b", vectors=shifted)
+        assert model_of(tmp_path / "a") == model_of(tmp_path / "b")
+        constants = {
+            values.name: numpy_helper.to_array(values)
+            for values in onnx.load_from_string(model_of(tmp_path / "a")).graph.initializer
+        }
+        learned = np.concatenate([vectors[t.id] for t in tracks if t.split == "train"])
+        np.testing.assert_allclose(constants["mean"][:, 0], learned.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(constants["deviation"][:, 0], learned.std(axis=0), rtol=1e-4)
+
+    @pytest.mark.parametrize("model", [{}, {"pca": 3}], ids=["plain", "pca"])
+    def test_a_classifier_is_fitted_on_the_training_side(
+        self, model: dict, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        held = {t.id for t in tracks if t.split == "test"}
+        shifted = {name: v + 100 if name in held else v for name, v in vectors.items()}
+        plan = classical(model=model)
+        for name, given in (("a", vectors), ("b", shifted)):
+            carry_out(plan, tracks, tmp_path / name, vectors=given)
+        assert model_of(tmp_path / "a") == model_of(tmp_path / "b")
+
+    def test_settings_are_chosen_on_the_validation_side(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        plan = classical("DT", model={"tuned": True})
+        metrics = {
+            name: carry_out(plan, given, tmp_path / name, vectors=vectors)
+            for name, given in {
+                "as it is": tracks,
+                "test": relabelled(tracks, "test"),
+                "validation": relabelled(tracks, "validation"),
+            }.items()
+        }
+        chosen = {name: values["chosen"] for name, values in metrics.items()}
+        assert chosen["as it is"]["of"] == 6
+        assert chosen["test"] == chosen["as it is"]
+        assert model_of(tmp_path / "test") == model_of(tmp_path / "as it is")
+        assert metrics["test"]["accuracy"] < metrics["as it is"]["accuracy"] - 0.3
+        assert chosen["validation"]["accuracy"] < chosen["as it is"]["accuracy"] - 0.3
+
+    def test_folds_choose_on_a_fifth_of_their_training_tracks(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        plan = classical("NB", model={"tuned": True}, split={"kind": "folds", "folds": 3})
+        run = Spy(plan, tracks, tmp_path / "run", vectors=vectors)
+        run.execute()
+        given = run.__dict__["given"]
+        assert [learning for learning, _ in given] == [True, False] * 4
+        for (_, learned), (_, aside) in zip(given[::2], given[1::2], strict=True):
+            assert learned and aside
+            assert not set(learned) & set(aside)
+            assert len(aside) == pytest.approx(0.2 * (len(learned) + len(aside)), abs=1.5)
+        judged = [{track for track, *_ in rows} for rows in judged_by_part(tmp_path / "run")]
+        for tested, (_, learned), (_, aside) in zip(judged, given[::2], given[1::2], strict=False):
+            assert tested == {t.id for t in tracks} - set(learned) - set(aside)
+
+    def test_too_few_tracks_to_choose_on_are_refused(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        # Two artists make two folds, and what is left to learn from is all by one.
+        two = [replace(t, artist=t.id[-1]) for t in tracks if t.id.endswith(("00", "01"))]
+        split = {"kind": "folds", "folds": 2, "by_artist": True}
+        plan = classical("NB", model={"tuned": True}, split=split)
+        with pytest.raises(DatasetError, match="3 training tracks are too few to choose settings"):
+            Run(plan, two, tmp_path / "run", vectors=vectors).execute()
+
+    def test_a_candidate_that_can_not_be_fitted_is_passed_over(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        few = [t for t in tracks if t.split != "train" or int(t.id[-1]) < 5]
+        plan = classical("kNN", model={"tuned": True})  # its first: 200 neighbours, of 45 rows
+        chosen = carry_out(plan, few, tmp_path / "run", vectors=vectors)["chosen"]
+        assert chosen["n_neighbors"] < 45
+        with pytest.raises(GenrescopeError, match="200 neighbours can't be had of 45"):
+            carry_out(classical("kNN"), few, tmp_path / "plain", vectors=vectors)
+
+
+def judged_by_part(folder: Path) -> list[list[list[str]]]:
+    rows = [line.split(",") for line in (folder / "predictions.csv").read_text().splitlines()[1:]]
+    return [[row for row in rows if row[1] == part] for part in dict.fromkeys(r[1] for r in rows)]
+
+
+class TestSplits:
+    def test_the_official_one(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        metrics = carry_out(classical(), tracks, tmp_path / "run", vectors=vectors, name="Mine")
+        assert (metrics["train"], metrics["validation"], metrics["n"]) == (30, 15, 15)
+        (rows,) = judged_by_part(tmp_path / "run")
+        assert {row[0] for row in rows} == {t.id for t in tracks if t.split == "test"}
+        assert metrics["split"]["kind"] == "official"
+        assert metrics["data"]["name"] == "Mine"
+        assert not metrics["leaked"]
+
+    def test_lists(self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path) -> None:
+        lists = tmp_path / "somewhere" / "lists"
+        lists.mkdir(parents=True)
+        for side in ("train", "validation", "test"):
+            names = [f"{t.genre}/{t.id}.wav\n" for t in tracks if t.split == side]
+            (lists / f"{side}.txt").write_text("".join(names[1:]))
+        plan = classical(split={"kind": "lists", "folder": lists})
+        metrics = carry_out(plan, tracks, tmp_path / "run", vectors=vectors)
+        assert (metrics["train"], metrics["validation"], metrics["n"]) == (29, 14, 14)
+        for file in ("recipe.yaml", "metrics.json", "bundle/bundle.json", "report.md"):
+            assert "somewhere" not in (tmp_path / "run" / file).read_text()
+        with pytest.raises(RecipeError, match=r"a split by lists needs split\.folder=FOLDER"):
+            carry_out(classical(split={"kind": "lists"}), tracks, tmp_path / "no", vectors=vectors)
+
+    def test_repeated_folds(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        plan = classical("NB", split={"kind": "folds", "folds": 3, "repeats": 2})
+        metrics = carry_out(plan, tracks, tmp_path / "run", vectors=vectors)
+        names = [f"{repeat}fold-{n}" for repeat in ("", "repeat-2-") for n in (1, 2, 3)]
+        assert list(metrics["parts"]) == names
+        parts = judged_by_part(tmp_path / "run")
+        everything = sorted(t.id for t in tracks)
+        first, second = (
+            [[row[0] for row in part] for part in parts if ("repeat" in part[0][1]) == again]
+            for again in (False, True)
+        )
+        for deal in (first, second):
+            assert sorted(track for part in deal for track in part) == everything
+        assert {frozenset(p) for p in first} != {frozenset(p) for p in second}
+        assert metrics["n"] == 120
+        right = np.mean([row[2] == row[3] for part in parts for row in part])
+        assert metrics["accuracy"] == pytest.approx(right, abs=1e-4)
+        for part in parts:
+            told = metrics["parts"][part[0][1]]
+            assert told["test"] == len(part)
+            assert told["train"] == 60 - len(part)
+            assert told["accuracy"] == pytest.approx(np.mean([r[2] == r[3] for r in part]))
+        assert (tmp_path / "run/folds.png").is_file()
+
+    def test_by_segment_is_marked_and_beats_nothing_honest(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        row = {
+            "paper": "berkeley",
+            "table": "fig 6",
+            "features": "vggish embedding 31x128 = 3968",
+            "model": "kNN",
+        }
+        honest = classical("kNN", model={"n_neighbors": 1}, split={"kind": "random"}, published=row)
+        leaky = honest.model_copy(
+            update={
+                "split": honest.split.model_copy(
+                    update={"kind": "by_segment", "i_know_this_leaks": True}
+                )
+            }
+        )
+        # Each track has a sound of its own here and its genre has none, as with real recordings
+        # and their artists: only who heard a track's other segments can name it.
+        random = np.random.default_rng(1)
+        own = {
+            t.id: (random.normal(size=6) + 0.1 * random.normal(size=(3, 6))).astype(np.float32)
+            for t in tracks
+        }
+        told = {
+            name: carry_out(plan, tracks, tmp_path / "runs" / name, vectors=own)
+            for name, plan in (("honest", honest), ("leaky", leaky))
+        }
+        assert told["honest"]["accuracy"] < 0.6
+        assert told["leaky"]["accuracy"] > 0.9
+        assert told["leaky"]["leaked"] is True and told["honest"]["leaked"] is False
+        assert told["leaky"]["n"] == 36  # a fifth of 180 segments
+        page = (tmp_path / "runs/leaky/report.md").read_text()
+        assert "LEAKED" in page.split("##")[0]
+        assert "LEAKED" in (tmp_path / "runs/leaky/report.html").read_text()
+        assert "LEAKED" not in (tmp_path / "runs/honest/report.md").read_text()
+        results = set_beside(tmp_path / "runs")
+        assert [r.run.folder.name for r in results.rows if r.run] == ["honest"]
+        assert [leak.run.folder.name for leak in results.leaks] == ["leaky"]
+
+    def test_a_segment_is_its_window_cut_and_no_more(self, pictures: Path, tmp_path: Path) -> None:
+        plan = recipe(
+            feature={"kind": "geometric_mel", "n_mels": 24, **OWN},
+            scale="track",
+            segments={"seconds": 5, "overlap": 0},
+            split={"kind": "by_segment", "i_know_this_leaks": True},
+            model={"kind": "cnn", "channels": [4]},
+        )
+        run = Run(plan, scan(pictures), tmp_path / "run")
+        run.execute()
+        frontend = plan.frontend
+        (window,) = frontend.windows(pictures / "low/low.00000.png")
+        segments = frontend.segments_of(window)
+        pieces = [name for name in run.windows if name.startswith("low.00000#")]
+        assert len(pieces) == len(segments) == 7
+        for number, segment in enumerate(segments):
+            (piece,) = run.windows[f"low.00000#{number:02d}"]
+            np.testing.assert_array_equal(piece.values, segment.values)
+
+
+class TestFigures:
+    def test_every_side_is_told(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        metrics = carry_out(
+            classical("DT", model={"max_depth": 20}),
+            tracks,
+            tmp_path / "run",
+            vectors=vectors,
+            name="Mine",
+            command="genrescope train small",
+        )
+        assert metrics["train_accuracy"] == 1.0  # a deep tree knows its tracks by heart
+        assert 0.4 < metrics["validation_accuracy"] < 1
+        assert metrics["command"] == "genrescope train small"
+        assert metrics["data"]["name"] == "Mine"
+        assert metrics["data"]["tracks"] == 60
+        assert metrics["seed"] == 0
+
+    def test_the_train_accuracy_is_that_of_the_bundle(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        metrics = carry_out(
+            recipe(voting="mode", training={"epochs": 3, "precision": "fp32"}),
+            tracks,
+            tmp_path / "run",
+            vectors=vectors,
+        )
+        classifier = Classifier.load(tmp_path / "run")
+        assert classifier.manifest.voting == "mode"
+        for side, told in (("train", "train_accuracy"), ("test", "accuracy")):
+            there = [t for t in tracks if t.split == side]
+            right = [classifier.predict(vectors[t.id]).genre == t.genre for t in there]
+            assert metrics[told] == pytest.approx(np.mean(right), abs=1e-4)
+
+    @pytest.mark.parametrize("kind", ["pictures", "sounds"])
+    def test_a_classifier_hears_pooled_features(
+        self, kind: str, pictures: Path, sounds: Path, tmp_path: Path
+    ) -> None:
+        data = {"pictures": pictures, "sounds": sounds}[kind]
+        plan = classical(
+            feature={**MEL, **OWN, "n_fft": 2048} if kind == "pictures" else MEL,
+            segments={"seconds": 2, "overlap": 0.5},
+            pool=["mean", "std"],
+            split={"kind": "random"},
+        )
+        metrics = carry_out(plan, scan(data), tmp_path / "run")
+        assert metrics["accuracy"] == 1.0
+        manifest = Bundle.load(tmp_path / "run").manifest
+        assert (manifest.frontend.pool, manifest.frontend.shape) == (("mean", "std"), (40, 1))
+        sample = next(data.glob("low/*"))
+        assert Classifier.load(tmp_path / "run").predict(sample).genre == "low"
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize("split", ["official", "folds"])
+    def test_a_classifier_is_not_fitted_again(
+        self,
+        split: str,
+        tracks: list[Track],
+        vectors: dict[str, Any],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        plan = classical("NB", model={"tuned": True}, split={"kind": split, "folds": 3})
+        folder = tmp_path / "run"
+        before = carry_out(plan, tracks, folder, vectors=vectors)
+        last = "only" if split == "official" else "final"
+        fitted: list[object] = []
+        learn = run_module.learn
+        monkeypatch.setattr(
+            run_module, "learn", lambda *a, **k: fitted.append(a[0]) or learn(*a, **k)
+        )
+        # All is there but one part, as after a kill.
+        shutil.rmtree(folder / "parts" / last)
+        (folder / "metrics.json").unlink()
+        assert carry_out(plan, tracks, folder, vectors=vectors) == before
+        assert len(fitted) == 1
+        assert before["chosen"]["of"] == 6
+
+    def test_what_was_computed_once_is_read(
+        self, sounds: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plan = classical(
+            feature={**MEL, "n_mels": 21},
+            segments={"seconds": 2, "overlap": 0},
+            pool=["mean"],
+            split={"kind": "random"},
+        )
+        before = set(cache.rglob("*.npy"))
+        first = carry_out(plan, scan(sounds), tmp_path / "a")
+        assert len(set(cache.rglob("*.npy")) - before) == 10
+
+        def never(*_: object) -> None:
+            raise AssertionError("computed again")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Frontend, "windows", never)
+            again = carry_out(plan, scan(sounds), tmp_path / "b")
+        assert again == first
+        assert model_of(tmp_path / "a") == model_of(tmp_path / "b")
+
+
+class TestMaterial:
+    @pytest.mark.parametrize("kind", ["network", "classifier"])
+    def test_changed_copies_are_made_of_training_tracks_alone(
+        self, kind: str, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings: dict[str, Any] = {
+            "feature": MEL,
+            "segments": {"seconds": 2, "overlap": 0},
+            "split": {"kind": "random"},
+            "augmentation": {"waveform": {"semitones": 1}},
+        }
+        model = {"kind": "cnn", "channels": [4]}
+        plan = recipe(model=model, **settings)
+        if kind == "classifier":
+            plan = classical(pool=["mean"], **settings)
+        copied: list[str] = []
+        seen: list[Any] = []
+        copies, learn = run_module.changed_copies, run_module.learn
+
+        def spy(frontend: Any, track: Track, *more: Any) -> Any:
+            copied.append(track.id)
+            return copies(frontend, track, *more)
+
+        def watch(recipe: Any, train: Any, aside: Any, *more: Any, **named: Any) -> Any:
+            seen.append((train, aside))
+            return learn(recipe, train, aside, *more, **named)
+
+        monkeypatch.setattr(run_module, "changed_copies", spy)
+        monkeypatch.setattr(run_module, "learn", watch)
+        run = Spy(plan, scan(sounds), tmp_path / "run")
+        run.execute()
+        (learning, given), *_ = run.__dict__["given"]
+        assert learning and copied == list(given)
+        assert len(copied) == 6
+        ((train, aside),) = seen
+        assert all(len(track.copies) == 3 for track in train)
+        assert not any(track.copies for track in aside)
+        for track in train:
+            for copy in track.copies:
+                assert copy.shape == track.values.shape
+                assert not copy.equal(track.values)
+        plain = plan.model_copy(update={"augmentation": type(plan.augmentation)()})
+        Run(plain, scan(sounds), tmp_path / "plain").execute()
+        assert model_of(tmp_path / "plain") != model_of(tmp_path / "run")
+
+    def test_what_is_stored_has_no_copies(
+        self, pictures: Path, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        waveform = {"waveform": {}}
+        for name, plan, given in (
+            ("vectors", recipe(augmentation=waveform), tracks),
+            (
+                "pictures",
+                recipe(
+                    feature={"kind": "geometric_mel", "n_mels": 24, **OWN},
+                    model={"kind": "cnn", "channels": [4]},
+                    split={"kind": "random"},
+                    segments={"seconds": 3},
+                    augmentation=waveform,
+                ),
+                scan(pictures),
+            ),
+        ):
+            run = Run(plan, given, tmp_path / name, vectors=vectors)
+            run.execute()
+            (track, *_) = run._training_tracks([given[0].id], learning=True)
+            assert track.copies == ()
+
+    def test_a_teacher_is_heard(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        random = np.random.default_rng(0)
+        targets = {t.id: random.normal(size=(2, 5)).astype(np.float32) for t in tracks}
+        taught = {
+            name: carry_out(recipe(), tracks, tmp_path / name, vectors=vectors, teacher=teacher)
+            and model_of(tmp_path / name)
+            for name, teacher in {
+                "none": None,
+                "one": targets,
+                "of test tracks too": {
+                    t.id: targets[t.id] * (1 if t.split == "train" else 50) for t in tracks
+                },
+            }.items()
+        }
+        assert taught["none"] != taught["one"]
+        assert taught["one"] == taught["of test tracks too"]
+
+    def test_tracks_without_vectors_are_left_out_and_named(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        told: list[str] = []
+
+        class Told(Reporter):
+            def left_out(self, problem: str) -> None:
+                told.append(problem)
+
+        some = {name: v for name, v in vectors.items() if not name.endswith("7")}
+        metrics = carry_out(classical(), tracks, tmp_path / "run", vectors=some, reporter=Told())
+        assert metrics["left_out"] == [t.id for t in tracks if t.id.endswith("7")]
+        assert len(told) == 6
+        assert told[0] == f"{metrics['left_out'][0]}: no vectors of it are stored (--features)"
+        assert metrics["train"] + metrics["validation"] + metrics["n"] == 54
+
+    def test_a_genre_of_which_nothing_is_heard_is_none(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        without = {name: v for name, v in vectors.items() if "disco" not in name}
+        metrics = carry_out(classical(), tracks, tmp_path / "run", vectors=without)
+        assert metrics["left_out"] == [t.id for t in tracks if t.genre == "disco"]
+        assert list(metrics["by_genre"]) == ["blues", "metal"]
+        assert Classifier.load(tmp_path / "run").genres == ["blues", "metal"]
+        blues = {name: v for name, v in vectors.items() if "blues" in name}
+        with pytest.raises(DatasetError, match=r"one genre \(blues\) leaves nothing"):
+            carry_out(classical(), tracks, tmp_path / "one", vectors=blues)
+        with pytest.raises(DatasetError, match="none of the tracks can be heard"):
+            carry_out(classical(), tracks, tmp_path / "none", vectors={})
+
+    @pytest.mark.parametrize(
+        ("model", "words"),
+        [
+            ({}, "no model None; there are: classical"),
+            ({"kind": "classical", "tuned": True}, "no classifier 'None'; there are: LR"),
+            ({"kind": "classical"}, "missing 1 required keyword-only argument: 'name'"),
+            ({"kind": "mlp", "tuned": True}, "unexpected keyword argument 'tuned'"),
+        ],
+    )
+    def test_a_model_that_is_wrong_is_one_line(
+        self,
+        model: dict,
+        words: str,
+        tracks: list[Track],
+        vectors: dict[str, Any],
+        tmp_path: Path,
+    ) -> None:
+        with pytest.raises(RecipeError, match=words):
+            carry_out(recipe(model=model), tracks, tmp_path / "run", vectors=vectors)
+
+    def test_folds_have_no_validation_side(self, tracks: list[Track], tmp_path: Path) -> None:
+        plan = recipe(split={"kind": "folds"})
+        with pytest.raises(RecipeError, match="folds have no validation side"):
+            Run(plan, tracks, tmp_path / "run").execute("validation")
+
+
+def genrescope(*words: str | Path) -> Result:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    if isinstance(done.exception, GenrescopeError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done
+
+
+FAMILY = """
+name: fam
+description: two by two
+seed: 0
+feature: {kind: stored, name: net, width: 6}
+scale: none
+segments: {seconds: 30, overlap: 0}
+model: {kind: classical, name: LR}
+split: {kind: random}
+variants:
+  classifier:
+    LR: {model: {name: LR}}
+    NB: {model: {name: NB}}
+  pca:
+    plain: {}
+    two: {model: {pca: 2}}
+"""
+
+
+class TestCommand:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def family(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        path = tmp_path_factory.mktemp("family") / "family.yaml"
+        path.write_text(FAMILY)
+        return path
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def trained(cls, family: Path, table: Path) -> tuple[Path, Result]:
+        out = family.parent / "out"
+        return out, genrescope("train", family, "--features", table, "--out", out)
+
+    def test_a_family_is_trained_member_by_member(self, trained: tuple[Path, Result]) -> None:
+        out, done = trained
+        metrics = {
+            path.parent.relative_to(out).as_posix(): json.loads(path.read_text())
+            for path in out.rglob("metrics.json")
+        }
+        members = ["LR/plain", "LR/two", "NB/plain", "NB/two"]
+        assert sorted(metrics) == members
+        for member in members:
+            assert metrics[member]["recipe"] == f"fam/{member}"
+            assert f"fam/{member}" in done.stdout
+            # What to type again, and nothing of where it lies.
+            command = f"genrescope train family.yaml/{member} --features net.npz"
+            assert metrics[member]["command"] == command
+            assert metrics[member]["data"]["name"] == "net.npz"
+        assert Bundle.load(out / "NB/two").manifest.provenance["recipe"]["model"]["pca"] == 2
+
+    def test_members_that_are_done_are_not_trained_again(
+        self, trained: tuple[Path, Result], family: Path, table: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        out, first = trained
+        shutil.rmtree(out / "NB/two")
+        fitted: list[str] = []
+        learn = run_module.learn
+        monkeypatch.setattr(
+            run_module, "learn", lambda *a, **k: fitted.append(a[0].name) or learn(*a, **k)
+        )
+        again = genrescope("train", family, "--features", table, "--out", out)
+        assert fitted == ["fam/NB/two"]
+        assert again.stdout == first.stdout
+
+    def test_a_branch_and_a_member(self, family: Path, table: Path, tmp_path: Path) -> None:
+        genrescope("train", f"{family}/NB", "--features", table, "--out", tmp_path / "branch")
+        found = [p.parent.name for p in (tmp_path / "branch").glob("*/metrics.json")]
+        assert sorted(found) == ["plain", "two"]
+        genrescope("train", f"{family}/NB/two", "--features", table, "--out", tmp_path / "one")
+        assert (tmp_path / "one/metrics.json").is_file()
+        with pytest.raises(RecipeError, match=r"a family of \(LR\|NB\)/\(plain\|two\)"):
+            genrescope("train", f"{family}/SVM", "--features", table, "--out", tmp_path / "none")
+
+    def test_without_out_a_run_lies_under_its_recipes_name(
+        self, family: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        genrescope("train", f"{family}/LR/two", "--features", table)
+        assert (tmp_path / "runs/fam/LR/two/metrics.json").is_file()
+
+    def test_a_papers_recipe_listens_at_the_hop_of_stored_spectrograms(
+        self, pictures: Path, tmp_path: Path
+    ) -> None:
+        done = genrescope(
+            "train", "kth-table4/cnn/mfcc", "--data", pictures, "--out", tmp_path / "run",
+            "--set", "training.epochs=1",
+        )  # fmt: skip
+        assert "stored spectrograms: hop_length 1920 instead of the recipe's" in done.stderr
+        assert done.stderr.count("hop_length") == 1
+        assert "only: epoch 1 of 1" in done.stderr
+        stored = yaml.safe_load((tmp_path / "run/recipe.yaml").read_text())["recipe"]
+        assert stored["feature"] == {
+            "kind": "mfcc", "n_mfcc": 20, "sample_rate": 22050, "n_fft": 2048, **OWN,
+        }  # fmt: skip
+        metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+        assert metrics["recipe"] == "kth-table4/cnn/mfcc"
+        assert metrics["published"]["table"] == "table 4"
+        assert metrics["command"] == (
+            "genrescope train kth-table4/cnn/mfcc --data mine --set training.epochs=1"
+        )
+        manifest = Bundle.load(tmp_path / "run").manifest
+        assert (manifest.voting, manifest.frontend.shape) == ("mode", (20, 34))
+
+    def test_a_folder_of_lists_is_named_without_its_place(
+        self, tracks: list[Track], table: Path, family: Path, tmp_path: Path
+    ) -> None:
+        lists = tmp_path / "somewhere" / "lists"
+        lists.mkdir(parents=True)
+        for side in ("train", "validation", "test"):
+            names = [f"{t.genre}/{t.id}.au\n" for t in tracks if t.split == side]
+            (lists / f"{side}.txt").write_text("".join(names))
+        genrescope(
+            "train", f"{family}/NB/plain", "--features", table, "--out", tmp_path / "run",
+            "--set", "split.kind=lists", "--set", f"split.folder={lists}",
+        )  # fmt: skip
+        metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+        assert metrics["command"].endswith("--set split.kind=lists --set split.folder=lists")
+        assert "somewhere" not in (tmp_path / "run/bundle/bundle.json").read_text()
+
+    def test_a_leaking_recipe_warns(self, table: Path, tmp_path: Path) -> None:
+        done = genrescope(
+            "train", "leakage/by-segment", "--features", table, "--out", tmp_path / "run",
+            "--set", "feature.kind=stored", "--set", "feature.name=net",
+            "--set", "feature.width=6", "--set", "pool=[]", "--set", "scale=none",
+        )  # fmt: skip
+        assert "this split leaks" in done.stderr
+
+    def test_without_data_there_is_one_line(self, family: Path) -> None:
+        with pytest.raises(DatasetError, match=r"--data \(or --features that name genres\)"):
+            genrescope("train", f"{family}/NB/plain")

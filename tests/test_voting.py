@@ -1,0 +1,92 @@
+"""From segments to a track: three ways to vote, and how ties are broken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from genrescope.voting import elect, softmax, vote
+
+LOGITS = st.tuples(st.integers(1, 40), st.integers(2, 12)).flatmap(
+    lambda shape: arrays(np.float32, shape, elements=st.floats(-30, 30, width=32))
+)
+
+
+def test_mean_is_the_mean() -> None:
+    heard = np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]])
+    np.testing.assert_allclose(elect(heard), [0.4, 0.6])
+    np.testing.assert_allclose(elect(heard, "mean"), elect(heard))
+
+
+def test_median_hears_past_one_segment_that_is_sure_of_something_else() -> None:
+    heard = np.array([[0.6, 0.4, 0.0], [0.6, 0.3, 0.1], [0.0, 0.0, 1.0]])
+    assert elect(heard, "mean").argmax() == 0
+    # The medians 0.6, 0.3 and 0.1 sum to 1 already.
+    np.testing.assert_allclose(elect(heard, "median"), [0.6, 0.3, 0.1])
+    tilted = np.array([[0.5, 0.5, 0.0], [0.4, 0.0, 0.6], [0.3, 0.7, 0.0]])
+    np.testing.assert_allclose(elect(tilted, "median"), [4 / 9, 5 / 9, 0])
+
+
+def test_medians_that_are_all_zero_fall_back_to_the_mean() -> None:
+    heard = np.eye(3)
+    np.testing.assert_allclose(elect(heard, "median"), [1 / 3] * 3)
+
+
+def test_mode_counts_what_segments_name_not_how_sure_they_are() -> None:
+    heard = np.array([[0.51, 0.49], [0.51, 0.49], [0.0, 1.0]])
+    assert elect(heard, "mean").argmax() == 1
+    # Two votes to one, and the means 0.34 and 0.66 share a fourth.
+    np.testing.assert_allclose(elect(heard, "mode"), [2.34 / 4, 1.66 / 4])
+
+
+def test_a_tie_of_the_mode_goes_to_the_higher_mean() -> None:
+    heard = np.array([[0.6, 0.4, 0.0], [0.3, 0.7, 0.0], [0.1, 0.0, 0.9]])
+    # One vote each; the means are 0.333, 0.367 and 0.3.
+    assert elect(heard, "mode").argmax() == 1
+    assert elect(heard[:, [1, 0, 2]], "mode").argmax() == 0
+
+
+@given(LOGITS)
+def test_the_mode_names_one_of_the_most_named_and_breaks_ties_by_the_mean(
+    logits: np.ndarray,
+) -> None:
+    heard = softmax(logits)
+    votes = np.bincount(heard.argmax(axis=1), minlength=heard.shape[1])
+    most, mean = votes == votes.max(), heard.mean(axis=0)
+    chosen = elect(heard, "mode").argmax()
+    assert most[chosen]
+    # What differs by less than the rounding of a sum is a tie of the means as well.
+    assert mean[chosen] >= mean[most].max() - 1e-12
+
+
+@given(LOGITS, st.sampled_from(["mean", "median", "mode"]), st.floats(0.05, 20))
+def test_probabilities_are_probabilities(
+    logits: np.ndarray, voting: str, temperature: float
+) -> None:
+    voted = vote(logits, temperature, voting)  # type: ignore[arg-type]
+    assert voted.shape == (logits.shape[1],)
+    assert voted.sum() == pytest.approx(1)
+    assert voted.min() >= 0
+
+
+@given(LOGITS, st.sampled_from(["mean", "median", "mode"]), st.randoms())
+def test_the_order_of_the_segments_does_not_matter(
+    logits: np.ndarray, voting: str, random: object
+) -> None:
+    order = np.arange(len(logits))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(
+        vote(logits, 1.0, voting),  # type: ignore[arg-type]
+        vote(logits[order], 1.0, voting),  # type: ignore[arg-type]
+        atol=1e-12,
+    )
+
+
+def test_a_high_temperature_makes_unsure_and_changes_no_name() -> None:
+    logits = np.array([[2.0, 0.0, -1.0]])
+    sure, unsure = vote(logits), vote(logits, 10)
+    assert sure.argmax() == unsure.argmax() == 0
+    assert sure.max() > unsure.max() > 1 / 3
