@@ -34,6 +34,15 @@ variants:
     dense: {model: {kind: mlp, hidden: [16]}}
     svc: {model: {kind: classical, name: LR}}
 """
+LEARNING = """
+extends: _leiden
+name: learning
+feature: {n_mels: 64}
+segments: {seconds: 14, overlap: 0.5}
+model: {encoder: mobilenet_v2, untrained: 0, hidden: [16, 8], learning: 1}
+training: {epochs: 1, batch_size: 4}
+published: null
+"""
 SHAPE = (128, 40)
 FINETUNED = {"kind": "finetuned", "encoder": "mobilenet_v2", "untrained": 0, "hidden": [8]}
 
@@ -60,6 +69,27 @@ def test_an_encoder_and_a_head_become_one_bundle(data: Path, tmp_path: Path, hea
         assert prediction.confidence == pytest.approx(float(row["confidence"]), abs=1e-3)
         assert len(prediction.timeline) > 1, "several segments a track"
     assert json.loads((run / "metrics.json").read_text())["n"] == len(rows)
+
+
+def test_a_network_that_learned_on_gives_its_four_depths(data: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "learning.yaml"
+    recipe.write_text(LEARNING)
+    run = tmp_path / "run"
+    Run(load_recipe(recipe), scan(data), run).execute()
+    classifier = Classifier.load(run)
+    sizes = {"none": 224 * 224, "immediate": 1280, "deep": 16, "shallow": 8}
+    assert classifier.layers == {"embedding": 8, **sizes}
+    track = data / "low" / "low.00000.png"
+    depths = {layer: classifier.embed(track, layer=layer) for layer in classifier.layers}
+    assert {name: values.shape for name, values in depths.items()} == {
+        name: (size,) for name, size in classifier.layers.items()
+    }
+    np.testing.assert_allclose(depths["embedding"], classifier.predict(track).embedding, rtol=1e-6)
+    np.testing.assert_array_equal(depths["embedding"], depths["shallow"])
+    other = classifier.embed(data / "high" / "high.00000.png", layer="none")
+    assert np.abs(other - depths["none"]).max() > 0.1, "another picture"
+    with pytest.raises(ValueError, match="no layer 'middle'; there are: embedding, none"):
+        classifier.embed(track, layer="middle")
 
 
 def _nodes(model: bytes) -> list:

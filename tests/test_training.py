@@ -186,3 +186,31 @@ def test_export_refuses_a_graph_that_differs(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_wrong_model_is_one_line(settings: dict, words: str) -> None:
     with pytest.raises(RecipeError, match=words.replace("[", r"\[")):
         make_model(settings, shape=(96, 128), genres=10)
+
+
+def _fitted(data: Path, folder: Path, *changes: str) -> tuple[dict, Path]:
+    plan = load_recipe("default-random", [*QUICK, *changes])
+    Run(plan, scan(data), folder).execute()
+    return json.loads((folder / "parts/only/learned.json").read_text()), folder
+
+
+def test_the_best_epoch_is_kept_by_the_validation_side_alone(data: Path, tmp_path: Path) -> None:
+    # A learning rate at which what was learned is lost again.
+    wild = ["training.keep=best", "training.schedule=constant", "training.average=0"]
+    notes, _ = _fitted(data, tmp_path / "run", *wild)
+    accuracies = [epoch["accuracy"] for epoch in notes["history"]]
+    assert len(accuracies) == 20, "judged after every epoch"
+    best = accuracies.index(max(accuracies)) + 1
+    # The same training stopped at that epoch is the same network.
+    again, _ = _fitted(data, tmp_path / "short", *wild, f"training.epochs={best}")
+    assert again["history"] == notes["history"][:best]
+    names = ["run/bundle", "short/bundle"]
+    one, other = (Bundle.load(tmp_path / name).manifest.sha256 for name in names)
+    assert one == other
+
+
+def test_accumulated_batches_make_one_step(data: Path, tmp_path: Path) -> None:
+    two, _ = _fitted(data, tmp_path / "two", "training.accumulate=2", "training.epochs=3")
+    one, _ = _fitted(data, tmp_path / "one", "training.epochs=3")
+    assert two["history"] != one["history"]
+    assert all(np.isfinite(epoch["loss"]) for epoch in two["history"])

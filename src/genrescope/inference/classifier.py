@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from genrescope.audio import Waveform
 from genrescope.errors import AudioError, BundleError, FileError
 from genrescope.features import Hearing, Segment, Source, Window
-from genrescope.inference.bundle import Bundle, Manifest
+from genrescope.inference.bundle import WEIGHTS_FILE, Bundle, Manifest
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 from genrescope.voting import elect, softmax
 
@@ -47,11 +47,18 @@ class Classifier:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        # A graph may name other files for its weights. Those are no part of a bundle: its SHA-256
-        # says nothing of them. Without this they would be looked for in the current folder.
+        # A graph may name any file for its weights. The bundle's own is handed over as the bytes
+        # whose SHA-256 was checked; any other name, with a folder before it too, is refused then.
+        # Without this line they would be looked for in the current folder.
         options.add_session_config_entry(_WEIGHTS_FOLDER, os.devnull)
         self.manifest: Manifest = bundle.manifest
         name = bundle.manifest.name
+        if bundle.weights is not None:
+            if not hasattr(options, "add_external_initializers_from_files_in_memory"):
+                raise BundleError(name, "needs a newer ONNX Runtime: pip install -U onnxruntime")
+            options.add_external_initializers_from_files_in_memory(
+                [WEIGHTS_FILE], [bundle.weights], [len(bundle.weights)]
+            )
         try:
             self._session = ort.InferenceSession(
                 bundle.model, options, providers=["CPUExecutionProvider"]
@@ -210,15 +217,40 @@ class Classifier:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def embed(self, source: Source) -> NDArray[np.float32]:
-        """The embedding of a file or a waveform, float32 `[embedding_size]`.
+    @property
+    def layers(self) -> dict[str, int]:
+        """Places in the network where embeddings can be taken, with their sizes."""
+        outputs = {output.name: output.shape for output in self._session.get_outputs()}
+        return {name: int(shape[1]) for name, shape in outputs.items() if name != "logits"}
+
+    def embed(self, source: Source, *, layer: str = "embedding") -> NDArray[np.float32]:
+        """The embedding of a file or a waveform, float32 `[size]`: the mean over its segments.
+
+        Parameters
+        ----------
+        source
+            As for `predict`.
+        layer
+            One of `layers`.
 
         Raises
         ------
         AudioError
             When the file can't be heard.
+        ValueError
+            When there is no such layer.
         """
-        return self.predict(source).embedding
+        if layer not in self.layers:
+            raise ValueError(f"no layer {layer!r}; there are: {', '.join(self.layers)}")
+        total, count = np.zeros(self.layers[layer]), 0
+        for window in self.manifest.frontend.windows(source):
+            segments = self.manifest.frontend.segments_of(window)
+            if segments:
+                batch = np.stack([segment.values for segment in segments])
+                (values,) = self._session.run([layer], {self._input: batch})
+                total += values.sum(axis=0, dtype=np.float64)
+                count += len(values)
+        return (total / max(count, 1)).astype(np.float32)
 
     def _try_predict(self, source: Source, stop: Event) -> Prediction | FileError:
         try:

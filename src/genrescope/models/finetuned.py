@@ -74,6 +74,7 @@ class Model(nn.Module):
             )
         if not 0 < slower <= 1:
             raise ValueError(f"slower must be above 0 and at most 1, not {slower:g}")
+        self.pictures = {name: size for name, size in source.layers.items() if name == "none"}
         self.encoder = source.network()
         self.slower, self.checkpointing = slower, checkpointing
         self.parts = [m for m in self.encoder.modules() if list(m.parameters(recurse=False))]
@@ -109,6 +110,28 @@ class Model(nn.Module):
             found = self._encoded(segments)
         embedding = self.head(found)
         return self.output(embedding), embedding
+
+    def outputs(self, segments: Tensor) -> dict[str, Tensor]:
+        """Logits, embedding, and the depths that the leiden paper compares, `[segments, size]`.
+
+        `none` is the picture itself (of networks that look at one), `immediate` what the encoder
+        gives, `deep` the first dense layer, `shallow` the last.
+        """
+        found = self.encoder(segments)
+        # Its size as a plain number: an exported graph says it of each output.
+        picture = {name: found[name].reshape(-1, size) for name, size in self.pictures.items()}
+        steps = [found[self.layer]]
+        for part in self.head:
+            steps.append(part(steps[-1]))
+        first = next(place for place, part in enumerate(self.head) if isinstance(part, nn.ReLU))
+        return {
+            "logits": self.output(steps[-1]),
+            "embedding": steps[-1],
+            **picture,
+            "immediate": steps[0],
+            "deep": steps[first + 1],
+            "shallow": steps[-1] * 1.0,  # an output of its own, not another name of one
+        }
 
     def _encoded(self, segments: Tensor) -> Tensor:
         found: Tensor = self.encoder(segments)[self.layer]

@@ -48,6 +48,7 @@ class _Task(pl.LightningModule):
         )
         self.history: History = []
         self.losses: list[float] = []
+        self.best: dict[str, Any] = {}
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of the present epoch; asked for anew each epoch."""
@@ -81,10 +82,10 @@ class _Task(pl.LightningModule):
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["history"] = self.history
+        checkpoint["history"], checkpoint["best"] = self.history, self.best
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history = checkpoint["history"]
+        self.history, self.best = checkpoint["history"], checkpoint["best"]
 
     def configure_optimizers(self) -> Any:
         settings = self.recipe.training
@@ -149,17 +150,22 @@ class _Record(Callback):
         watch: Mapping[str, list[TrainingTrack]],
         frames: int,
         averaging: EMAWeightAveraging,
+        *,
+        keep_best: bool,
     ) -> None:
-        self.report, self.averaging = report, averaging
+        self.report, self.averaging, self.keep_best = report, averaging, keep_best
         self.watch = {name: _middles(tracks, frames) for name, tracks in watch.items() if tracks}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         number = trainer.current_epoch + 1
         epoch = {"epoch": number, "loss": sum(task.losses) / len(task.losses)}
         task.losses.clear()
-        if number % max(1, (trainer.max_epochs or 1) // 20) == 0:
-            network = self.averaging._average_model.module.network
+        network = self.averaging._average_model.module.network
+        if self.keep_best or number % max(1, (trainer.max_epochs or 1) // 20) == 0:
             epoch |= {name: _accuracy(network, *seen) for name, seen in self.watch.items()}
+        if self.keep_best and epoch["accuracy"] > task.best.get("accuracy", -1.0):
+            state = {name: values.clone() for name, values in network.state_dict().items()}
+            task.best = {"epoch": number, "accuracy": epoch["accuracy"], "state": state}
         task.history.append(epoch)
         self.report(number, epoch["loss"], epoch.get("accuracy"))
 
@@ -210,7 +216,8 @@ def fit(
     report
         Called with the number, the loss and, where it was measured, the accuracy of each epoch.
     watch
-        Tracks by what the history calls the accuracy on them; it decides nothing.
+        Tracks by what the history calls the accuracy on them. It decides nothing, unless the
+        recipe keeps the best epoch: then that with the highest `accuracy`, the first of equals.
 
     Returns
     -------
@@ -225,11 +232,13 @@ def fit(
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     task = _Task(recipe, network, tracks, genres, shape[1])
     batch_size = min(recipe.training.batch_size, len(tracks))
-    steps = recipe.training.epochs * (len(tracks) // batch_size)
+    batches = len(tracks) // batch_size
+    steps = recipe.training.epochs * -(-batches // recipe.training.accumulate)
     # In a short training a long average would still be made of the random weights of the start:
     # like this, less than e⁻⁵ of them is left in the end.
     averaging = EMAWeightAveraging(decay=max(0.0, min(recipe.training.average, 1 - 5 / steps)))
-    record = _Record(report, watch, shape[1], averaging)
+    keep_best = recipe.training.keep == "best"
+    record = _Record(report, watch, shape[1], averaging, keep_best=keep_best)
     with _quiet():
         trainer = pl.Trainer(
             max_epochs=recipe.training.epochs,
@@ -237,6 +246,7 @@ def fit(
             devices=1,
             precision=_precision(recipe.training.precision),
             gradient_clip_val=5.0,
+            accumulate_grad_batches=recipe.training.accumulate,
             callbacks=[averaging, record, _SaveEachEpoch(checkpoint)],
             reload_dataloaders_every_n_epochs=1,
             logger=False,
@@ -253,6 +263,8 @@ def fit(
         except SystemExit:
             # Lightning turns Ctrl-C into an exit of its own.
             raise KeyboardInterrupt from None
+    if keep_best:
+        task.network.load_state_dict(task.best["state"])
     trained: nn.Module = task.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return trained.eval(), task.history
 

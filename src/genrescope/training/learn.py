@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from genrescope.errors import GenrescopeError
 from genrescope.models import FITTED, make_model
 from genrescope.training.augment import TrainingTrack
-from genrescope.training.export import export_onnx
+from genrescope.training.export import export_onnx, to_onnx
 from genrescope.training.fit import History, fit
 from genrescope.training.recipe import Recipe
 
@@ -85,7 +85,32 @@ def learn(
     )
     if scaling:
         network = _Standardised(network, *scaling).eval()
-    return Learned(export_onnx(network, size=shape[0], frames=shape[1]), history)
+    return Learned(_exported(network, shape), history)
+
+
+def _exported(network: nn.Module, shape: tuple[int, int]) -> bytes:
+    """The network as ONNX, with every embedding that it names as an output."""
+    if not hasattr(network, "outputs"):
+        return export_onnx(network, size=shape[0], frames=shape[1])
+    whole = _Outputs(network.eval().cpu())
+    with torch.inference_mode():
+        names = (*whole.named(torch.zeros(1, *shape)),)
+    return to_onnx(whole, shape, names)
+
+
+class _Outputs(nn.Module):
+    """A network that gives all its named outputs, in their order."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def named(self, segments: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = self.network.outputs(segments)  # type: ignore[operator]
+        return found
+
+    def forward(self, segments: Tensor) -> tuple[Tensor, ...]:
+        return (*self.named(segments).values(),)
 
 
 def _learn_classical(

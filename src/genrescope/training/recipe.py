@@ -111,6 +111,11 @@ class TrainingSettings(_Settings):
     average
         Decay per step of the moving average of the weights, which is what is kept. Trainings of
         few steps use a smaller one, see `fit`.
+    accumulate
+        Batches whose gradients are added up for one step: a large batch in little memory.
+    keep
+        The weights of the "last" epoch, or of the "best" one, judged on a segment of each track of
+        the validation side (or of a fifth of the training side, where there is none).
     teacher_weight
         Weight of the teacher's targets in the loss, where a teacher is given.
     precision
@@ -125,6 +130,8 @@ class TrainingSettings(_Settings):
     weight_decay: float = Field(0.05, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     average: float = Field(0.99, ge=0, lt=1)
+    accumulate: int = Field(1, ge=1)
+    keep: Literal["last", "best"] = "last"
     teacher_weight: float = Field(0.5, ge=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
 

@@ -350,9 +350,14 @@ class Run:
         temperature = self._temperature(unseen, list(unseen))
         return self._finish(parts, final, everything, answers, temperature)
 
+    @property
+    def _chooses(self) -> bool:
+        """Whether settings or an epoch are chosen on tracks that are not learned from."""
+        return bool(self.recipe.model.get("tuned")) or self.recipe.training.keep == "best"
+
     def _set_aside(self, train: tuple[str, ...]) -> tuple[str, ...]:
-        """A fifth of the training tracks to choose settings on, where settings are chosen."""
-        if not self.recipe.model.get("tuned"):
+        """A fifth of the training tracks to choose on, where something is chosen."""
+        if not self._chooses:
             return ()
         tracks = [self.tracks[track] for track in train]
         aside = divide(tracks, self.groups, [0.8, 0.2], seed=self.recipe.seed)[1]
@@ -365,8 +370,8 @@ class Run:
         folder = self.folder / "parts" / part.name
         if not (folder / "heard.npz").is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            # What settings are chosen on may be a part of the training side, put aside for that.
-            chosen_from = set(part.aside) if self.recipe.model.get("tuned") else set()
+            # What is chosen on may be a part of the training side, put aside for that.
+            chosen_from = set(part.aside) if self._chooses else set()
             train = [track for track in part.train if track not in chosen_from]
             learned = learn(
                 self.recipe,

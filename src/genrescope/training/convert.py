@@ -1,0 +1,375 @@
+"""Bundles with smaller weights, and what that costs: size, time, and how often they disagree.
+
+Conventions
+-----------
+fp16: the weights are kept as half-precision numbers and widened when the bundle is loaded; all is
+computed in single precision as before, so only the weights are rounded and the time stays the same.
+
+int8, dynamic: weights are kept as bytes; activations are rounded to bytes by the range of each
+batch. int8, static: by ranges that were seen on calibration segments, which is faster.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.audio import Waveform
+from genrescope.datasets import Dataset, Track
+from genrescope.errors import BundleError, DatasetError, FileError
+from genrescope.evaluation.significance import McNemar, mcnemar
+from genrescope.features import Frontend
+from genrescope.features.frontend import WINDOW_SECONDS, Window
+from genrescope.inference import Bundle, Classifier, Manifest
+from genrescope.training.packing import LARGE, pack, whole_graph
+from genrescope.voting import vote
+
+Precision = Literal["fp16", "int8"]
+Floats = NDArray[np.float64]
+
+# Every so many tracks one calibrates; the others judge.
+_EACH = 4
+_MOST_CALIBRATING = 100
+_TIMINGS = 15
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A figure before the conversion and after it."""
+
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Both bundles on the same tracks.
+
+    Attributes
+    ----------
+    data
+        Name of the data set.
+    tracks
+        That both heard, without those that calibrated.
+    named_the_same
+        Share of them.
+    mean_difference
+        Mean absolute difference of the tracks' probabilities, over tracks and genres.
+    judged
+        Tracks whose genre is one of the model's.
+    accuracy, mcnemar
+        On those; None where there are none.
+    """
+
+    data: str
+    tracks: int
+    named_the_same: float
+    mean_difference: float
+    judged: int
+    accuracy: Pair | None
+    mcnemar: McNemar | None
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was done to a bundle and what it costs.
+
+    Attributes
+    ----------
+    precision
+        "fp16" or "int8".
+    method
+        In words.
+    original
+        Name of the bundle that was converted, and its SHA-256.
+    bytes
+        Of the network, with its weights.
+    ms_per_segment
+        Median of interleaved runs on one thread, without the front end.
+    agreement
+        None where there were no tracks to hear.
+    """
+
+    precision: Precision
+    method: str
+    original: dict[str, str]
+    bytes: Pair
+    ms_per_segment: Pair
+    agreement: Agreement | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def convert(
+    bundle: Bundle,
+    precision: Precision,
+    data: Dataset | None = None,
+    *,
+    report: Callable[[int, int], None] = lambda _done, _of: None,
+    large: int = LARGE,
+) -> tuple[Bundle, Conversion, list[FileError]]:
+    """Make a bundle with smaller weights, and measure what it costs.
+
+    Parameters
+    ----------
+    bundle
+        Any; a copy of it is converted.
+    precision
+        Of the weights.
+    data
+        Tracks on which both are compared. For int8 every fourth of them, at most 100, calibrates
+        (its first half minute is heard) and is left out of the comparison.
+    report
+        Called with the number of tracks heard and of all.
+    large
+        Bytes, see `pack`.
+
+    Returns
+    -------
+    bundle, conversion, failures
+        The new bundle has the conversion in its metrics as "converted"; failures are the tracks
+        that could not be heard.
+
+    Raises
+    ------
+    BundleError
+        When the bundle was converted before, or would not become smaller.
+    DatasetError
+        When no track can be heard.
+    """
+    name = bundle.manifest.name
+    if "converted" in bundle.manifest.metrics:
+        raise BundleError(name, "was converted before; convert the bundle that it was made from")
+    before = Classifier(bundle)  # also refuses what is no sound bundle
+    calibrating: Sequence[Track] = []
+    compared: Sequence[Track] = data.tracks if data else []
+    if precision == "int8" and data:
+        calibrating = data.tracks[::_EACH][:_MOST_CALIBRATING]
+        chosen = {track.path for track in calibrating}
+        compared = [track for track in data.tracks if track.path not in chosen]
+    total = len(calibrating) + len(compared)
+    failures: list[FileError] = []
+    segments: list[NDArray[np.float32]] = []
+    for i, track in enumerate(calibrating):
+        segments += _segments(before.manifest.frontend, track, failures)
+        report(i + 1, total)
+    if calibrating and not segments:
+        raise DatasetError(f"{data and data.name}: no track could be heard to calibrate with")
+    model = whole_graph(bundle)
+    if precision == "fp16":
+        method, smaller = "weights rounded, computed in single precision", _halved(model)
+    elif segments:
+        method = f"static, ranges of {len(segments)} tracks"
+        smaller = _static(model, before.input_name, segments)
+    else:
+        method, smaller = "dynamic", _dynamic(model)
+    if len(smaller) >= len(model):
+        raise BundleError(name, f"would not become smaller by {precision}: it has no large weights")
+    fields = {field: getattr(bundle.manifest, field) for field in Manifest.model_fields}
+    made = pack(smaller, large=large, **{**fields, "name": f"{name}-{precision}"})
+    after = Classifier(made)
+    agreement = None
+    if data is not None:
+        agreement = _compare(
+            before,
+            after,
+            data.name,
+            compared,
+            failures,
+            lambda n: report(len(calibrating) + n, total),
+        )
+    conversion = Conversion(
+        precision,
+        method,
+        {"name": name, "sha256": bundle.manifest.sha256},
+        Pair(_size(bundle), _size(made)),
+        _milliseconds(before, after),
+        agreement,
+    )
+    metrics = {**bundle.manifest.metrics, "converted": conversion.to_dict()}
+    manifest = made.manifest.model_copy(update={"metrics": metrics})
+    return replace(made, manifest=manifest), conversion, failures
+
+
+def _size(bundle: Bundle) -> int:
+    return len(bundle.model) + len(bundle.weights or b"")
+
+
+def _halved(model: bytes) -> bytes:
+    """Keep float32 weights of two axes and more as float16, and widen them in the graph.
+
+    A tensor with a value that float16 can't hold (beyond 65504) stays as it is, and so do biases
+    and scales, which are small. ONNX Runtime widens constants once, when it loads the graph.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = onnx.load_from_string(model)
+    widened = []
+    for tensor in graph.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
+            continue
+        with np.errstate(over="ignore"):
+            half = numpy_helper.to_array(tensor).astype(np.float16)
+        if not np.isfinite(half).all():
+            continue
+        name, kept = tensor.name, f"{tensor.name}/half"
+        tensor.CopyFrom(numpy_helper.from_array(half, kept))
+        widened.append(helper.make_node("Cast", [kept], [name], to=TensorProto.FLOAT))
+    nodes = [*widened, *graph.graph.node]
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+    return bytes(graph.SerializeToString())
+
+
+def _dynamic(model: bytes) -> bytes:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    # Signed weights of convolutions run on a path that is many times slower.
+    return _quantized(
+        model,
+        lambda graph, out: quantize_dynamic(
+            graph, out, per_channel=True, weight_type=QuantType.QUInt8
+        ),
+    )
+
+
+def _static(model: bytes, name: str, batches: Sequence[NDArray[np.float32]]) -> bytes:
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = iter(batches)
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            batch = next(self.left, None)
+            return None if batch is None else {name: batch}
+
+    # Weights of 7 bits: with 8, processors without VNNI cut off sums of two products, and the
+    # loss that was measured on one machine would not be that of another.
+    return _quantized(
+        model,
+        lambda graph, out: quantize_static(
+            graph,
+            out,
+            Reader(),
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        ),
+    )
+
+
+def _quantized(model: bytes, quantize: Callable[[object, Path], None]) -> bytes:
+    import onnx
+
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        target = Path(folder) / "quantized.onnx"
+        quantize(onnx.load_from_string(model), target)
+        return target.read_bytes()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """ONNX Runtime's advice on other ways to quantize is not for who gave the command."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+
+
+def _segments(
+    frontend: Frontend, track: Track, failures: list[FileError]
+) -> list[NDArray[np.float32]]:
+    """Segments of a track's first half minute as one batch; none where it can't be heard."""
+    try:
+        windows = list(islice(frontend.windows(track.path), 1))
+    except FileError as error:
+        failures.append(error)
+        return []
+    batches = [[segment.values for segment in frontend.segments_of(w)] for w in windows]
+    return [np.stack(batch) for batch in batches if batch]
+
+
+def _compare(
+    before: Classifier,
+    after: Classifier,
+    name: str,
+    tracks: Sequence[Track],
+    failures: list[FileError],
+    report: Callable[[int], None],
+) -> Agreement:
+    heard: list[Track] = []
+    rows: list[tuple[Floats, Floats]] = []
+    for i, track in enumerate(tracks):
+        try:
+            # The front end is the same: it hears a track once.
+            windows = list(before.manifest.frontend.windows(track.path))
+            rows.append((_probabilities(before, windows), _probabilities(after, windows)))
+            heard.append(track)
+        except FileError as error:
+            failures.append(error)
+        report(i + 1)
+    if not rows:
+        raise DatasetError(f"{name}: none of {len(tracks)} tracks could be heard for a comparison")
+    one, other = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
+    named_one, named_other = one.argmax(axis=1), other.argmax(axis=1)
+    known = np.array([track.genre in before.genres for track in heard])
+    accuracy = test = None
+    if known.any():
+        truth = [before.genres.index(t.genre) for t in heard if t.genre in before.genres]
+        right, right_after = named_one[known] == truth, named_other[known] == truth
+        accuracy = Pair(float(right.mean()), float(right_after.mean()))
+        test = mcnemar(right, right_after)
+    return Agreement(
+        name,
+        len(heard),
+        float((named_one == named_other).mean()),
+        float(np.abs(one - other).mean()),
+        int(known.sum()),
+        accuracy,
+        test,
+    )
+
+
+def _probabilities(classifier: Classifier, windows: Sequence[Window]) -> Floats:
+    """Of a track, `[genres]`, by the bundle's own vote."""
+    logits = [logits for _, logits, _ in classifier.logits_of(windows)]
+    if not logits:
+        raise FileError("track", "digital silence")
+    manifest = classifier.manifest
+    return vote(np.concatenate(logits), manifest.temperature, manifest.voting)
+
+
+def _milliseconds(before: Classifier, after: Classifier) -> Pair:
+    """A segment's time, on the segments of half a minute of noise; both take turns."""
+    frontend, random = before.manifest.frontend, np.random.default_rng(0)
+    if frontend.computed.kind == "stored":
+        windows = list(frontend.windows(random.normal(size=(16, frontend.computed.size))))
+    else:
+        rate = frontend.computed.sample_rate
+        noise = random.normal(scale=0.1, size=int(WINDOW_SECONDS * rate)).astype(np.float32)
+        windows = list(frontend.windows(Waveform(noise, rate)))[:1]
+    times: tuple[list[float], list[float]] = ([], [])
+    for run in range(_TIMINGS + 1):
+        for classifier, own in zip((before, after), times, strict=True):
+            start = time.perf_counter()
+            count = sum(len(segments) for segments, _, _ in classifier.logits_of(windows))
+            if run:  # the first warms up
+                own.append(1000 * (time.perf_counter() - start) / count)
+    return Pair(*(float(np.median(own)) for own in times))
