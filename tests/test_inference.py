@@ -363,6 +363,150 @@ class TestBundle:
             Bundle.load(tmp_path / "empty.zip")
 
 
+@pytest.fixture(scope="module")
+def large() -> Bundle:
+    pytest.importorskip("onnx")
+    from genrescope.training.packing import pack
+
+    bundle = Bundle.load("default")
+    fields = {name: getattr(bundle.manifest, name) for name in Manifest.model_fields}
+    return pack(bundle.model, large=1000, **fields)
+
+
+class TestWeightsBesideTheGraph:
+    """Large networks: `model.onnx.data`, and every way it can be wrong."""
+
+    @pytest.fixture
+    def copy(self, large: Bundle, tmp_path: Path) -> Path:
+        large.save(tmp_path / "copy")
+        return tmp_path / "copy"
+
+    @staticmethod
+    def zipped(folder: Path) -> Path:
+        return Path(shutil.make_archive(str(folder), "zip", folder))
+
+    @staticmethod
+    def rewritten(folder: Path, **place: str) -> Path:
+        """The bundle with its graph naming another place for the weights, and a right SHA-256."""
+        import onnx
+
+        model = onnx.load(str(folder / "model.onnx"), load_external_data=False)
+        for tensor in model.graph.initializer:
+            for entry in tensor.external_data:
+                entry.value = place.get(entry.key, entry.value)
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+        fields = json.loads((folder / "bundle.json").read_text())
+        fields["sha256"] = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+        (folder / "bundle.json").write_text(json.dumps(fields))
+        return folder
+
+    def test_the_graph_is_small_and_hears_the_same(
+        self, large: Bundle, copy: Path, classifier: Classifier
+    ) -> None:
+        whole = len(Bundle.load("default").model)
+        assert len(large.model) < whole / 50
+        assert whole - len(large.model) < (copy / "model.onnx.data").stat().st_size < whole + 2**16
+        waveform = Waveform(music(12), RATE)
+        for place in (copy, self.zipped(copy)):
+            assert Bundle.load(place) == large
+            assert same(Classifier.load(place).predict(waveform), classifier.predict(waveform))
+
+    def test_small_bundles_are_as_they_were(self, copy: Path) -> None:
+        assert "weights_sha256" in json.loads((copy / "bundle.json").read_text())
+        Bundle.load("default").save(copy)
+        assert sorted(p.name for p in copy.iterdir()) == ["bundle.json", "model.onnx"]
+        assert "weights_sha256" not in json.loads((copy / "bundle.json").read_text())
+        assert Bundle.load(copy) == Bundle.load("default")
+
+    def test_changed_weights_are_refused(self, copy: Path) -> None:
+        weights = bytearray((copy / "model.onnx.data").read_bytes())
+        for damaged in (weights[:-1], weights + b"x", bytes([weights[0] ^ 1]) + weights[1:], b""):
+            (copy / "model.onnx.data").write_bytes(damaged)
+            for place in (copy, self.zipped(copy)):
+                with pytest.raises(BundleError, match=r"model.onnx.data is not the file that"):
+                    Bundle.load(place)
+
+    def test_missing_weights_are_refused(self, copy: Path) -> None:
+        (copy / "model.onnx.data").unlink()
+        for place in (copy, self.zipped(copy)):
+            with pytest.raises(BundleError, match=r"model.onnx.data is missing"):
+                Bundle.load(place)
+
+    @pytest.mark.parametrize(
+        "location",
+        [
+            "weights.bin",
+            "../weights.bin",
+            "sub/model.onnx.data",
+            "../copy/model.onnx.data",
+            "{folder}/model.onnx.data",
+            "",
+        ],
+    )
+    def test_a_graph_reads_no_other_file(
+        self, copy: Path, location: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Every one of these files is there and holds the right bytes, seen from where we stand.
+        weights = (copy / "model.onnx.data").read_bytes()
+        (copy / "sub").mkdir()
+        for file in ("weights.bin", "../weights.bin", "sub/model.onnx.data"):
+            (copy / file).write_bytes(weights)
+        monkeypatch.chdir(copy)
+        self.rewritten(copy, location=location.format(folder=copy))
+        with pytest.raises(BundleError, match="can't be run"):
+            Classifier.load(copy)
+
+    def test_weights_that_the_manifest_does_not_name_are_not_read(
+        self, copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fields = json.loads((copy / "bundle.json").read_text())
+        del fields["weights_sha256"]
+        (copy / "bundle.json").write_text(json.dumps(fields))
+        monkeypatch.chdir(copy)
+        with pytest.raises(BundleError, match="can't be run"):
+            Classifier.load(copy)
+
+    @pytest.mark.parametrize("offset", ["-4096", "1000000000", str(2**63 - 8), "none"])
+    def test_places_outside_the_file_are_refused(self, copy: Path, offset: str) -> None:
+        self.rewritten(copy, offset=offset)
+        with pytest.raises(BundleError, match="can't be run"):
+            Classifier.load(copy)
+
+    def test_an_archive_of_too_much(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from genrescope.inference import bundle
+
+        monkeypatch.setitem(bundle._LARGEST, "model.onnx.data", 2**20)
+        with pytest.raises(BundleError, match="larger than 1 MB"):
+            Bundle.load(self.zipped(copy))
+
+    def test_an_interrupted_write_is_noticed(
+        self, copy: Path, large: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from genrescope.inference import bundle
+
+        def full(path: Path, content: bytes) -> None:
+            if path.name == "model.onnx":
+                raise OSError(28, "No space left on device")
+            path.write_bytes(content)
+
+        monkeypatch.setattr(bundle, "write_atomic", full)
+        for folder in (copy, copy.parent / "new"):
+            with pytest.raises(OSError, match="No space"):
+                Bundle(large.manifest, large.model, b"other weights").save(folder)
+            with pytest.raises(BundleError):
+                Bundle.load(folder)
+
+    def test_neither_torch_nor_onnx_is_needed(self, copy: Path) -> None:
+        write_wav(copy / "a.wav")
+        code = (
+            "import sys; from genrescope import Classifier;"
+            "Classifier.load(sys.argv[1]).predict(sys.argv[2]);"
+            "print(sorted({'torch', 'onnx', 'sklearn', 'librosa'} & set(sys.modules)))"
+        )
+        command = [sys.executable, "-c", code, copy, copy / "a.wav"]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def small_bundle(frontend: Frontend, voting: str) -> Bundle:
     """An untrained network that hears what the front end gives it."""
     import torch

@@ -10,6 +10,7 @@ from genrescope import __version__
 from genrescope.cli import (
     classify,
     compare,
+    convert,
     datasets,
     encoders,
     evaluate,
@@ -36,6 +37,7 @@ app.command()(recipes.recipes)
 app.command()(compare.compare)
 app.command()(report.report)
 app.command()(tune.tune)
+app.command()(convert.convert)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(encoders.app, name="encoders")
 app.command()(examples.examples)

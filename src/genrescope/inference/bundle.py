@@ -1,7 +1,8 @@
 """A trained model as data: one folder (or `.zip`) with `model.onnx` and `bundle.json`.
 
 Loading one runs no code from it: the network is an ONNX graph, all else is JSON, and the graph's
-SHA-256 is checked before it is used.
+SHA-256 is checked before it is used. Weights of more than 100 MB lie beside the graph, as ONNX
+external data in `model.onnx.data`, whose SHA-256 is checked as well.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -24,8 +25,9 @@ from genrescope.voting import Voting
 
 SCHEMA_VERSION: Literal[1] = 1
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
+WEIGHTS_FILE: Final = "model.onnx.data"
 # A small archive can claim to hold any number of bytes; no model that is used here comes near.
-_LARGEST = {"bundle.json": 2**24, "model.onnx": 2**30}
+_LARGEST = {"bundle.json": 2**24, "model.onnx": 2**30, WEIGHTS_FILE: 2**32}
 
 
 class Manifest(BaseModel):
@@ -45,6 +47,10 @@ class Manifest(BaseModel):
         Recipe, data, split, seed, package version: how to make it again.
     metrics
         What was measured of it, with the number of tracks and intervals.
+    sha256
+        Of `model.onnx`.
+    weights_sha256
+        Of `model.onnx.data`; None where the graph holds its weights itself.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -59,6 +65,7 @@ class Manifest(BaseModel):
     metrics: dict[str, Any]
     licence: str
     sha256: str
+    weights_sha256: str | None = None
 
     @field_validator("genres")
     @classmethod
@@ -71,10 +78,11 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A manifest and the bytes of its network."""
+    """A manifest and the bytes of its network; `weights` are those of `model.onnx.data`."""
 
     manifest: Manifest
     model: bytes
+    weights: bytes | None = None
 
     @classmethod
     def load(cls, source: str | PathLike[str]) -> Bundle:
@@ -93,7 +101,7 @@ class Bundle:
                 path = SHIPPED / str(source)
             elif (path / "bundle").is_dir():
                 path = path / "bundle"
-            text, model = _read_zip(path) if path.is_file() else _read_folder(path)
+            text, model = _read(path, "bundle.json"), _read(path, "model.onnx")
         except (FileNotFoundError, KeyError):
             names = ", ".join(shipped_bundles())
             reason = f"no bundle.json and model.onnx there; shipped models: {names}"
@@ -111,15 +119,41 @@ class Bundle:
             raise BundleError(source, f"bundle.json is not valid: {' '.join(first[:3])}") from None
         if hashlib.sha256(model).hexdigest() != manifest.sha256:
             raise BundleError(source, "model.onnx is not the file that bundle.json was made for")
-        return cls(manifest, model)
+        return cls(manifest, model, cls._weights(source, path, manifest.weights_sha256))
+
+    @staticmethod
+    def _weights(source: str | PathLike[str], path: Path, wanted: str | None) -> bytes | None:
+        if wanted is None:
+            return None
+        try:
+            weights = _read(path, WEIGHTS_FILE)
+        except (FileNotFoundError, KeyError):
+            raise BundleError(source, f"{WEIGHTS_FILE} is missing") from None
+        except (*_UNREADABLE, OSError) as error:
+            raise BundleError(source, f"{WEIGHTS_FILE} can't be read ({error})") from None
+        if hashlib.sha256(weights).hexdigest() != wanted:
+            reason = f"{WEIGHTS_FILE} is not the file that bundle.json was made for"
+            raise BundleError(source, reason)
+        return weights
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write the bundle as a folder; an interrupted write leaves the old one or none."""
+        """Write the bundle as a folder, each file whole or not at all.
+
+        `bundle.json` comes last: where the writing was interrupted there is none yet, or the old
+        one, which refuses a network that it was not made for.
+        """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
+        if self.weights is not None:
+            write_atomic(target / WEIGHTS_FILE, self.weights)
         write_atomic(target / "model.onnx", self.model)
-        text = self.manifest.model_dump_json(indent=1)
+        # Versions that know nothing of weights beside the graph refuse the field: it is there only
+        # where they would fail anyway.
+        without = {"weights_sha256"} if self.weights is None else None
+        text = self.manifest.model_dump_json(indent=1, exclude=without)
         write_atomic(target / "bundle.json", (text + "\n").encode())
+        if self.weights is None:
+            (target / WEIGHTS_FILE).unlink(missing_ok=True)
 
 
 def shipped_bundles() -> list[str]:
@@ -138,15 +172,12 @@ _UNREADABLE = (
 )
 
 
-def _read_folder(path: Path) -> tuple[bytes, bytes]:
-    return (path / "bundle.json").read_bytes(), (path / "model.onnx").read_bytes()
-
-
-def _read_zip(path: Path) -> tuple[bytes, bytes]:
-    """Read both members, wherever in the archive they lie."""
+def _read(path: Path, name: str) -> bytes:
+    """Read one file of a folder or of an archive, wherever in the archive it lies."""
+    if not path.is_file():
+        return (path / name).read_bytes()
     with zipfile.ZipFile(path) as archive:
-        names = {Path(name).name: name for name in archive.namelist()}
-        for name, most in _LARGEST.items():
-            if archive.getinfo(names[name]).file_size > most:
-                raise ValueError(f"{name} is larger than {most // 2**20} MB")
-        return archive.read(names["bundle.json"]), archive.read(names["model.onnx"])
+        member = archive.getinfo({Path(n).name: n for n in archive.namelist()}[name])
+        if member.file_size > _LARGEST[name]:
+            raise ValueError(f"{name} is larger than {_LARGEST[name] // 2**20} MB")
+        return archive.read(member)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
 from genrescope.datasets import Dataset, Track
-from genrescope.errors import BundleError, DatasetError, FileError
+from genrescope.errors import BundleError, DatasetError, FileError, GenrescopeError
 from genrescope.evaluation.significance import McNemar, mcnemar
 from genrescope.features import Frontend
 from genrescope.features.frontend import WINDOW_SECONDS, Window
@@ -41,6 +41,7 @@ Floats = NDArray[np.float64]
 _EACH = 4
 _MOST_CALIBRATING = 100
 _TIMINGS = 15
+_IDENTITY = ("name", "sha256", "weights_sha256")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Conversion:
     method
         In words.
     original
-        Name of the bundle that was converted, and its SHA-256.
+        Name of the bundle that was converted, and the SHA-256 of its files.
     bytes
         Of the network, with its weights.
     ms_per_segment
@@ -148,59 +149,73 @@ def convert(
         When the bundle was converted before, or would not become smaller.
     DatasetError
         When no track can be heard.
+    GenrescopeError
+        When onnx is not installed.
     """
+    try:
+        import onnx  # noqa: F401
+    except ModuleNotFoundError:
+        raise GenrescopeError("converting needs onnx: pip install 'genrescope[train]'") from None
     name = bundle.manifest.name
     if "converted" in bundle.manifest.metrics:
         raise BundleError(name, "was converted before; convert the bundle that it was made from")
     before = Classifier(bundle)  # also refuses what is no sound bundle
-    calibrating: Sequence[Track] = []
-    compared: Sequence[Track] = data.tracks if data else []
-    if precision == "int8" and data:
-        calibrating = data.tracks[::_EACH][:_MOST_CALIBRATING]
-        chosen = {track.path for track in calibrating}
-        compared = [track for track in data.tracks if track.path not in chosen]
-    total = len(calibrating) + len(compared)
-    failures: list[FileError] = []
-    segments: list[NDArray[np.float32]] = []
+    calibrating, compared = _shared_out(data, precision)
+    total, failures = len(calibrating) + len(compared), list[FileError]()
+    batches: list[NDArray[np.float32]] = []
     for i, track in enumerate(calibrating):
-        segments += _segments(before.manifest.frontend, track, failures)
+        batches += _batches(before.manifest.frontend, track, failures)
         report(i + 1, total)
-    if calibrating and not segments:
-        raise DatasetError(f"{data and data.name}: no track could be heard to calibrate with")
+    if calibrating and not batches:
+        raise DatasetError("none of the tracks to calibrate with could be heard")
     model = whole_graph(bundle)
-    if precision == "fp16":
-        method, smaller = "weights rounded, computed in single precision", _halved(model)
-    elif segments:
-        method = f"static, ranges of {len(segments)} tracks"
-        smaller = _static(model, before.input_name, segments)
-    else:
-        method, smaller = "dynamic", _dynamic(model)
+    smaller, method = _smaller(model, precision, batches)
     if len(smaller) >= len(model):
         raise BundleError(name, f"would not become smaller by {precision}: it has no large weights")
     fields = {field: getattr(bundle.manifest, field) for field in Manifest.model_fields}
     made = pack(smaller, large=large, **{**fields, "name": f"{name}-{precision}"})
     after = Classifier(made)
-    agreement = None
-    if data is not None:
-        agreement = _compare(
-            before,
-            after,
-            data.name,
-            compared,
-            failures,
-            lambda n: report(len(calibrating) + n, total),
-        )
+
+    def heard(tracks: int) -> None:
+        report(len(calibrating) + tracks, total)
+
     conversion = Conversion(
         precision,
         method,
-        {"name": name, "sha256": bundle.manifest.sha256},
+        {field: str(fields[field]) for field in _IDENTITY if fields[field] is not None},
         Pair(_size(bundle), _size(made)),
         _milliseconds(before, after),
-        agreement,
+        _compare(before, after, data.name, compared, failures, heard) if data else None,
     )
     metrics = {**bundle.manifest.metrics, "converted": conversion.to_dict()}
     manifest = made.manifest.model_copy(update={"metrics": metrics})
     return replace(made, manifest=manifest), conversion, failures
+
+
+def _shared_out(data: Dataset | None, precision: Precision) -> tuple[list[Track], list[Track]]:
+    """The tracks that calibrate, and those that both bundles are compared on."""
+    if data is None or precision != "int8":
+        return [], data.tracks if data else []
+    if len(data.tracks) < 2:
+        raise DatasetError(f"{data.name}: int8 needs two tracks at least, one of them to calibrate")
+    places = set(range(0, len(data.tracks), _EACH)[:_MOST_CALIBRATING])
+    return (
+        [track for i, track in enumerate(data.tracks) if i in places],
+        [track for i, track in enumerate(data.tracks) if i not in places],
+    )
+
+
+def _smaller(
+    model: bytes, precision: Precision, batches: Sequence[NDArray[np.float32]]
+) -> tuple[bytes, str]:
+    """The graph with smaller weights, and how it was made in words."""
+    if precision == "fp16":
+        return _halved(model), "weights rounded, computed in single precision"
+    if batches:
+        return _static(
+            model, batches
+        ), f"static, by the ranges of {len(batches)} track{'s' * (len(batches) > 1)}"
+    return _dynamic(model), "dynamic"
 
 
 def _size(bundle: Bundle) -> int:
@@ -246,8 +261,11 @@ def _dynamic(model: bytes) -> bytes:
     )
 
 
-def _static(model: bytes, name: str, batches: Sequence[NDArray[np.float32]]) -> bytes:
+def _static(model: bytes, batches: Sequence[NDArray[np.float32]]) -> bytes:
+    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+    name = onnx.load_from_string(model).graph.input[0].name
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -293,7 +311,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _segments(
+def _batches(
     frontend: Frontend, track: Track, failures: list[FileError]
 ) -> list[NDArray[np.float32]]:
     """Segments of a track's first half minute as one batch; none where it can't be heard."""
@@ -320,6 +338,8 @@ def _compare(
         try:
             # The front end is the same: it hears a track once.
             windows = list(before.manifest.frontend.windows(track.path))
+            if not any(before.manifest.frontend.cuts(window) for window in windows):
+                raise FileError(track.path, "digital silence")
             rows.append((_probabilities(before, windows), _probabilities(after, windows)))
             heard.append(track)
         except FileError as error:
@@ -350,8 +370,6 @@ def _compare(
 def _probabilities(classifier: Classifier, windows: Sequence[Window]) -> Floats:
     """Of a track, `[genres]`, by the bundle's own vote."""
     logits = [logits for _, logits, _ in classifier.logits_of(windows)]
-    if not logits:
-        raise FileError("track", "digital silence")
     manifest = classifier.manifest
     return vote(np.concatenate(logits), manifest.temperature, manifest.voting)
 
@@ -360,7 +378,8 @@ def _milliseconds(before: Classifier, after: Classifier) -> Pair:
     """A segment's time, on the segments of half a minute of noise; both take turns."""
     frontend, random = before.manifest.frontend, np.random.default_rng(0)
     if frontend.computed.kind == "stored":
-        windows = list(frontend.windows(random.normal(size=(16, frontend.computed.size))))
+        vectors = random.normal(size=(16, frontend.computed.size)).astype(np.float32)
+        windows = list(frontend.windows(vectors))
     else:
         rate = frontend.computed.sample_rate
         noise = random.normal(scale=0.1, size=int(WINDOW_SECONDS * rate)).astype(np.float32)

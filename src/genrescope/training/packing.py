@@ -58,7 +58,7 @@ def whole_graph(bundle: Bundle) -> bytes:
         start = int(place["offset"])
         tensor.raw_data = bundle.weights[start : start + int(place["length"])]
         tensor.ClearField("external_data")
-        tensor.data_location = onnx.TensorProto.DEFAULT
+        tensor.ClearField("data_location")
     return bytes(graph.SerializeToString())
 
 

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from genrescope import __version__
 from genrescope.atomic import write_atomic
@@ -38,7 +40,7 @@ from genrescope.evaluation.calibration import fit_temperature
 from genrescope.evaluation.metrics import Judgement, judge
 from genrescope.evaluation.predictions import Predictions, write_predictions
 from genrescope.evaluation.report import write_report
-from genrescope.inference.bundle import Bundle, Manifest
+from genrescope.inference.bundle import Bundle
 from genrescope.inference.classifier import Classifier
 from genrescope.models import FITTED
 from genrescope.training.augment import TrainingTrack
@@ -53,6 +55,7 @@ from genrescope.training.material import (
     read_windows,
     segment_matrix,
 )
+from genrescope.training.packing import pack
 from genrescope.training.recipe import Recipe
 from genrescope.training.teacher import Targets, standardised
 from genrescope.voting import vote
@@ -99,6 +102,12 @@ class _Part:
     heard: tuple[str, ...]
     learned: Learned = field(default_factory=lambda: Learned(b""))
     logits: dict[str, FloatArray] = field(default_factory=dict)
+
+    @property
+    def learned_from(self) -> tuple[str, ...]:
+        """Its training tracks without those that were set aside to choose on."""
+        aside = set(self.aside)
+        return tuple(track for track in self.train if track not in aside)
 
 
 @dataclass(frozen=True)
@@ -178,14 +187,19 @@ class Run:
             "teacher": sorted(set(self.teacher) & set(self.tracks)),
         }
         path = self.folder / "recipe.yaml"
-        if path.is_file() and _deciding(_read_yaml(path)) != _deciding(fields):
+        # Where nothing was learned yet, as after a slip of the hand, there is nothing to mix up.
+        begun = path.is_file() and (self.folder / "parts").is_dir()
+        if begun and _deciding(_read_yaml(path)) != _deciding(fields):
             raise RecipeError(
                 f"{self.folder}: holds a run of another recipe or other data; "
                 "name another folder, or delete this one"
             )
         text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, text.encode())
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, text.encode())
+        except OSError as error:
+            raise FileError(self.folder, f"can't be written: {error.strerror}") from None
 
     def _settings(self) -> dict[str, Any]:
         """The recipe, without where lists and weights lie on this machine."""
@@ -212,10 +226,10 @@ class Run:
         if side == "validation" and self.recipe.split.kind == "folds":
             raise RecipeError(f"{self.recipe.name}: folds have no validation side")
         self._read()
-        if self.recipe.split.kind == "by_segment":
-            self._cut_into_pieces()
         if self.recipe.embedding:
             self._embed()
+        if self.recipe.split.kind == "by_segment":
+            self._cut_into_pieces()
         self.groups = group_tracks(self.tracks.values(), by_artist=self.recipe.split.by_artist)
         if self.recipe.split.kind == "folds":
             return self._cross_validate()
@@ -237,7 +251,7 @@ class Run:
         ):
             if isinstance(windows, FileError):
                 self._leave_out(track, str(windows))
-            elif self._cut and not segment_matrix(self.recipe.frontend, windows).size:
+            elif not any(map(self.recipe.frontend.cuts, windows)):
                 self._leave_out(track, f"{track.id}: digital silence")
             else:
                 self.windows[track.id] = windows
@@ -256,11 +270,7 @@ class Run:
             [self.windows[track.id] for track in tracks],
             lambda done: self.reporter.embeddings(done, total),
         )
-        for track, vectors in zip(tracks, heard, strict=True):
-            if len(vectors):
-                self.embedded[track.id] = vectors
-            else:
-                self._leave_out(track, f"{track.id}: digital silence")
+        self.embedded = {track.id: vectors for track, vectors in zip(tracks, heard, strict=True)}
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -274,13 +284,15 @@ class Run:
 
     def _cut_into_pieces(self) -> None:
         """Let each segment pass for a track, which is the mistake this split is there to show."""
-        cut = [
-            piece
-            for track in self.tracks.values()
-            for piece in pieces(self.recipe.frontend, track, self.windows[track.id])
-        ]
-        self.tracks = {track.id: track for track, _ in cut}
-        self.windows = {track.id: windows for track, windows in cut}
+        whole, self.tracks = self.tracks, {}
+        windows, self.windows = self.windows, {}
+        embedded, self.embedded = self.embedded, {}
+        for track in whole.values():
+            cut = pieces(self.recipe.frontend, track, windows[track.id])
+            for number, (piece, heard) in enumerate(cut):
+                self.tracks[piece.id], self.windows[piece.id] = piece, heard
+                if self.embedder:
+                    self.embedded[piece.id] = embedded[track.id][number : number + 1]
 
     def _split(self) -> Split:
         settings, tracks = self.recipe.split, list(self.tracks.values())
@@ -368,14 +380,11 @@ class Run:
     def _train(self, part: _Part) -> None:
         """Train one model and let it hear its tracks, unless that was done before."""
         folder = self.folder / "parts" / part.name
+        self._claim_part(folder, part)
         if not (folder / "heard.npz").is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            # What is chosen on may be a part of the training side, put aside for that.
-            chosen_from = set(part.aside) if self._chooses else set()
-            train = [track for track in part.train if track not in chosen_from]
             learned = learn(
                 self.recipe,
-                self._training_tracks(part.train if not chosen_from else train, learning=True),
+                self._training_tracks(part.learned_from, learning=True),
                 self._training_tracks(part.aside),
                 len(self.genres),
                 shape=self._shape,
@@ -395,6 +404,22 @@ class Run:
         model = (folder / "model.onnx").read_bytes()
         part.learned = Learned(model, history, notes["chosen"])
         part.logits = _unpacked(folder / "heard.npz")
+
+    def _claim_part(self, folder: Path, part: _Part) -> None:
+        """Write down a part's tracks, or refuse what was learned from others.
+
+        The lists of a split, or the sides in a table, may have changed since.
+        """
+        sides = {"train": part.learned_from, "aside": part.aside, "heard": part.heard}
+        text = json.dumps(sides, indent=1).encode()
+        path = folder / "tracks.json"
+        if path.is_file() and path.read_bytes() != text:
+            raise RecipeError(
+                f"{self.folder}: holds a run of another split; "
+                "name another folder, or delete this one"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, text)
 
     def _training_tracks(
         self, tracks: Iterable[str], *, learning: bool = False
@@ -417,7 +442,7 @@ class Run:
     def _tensor(self, track: str, windows: Windows) -> torch.Tensor:
         if self.embedder:
             vectors = self.embedded[track]
-            if self.recipe.model["kind"] == "classical":
+            if self.recipe.model.get("kind") == FITTED:
                 return torch.from_numpy(vectors.reshape(len(vectors), -1).T.copy())
             return torch.from_numpy(np.concatenate(list(vectors), axis=1))
         if self._cut:
@@ -444,7 +469,6 @@ class Run:
         return {
             track: np.concatenate(
                 [logits for _, logits, _ in classifier.logits_of(self.windows[track])]
-                or [np.zeros((1, len(self.genres)), np.float32)]
             )
             for track in tracks
         }
@@ -469,24 +493,21 @@ class Run:
         return round(sum(right) / len(right), 6) if right else float("nan")
 
     def _bundle(self, model: bytes, temperature: float, metrics: dict[str, Any]) -> Bundle:
-        return Bundle(
-            Manifest(
-                name=self.recipe.name,
-                genres=self.genres,
-                frontend=self.recipe.frontend,
-                voting=self.recipe.voting,
-                temperature=temperature,
-                provenance={
-                    "recipe": self._settings(),
-                    "data": self._data,
-                    "genrescope": __version__,
-                    "torch": torch.__version__,
-                },
-                metrics=metrics,
-                licence=self.recipe.licence,
-                sha256=hashlib.sha256(model).hexdigest(),
-            ),
+        return pack(
             model,
+            name=self.recipe.name,
+            genres=self.genres,
+            frontend=self.recipe.frontend,
+            voting=self.recipe.voting,
+            temperature=temperature,
+            provenance={
+                "recipe": self._settings(),
+                "data": self._data,
+                "genrescope": __version__,
+                "torch": torch.__version__,
+            },
+            metrics=metrics,
+            licence=self.recipe.licence,
         )
 
     def _finish(
@@ -513,7 +534,7 @@ class Run:
             "leaked": self.recipe.split.i_know_this_leaks,
             "published": self.recipe.published and self.recipe.published.model_dump(),
             "data": self._data,
-            "train": len(split.train),
+            "train": len(kept.learned_from),
             "validation": len(split.validation),
             **self._other_sides(kept, split, temperature),
             "temperature": round(temperature, 4),
@@ -521,7 +542,7 @@ class Run:
             "chosen": kept.learned.chosen,
             "parts": {
                 part.name: {
-                    "train": len(part.train),
+                    "train": len(part.learned_from),
                     "test": sum(answer.part == part.name for answer in answers),
                     "accuracy": self._right(a for a in answers if a.part == part.name),
                 }
@@ -548,7 +569,7 @@ class Run:
 
     def _other_sides(self, part: _Part, split: Split, temperature: float) -> dict[str, float]:
         """Accuracy on the tracks learned from and on those for validation, as papers state them."""
-        sides = {"train_accuracy": split.train, "validation_accuracy": split.validation}
+        sides = {"train_accuracy": part.learned_from, "validation_accuracy": split.validation}
         return {
             name: self._right(self._answer(part, track, temperature) for track in tracks)
             for name, tracks in sides.items()
@@ -569,6 +590,9 @@ def _deciding(fields: Any) -> Any:
         return fields
     words = {"description", "published", "search", "licence"}
     recipe = {key: value for key, value in fields["recipe"].items() if key not in words}
+    with suppress(RecipeError, ValidationError):
+        # A setting that came later had its default.
+        recipe = Recipe.model_validate(recipe).model_dump(mode="json")
     return {**fields, "recipe": recipe}
 
 
