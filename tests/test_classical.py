@@ -261,3 +261,14 @@ def test_what_may_be_chosen_can_be_built_and_begins_with_the_usual(name: str) ->
     assert len({str(setting) for setting in settings}) == len(settings)
     for setting in settings:
         Model((4, 1), 3, name=name, **setting)
+
+
+def test_neighbours_equally_near_do_not_stop_an_export() -> None:
+    random = np.random.default_rng(0)
+    once = random.normal(size=(200, 4)).astype(np.float32)
+    # The last of twenty neighbours has a twin of another genre, for some of the tracks.
+    vectors = np.concatenate([once, once[:10]])
+    labels = np.concatenate([np.arange(200) % 3, (np.arange(10) + 1) % 3])
+    model = Model((4, 1), 3, name="kNN", n_neighbors=20)
+    model.fit(vectors, labels)
+    assert model.onnx()

@@ -16,6 +16,7 @@ from genrescope.cli.compare import compare
 from genrescope.errors import FileError, RecipeError
 from genrescope.evaluation.beside import set_beside, split_in_words
 from genrescope.evaluation.published import published_results, rows_of
+from genrescope.evaluation.report import write_report
 from genrescope.evaluation.results import to_markdown, write_results
 from genrescope.training.recipe import expand, load_recipe, shipped_recipes
 
@@ -233,6 +234,29 @@ class TestBeside:
         assert found.differs == ("30 other tracks instead of its 31", "data: other")
         assert found.run and found.run.seed == 3
         assert found.run.command == "genrescope evaluate m --data other"
+
+    @pytest.mark.parametrize(
+        ("row", "learned", "how"),
+        [
+            ({"elsewhere": ""}, "GTZAN", "all is judged"),
+            ({"elsewhere": "fig 2"}, "other", "all is judged, also what it learned from"),
+        ],
+        ids=["the paper has no figure of other music", "the model knows it"],
+    )
+    def test_a_model_on_other_music_does_not_stand_beside_the_paper_s_own_test(
+        self, tmp_path: Path, row: dict[str, str], learned: str, how: str
+    ) -> None:
+        row |= {"paper": "deepsound", "table": "fig 1", "features": "mfcc 13"}
+        row["model"] = "conv+pool+dense network"
+        metrics = {"model": "m", "data": "other", "n": 30, "accuracy": 0.99, "published": row}
+        metrics["provenance"] = {"recipe": {"seed": 3}, "data": {"name": learned}}
+        (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+        results = set_beside(tmp_path)
+        assert not results.rows
+        assert len(results.others) == 1
+        assert f"| {how} |" in to_markdown(results)
+        write_report(tmp_path)
+        assert "Beside the paper" not in (tmp_path / "report.md").read_text()
 
     def test_what_cannot_be_used_is_named_and_the_rest_goes_on(self, tmp_path: Path) -> None:
         put(tmp_path / "good")

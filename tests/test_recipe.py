@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from genrescope.errors import RecipeError
-from genrescope.training.recipe import Recipe, changed, expand, load_recipe, shipped_recipes
+from genrescope.training.recipe import Parameter, Recipe, changed, expand, load_recipe, shipped_recipes
 
 SMALL = """
 name: small
@@ -261,3 +261,16 @@ def test_settings_are_changed_by_dotted_name() -> None:
 )
 def test_what_is_searched_has_bounds(search: str) -> None:
     assert "wanted are choices" in refusal("default", f"search={{training.epochs: {search}}}")
+
+
+def test_augmentation_that_nothing_would_hear_is_refused() -> None:
+    words = "embeddings and classifiers have no augmentation"
+    assert words in refusal("leakage/by-track", "augmentation.noise=0.1")
+    assert words in refusal("encoder-heads/musicnn/dense", "augmentation.waveform={}")
+    assert load_recipe("leakage/by-track", ["augmentation.waveform={}"])
+
+
+def test_a_choice_is_known_however_its_number_is_written() -> None:
+    parameter = Parameter(choices=[0, 0.1])
+    assert parameter.label(0.0) == parameter.label(0) == "0"
+    assert parameter.choice(parameter.label(0.1)) == 0.1

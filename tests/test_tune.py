@@ -340,7 +340,8 @@ def test_two_processes_work_on_one_study_and_end_when_asked(
     assert process.returncode == 130
     assert f"interrupted; the same command goes on from {folder}" in said
     trials = opened(folder).trials
-    assert {t.state.name for t in trials} <= {"COMPLETE", "FAIL"}
+    # One that was ended between two of its steps is given up when its heart has stopped for long.
+    assert {t.state.name for t in trials} <= {"COMPLETE", "FAIL", "RUNNING"}
     assert not list(folder.glob("trial-*"))
     drawn = [json.dumps(t.params, sort_keys=True) for t in trials if t.params]
     assert len(set(drawn)) == len(drawn)

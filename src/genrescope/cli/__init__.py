@@ -12,11 +12,16 @@ from genrescope.cli import (
     compare,
     convert,
     datasets,
+    duplicates,
     encoders,
     evaluate,
     examples,
+    playlist,
     recipes,
     report,
+    scan,
+    similar,
+    sort,
     train,
     tune,
 )
@@ -31,6 +36,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(classify.classify)
+app.command()(scan.scan)
+app.command()(similar.similar)
+app.command()(playlist.playlist)
+app.command()(duplicates.duplicates)
+app.command()(sort.sort)
 app.command()(evaluate.evaluate)
 app.command()(train.train)
 app.command()(recipes.recipes)

@@ -225,7 +225,7 @@ def _range(interval: tuple[float, float] | None) -> str:
 
 def _show_runs(console: Console, runs: Sequence[tuple[str, Finished]]) -> None:
     """Runs with a mark before each; below the table data, split, seed and command."""
-    from genrescope.evaluation.beside import split_in_words
+    from genrescope.evaluation.beside import judged_how
 
     table = _table(*["Mark"] * any(mark for mark, _ in runs), "Recipe")
     for column in ("Judged", "Accuracy", "95 %", "Macro F1", "Run"):
@@ -244,7 +244,7 @@ def _show_runs(console: Console, runs: Sequence[tuple[str, Finished]]) -> None:
         )
     console.print(table)
     for count, (_, run) in enumerate(runs, 1):
-        said = [run.data_name, split_in_words(run.split) or "all is judged", f"seed {_seed(run)}"]
+        said = [run.data_name, judged_how(run), f"seed {_seed(run)}"]
         console.print(Text(printable(f"{count:>3}  {run.command}   ({'; '.join(said)})")))
 
 

@@ -125,6 +125,7 @@ def evaluate(
             {
                 **fields,
                 "data": dataset.name,  # where it lies on this machine is nobody's business
+                "command": _spoken(model, data, genre_map),
                 "by_artist": any(track.artist for track in heard),
                 "provenance": classifier.manifest.provenance,
                 "published": classifier.manifest.provenance.get("recipe", {}).get("published"),
@@ -148,6 +149,13 @@ def _genre_map(pairs: list[str]) -> dict[str, str]:
             raise DatasetError(f"--genre-map {pair}: wanted is THEIRS=OURS, as in hip-hop=hiphop")
         meant[theirs] = ours
     return meant
+
+
+def _spoken(model: str, data: Path, genre_map: list[str]) -> str:
+    """The command, for whoever reads the figures; without where files lie on this machine."""
+    named = Path(model).name if Path(model).is_absolute() else model
+    words = ["genrescope evaluate", named, f"--data {data.resolve().name}"]
+    return " ".join([*words, *(f"--genre-map {pair}" for pair in genre_map)])
 
 
 def _write(out: Path, metrics: dict[str, Any], predictions: Predictions) -> None:

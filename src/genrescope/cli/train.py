@@ -21,6 +21,7 @@ from genrescope.cli.laboratory import (
     reporter,
 )
 from genrescope.cli.terminal import error_line, notice, progress, stderr, stdout
+from genrescope.errors import GenrescopeError
 
 if TYPE_CHECKING:
     from genrescope.evaluation.metrics import Judgement
@@ -55,7 +56,7 @@ def train(
 
       genrescope train kth-table4 --data gtzan --set training.epochs=20
 
-      genrescope train berkeley-fig6/embedding --data fma_metadata --features vggish.npz
+      genrescope train berkeley-fig6-embedding --data fma_metadata --features vggish.npz
 
       genrescope train leiden-table2/mobilenet_v2 --data gtzan --weights mobilenet.npz
 
@@ -67,6 +68,7 @@ def train(
     names = expand(recipe)
     material = Data.read(data, features, artists, teacher)
     judged: list[tuple[Recipe, Judgement]] = []
+    failed = 0
     for name in names:
         plan = material.fitting(name, changes)
         if weights is not None:
@@ -76,14 +78,26 @@ def train(
         folder = out or Path("runs") / plan.name
         if out and len(names) > 1:
             folder = out / name.removeprefix(recipe).strip("/")
-        judged.append((plan, _carry_out(plan, material, folder, _spoken(name, material, changes))))
+        try:
+            judgement = _carry_out(plan, material, folder, _spoken(name, material, changes))
+        except GenrescopeError as error:
+            if len(names) == 1:
+                raise
+            error_line(f"{plan.name}: {error}")
+            failed += 1
+            continue
+        judged.append((plan, judgement))
         if len(names) > 1:
-            notice(f"{plan.name}: {100 * judged[-1][1].values['accuracy']:.1f} %")
-    if len(judged) == 1:
+            notice(f"{plan.name}: {100 * judgement.values['accuracy']:.1f} %")
+    if not judged:
+        raise typer.Exit(2)
+    if len(names) == 1:
         show(judged[0][1])
         stderr.print(f"Run: {folder}   Report: {folder / 'report.html'}", markup=False)
     else:
         _show_family(judged)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _spoken(name: str, material: Data, changes: list[str]) -> str:

@@ -58,7 +58,7 @@ def tune(
     material = Data.read(data, features, artists, [])
     plan = material.fitting(recipe, changes)
     folder = out or Path("runs") / "tune" / plan.name
-    open_study(plan, material.tracks, folder)  # before others join it
+    open_study(plan, material.tracks, folder, material.vectors)  # before others join it
     # Each process its share of the cores: more threads than cores only wait for each other.
     threads = max(1, torch.get_num_threads() // jobs)
     torch.set_num_threads(threads)

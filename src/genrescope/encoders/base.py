@@ -387,7 +387,7 @@ class Encoder(ABC):
 
     def _heard(self, sources: Iterable[Source], settings: str) -> Iterator[_Item]:
         """Read files in threads, a few ahead of whoever asks."""
-        workers = min(8, len(os.sched_getaffinity(0)))
+        workers = min(8, os.cpu_count() or 1)
         rest = iter(sources)
         pool = ThreadPoolExecutor(workers)
         ahead: deque[Future[_Item]] = deque()

@@ -9,9 +9,9 @@ that was published.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
+import sys
 import urllib.request
 from collections.abc import Callable
 from functools import lru_cache
@@ -145,7 +145,7 @@ def fetch(weights: Weights, report: Callable[[int, int], None] | None = None) ->
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as file:
             # Another process may be at it; then there is nothing left to do.
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _wait_for_turn(file)
             if path.is_file():
                 part.unlink(missing_ok=True)
             else:
@@ -161,6 +161,14 @@ def fetch(weights: Weights, report: Callable[[int, int], None] | None = None) ->
         part.unlink(missing_ok=True)  # going on with it would be of no use
         raise
     return path
+
+
+def _wait_for_turn(file: BinaryIO) -> None:
+    """Let one process at a time write a file, where the system knows such locks."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _advice(weights: Weights) -> str:

@@ -236,6 +236,13 @@ def parts_of(split: Mapping[str, Any]) -> str:
     return "/".join(f"{100 * split.get(side, 0):.0f}" for side in _MEASURED)
 
 
+def judged_how(run: Finished) -> str:
+    """A run's split in words; of an evaluation, what it judged."""
+    if run.known:
+        return "all is judged, also what it learned from"
+    return split_in_words(run.split) or "all is judged"
+
+
 def split_in_words(split: Mapping[str, Any]) -> str:
     """A split's settings in words; empty where there was none."""
     by = "by artist" if split.get("by_artist") else "by track"

@@ -66,13 +66,12 @@ class Finished:
     @property
     def published(self) -> dict[str, str] | None:
         """The row of a paper that it is measured beside."""
-        row = self.metrics.get("published")
-        if not isinstance(row, dict):
-            return None
-        texts = {name: str(text) for name, text in row.items() if text is not None}
-        if self.elsewhere and texts.get("elsewhere"):
-            texts["table"] = texts["elsewhere"]
-        return texts
+        return row_beside(self.metrics)
+
+    @property
+    def known(self) -> bool:
+        """Whether a finished model was judged on the data set that it had learned from."""
+        return _is_known(self.metrics)
 
     @property
     def split(self) -> Mapping[str, Any]:
@@ -111,6 +110,27 @@ class Finished:
         if not isinstance(found, list) or len(found) != 2 or not all(map(_is_number, found)):
             return None
         return 100 * float(found[0]), 100 * float(found[1])
+
+
+def row_beside(metrics: Mapping[str, Any]) -> dict[str, str] | None:
+    """The row of a paper that a `metrics.json` is measured beside.
+
+    A finished model on other music stands beside the paper's figure for that, if there is one. What
+    leaks stands beside nothing, and neither does a model on the data set it had learned from.
+    """
+    row = metrics.get("published")
+    if not isinstance(row, dict) or metrics.get("leaked") or _is_known(metrics):
+        return None
+    texts = {name: str(text) for name, text in row.items() if text is not None}
+    if "recipe" not in metrics:
+        texts["table"] = texts.get("elsewhere", "")
+    return texts if texts.get("table") else None
+
+
+def _is_known(metrics: Mapping[str, Any]) -> bool:
+    learned = (metrics.get("provenance") or {}).get("data")
+    name = learned.get("name") if isinstance(learned, dict) else None
+    return "recipe" not in metrics and name is not None and name == metrics.get("data")
 
 
 def _is_number(value: Any) -> bool:

@@ -28,6 +28,7 @@ from genrescope.evaluation.document import (
     to_html,
     to_markdown,
 )
+from genrescope.evaluation.finished import row_beside
 from genrescope.evaluation.metrics import LABELS, METRICS, confusion, mean_and_deviation
 from genrescope.evaluation.predictions import FILE, Predictions, read_predictions
 from genrescope.evaluation.published import PublishedFigure, rows_of
@@ -173,9 +174,9 @@ def _figures(run: _Run) -> Iterator[Block]:
 
 def _published(run: _Run) -> Iterator[Block]:
     """The paper's figures; ours beside those that were measured on test tracks as ours are."""
-    published = run.metrics.get("published")
+    published = row_beside(run.metrics)
     try:
-        rows = rows_of(published) if isinstance(published, dict) else []
+        rows = rows_of(published) if published else []
     except RecipeError:
         rows = []  # a row of one's own
     if not rows:
@@ -188,7 +189,7 @@ def _published(run: _Run) -> Iterator[Block]:
     yield Paragraph(
         f"Our protocol: {protocol or 'see below'}, {run.metrics.get('n', '?')} tracks judged."
     )
-    if isinstance(published, dict) and published.get("differs"):
+    if published and published.get("differs"):
         yield Paragraph(f"What differs: {published['differs']}")
 
 

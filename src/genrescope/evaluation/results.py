@@ -13,7 +13,7 @@ from typing import Any
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
 from genrescope.evaluation import plots
-from genrescope.evaluation.beside import Leak, Results, Row, split_in_words
+from genrescope.evaluation.beside import Leak, Results, Row, judged_how
 from genrescope.evaluation.finished import Finished
 from genrescope.evaluation.published import PublishedFigure, published_results
 
@@ -268,7 +268,7 @@ def _facts(run: Finished, unit: str = "tracks") -> list[str]:
     return [
         _text(run.title),
         _text(run.data_name),
-        split_in_words(run.split) or "all is judged",
+        judged_how(run),
         f"{run.n} {unit}",
         _seed(run),
         f"{run.percent('accuracy'):.1f}",

@@ -97,8 +97,18 @@ def check_graph(
     model: bytes,
     segments: NDArray[np.float32],
     probabilities: Callable[[NDArray[np.float32]], NDArray[np.float64]],
+    *,
+    tied: float = 0.0,
 ) -> None:
     """Compare a graph with what it was made of.
+
+    Parameters
+    ----------
+    model, segments, probabilities
+        The graph, `[n, size, frames]`, and what the model itself says of `[n, size * frames]`.
+    tied
+        Part of the segments that may differ, because which of several equally near neighbours
+        counts is anyone's choice: the same recording twice in the training set is enough.
 
     Raises
     ------
@@ -111,12 +121,13 @@ def check_graph(
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"segments": segments})
     expected = probabilities(segments.reshape(len(segments), -1))
-    difference = float(np.abs(softmax(logits) - expected).max())
+    differences = np.abs(softmax(logits) - expected).max(axis=1)
+    difference = float(np.quantile(differences, 1 - tied, method="lower"))
     if not difference <= TOLERANCE:
         raise GenrescopeError(f"export: probabilities differ from the model's by {difference:.2g}")
     first, second = np.sort(expected, axis=1)[:, :-3:-1].T
     others = (logits.argmax(1) != expected.argmax(1)) & (first - second > TOLERANCE)
-    if others.any():
+    if others.mean() > tied:
         raise GenrescopeError(f"export: {others.sum()} of {len(segments)} get another genre")
 
 

@@ -85,7 +85,7 @@ class _Task(pl.LightningModule):
         checkpoint["history"], checkpoint["best"] = self.history, self.best
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history, self.best = checkpoint["history"], checkpoint["best"]
+        self.history, self.best = checkpoint["history"], checkpoint.get("best", {})
 
     def configure_optimizers(self) -> Any:
         settings = self.recipe.training
@@ -181,10 +181,11 @@ def _middles(tracks: list[TrainingTrack], frames: int) -> tuple[Tensor, Tensor]:
 
 
 def _accuracy(network: nn.Module, segments: Tensor, labels: Tensor) -> float:
-    was_training = network.training
+    was_training, device = network.training, next(network.parameters()).device
     network.eval()
     with torch.inference_mode():
-        named = [network(batch)[0].argmax(dim=1) for batch in torch.split(segments, 64)]
+        batches = (batch.to(device) for batch in torch.split(segments, 64))
+        named = [network(batch)[0].argmax(dim=1).cpu() for batch in batches]
     network.train(was_training)
     return float((torch.cat(named) == labels).float().mean())
 

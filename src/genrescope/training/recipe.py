@@ -216,8 +216,8 @@ class Parameter(_Settings):
         return self
 
     def label(self, value: Any) -> str:
-        """A choice as text, which is how a study stores it."""
-        return json.dumps(value)
+        """A choice as text, which is how a study stores it; 0 and 0.0 are one choice."""
+        return json.dumps(next((c for c in self.choices or [] if c == value), value))
 
     def choice(self, label: str) -> Any:
         """The choice of a label."""
@@ -299,6 +299,14 @@ class Recipe(_Settings):
             _ = self.frontend
         elif self.pool:
             raise RecipeError("an embedding is pooled by its own setting: feature.pool")
+        if self.embedding or self.model.get("kind") == "classical":
+            kept = set() if self.embedding else {"waveform"}
+            unheard = self.augmentation.model_fields_set - kept
+            if any(
+                getattr(self.augmentation, name) != getattr(Augmentation(), name)
+                for name in unheard
+            ):
+                raise RecipeError("embeddings and classifiers have no augmentation of segments")
 
     @property
     def embedding(self) -> EmbeddingSettings | None:
@@ -357,7 +365,7 @@ def load_recipe(source: str | PathLike[str], changes: list[str] | None = None) -
     ----------
     source
         A shipped name ("default"), a path, or either with the labels of a member of a family
-        ("berkeley-fig6/embedding/LR").
+        ("kth-table4/cnn/mfcc").
     changes
         `key=value` settings that replace the file's, keys dotted ("training.epochs=3"), values as
         YAML reads them.

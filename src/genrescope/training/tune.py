@@ -20,7 +20,7 @@ import yaml
 
 from genrescope.atomic import write_atomic
 from genrescope.datasets import Track
-from genrescope.errors import GenrescopeError, RecipeError
+from genrescope.errors import FileError, GenrescopeError, RecipeError
 from genrescope.training.recipe import Parameter, Recipe, changed
 from genrescope.training.run import Reporter, Run, describe
 
@@ -104,7 +104,7 @@ def tune(
         When there is nothing to search, or no validation side, or the folder's study is another.
     """
     library = _optuna()
-    study = open_study(recipe, tracks, folder)
+    study = open_study(recipe, tracks, folder, vectors)
     start = _start(recipe)
 
     def objective(trial: optuna.Trial) -> float:
@@ -134,11 +134,18 @@ def tune(
             study.stop()
 
     if len(_finished(study)) < trials:
-        study.optimize(objective, callbacks=[stop])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
+            study.optimize(objective, callbacks=[stop])
     return _conclude(study, recipe, folder)
 
 
-def open_study(recipe: Recipe, tracks: Sequence[Track], folder: Path) -> optuna.Study:
+def open_study(
+    recipe: Recipe,
+    tracks: Sequence[Track],
+    folder: Path,
+    vectors: Mapping[str, Any] | None = None,
+) -> optuna.Study:
     """Make the study of a folder, or go on with the one that is there.
 
     Raises
@@ -152,10 +159,21 @@ def open_study(recipe: Recipe, tracks: Sequence[Track], folder: Path) -> optuna.
     if recipe.split.kind == "folds":
         raise RecipeError(f"{recipe.name}: folds have no validation side")
     start = _start(recipe)
-    folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, recipe, tracks)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _claim(folder, recipe, describe(tracks, vectors=vectors))
+    except OSError as error:
+        raise FileError(folder, f"can't be written: {error.strerror}") from None
+    # A process that was killed says nothing any more: its trial is given up after a while.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
+        storage = library.storages.RDBStorage(
+            f"sqlite:///{(folder / 'study.sqlite3').resolve()}",
+            heartbeat_interval=20,
+            grace_period=60,
+        )
     study: optuna.Study = library.create_study(
-        storage=f"sqlite:///{(folder / 'study.sqlite3').resolve()}",
+        storage=storage,
         study_name=recipe.name,
         direction="maximize",
         load_if_exists=True,
@@ -163,6 +181,9 @@ def open_study(recipe: Recipe, tracks: Sequence[Track], folder: Path) -> optuna.
         sampler=library.samplers.TPESampler(seed=None, constant_liar=True),
         pruner=library.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=5),
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
+        library.storages.fail_stale_trials(study)
     kept = [t for t in study.get_trials(deepcopy=False) if t.state.name != "FAIL"]
     if not any(start in (t.params, t.system_attrs.get("fixed_params")) for t in kept):
         study.enqueue_trial(start)
@@ -178,9 +199,9 @@ def _optuna() -> Any:
     return optuna
 
 
-def _claim(folder: Path, recipe: Recipe, tracks: Sequence[Track]) -> None:
+def _claim(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
     """Write down recipe and data, or refuse a folder where the study of others stands."""
-    fields = {"recipe": recipe.model_dump(mode="json"), "data": describe(tracks)}
+    fields = {"recipe": recipe.model_dump(mode="json"), "data": data}
     text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     path = folder / "recipe.yaml"
     if path.is_file() and path.read_text(encoding="utf-8") != text:

@@ -1,0 +1,59 @@
+"""`genrescope duplicates`: recordings that a library holds more than once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+from rich.text import Text
+
+from genrescope.cli.scan import LIBRARY, Format
+from genrescope.cli.terminal import error_line, notice, printable, progress, stdout
+
+
+def duplicates(
+    library: Path | None = LIBRARY,
+    format: Format = typer.Option(Format.table, "--format", "-f", help="How they are written."),
+) -> None:
+    """Find the same recording twice, also with other tags or in another format.
+
+    Nothing is changed. Of each recording the largest file comes first.
+
+    Exit code 1: some files could not be compared.
+
+    Examples:
+
+      genrescope duplicates
+    """
+    from genrescope.library.duplicates import duplicates as find
+    from genrescope.library.similar import Space
+    from genrescope.library.store import Library
+
+    space = Space(Library.open(library))
+    with progress("pairs") as bar:
+        task = bar.add_task("Comparing", total=None)
+        found, failures = find(
+            space, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    if format is Format.json:
+        rows = [
+            {
+                "exact": group.is_exact,
+                "tracks": [entry.to_dict() | {"size": entry.size} for entry in group.entries],
+            }
+            for group in found
+        ]
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        for group in found:
+            what = "the same audio" if group.is_exact else "the same recording"
+            stdout.print(Text(f"{len(group.entries)} files, {what}", style="bold"))
+            for entry in group.entries:
+                stdout.print(Text(f"  {entry.size / 1e6:8.1f} MB  {printable(str(entry.file))}"))
+        extra = sum(len(group.entries) - 1 for group in found)
+        notice(f"recordings that are there more than once: {len(found)}, files too many: {extra}")
+    for failure in failures:
+        error_line(str(failure))
+    if failures:
+        raise typer.Exit(1)

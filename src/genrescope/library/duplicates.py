@@ -1,0 +1,178 @@
+"""The same recording twice: copies, other tags, other formats.
+
+Conventions
+-----------
+Two tracks are the same recording where their coded audio is the same to the byte, or where their
+fingerprints are. A fingerprint is a bit for each of 32 bands in each of 46 ms steps of the first
+half minute: whether the energy of neighbouring bands moved apart or together since the step before
+(J. Haitsma and T. Kalker, A Highly Robust Audio Fingerprinting System, ISMIR 2002, eq. 1; their
+steps are shorter). Fewer than 35 % different bits mean the same recording, as there; two different
+ones differ in about half.
+
+Only tracks of equal length (within 2 %) whose embeddings are somewhat alike are compared so. An
+embedding alone can't tell: a file compressed hard is heard a little differently, while two pieces
+of one album may be heard the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.audio import load
+from genrescope.errors import FileError
+from genrescope.library.similar import Space
+from genrescope.library.store import Entry
+
+_SAME_DURATION = 1.02
+_SOMEWHAT_ALIKE = 0.6
+_DIFFERENT_BITS = 0.35
+_RATE, _N_FFT, _HOP = 5512, 2048, 256
+_LOWEST, _HIGHEST, _BANDS = 300.0, 2000.0, 33
+_SECONDS = 30.0
+_LAGS = 40  # steps by which one may begin later, 1.9 s
+_FEWEST_STEPS = 40
+_BLOCK = 1024
+
+Fingerprint = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Tracks that are one recording, the largest file first.
+
+    Attributes
+    ----------
+    entries
+        Two tracks or more.
+    is_exact
+        Their coded audio is the same to the byte.
+    """
+
+    entries: tuple[Entry, ...]
+    is_exact: bool
+
+
+def duplicates(
+    space: Space, progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> tuple[list[Duplicates], list[FileError]]:
+    """Find the recordings that a library holds more than once.
+
+    Parameters
+    ----------
+    space
+        The library's tracks.
+    progress
+        Told how many pairs of how many have been compared.
+
+    Returns
+    -------
+    list of Duplicates
+        In the order of their first file's path.
+    list of FileError
+        Files that should have been compared and can't be read any more.
+    """
+    entries = space.entries
+    parents = list(range(len(entries)))
+    by_content: dict[str, int] = {}
+    for place, entry in enumerate(entries):
+        _join(parents, by_content.setdefault(entry.content, place), place)
+    pairs = list(_candidates(space))
+    fingerprints: dict[int, Fingerprint | None] = {}
+    failures: list[FileError] = []
+
+    def of(place: int) -> Fingerprint | None:
+        if place not in fingerprints:
+            try:
+                fingerprints[place] = fingerprint(entries[place].file)
+            except FileError as error:
+                failures.append(error)
+                fingerprints[place] = None
+        return fingerprints[place]
+
+    for done, (one, other) in enumerate(pairs, 1):
+        if _top(parents, one) != _top(parents, other):
+            heard = [each for each in (of(one), of(other)) if each is not None]
+            if len(heard) == 2 and different_bits(*heard) < _DIFFERENT_BITS:
+                _join(parents, one, other)
+        progress(done, len(pairs))
+    return _groups(entries, parents), failures
+
+
+def fingerprint(file: str | os.PathLike[str]) -> Fingerprint:
+    """The fingerprint of a file's first half minute, bool `[steps, 32]`.
+
+    Raises
+    ------
+    AudioError
+        When the file can't be heard.
+    """
+    samples = load(file, sample_rate=_RATE, duration=_SECONDS).samples
+    samples = np.pad(samples, (0, max(0, _N_FFT - len(samples))))
+    frames = np.lib.stride_tricks.sliding_window_view(samples, _N_FFT)[::_HOP]
+    power = np.abs(np.fft.rfft(frames * np.hanning(_N_FFT).astype(np.float32), axis=1)) ** 2
+    edges = np.geomspace(_LOWEST, _HIGHEST, _BANDS + 1)
+    bins = np.searchsorted(np.fft.rfftfreq(_N_FFT, 1 / _RATE), edges)
+    energy = np.add.reduceat(power, bins, axis=1)[:, :_BANDS]
+    slope = energy[:, :-1] - energy[:, 1:]
+    return np.asarray(slope[1:] > slope[:-1])
+
+
+def different_bits(one: Fingerprint, other: Fingerprint) -> float:
+    """The share of bits that differ, 0 to 1, where the two fit best; 1 where they are too short."""
+    least = 1.0
+    for lag in range(-_LAGS, _LAGS + 1):
+        first, second = (one[lag:], other) if lag >= 0 else (one, other[-lag:])
+        steps = min(len(first), len(second))
+        if steps >= _FEWEST_STEPS:
+            least = min(least, float(np.mean(first[:steps] != second[:steps])))
+    return least
+
+
+def _candidates(space: Space) -> Iterator[tuple[int, int]]:
+    """Pairs of about equal length whose embeddings are somewhat alike; not those equal by byte."""
+    durations = np.array([entry.duration for entry in space.entries])
+    order = np.argsort(durations, kind="stable")
+    durations, directions = durations[order], space.directions[order]
+    ends = np.searchsorted(durations, durations * _SAME_DURATION, side="right")
+    for start in range(0, len(order), _BLOCK):
+        stop = min(start + _BLOCK, len(order))
+        likeness = directions[start:stop] @ directions[start : ends[stop - 1]].T
+        for row, column in zip(*np.nonzero(likeness > _SOMEWHAT_ALIKE), strict=True):
+            one, other = start + int(row), start + int(column)
+            first, second = int(order[one]), int(order[other])
+            equal = space.entries[first].content == space.entries[second].content
+            if one < other < ends[one] and not equal:
+                yield first, second
+
+
+def _groups(entries: list[Entry], parents: list[int]) -> list[Duplicates]:
+    members: defaultdict[int, list[Entry]] = defaultdict(list)
+    for place, entry in enumerate(entries):
+        members[_top(parents, place)].append(entry)
+    groups = [
+        Duplicates(
+            tuple(sorted(group, key=lambda e: (-e.size, e.file))),
+            len({entry.content for entry in group}) == 1,
+        )
+        for group in members.values()
+        if len(group) > 1
+    ]
+    return sorted(groups, key=lambda group: group.entries[0].file)
+
+
+def _top(parents: list[int], place: int) -> int:
+    """The first of a set of joined places; the way there is shortened for the next time."""
+    while parents[place] != place:
+        parents[place] = parents[parents[place]]
+        place = parents[place]
+    return place
+
+
+def _join(parents: list[int], one: int, other: int) -> None:
+    parents[_top(parents, other)] = _top(parents, one)

@@ -1,0 +1,147 @@
+"""What is known of a music file before it is heard: where it is, what it holds, what its tags say.
+
+Conventions
+-----------
+A file's *content* is its coded audio, not decoded, without tags and pictures: it is the same in a
+renamed file, in a copy, and in one whose tags were changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import mutagen
+
+from genrescope.audio import AUDIO_SUFFIXES
+from genrescope.errors import FileError, TagError
+from genrescope.library.tags import read_genre
+
+# ID3, then mutagen's plain names and Vorbis comments, MP4, APEv2, ASF.
+_NAMES = {
+    "title": ("TIT2", "title", "\xa9nam", "Title"),
+    "artist": ("TPE1", "artist", "\xa9ART", "Artist", "Author"),
+    "album": ("TALB", "album", "\xa9alb", "Album", "WM/AlbumTitle"),
+    "year": ("TDRC", "date", "year", "\xa9day", "Year", "WM/Year"),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A music file on disk: its absolute path, bytes, and time of change in ns since 1970."""
+
+    file: Path
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What a file's own tags say; None where they say nothing."""
+
+    title: str | None = None
+    artist: str | None = None
+    album: str | None = None
+    year: int | None = None
+    genre_tag: str | None = None
+
+
+def music_in(folder: Path) -> tuple[list[Found], list[FileError]]:
+    """The music files in a folder and all folders below it, sorted, and what can't be looked at.
+
+    Names that begin with a dot are passed over. Links to folders are not followed.
+    """
+    found: list[Found] = []
+    unread: list[OSError] = []
+    errors: list[FileError] = []
+    for root, folders, names in os.walk(folder, onerror=unread.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if name.startswith(".") or Path(name).suffix.lower() not in AUDIO_SUFFIXES:
+                continue
+            file = Path(root, name)
+            try:
+                status = file.stat()
+            except OSError as error:
+                errors.append(FileError(file, f"not readable: {error.strerror}"))
+                continue
+            if not _is_text(str(file)):
+                errors.append(FileError(file, "its name is not valid UTF-8: rename it"))
+            elif stat.S_ISREG(status.st_mode):
+                found.append(Found(file, status.st_size, status.st_mtime_ns))
+    errors += [FileError(e.filename or folder, f"not readable: {e.strerror}") for e in unread]
+    return sorted(found, key=lambda each: each.file), errors
+
+
+def content_of(file: Path) -> str:
+    """SHA-256 of a file's coded audio; of all its bytes where no audio is found in it.
+
+    Raises
+    ------
+    FileError
+        When it can't be read.
+    """
+    try:
+        file.open("rb").close()  # FFmpeg does not tell why a file can't be opened
+        digest = hashlib.sha256()
+        try:
+            with av.open(str(file)) as container:
+                stream = container.streams.audio[0]
+                codec = stream.codec_context
+                digest.update(f"{codec.name} {stream.rate} {codec.channels}\n".encode())
+                for packet in container.demux(stream):
+                    digest.update(bytes(packet))
+        except (av.FFmpegError, IndexError, ValueError):
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256")
+    except OSError as error:
+        raise FileError(file, f"not readable: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def tags_of(file: Path) -> Tags:
+    """Read a file's tags; what is damaged says nothing."""
+    try:
+        audio = mutagen.File(file)
+        held = None if audio is None else audio.tags
+        texts = {field: _first(held, names) for field, names in _NAMES.items()}
+    except Exception:  # mutagen lets all kinds of errors through on damaged files
+        return Tags()
+    try:
+        genre = read_genre(file)
+    except TagError:
+        genre = None
+    year = re.search(r"\d{4}", texts["year"] or "")
+    return Tags(
+        texts["title"], texts["artist"], texts["album"], int(year[0]) if year else None, genre
+    )
+
+
+def _first(held: Any, names: tuple[str, ...]) -> str | None:
+    """The first text that a tag has under one of these names."""
+    for name in names if held is not None else ():
+        try:
+            value = held[name]
+        except (KeyError, ValueError):  # Vorbis comments and APEv2 refuse names like ©nam
+            continue
+        first = next(iter(getattr(value, "text", value)), "") if value else ""
+        if isinstance(value, str):
+            first = value
+        text = str(first).strip()
+        if text and _is_text(text):
+            return text
+    return None
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

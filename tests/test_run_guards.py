@@ -1,0 +1,159 @@
+"""What a run refuses and leaves out, so that no figure of it is better than it should be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from clips import write_spectrograms, write_wav
+from genrescope.datasets import Track, scan
+from genrescope.errors import DatasetError, FileError, RecipeError
+from genrescope.training.recipe import Recipe
+from genrescope.training.run import Run
+
+# Of noise there is nothing to learn, but the nearest neighbour knows what it has seen.
+RANDOM = np.random.default_rng(0)
+VECTORS = {f"t{n:02d}": RANDOM.normal(size=(1, 8)).astype(np.float32) for n in range(60)}
+NEIGHBOUR = {"kind": "classical", "name": "kNN", "n_neighbors": 1}
+
+
+def recipe(**settings: Any) -> Recipe:
+    fields: dict[str, Any] = {
+        "name": "guarded",
+        "feature": {"kind": "stored", "name": "noise", "width": 8},
+        "scale": "none",
+        "segments": {"seconds": 30, "overlap": 0},
+        "model": NEIGHBOUR,
+        "split": {"kind": "official"},
+    }
+    return Recipe.model_validate(fields | settings)
+
+
+def official(folder: Path, tested: Sequence[int]) -> list[Track]:
+    return [
+        Track(name, folder / "noise.npz", "ab"[n % 2], split="test" if n in tested else "train")
+        for n, name in enumerate(VECTORS)
+    ]
+
+
+def lists(folder: Path, tested: Sequence[int]) -> Path:
+    sides: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    for n, name in enumerate(VECTORS):
+        side = "test" if n in tested else "valid" if 25 <= n < 30 else "train"
+        sides[side].append(f"{name}.wav\n")
+    folder.mkdir(parents=True)
+    for side, lines in sides.items():
+        (folder / f"{side}.txt").write_text("".join(lines))
+    return folder
+
+
+class TestGoingOnWithAnotherSplit:
+    """A part that is done has heard all tracks: with other sides it would be judged on its own."""
+
+    def test_another_official_split_is_refused(self, tmp_path: Path) -> None:
+        run = tmp_path / "run"
+        first = official(tmp_path, range(20))
+        accuracy = Run(recipe(), first, run, vectors=VECTORS).execute().values["accuracy"]
+        with pytest.raises(RecipeError, match="another split"):
+            Run(recipe(), official(tmp_path, range(40, 60)), run, vectors=VECTORS).execute()
+        again = Run(recipe(), first, run, vectors=VECTORS).execute()
+        assert again.values["accuracy"] == accuracy < 0.9
+
+    def test_other_lists_in_a_folder_of_the_same_name_are_refused(self, tmp_path: Path) -> None:
+        tracks = official(tmp_path, [])
+        one = lists(tmp_path / "one" / "lists", range(20))
+        other = lists(tmp_path / "other" / "lists", range(40, 60))
+        split = {"kind": "lists", "folder": one}
+        Run(recipe(split=split), tracks, tmp_path / "run", vectors=VECTORS).execute()
+        with pytest.raises(RecipeError, match="another split"):
+            Run(
+                recipe(split={**split, "folder": other}), tracks, tmp_path / "run", vectors=VECTORS
+            ).execute()
+
+    def test_the_tracks_of_each_part_are_written_down(self, tmp_path: Path) -> None:
+        plan = recipe(model={"kind": "classical", "name": "NB", "tuned": True})
+        run = tmp_path / "run"
+        Run(plan, official(tmp_path, range(20)), run, vectors=VECTORS).execute()
+        sides = json.loads((run / "parts" / "only" / "tracks.json").read_text())
+        metrics = json.loads((run / "metrics.json").read_text())
+        assert sorted(sides["train"] + sides["aside"]) == sorted(VECTORS)[20:]
+        assert metrics["train"] == len(sides["train"]) < 40, "without those that were chosen on"
+        assert metrics["parts"]["only"]["train"] == len(sides["train"])
+
+
+class TestTheFolder:
+    def test_a_slip_of_the_hand_does_not_claim_it(self, tmp_path: Path) -> None:
+        tracks = official(tmp_path, range(20))
+        with pytest.raises(DatasetError):
+            Run(recipe(), tracks, tmp_path / "run", vectors={}).execute()
+        Run(recipe(), tracks, tmp_path / "run", vectors=VECTORS).execute()
+
+    def test_one_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(FileError, match="can't be written"):
+            Run(recipe(), official(tmp_path, range(20)), tmp_path / "file", vectors=VECTORS)
+
+    def test_a_setting_that_came_later_had_its_default(self, tmp_path: Path) -> None:
+        tracks, path = official(tmp_path, range(20)), tmp_path / "run" / "recipe.yaml"
+        Run(recipe(), tracks, tmp_path / "run", vectors=VECTORS).execute()
+        fields = yaml.safe_load(path.read_text())
+        del fields["recipe"]["training"]["schedule"]
+        path.write_text(yaml.safe_dump(fields))
+        Run(recipe(), tracks, tmp_path / "run", vectors=VECTORS).execute()
+        with pytest.raises(RecipeError, match="another recipe"):
+            Run(recipe(seed=1), tracks, tmp_path / "run", vectors=VECTORS)
+
+
+def test_silence_is_neither_learned_nor_judged(tmp_path: Path) -> None:
+    for genre, pitch in (("low", 110.0), ("high", 880.0)):
+        (tmp_path / "data" / genre).mkdir(parents=True)
+        for n in range(5):
+            write_wav(tmp_path / "data" / genre / f"{genre}{n}.wav", 1.5, seed=n, pitch=pitch)
+        # A file of zeros, after the header of 44 bytes.
+        sound = (tmp_path / "data" / genre / f"{genre}0.wav").read_bytes()
+        (tmp_path / "data" / genre / f"{genre}5.wav").write_bytes(
+            sound[:44] + bytes(len(sound) - 44)
+        )
+    plan = recipe(
+        feature={"kind": "log_mel", "n_mels": 20, "n_fft": 1024, "hop_length": 1024},
+        segments={"seconds": 1, "overlap": 0},
+        model={"kind": "mlp", "hidden": [4]},
+        training={"epochs": 1, "precision": "fp32"},
+        split={"kind": "random"},
+    )
+    Run(plan, scan(tmp_path / "data"), tmp_path / "run").execute()
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert sorted(metrics["left_out"]) == ["high5", "low5"]
+    assert metrics["n"] + metrics["train"] + metrics["validation"] == 10
+
+
+def test_each_segment_that_passes_for_a_track_has_its_own_embedding(tmp_path: Path) -> None:
+    """And what is kept of a file on disk stays that of the whole file."""
+    tracks = scan(write_spectrograms(tmp_path / "data", tracks=2))
+    plan = recipe(
+        feature={"kind": "embedding", "encoder": "mobilenet_v2", "untrained": 0},
+        segments={"seconds": 14, "overlap": 0.5},
+        model={"kind": "classical", "name": "NB"},
+        split={"kind": "random", "train": 0.5, "validation": 0, "test": 0.5},
+    )
+    leaking = plan.model_copy(
+        update={
+            "split": plan.split.model_copy(update={"kind": "by_segment", "i_know_this_leaks": True})
+        }
+    )
+    # The same encoder, as far as the cache knows, hears first the pieces and then the tracks.
+    cut = Run(leaking, tracks, tmp_path / "leaking")
+    cut.execute()
+    whole = Run(plan, tracks, tmp_path / "honest")
+    whole.execute()
+    for track in tracks:
+        own = [v for name, v in cut.embedded.items() if name.startswith(f"{track.id}#")]
+        assert len(own) > 1
+        assert np.array_equal(np.concatenate(own), whole.embedded[track.id])
+        assert not np.array_equal(own[0], own[1])
