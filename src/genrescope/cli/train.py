@@ -79,7 +79,8 @@ def train(
         if out and len(names) > 1:
             folder = out / name.removeprefix(recipe).strip("/")
         try:
-            judgement = _carry_out(plan, material, folder, _spoken(name, material, changes))
+            command = _spoken(name, material, weights, changes)
+            judgement = _carry_out(plan, material, folder, command)
         except GenrescopeError as error:
             if len(names) == 1:
                 raise
@@ -100,11 +101,12 @@ def train(
         raise typer.Exit(1)
 
 
-def _spoken(name: str, material: Data, changes: list[str]) -> str:
+def _spoken(name: str, material: Data, weights: Path | None, changes: list[str]) -> str:
     """The command, for whoever reads the figures; without where files lie on this machine."""
     recipe = re.sub(r"^.*/(?=[^/]+\.ya?ml(/|$))", "", name)
     settings = [re.sub(r"^(split\.folder=).*/(?=[^/])", r"\1", change) for change in changes]
-    words = ["genrescope train", recipe, material.command, *(f"--set {s}" for s in settings)]
+    own = f"--weights {weights.resolve().name}" if weights else ""
+    words = ["genrescope train", recipe, material.command, own, *(f"--set {s}" for s in settings)]
     return " ".join(filter(None, words))
 
 
