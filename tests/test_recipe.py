@@ -8,7 +8,14 @@ import pytest
 from pydantic import ValidationError
 
 from genrescope.errors import RecipeError
-from genrescope.training.recipe import Parameter, Recipe, changed, expand, load_recipe, shipped_recipes
+from genrescope.training.recipe import (
+    Parameter,
+    Recipe,
+    changed,
+    expand,
+    load_recipe,
+    shipped_recipes,
+)
 
 SMALL = """
 name: small
