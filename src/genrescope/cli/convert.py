@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.table import Table
 
-from genrescope.cli.evaluate import Format
-from genrescope.cli.terminal import error_line, notice, progress, stderr, stdout
+from genrescope.cli.terminal import Format, error_line, notice, progress, stderr, stdout
 from genrescope.datasets import read_dataset
 from genrescope.errors import FileError
 from genrescope.inference import Bundle

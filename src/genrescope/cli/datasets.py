@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 
 import typer
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from genrescope.cli.terminal import notice, printable, progress
+from genrescope.cli.terminal import Format, notice, printable, progress
 from genrescope.datasets import Dataset, read_dataset
 from genrescope.datasets.check import Report, check_dataset, is_table
 from genrescope.datasets.dataset import some
@@ -22,13 +21,6 @@ app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 
 _SIDES = ("train", "validation", "test")
 _NAMED = 4
-
-
-class Format(StrEnum):
-    """How what was found is written."""
-
-    table = "table"
-    json = "json"
 
 
 @app.callback()

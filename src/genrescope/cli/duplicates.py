@@ -8,8 +8,8 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
-from genrescope.cli.scan import LIBRARY, Format
-from genrescope.cli.terminal import error_line, notice, printable, progress, stdout
+from genrescope.cli.scan import LIBRARY
+from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 
 
 def duplicates(

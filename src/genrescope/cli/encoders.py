@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from genrescope.cli.terminal import error_line, notice, printable, stderr
+from genrescope.cli.terminal import Format, error_line, notice, printable, stderr
 from genrescope.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -32,13 +31,6 @@ if TYPE_CHECKING:
     from genrescope.encoders.base import Check
 
 app = typer.Typer(no_args_is_help=True, help="Pretrained networks and their weights.")
-
-
-class Format(StrEnum):
-    """How it is written."""
-
-    table = "table"
-    json = "json"
 
 
 @app.callback()

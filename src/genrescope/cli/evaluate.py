@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from contextlib import closing
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from genrescope.atomic import write_atomic
-from genrescope.cli.terminal import error_line, notice, progress, stderr
+from genrescope.cli.terminal import Format, error_line, notice, progress, stderr
 from genrescope.datasets import map_genres, read_dataset
 from genrescope.errors import DatasetError, FileError
 from genrescope.evaluation.metrics import LABELS, METRICS, Judgement, judge
 from genrescope.evaluation.predictions import Predictions, write_predictions
 from genrescope.evaluation.report import write_report
 from genrescope.inference import Classifier
-
-
-class Format(StrEnum):
-    """How the figures are written."""
-
-    table = "table"
-    json = "json"
 
 
 def evaluate(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import typer
 
-from genrescope.cli.scan import LIBRARY, Format
+from genrescope.cli.scan import LIBRARY
 from genrescope.cli.similar import show_tracks
+from genrescope.cli.terminal import Format
 
 
 def playlist(

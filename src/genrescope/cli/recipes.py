@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from genrescope.cli.terminal import printable
+from genrescope.cli.terminal import Format, printable
 from genrescope.errors import FileError, RecipeError
 
 if TYPE_CHECKING:
@@ -24,13 +23,6 @@ if TYPE_CHECKING:
 _NOTHING = "–"
 # Of an axis with more labels only the first are shown.
 _LABELS = 7
-
-
-class Format(StrEnum):
-    """How the recipes are written."""
-
-    table = "table"
-    json = "json"
 
 
 @dataclass(frozen=True)

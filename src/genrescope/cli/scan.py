@@ -6,20 +6,11 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 
 import typer
 
-from genrescope.cli.terminal import error_line, notice, printable, progress, stdout
-
-
-class Format(StrEnum):
-    """How results are written."""
-
-    table = "table"
-    json = "json"
-
+from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 
 LIBRARY = typer.Option(
     None, "--library", "-l", help="The library's folder; by default one in your data folder."

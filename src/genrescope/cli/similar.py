@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
-from genrescope.cli.scan import LIBRARY, Format
-from genrescope.cli.terminal import notice, printable, stdout
+from genrescope.cli.scan import LIBRARY
+from genrescope.cli.terminal import Format, notice, printable, stdout
 
 if TYPE_CHECKING:
     from genrescope.library.store import Entry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +16,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+
+class Format(StrEnum):
+    """How results are written: for people, or for machines."""
+
+    table = "table"
+    json = "json"
+
 
 stdout = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -12,9 +12,8 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from genrescope.cli.evaluate import Format
 from genrescope.cli.laboratory import ARTISTS, CHANGES, DATA, FEATURES, Data, need_laboratory
-from genrescope.cli.terminal import notice, progress, stderr, stdout
+from genrescope.cli.terminal import Format, notice, progress, stderr, stdout
 
 
 def tune(
