@@ -184,10 +184,19 @@ def open_study(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
         library.storages.fail_stale_trials(study)
+    _clear(study, folder)
     kept = [t for t in study.get_trials(deepcopy=False) if t.state.name != "FAIL"]
     if not any(start in (t.params, t.system_attrs.get("fixed_params")) for t in kept):
         study.enqueue_trial(start)
     return study
+
+
+def _clear(study: optuna.Study, folder: Path) -> None:
+    """Remove what trials left that were ended before they could do so themselves."""
+    running = {t.number for t in study.get_trials(deepcopy=False) if t.state.name == "RUNNING"}
+    for place in folder.glob("trial-*"):
+        if place.name not in {f"trial-{number}" for number in running}:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _optuna() -> Any:
