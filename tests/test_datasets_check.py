@@ -116,6 +116,7 @@ def test_stored_spectrograms_are_checked_too(tmp_path: Path) -> None:
         ("corrupt", ("picture",)),
         ("repeated", ("again", "low.00000")),
         ("length", ("short",)),
+        ("silent", ("short",)),
     ]
     assert "mode RGB" in report.problems[1].detail
     assert report.lengths[0].unit == "columns"
@@ -132,7 +133,7 @@ def test_gtzan_is_known_to_have_a_hundred_a_genre(tmp_path: Path) -> None:
     assert one.is_file()
     report = check(tmp_path)
     assert len(report.dataset.tracks) == 98
-    assert [(p.kind, p.tracks) for p in report.problems] == [
+    assert [(p.kind, p.tracks) for p in report.problems if p.kind != "short"] == [
         ("corrupt", ("jazz.00054",)),
         ("missing", ("jazz.00007",)),
     ]
@@ -209,7 +210,9 @@ def test_the_real_spectrograms_repeat_as_is_known(shared: Path) -> None:
     assert sum("identical content" in detail for detail in repeated.values()) == 14
     assert repeated["metal.00058", "rock.00016"] == "identical content, labelled metal and rock"
     assert sum(len(p.tracks) for p in of_kind(report, "missing")) == 150
-    assert {p.kind for p in report.problems} == {"repeated", "missing"}
+    silent = {name for p in of_kind(report, "silent") for name in p.tracks}
+    assert silent == {"hiphop.00036", "hiphop.00038"}
+    assert {p.kind for p in report.problems} == {"repeated", "missing", "silent"}
 
 
 @pytest.mark.shared
@@ -217,3 +220,18 @@ def test_the_real_mp3s_are_sound(shared: Path) -> None:
     report = check(shared / "data/emotify-audio")
     assert report.problems == ()
     assert (report.sample_rates, report.channels) == ({44100: 40}, {2: 40})
+
+
+def test_silence_and_scraps_are_named(clean: Path) -> None:
+    half = music(1.0, seed=12)
+    half[RATE // 2 :] = 0
+    soundfile.write(clean / "a/half.wav", half, RATE)
+    soundfile.write(clean / "b/scrap.wav", music(0.4, seed=13), RATE)
+    report = check(clean)
+    (silent,) = of_kind(report, "silent")
+    assert silent.tracks == ("half",)
+    seconds, words = silent.detail.split(" of ")
+    assert 0.4 < float(seconds) <= 0.5
+    assert words == "its 1 s are digital silence"
+    (short,) = of_kind(report, "short")
+    assert (short.tracks, short.detail) == (("scrap",), "0.4 s is too short to judge")

@@ -4,9 +4,10 @@ Conventions
 -----------
 Problems are of these kinds: "corrupt" (can't be read, wholly or in part), "missing" (listed, or one
 of GTZAN's hundred a genre, but not there), "repeated" (one recording under two ids), "length",
-"rate" and "channels" (odd: unlike the others). A length is odd when it is more than 1 s or 5 % from
-the median. Whole songs have all kinds of lengths: where less than half of the files are near the
-median, none is odd.
+"rate" and "channels" (odd: unlike the others), "silent" (digital silence, a hundredth of it or
+more) and "short" (under a second, too little to judge). A length is odd when it is more than 1 s or
+5 % from the median. Whole songs have all kinds of lengths: where less than half of the files are
+near the median, none is odd.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from genrescope.audio import AudioError, info, stream
 from genrescope.datasets import gtzan
 from genrescope.datasets.dataset import NO_FILE, NO_GENRE, Dataset
@@ -28,6 +32,8 @@ from genrescope.datasets.tracks import Track
 
 ODD_SECONDS = 1.0
 ODD_SHARE = 0.05
+SILENT_SHARE = 0.01
+SHORTEST_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,10 @@ class Report:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What one file was found to be; without a length it could not be read."""
+    """What one file was found to be; without a unit it could not be read.
+
+    `length` and `silent` (how much of it is digital silence) are in `unit`.
+    """
 
     fault: str = ""
     unit: str = ""
@@ -83,6 +92,7 @@ class _Facts:
     content: str = ""
     sample_rate: int = 0
     channels: int = 0
+    silent: float = 0.0
 
 
 def check_dataset(
@@ -127,6 +137,8 @@ def check_dataset(
         *_missing(dataset),
         *_repeated(dataset.tracks, read),
         *(odd for unit, lengths in units.items() for odd in _odd_lengths(lengths, unit)),
+        *_silent(read),
+        *_short(audio),
         *_odd("rate", rates, "{} Hz"),
         *_odd("channels", channels, "{} channels"),
     ]
@@ -158,11 +170,12 @@ def _look(track: Track) -> _Facts:
 
 def _listen(path: Path) -> _Facts:
     warnings: list[str] = []
-    samples, content = 0, hashlib.sha256()
+    samples, zeros, content = 0, 0, hashlib.sha256()
     try:
         header = info(path)
         for block in stream(path, sample_rate=None, warnings=warnings):
             samples += len(block)
+            zeros += _silent_samples(block, header.sample_rate // 20)
             content.update(block.tobytes())
     except AudioError as error:
         return _Facts(error.reason)
@@ -173,7 +186,15 @@ def _listen(path: Path) -> _Facts:
         content.hexdigest(),
         header.sample_rate,
         header.channels,
+        zeros / header.sample_rate,
     )
+
+
+def _silent_samples(block: NDArray[np.float32], stretch: int) -> int:
+    """Samples in stretches of nothing but zeros; single ones are in any sound."""
+    starts = np.arange(0, len(block), max(1, stretch))
+    lengths = np.diff(starts, append=len(block))
+    return int(lengths[~np.logical_or.reduceat(block != 0, starts)].sum())
 
 
 def _look_at_spectrogram(path: Path) -> _Facts:
@@ -183,9 +204,10 @@ def _look_at_spectrogram(path: Path) -> _Facts:
         with Image.open(path) as image:
             if image.mode != "L":
                 return _Facts(f"not an 8-bit grey image (mode {image.mode})")
-            pixels = image.tobytes()
-            content = hashlib.sha256(repr(image.size).encode() + pixels).hexdigest()
-            return _Facts("", "columns", image.width, content)
+            pixels = np.asarray(image)
+            content = hashlib.sha256(repr(image.size).encode() + pixels.tobytes()).hexdigest()
+            silent = int(np.count_nonzero(~pixels.any(axis=0)))
+            return _Facts("", "columns", image.width, content, silent=silent)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return _Facts("not a readable PNG image")
 
@@ -249,6 +271,26 @@ def _odd_lengths(lengths: dict[str, float], unit: str) -> list[Problem]:
     return [
         Problem("length", (name,), f"{length:.4g} {unit}; the median is {median:.4g} {unit}")
         for name, length in odd.items()
+    ]
+
+
+def _silent(read: dict[str, _Facts]) -> list[Problem]:
+    return [
+        Problem(
+            "silent",
+            (name,),
+            f"{found.silent:.4g} of its {found.length:.4g} {found.unit} are digital silence",
+        )
+        for name, found in read.items()
+        if found.length and found.silent >= SILENT_SHARE * found.length
+    ]
+
+
+def _short(audio: dict[str, _Facts]) -> list[Problem]:
+    return [
+        Problem("short", (name,), f"{found.length:.2g} s is too short to judge")
+        for name, found in audio.items()
+        if found.length < SHORTEST_SECONDS
     ]
 
 
