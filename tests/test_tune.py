@@ -137,6 +137,20 @@ def test_a_study_goes_on_to_the_number_asked_for(
     assert len(told) == 2
 
 
+def test_a_search_can_be_replayed_also_in_parts(
+    recipe: Recipe, tracks: list[Track], study: Path, tmp_path: Path
+) -> None:
+    def drawn(folder: Path) -> list[dict[str, Any]]:
+        return [trial.params for trial in opened(folder).trials]
+
+    tune(recipe, tracks, tmp_path / "again", trials=1)
+    tune(recipe, tracks, tmp_path / "again", trials=2)
+    assert drawn(tmp_path / "again") == drawn(study)
+    other = recipe.model_copy(update={"seed": 1})
+    tune(other, tracks, tmp_path / "other", trials=2)
+    assert drawn(tmp_path / "other")[1] != drawn(study)[1]
+
+
 def test_settings_keep_their_ranges_and_kinds(
     recipe: Recipe, tracks: list[Track], copy: Path
 ) -> None:

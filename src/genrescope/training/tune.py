@@ -108,6 +108,9 @@ def tune(
     start = _start(recipe)
 
     def objective(trial: optuna.Trial) -> float:
+        # Seeded by trial: one process alone draws the same again, several never the same at once.
+        seed = recipe.seed * 1_000_003 + trial.number
+        study.sampler = library.samplers.TPESampler(seed=seed % 2**32, constant_liar=True)
         drawn = {name: _draw(trial, name, p) for name, p in recipe.search.items()}
         place = folder / f"trial-{trial.number}"
         run = Run(
@@ -135,6 +138,7 @@ def tune(
 
     if len(_finished(study)) < trials:
         with warnings.catch_warnings():
+            # Of `constant_liar`.
             warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
             study.optimize(objective, callbacks=[stop])
     return _conclude(study, recipe, folder)
@@ -177,8 +181,6 @@ def open_study(
         study_name=recipe.name,
         direction="maximize",
         load_if_exists=True,
-        # Processes that work on one study must not draw the same settings.
-        sampler=library.samplers.TPESampler(seed=None, constant_liar=True),
         pruner=library.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=5),
     )
     with warnings.catch_warnings():
