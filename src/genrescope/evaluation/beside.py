@@ -251,11 +251,13 @@ def split_in_words(split: Mapping[str, Any]) -> str:
         case "random":
             return f"random {parts_of(split)} {by}"
         case "by_segment":
-            return f"random {parts_of(split)} by segment"
+            return f"random {parts_of(split)} by segment, which leaks"
         case "folds":
             times = int(split.get("repeats", 1))
             return f"{split.get('folds')} folds {by}" + f", dealt {times} times" * (times > 1)
+        case "official":
+            return "the data set's own split"
         case "lists":
-            return "given lists"
+            return "given lists of tracks"
         case _:
             return kind

@@ -15,6 +15,7 @@ import yaml
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError, RecipeError
 from genrescope.evaluation import plots
+from genrescope.evaluation.beside import split_in_words
 from genrescope.evaluation.document import (
     Alarm,
     Block,
@@ -158,7 +159,7 @@ def _figures(run: _Run) -> Iterator[Block]:
     yield Figures(
         (
             *((LABELS[name], _percent(metrics[name]), _interval(metrics, name)) for name in first),
-            ("tracks judged", str(metrics.get("n", _NOTHING)), _split(metrics.get("split"))),
+            ("tracks judged", str(metrics.get("n", _NOTHING)), _split_of(metrics)),
         )
     )
     yield Heading("Figures")
@@ -185,7 +186,7 @@ def _published(run: _Run) -> Iterator[Block]:
     columns = ("Paper", "Its protocol", "System", "Metric", "Published", "Ours", "95 % interval")
     table = tuple(_beside(run.metrics, row) for row in rows)
     yield Table((*columns, "Difference"), table, texts=4)
-    protocol = _split(run.metrics.get("split"))
+    protocol = _split_of(run.metrics)
     yield Paragraph(
         f"Our protocol: {protocol or 'see below'}, {run.metrics.get('n', '?')} tracks judged."
     )
@@ -315,7 +316,7 @@ def _protocol(run: _Run) -> Iterator[Block]:
         "Tracks": data.get("tracks"),
         "of which the artist is known": data.get("with_artist"),
         "Fingerprint of the data": data.get("fingerprint"),
-        "Split": _split(metrics.get("split")),
+        "Split": _split_of(metrics),
         "Seed": metrics.get("seed"),
         ("The last network trained on" if len(run.folds) > 1 else "Trained on"): metrics.get(
             "train"
@@ -344,19 +345,9 @@ def _by_artist(metrics: Mapping[str, Any]) -> bool:
     return bool((split if isinstance(split, dict) else metrics).get("by_artist"))
 
 
-def _split(split: Any) -> str:
-    """A split's settings in words."""
-    if not isinstance(split, dict) or "kind" not in split:
-        return ""
-    kind, side = split["kind"], "by artist" if split.get("by_artist") else "by track"
-    if kind == "folds":
-        times = int(split.get("repeats", 1))
-        return f"{split.get('folds')} folds {side}" + f", dealt {times} times" * (times > 1)
-    if kind in ("random", "by_segment"):
-        parts = "/".join(f"{100 * split.get(k, 0):.0f}" for k in ("train", "validation", "test"))
-        return f"random {parts} {side if kind == 'random' else 'by segment, which leaks'}"
-    known = {"lists": "given lists of tracks", "official": "the data set's own split"}
-    return str(known.get(kind, kind))
+def _split_of(metrics: Mapping[str, Any]) -> str:
+    split = metrics.get("split")
+    return split_in_words(split) if isinstance(split, dict) else ""
 
 
 def _percent(value: float | None) -> str:

@@ -527,6 +527,8 @@ class Run:
         )
         metrics = {
             **judgement.to_dict(),
+            # Folds that are dealt more than once judge each track as often.
+            "n": len({answer.track for answer in answers}),
             "recipe": self.recipe.name,
             "command": self.command,
             "seed": self.recipe.seed,
