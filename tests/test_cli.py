@@ -90,8 +90,10 @@ class TestClassify:
 
     def test_top_and_timeline(self, folder: Path) -> None:
         done = genrescope("classify", folder / "deep", "--top", "3", "--timeline")
-        assert len(done.stdout.splitlines()) == 1 + 3 + 2  # heading, genres, two segments
-        assert "0:00 - 0:11" in done.stdout
+        lines = done.stdout.splitlines()
+        assert len(lines) > 1 + 3  # heading, genres, segments
+        assert all(re.search(r"0:\d\d - 0:\d\d$", line) for line in lines[4:])
+        assert "0:00 - 0:05" in lines[4]
         done = genrescope("classify", folder / "deep", "--top", "3", "-f", "jsonl")
         assert len(json.loads(done.stdout)["top"]) == 3
 
@@ -158,7 +160,7 @@ class TestClassify:
     def test_ctrl_c_leaves_what_was_finished(self, tmp_path: Path) -> None:
         song = write_wav(tmp_path / "song.wav", 25)
         (tmp_path / "many").mkdir()
-        for i in range(400):
+        for i in range(4000):
             os.link(song, tmp_path / "many" / f"{i}.wav")
         target = tmp_path / "out.json"
         words = [*COMMAND, "classify", tmp_path / "many", "-f", "json", "-o", target, "-j", "1"]
@@ -166,12 +168,12 @@ class TestClassify:
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob(".out.json.*")) and time.monotonic() < deadline:
             time.sleep(0.01)
-        time.sleep(1.5)  # it listens by now: one takes a thirtieth of a second
+        time.sleep(1.5)  # it listens by now: one takes some milliseconds
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
         assert process.returncode == 130
         assert "interrupted" in err
-        assert 0 < len(json.loads(target.read_text())) < 400
+        assert 0 < len(json.loads(target.read_text())) < 4000
 
     def test_a_reader_that_has_enough(self, folder: Path) -> None:
         words = " ".join(map(str, [*COMMAND, "classify", folder / "a.wav", "-f", "jsonl"]))

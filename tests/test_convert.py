@@ -260,7 +260,11 @@ class TestCommand:
     def test_a_table_and_a_bundle(self, folder: Path, tmp_path: Path) -> None:
         done = self.run("default", "-p", "int8", "--data", folder, "--out", tmp_path / "small")
         assert done.exit_code == 0, done.output
-        assert re.search(r"Size\s+│ 1\.90 MB │ 0\.50 MB │ 26 %", done.stdout)
+        sizes = re.search(r"Size\s+│ (\d\.\d\d) MB │ (\d\.\d\d) MB │ (\d+) %", done.stdout)
+        assert sizes is not None
+        before, after, part = map(float, sizes.groups())
+        assert 100 * after / before == pytest.approx(part, abs=1.5)
+        assert part < 35
         assert "Time a segment" in done.stdout
         assert re.search(r"Accuracy on \d tracks", done.stdout)
         assert "6 tracks of" in done.stdout and "McNemar p = " in done.stdout

@@ -22,6 +22,15 @@ PROTOCOLS = {
     "default-random": "(b) random 60/20/20 by track, as the papers do",
     "default-filtered": "(c) fault-filtered lists, trained on the training list",
 }
+# What the recipe was chosen from; runs in `chosen/NAME-random` and `chosen/NAME-filtered`.
+RIVALS = {
+    "shipped": "as shipped: segments of 5 s, one change at a time, 240 epochs",
+    "mixup": "with mixup 0.3 and label smoothing 0.1",
+    "slope": "with all changes at once and a random slope of 0.2",
+    "wide": "with channels 24, 48, 96, 144",
+    "teacher": "with the MusiCNN teacher, weight 5",
+    "before": "the one before: segments of 11 s, wide, masks, mixup, teacher, 100 epochs",
+}
 COLUMNS = {
     "accuracy": "Accuracy",
     "macro_precision": "Precision",
@@ -52,6 +61,20 @@ def table_of_runs(runs: dict[str, dict[str, Any]]) -> str:
         cells = [protocol, trained, run["validation"], run["n"], run["seed"]]
         cells += [percent(run, metric) for metric in COLUMNS]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def table_of_rivals(folder: Path) -> str:
+    """Accuracy of each recipe on the two validation sides; a dash where it was not tried."""
+    sides = {"filtered": "Filtered lists", "random": "Random split"}
+    lines = ["| Recipe | " + " | ".join(sides.values()) + " |", "|---|--:|--:|"]
+    for rival, words in RIVALS.items():
+        runs = [folder / f"{rival}-{side}" / "metrics.json" for side in sides]
+        cells = [
+            f"{percent(metrics, 'accuracy')}, n = {metrics['n']}" if metrics else "-"
+            for metrics in (json.loads(r.read_text()) if r.is_file() else None for r in runs)
+        ]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -113,6 +136,7 @@ def main(folder: Path) -> None:
         "confusions": confusions(runs["default"]),
         "folds": folds(runs["default"]),
         "headline": headline(runs),
+        "chosen": table_of_rivals(folder / "chosen"),
     }
     for page in ("README.md", "docs/default-model.md", "docs/model-card.md"):
         path = ROOT / page

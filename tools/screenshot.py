@@ -24,7 +24,9 @@ COLUMNS = 76
 def captured(command: list[str]) -> str:
     """What stays on the screen of a terminal in which the command was run."""
     session = "genrescope-screenshot"
-    shell = f"{shlex.join(command)}; tmux wait-for -S {session}; sleep 60"
+    # The programs that belong to this Python, and no error where they are not on the path.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    shell = f"export PATH={shlex.quote(path)}; {shlex.join(command)}; tmux wait-for -S {session}; sleep 60"
     tmux = ["tmux", "-L", session]
     subprocess.run(
         [
