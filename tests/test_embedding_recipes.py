@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from clips import write_spectrograms
 from genrescope.datasets import scan
@@ -18,9 +20,13 @@ from genrescope.errors import RecipeError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.inference import Bundle, Classifier
 from genrescope.models import make_model
-from genrescope.training.embedding import Embedder
+from genrescope.training.convert import convert
+from genrescope.training.embedding import Embedder, joined
+from genrescope.training.export import to_onnx
 from genrescope.training.recipe import EmbeddingSettings, load_recipe
 from genrescope.training.run import Run
+
+FloatArray = NDArray[np.float32]
 
 # Random weights of a small network: what is tested is all that lies around them.
 EMBEDDED = """
@@ -31,7 +37,7 @@ segments: {seconds: 14, overlap: 0.5}
 training: {epochs: 3, batch_size: 4, learning_rate: 0.01}
 variants:
   model:
-    dense: {model: {kind: mlp, hidden: [16]}}
+    dense: {model: {kind: mlp, hidden: [16, 8]}}
     svc: {model: {kind: classical, name: LR}}
 """
 LEARNING = """
@@ -52,12 +58,22 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_spectrograms(tmp_path_factory.mktemp("data"), tracks=5)
 
 
+@pytest.fixture(scope="module")
+def frozen(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Run folders by the head on top of an encoder that does not learn."""
+    folder = tmp_path_factory.mktemp("frozen")
+    (folder / "embedded.yaml").write_text(EMBEDDED)
+    for head in ("dense", "svc"):
+        recipe = load_recipe(f"{folder / 'embedded.yaml'}/{head}")
+        Run(recipe, scan(data), folder / head).execute()
+    return {head: folder / head for head in ("dense", "svc")}
+
+
 @pytest.mark.parametrize("head", ["dense", "svc"])
-def test_an_encoder_and_a_head_become_one_bundle(data: Path, tmp_path: Path, head: str) -> None:
-    recipe = tmp_path / "embedded.yaml"
-    recipe.write_text(EMBEDDED)
-    run = tmp_path / "run"
-    Run(load_recipe(f"{recipe}/{head}"), scan(data), run).execute()
+def test_an_encoder_and_a_head_become_one_bundle(
+    data: Path, frozen: dict[str, Path], head: str
+) -> None:
+    run = frozen[head]
     classifier = Classifier.load(run)
     assert classifier.manifest.frontend.computed.kind == "image"
     assert "torch" not in {node.domain for node in _nodes(Bundle.load(run).model)}
@@ -92,23 +108,120 @@ def test_a_network_that_learned_on_gives_its_four_depths(data: Path, tmp_path: P
         classifier.embed(track, layer="middle")
 
 
+def test_a_frozen_encoder_gives_its_four_depths(data: Path, frozen: dict[str, Path]) -> None:
+    classifier = Classifier.load(frozen["dense"])
+    sizes = {"embedding": 8, "none": 224 * 224, "immediate": 1280, "deep": 16, "shallow": 8}
+    assert classifier.layers == sizes
+    assert list(classifier.layers) == list(sizes)
+    track = data / "low" / "low.00000.png"
+    depths = {layer: classifier.embed(track, layer=layer) for layer in classifier.layers}
+    np.testing.assert_array_equal(depths["embedding"], depths["shallow"])
+    np.testing.assert_allclose(depths["embedding"], classifier.predict(track).embedding, rtol=1e-6)
+    frontend = classifier.manifest.frontend
+    segments = [s.values for w in frontend.windows(track) for s in frontend.segments_of(w)]
+    with torch.inference_mode():
+        network = make_encoder("mobilenet_v2", untrained=0).network()
+        found = network(torch.from_numpy(np.stack(segments)))
+    for layer in ("none", "immediate"):
+        wanted = found[layer].mean(dim=0).numpy()
+        np.testing.assert_allclose(depths[layer], wanted, atol=1e-4 * np.abs(wanted).max())
+    assert depths["deep"].min() >= 0 < depths["deep"].max()
+    # A classifier has no layers of its own.
+    svc = {"embedding": 1280, "none": 224 * 224, "immediate": 1280}
+    assert Classifier.load(frozen["svc"]).layers == svc
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_the_depths_outlive_a_conversion(
+    data: Path, frozen: dict[str, Path], precision: Literal["fp16", "int8"]
+) -> None:
+    bundle, whole = Bundle.load(frozen["dense"]), Classifier.load(frozen["dense"])
+    smaller = Classifier(convert(bundle, precision)[0])
+    assert smaller.layers == whole.layers
+    track = data / "low" / "low.00000.png"
+    for layer in whole.layers:
+        wanted, found = (one.embed(track, layer=layer) for one in (whole, smaller))
+        assert np.isfinite(found).all()
+        # Random weights tell tracks apart by less than the steps of int8: no head holds on to that.
+        if precision == "fp16" or layer in ("none", "immediate"):
+            assert np.corrcoef(wanted, found)[0, 1] > 0.95, layer
+
+
+@pytest.fixture(scope="module")
+def embedders() -> dict[str, Embedder]:
+    """One encoder, two of its segments in each of a recipe's, by how they are pooled."""
+    encoder = make_encoder("musicnn", untrained=0)
+    frontend = Frontend(
+        feature=encoder.feature, scale="none", segments=SegmentSettings(seconds=4.0, overlap=0)
+    )
+    fields = {"kind": "embedding", "encoder": "musicnn", "layer": "taggram", "untrained": 0}
+    return {
+        pool: Embedder(EmbeddingSettings.model_validate({**fields, "pool": pool}), frontend)
+        for pool in ("none", "mean", "mean_std_max")
+    }
+
+
+def _noise(embedder: Embedder) -> FloatArray:
+    shape = (2, *embedder.frontend.shape)
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("pool", ["none", "mean", "mean_std_max"])
+def test_a_joined_graph_gives_each_depth_as_torch_does(
+    embedders: dict[str, Embedder], pool: str
+) -> None:
+    embedder = embedders[pool]
+    torch.manual_seed(0)
+    head = make_model({"kind": "mlp", "hidden": [6, 5, 4]}, shape=embedder.shape, genres=3).eval()
+    names = ("logits", "embedding", "deep", "shallow")
+    graph = joined(embedder.graph, to_onnx(_All(head), embedder.shape, names))
+    session = ort.InferenceSession(graph)
+    order = [output.name for output in session.get_outputs()]
+    assert order == ["logits", "embedding", "immediate", "deep", "shallow"]
+    results = session.run(None, {"segments": _noise(embedder)})
+    found = dict(zip(order, results, strict=True))
+    with torch.inference_mode():
+        steps = [torch.from_numpy(found["immediate"])]
+        for layer in head.hidden[1]:
+            steps.append(layer(steps[-1]))
+        wanted = {"deep": steps[2], "shallow": steps[-1], "logits": head.output(steps[-1])}
+    seen = embedder.shape[0] * embedder.shape[1]
+    assert [found[name].shape for name in order] == [(2, n) for n in (3, 4, seen, 6, 4)]
+    np.testing.assert_array_equal(found["embedding"], found["shallow"])
+    for name, values in wanted.items():
+        assert np.abs(found[name]).max() > 0
+        np.testing.assert_allclose(found[name], values, atol=1e-6)
+
+
+class _All(torch.nn.Sequential):
+    """A network with all that it names."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__(network)
+
+    def forward(self, segments: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (*self[0].outputs(segments).values(),)
+
+
+def test_a_network_without_names_gives_one_embedding(data: Path, tmp_path: Path) -> None:
+    changes = ["training.epochs=1", "model.channels=[4, 6]", "segments.seconds=14"]
+    run = tmp_path / "run"
+    Run(load_recipe("leiden-scratch/30s-clean", changes), scan(data), run).execute()
+    assert Classifier.load(run).layers == {"embedding": 6}
+
+
 def _nodes(model: bytes) -> list:
     import onnx
 
     return list(onnx.load_from_string(model).graph.node)
 
 
-def test_the_graph_cuts_and_pools_as_numpy_does() -> None:
-    encoder = make_encoder("vggish", untrained=0)
-    network = encoder.network()
-    frontend = Frontend(
-        feature=encoder.feature, scale="none", segments=SegmentSettings(seconds=2.0, overlap=0)
-    )
-    segments = np.random.default_rng(0).normal(size=(2, *frontend.shape)).astype(np.float32)
+def test_the_graph_cuts_and_pools_as_numpy_does(embedders: dict[str, Embedder]) -> None:
+    network, segments = make_encoder("musicnn", untrained=0).network(), _noise(embedders["none"])
     with torch.inference_mode():
         parts = [
-            network(torch.from_numpy(segments[:, :, first : first + 96]))["fc1"].numpy()
-            for first in (0, 96)
+            network.cpu()(torch.from_numpy(segments[:, :, first : first + 187]))["taggram"].numpy()
+            for first in (0, 61)
         ]
     each = np.stack(parts, axis=2)
     wanted = {
@@ -119,13 +232,11 @@ def test_the_graph_cuts_and_pools_as_numpy_does() -> None:
         )[:, :, None],
     }
     for pool, values in wanted.items():
-        settings = EmbeddingSettings(
-            kind="embedding", encoder="vggish", layer="fc1", pool=pool, untrained=0
-        )
-        embedder = Embedder(settings, frontend)
-        assert embedder.shape == values.shape[1:]
-        found = ort.InferenceSession(embedder.graph).run(None, {"segments": segments})[0]
+        assert embedders[pool].shape == values.shape[1:]
+        run = ort.InferenceSession(embedders[pool].graph).run
+        found, immediate = run(["vectors", "immediate"], {"segments": segments})
         np.testing.assert_allclose(found, values, atol=1e-4 * np.abs(values).max())
+        np.testing.assert_array_equal(immediate, found.reshape(2, -1))
 
 
 def test_segments_shorter_than_the_encoders_are_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def layer_sizes(name: str, sizes: object) -> list[int]:
@@ -35,6 +35,27 @@ def dense(inputs: int, sizes: Sequence[int], dropout: float) -> nn.Sequential:
         if dropout:
             layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers)
+
+
+def depths(layers: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
+    """The embeddings that the leiden paper takes out of dense layers, `[n, nodes]`.
+
+    Parameters
+    ----------
+    layers
+        Of `dense`, in evaluation mode.
+    inputs
+        What they see, `[n, inputs]`.
+
+    Returns
+    -------
+    deep, shallow
+        What the first dense layer gives, and what the last one does.
+    """
+    deep: Tensor = layers[:2](inputs)
+    shallow: Tensor = layers[2:](deep)
+    # Each is an output of its own in a graph, not another name of one.
+    return {"deep": deep * 1.0, "shallow": shallow * 1.0}
 
 
 def convolutions(

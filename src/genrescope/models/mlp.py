@@ -13,10 +13,11 @@ than "fully connected".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
-from genrescope.models._layers import dense, layer_sizes
+from genrescope.models._layers import dense, depths, layer_sizes
 
 
 class Model(nn.Module):
@@ -52,3 +53,10 @@ class Model(nn.Module):
         """Logits and embeddings of `[segments, size, frames]`."""
         embedding = self.hidden(segments)
         return self.output(embedding), embedding
+
+    def outputs(self, segments: Tensor) -> dict[str, Tensor]:
+        """Logits, embedding, and what the first and the last hidden layer give, `[n, nodes]`."""
+        inputs, layers = segments.flatten(1), cast(nn.Sequential, self.hidden[1])
+        embedding = layers(inputs)
+        named = {"logits": self.output(embedding), "embedding": embedding}
+        return {**named, **depths(layers, inputs)}

@@ -3,6 +3,10 @@
 The encoder is exported to ONNX once. That graph hears all segments of all tracks, what it gives is
 kept on disk, a head is trained on it, and in the end both graphs are joined: the bundle's front end
 is the encoder's own, and `inference` needs neither torch nor the encoder's code.
+
+The bundle gives embeddings at the depths that the leiden paper compares, by its names: `none`, the
+picture itself (of networks that look at one), `immediate`, what the encoder gives and the head
+sees, and those of the head's own that it names, `deep` and `shallow`.
 """
 
 from __future__ import annotations
@@ -28,6 +32,10 @@ from genrescope.training.recipe import EmbeddingSettings
 
 FloatArray = NDArray[np.float32]
 
+_HEAD = "head/"
+_PICTURE = ("none",)
+_ORDER = ("logits", "embedding", *_PICTURE, "immediate", "deep", "shallow")
+
 
 class Embedder:
     """Turns the segments of a front end into what a head learns from.
@@ -44,7 +52,8 @@ class Embedder:
     Attributes
     ----------
     graph
-        The encoder as ONNX: `segments` `[n, size, frames]` to `vectors` `[n, *shape]`.
+        The encoder as ONNX: `segments` `[n, size, frames]` to `vectors` `[n, *shape]`, and to the
+        depths `immediate` and, of networks for pictures, `none`, `[n, numbers]` each.
     shape
         Of a segment as the head sees it: numbers, and embeddings side by side.
 
@@ -66,7 +75,7 @@ class Embedder:
             raise RecipeError(f"encoder {settings.encoder} has no layer {layer!r}; there: {there}")
         network = _Cut(encoder, layer, settings.pool, frontend.shape[1])
         self.frontend, self.shape = frontend, network.shape
-        self.graph = to_onnx(network, frontend.shape, ("vectors",))
+        self.graph = to_onnx(network, frontend.shape, network.outputs)
         self._session = _session(self.graph)
 
     def read(
@@ -87,11 +96,20 @@ class Embedder:
         if not segments:
             return np.zeros((0, *self.shape), np.float32)
         parts = [np.stack(segments[i : i + 8]) for i in range(0, len(segments), 8)]
-        return np.concatenate([self._session.run(None, {"segments": part})[0] for part in parts])
+        run = self._session.run
+        return np.concatenate([run(["vectors"], {"segments": part})[0] for part in parts])
 
 
 class _Cut(nn.Module):
-    """Cuts a recipe's segments into the encoder's, embeds those, and pools them."""
+    """Cuts a recipe's segments into the encoder's, embeds those, and pools them.
+
+    Attributes
+    ----------
+    outputs
+        Names of what it gives: `vectors`, as the head sees them, and the depths.
+    shape
+        Of a segment's `vectors`.
+    """
 
     def __init__(self, encoder: Encoder, layer: str, pool: str, frames: int) -> None:
         super().__init__()
@@ -108,12 +126,24 @@ class _Cut(nn.Module):
         width = encoder.layers[layer]
         times = {"none": 1, "mean": 1, "mean_std_max": 3}[pool]
         self.shape = (width * times, len(self.starts) if pool == "none" else 1)
+        self.picture = encoder.layers.get("none", 0)
+        self.outputs = ("vectors", *_PICTURE[: bool(self.picture)], "immediate")
 
-    def forward(self, segments: Tensor) -> Tensor:
+    def forward(self, segments: Tensor) -> tuple[Tensor, ...]:
         cut = torch.stack([segments[:, :, s : s + self.length] for s in self.starts], dim=1)
         _, count, size, length = cut.shape
-        vectors: Tensor = self.network(cut.reshape(-1, size, length))[self.layer]
-        vectors = vectors.reshape(-1, count, vectors.shape[-1])
+        found: dict[str, Tensor] = self.network(cut.reshape(-1, size, length))
+        each = found[self.layer]
+        vectors = self._pooled(each.reshape(-1, count, each.shape[-1]))
+        # Sizes as plain numbers: an exported graph says them of each output.
+        immediate = vectors.reshape(-1, self.shape[0] * self.shape[1])
+        if self.picture:
+            # Networks for pictures see the whole segment as one.
+            return vectors, found["none"].reshape(-1, self.picture) * 1.0, immediate
+        return vectors, immediate
+
+    def _pooled(self, vectors: Tensor) -> Tensor:
+        """From `[n, count, width]` to `[n, *shape]`."""
         if self.pool == "none":
             return vectors.transpose(1, 2)
         mean = vectors.mean(dim=1)
@@ -124,22 +154,28 @@ class _Cut(nn.Module):
 
 
 def joined(encoder: bytes, head: bytes) -> bytes:
-    """One graph of an encoder's and a head's: `segments` in, `logits` and `embedding` out."""
+    """One graph of an encoder's and a head's: `segments` in; out what either of them names."""
     import onnx
     from onnx import compose
 
     first, second = onnx.load_from_string(encoder), onnx.load_from_string(head)
-    second = compose.add_prefix(second, "head/")
+    second = compose.add_prefix(second, _HEAD)
     for model in (first, second):
         model.ir_version = max(first.ir_version, second.ir_version)
     _same_opset(first, second)
-    merged = compose.merge_models(first, second, io_map=[("vectors", "head/segments")])
-    names = {"head/logits": "logits", "head/embedding": "embedding"}
-    for output in merged.graph.output:
+    merged = compose.merge_models(first, second, io_map=[("vectors", f"{_HEAD}segments")])
+    given = list(merged.graph.output)
+    names = {output.name: output.name.removeprefix(_HEAD) for output in given}
+    for output in given:
         output.name = names[output.name]
     for node in merged.graph.node:
         node.output[:] = [names.get(name, name) for name in node.output]
         node.input[:] = [names.get(name, name) for name in node.input]
+    # Both graphs' lists were strung together; the tools that convert a bundle want each name once.
+    opsets = {entry.domain: entry for entry in list(merged.opset_import)}
+    del merged.opset_import[:], merged.graph.output[:]
+    merged.opset_import.extend(opsets.values())
+    merged.graph.output.extend(sorted(given, key=lambda output: _ORDER.index(output.name)))
     return bytes(merged.SerializeToString())
 
 

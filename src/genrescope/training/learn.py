@@ -84,7 +84,8 @@ def learn(
         watch={"accuracy": aside, "train_accuracy": train[:: max(1, len(train) // 200)]},
     )
     if scaling:
-        network = _Standardised(network, *scaling).eval()
+        scaled = _StandardisedOutputs if hasattr(network, "outputs") else _Standardised
+        network = scaled(network, *scaling).eval()
     return Learned(_exported(network, shape), history)
 
 
@@ -189,5 +190,16 @@ class _Standardised(nn.Module):
         self.mean, self.deviation = nn.Buffer(mean), nn.Buffer(deviation)
 
     def forward(self, segments: Tensor) -> tuple[Tensor, Tensor]:
-        logits, embedding = self.network((segments - self.mean) / self.deviation)
+        logits, embedding = self.network(self.scaled(segments))
         return logits, embedding
+
+    def scaled(self, segments: Tensor) -> Tensor:
+        return (segments - self.mean) / self.deviation
+
+
+class _StandardisedOutputs(_Standardised):
+    """As that, of a network that names its outputs."""
+
+    def outputs(self, segments: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = self.network.outputs(self.scaled(segments))  # type: ignore[operator]
+        return found
