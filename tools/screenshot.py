@@ -26,7 +26,8 @@ def captured(command: list[str]) -> str:
     session = "genrescope-screenshot"
     # The programs that belong to this Python, and no error where they are not on the path.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    shell = f"export PATH={shlex.quote(path)}; {shlex.join(command)}; tmux wait-for -S {session}; sleep 60"
+    run = f"export PATH={shlex.quote(path)}; {shlex.join(command)}"
+    shell = f"{run}; tmux wait-for -S {session}; sleep 60"
     tmux = ["tmux", "-L", session]
     subprocess.run(
         [
