@@ -1,4 +1,4 @@
-"""Speed of VGGish, written into docs/performance.md.
+"""Speed of VGGish and memory of its fine-tuning, written into docs/performance.md.
 
     python benchmarks/encoders.py [--files 64] [--runs 5] [--write]
 
@@ -13,9 +13,22 @@ and for many, of
 
 All have the same seeded random weights, the same decoder, resampler and front end (the port's own
 are slower), and as many threads as there are cores. Files are synthetic, 10 s, 22.05 kHz. They take
-turns; times are medians. Beside each stands how far its embeddings are from the loop's: the norm of
-the difference over that of the embeddings. Of int8 that says little, as random weights are not what
-was trained.
+turns; speeds are medians, and ratios are medians of the ratios within a turn, so that whatever else
+the machine does weighs on both sides. Beside each stands how far its embeddings are from the
+loop's: the norm of the difference over that of the embeddings. Of int8 that says little, as random
+weights are not what was trained. With
+
+    python benchmarks/encoders.py --one-core [--write]
+
+the same is measured on one core in seconds of processor time, which hardly depend on what else a
+busy machine does. (Threads of several cores wait for each other while something else runs on one
+of them, and the loops lose most by that.)
+
+    python benchmarks/encoders.py --memory [--write]
+
+measures the peak of resident memory of two steps of fine-tuning on the processor, each in a
+process of its own: all of VGGish learns, float32, AdamW, with 8 segments a step and with the 31
+segments of each of 8 clips, as the berkeley paper trains, with checkpointing and without.
 """
 
 from __future__ import annotations
@@ -25,12 +38,16 @@ import logging
 import os
 import platform
 import re
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,14 +59,20 @@ from torch import nn
 
 from genrescope.audio import load
 from genrescope.encoders.vggish import Encoder
+from genrescope.models import make_model
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 10
 RATE = 22050
 BATCH = 64
-CORES = len(os.sched_getaffinity(0))
+SEGMENTS = (8, 8 * 31)
 
 Way = Callable[[list[Path]], np.ndarray]
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 class Plain(nn.Module):
@@ -101,7 +124,7 @@ def torch_loop(encoder: Encoder, network: nn.Module) -> Way:
 def onnx_loop(encoder: Encoder, model: Path) -> Way:
     """One file after the other, with ONNX Runtime."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = CORES
+    options.intra_op_num_threads = cores()
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def way(paths: list[Path]) -> np.ndarray:
@@ -182,27 +205,44 @@ def ways(encoder: Encoder, calibration: list[Path], folder: Path) -> dict[str, W
     return found
 
 
-def measured(compared: dict[str, Way], paths: list[Path], runs: int) -> dict[str, float]:
-    """Median segments per second of each, taking turns, after one turn to warm up."""
+@dataclass(frozen=True)
+class Speed:
+    """Segments per second of one way, and their ratio to the loop's."""
+
+    rate: float
+    ratio: float
+
+
+def measured(
+    compared: dict[str, Way], paths: list[Path], runs: int, clock: Callable[[], float]
+) -> dict[str, Speed]:
+    """Speeds of each, the first being the loop; taking turns, after one turn to warm up."""
     segments = {name: len(way(paths)) for name, way in compared.items()}
     times: dict[str, list[float]] = {name: [] for name in compared}
     for _ in range(runs):
         for name, way in compared.items():
-            start = time.perf_counter()
+            start = clock()
             way(paths)
-            times[name].append(time.perf_counter() - start)
-    return {name: segments[name] / statistics.median(took) for name, took in times.items()}
+            times[name].append(clock() - start)
+    loop = times[next(iter(compared))]
+    return {
+        name: Speed(
+            segments[name] / statistics.median(times[name]),
+            statistics.median(one / other for one, other in zip(loop, times[name], strict=True)),
+        )
+        for name in compared
+    }
 
 
-def table(files: int, runs: int) -> list[str]:
+def table(files: int, runs: int, clock: Callable[[], float]) -> list[str]:
     """Measure, and give the lines of the page."""
-    torch.set_num_threads(CORES)
+    torch.set_num_threads(cores())
     with tempfile.TemporaryDirectory() as temporary:
         paths = synthetic(Path(temporary), files + 4)
         encoder = Encoder(untrained=0, device="cpu")
         compared = ways(encoder, paths[files:], Path(temporary))
-        one, many = (measured(compared, part, runs) for part in (paths[:1], paths[:files]))
         outputs = {name: way(paths[:8]) for name, way in compared.items()}
+        one, many = (measured(compared, p, runs, clock) for p in (paths[:1], paths[:files]))
     loop = next(iter(compared))
     lines = [
         f"| VGGish, segments per second | one file | | {files} files | | difference |",
@@ -210,16 +250,64 @@ def table(files: int, runs: int) -> list[str]:
     ]
     for name in compared:
         off = np.linalg.norm(outputs[name] - outputs[loop]) / np.linalg.norm(outputs[loop])
-        ratios = (f"× {speed[name] / speed[loop]:.1f}" for speed in (one, many))
-        cells = [f"{one[name]:.0f}", next(ratios), f"{many[name]:.0f}", next(ratios)]
+        speeds = (one[name], many[name])
+        cells = [cell for s in speeds for cell in (f"{s.rate:.0f}", f"× {s.ratio:.1f}")]
         lines.append(f"| {name} | {' | '.join(cells)} | {100 * off:.2g} % |")
+    seconds = "processor" if clock is time.process_time else "wall-clock"
     return [
         *lines,
         "",
-        f"{CORES} cores, {platform.machine()}, Python {platform.python_version()}, torch "
-        f"{torch.__version__}, ONNX Runtime {ort.__version__}; medians of {runs} runs. Ratios are "
-        "to the first line, differences of the embeddings too.",
+        f"{machine()}, ONNX Runtime {ort.__version__}; {seconds} seconds, medians of {runs} runs, "
+        f"load {os.getloadavg()[1]:.0f}. Ratios are to the first line, differences too.",
     ]
+
+
+def machine() -> str:
+    """What all was measured on."""
+    count = f"{cores()} core{'s' if cores() > 1 else ''}"
+    python = platform.python_version()
+    return f"{count}, {platform.machine()}, Python {python}, torch {torch.__version__}"
+
+
+def fine_tuned(segments: int, checkpointing: bool) -> float:
+    """Peak memory of this process in GB after two steps."""
+    torch.manual_seed(0)
+    settings = {"kind": "finetuned", "encoder": "vggish", "untrained": 0}
+    settings |= {"hidden": [256], "checkpointing": checkpointing}
+    network = make_model(settings, shape=(64, 96), genres=8).train()
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
+    for _ in range(2):  # in the second the optimizer has its moments beside the gradients
+        batch, genres = torch.randn(segments, 64, 96), torch.randint(8, (segments,))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(batch)[0], genres).backward()
+        optimizer.step()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def memory() -> list[str]:
+    """Measure in new processes, and give the lines of the page."""
+    lines = [
+        "| Fine-tuning all of VGGish, peak memory | kept | checkpointing |",
+        "|---|--:|--:|",
+    ]
+    for segments in SEGMENTS:
+        found = []
+        for checkpointing in ("", "1"):
+            command = [sys.executable, __file__, "--step", str(segments), checkpointing]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            found.append(f"{float(done.stdout):.1f} GB")
+        lines.append(f"| {segments} segments a step | {' | '.join(found)} |")
+    return [*lines, "", f"{machine()}, float32, AdamW; resident memory of the whole process."]
+
+
+def write(mark: str, lines: list[str]) -> None:
+    """Put lines in their place on the page."""
+    page = ROOT / "docs" / "performance.md"
+    marked = re.compile(f"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
+    text, count = marked.subn(lambda m: m[1] + "\n".join(lines) + "\n" + m[2], page.read_text())
+    if not count:
+        raise SystemExit(f"{page} has no place for it: <!-- {mark} --> … <!-- /{mark} -->")
+    page.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -227,17 +315,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=64)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--one-core", action="store_true")
+    parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--write", action="store_true")
     wanted = parser.parse_args()
-    lines = table(wanted.files, wanted.runs)
+    if wanted.step:
+        print(fine_tuned(int(wanted.step[0]), bool(wanted.step[1])))
+        return
+    if wanted.one_core:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    clock = time.process_time if wanted.one_core else time.perf_counter
+    lines = memory() if wanted.memory else table(wanted.files, wanted.runs, clock)
     print("\n".join(lines))
     if wanted.write:
-        page = ROOT / "docs" / "performance.md"
-        marked = re.compile(r"(<!-- encoders -->\n).*?(<!-- /encoders -->)", re.DOTALL)
-        text, count = marked.subn(lambda m: m[1] + "\n".join(lines) + "\n" + m[2], page.read_text())
-        if not count:
-            raise SystemExit(f"{page} has no place for it: <!-- encoders --> … <!-- /encoders -->")
-        page.write_text(text, encoding="utf-8")
+        write("memory" if wanted.memory else "encoders", lines)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from clips import write_spectrograms
 from genrescope.datasets import scan
 from genrescope.encoders import make_encoder
+from genrescope.encoders.graph import to_onnx
 from genrescope.errors import RecipeError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.inference import Bundle, Classifier
 from genrescope.models import make_model
 from genrescope.training.convert import convert
 from genrescope.training.embedding import Embedder, joined
-from genrescope.training.export import to_onnx
 from genrescope.training.recipe import EmbeddingSettings, load_recipe
 from genrescope.training.run import Run
 

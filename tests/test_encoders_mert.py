@@ -20,8 +20,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from genrescope.encoders import make_encoder, mert  # noqa: E402
+from genrescope.encoders.graph import to_onnx  # noqa: E402
 from genrescope.encoders.weights import WeightsError  # noqa: E402
-from genrescope.training.export import to_onnx  # noqa: E402
 from genrescope.training.recipe import load_recipe  # noqa: E402
 from genrescope.training.run import Run  # noqa: E402
 

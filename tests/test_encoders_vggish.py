@@ -38,12 +38,20 @@ def network() -> VGGish:
     return Encoder(untrained=0).network()
 
 
+@pytest.fixture(scope="module")
+def sessions() -> dict:
+    """Graphs of it, filled as they are needed."""
+    return {}
+
+
 @pytest.fixture
-def encoder(network: VGGish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Encoder:
-    """A fresh encoder with a cache of its own; the network is built only once."""
+def encoder(
+    network: VGGish, sessions: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Encoder:
+    """A fresh encoder with a cache of its own; network and graphs are built only once."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = Encoder(untrained=0, device="cpu")
-    made._network = network
+    made._network, made._sessions = network, sessions
     return made
 
 

@@ -512,13 +512,13 @@ def small_bundle(frontend: Frontend, voting: str) -> Bundle:
     """An untrained network that hears what the front end gives it."""
     import torch
 
+    from genrescope.encoders.graph import to_onnx
     from genrescope.models import make_model
-    from genrescope.training.export import export_onnx
 
     torch.manual_seed(0)
     network = make_model({"kind": "mlp", "hidden": [8]}, shape=frontend.shape, genres=3)
     size, frames = frontend.shape
-    model = export_onnx(network, size=size, frames=frames)
+    model = to_onnx(network, (size, frames), ("logits", "embedding"))
     manifest = Manifest(
         name="small",
         genres=["a", "b", "c"],

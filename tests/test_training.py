@@ -19,10 +19,10 @@ from torch import nn
 
 from clips import write_spectrograms
 from genrescope.datasets import scan
+from genrescope.encoders.graph import to_onnx
 from genrescope.errors import DatasetError, GenrescopeError, RecipeError
 from genrescope.inference import Bundle, Classifier
 from genrescope.models import make_model
-from genrescope.training import export
 from genrescope.training.recipe import load_recipe
 from genrescope.training.run import Reporter, Run
 
@@ -155,7 +155,7 @@ def test_a_broken_track_is_left_out_and_named(tmp_path: Path) -> None:
 
 def test_export_refuses_a_graph_that_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     network = make_model({"kind": "cnn", "channels": [4]}, shape=(8, 16), genres=3).eval()
-    model = export.export_onnx(network, size=8, frames=16)
+    model = to_onnx(network, (8, 16), ("logits", "embedding"))
     outputs = ort.InferenceSession(model).run(None, {"segments": np.ones((2, 8, 16), np.float32)})
     assert [output.shape for output in outputs] == [(2, 3), (2, 4)]
 
@@ -172,7 +172,7 @@ def test_export_refuses_a_graph_that_differs(monkeypatch: pytest.MonkeyPatch) ->
             return flat, flat * 2
 
     with pytest.raises(GenrescopeError, match="differ from torch"):
-        export.export_onnx(Unsteady(), size=8, frames=16)
+        to_onnx(Unsteady(), (8, 16), ("logits", "embedding"))
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,13 @@ from genrescope.errors import RecipeError
 
 __all__ = ["Embedding", "Encoder", "Weights", "encoder_class", "encoder_kinds", "make_encoder"]
 
+_OTHERS = ("base", "graph", "weights")
+
 
 def encoder_kinds() -> list[str]:
     """Names of the encoders there are."""
     names = [module.name for module in pkgutil.iter_modules(__path__)]
-    return sorted(name for name in names if name[0] != "_" and name not in ("base", "weights"))
+    return sorted(name for name in names if name[0] != "_" and name not in _OTHERS)
 
 
 def encoder_class(name: str) -> type[Encoder]:

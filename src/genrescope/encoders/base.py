@@ -17,7 +17,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,11 +38,14 @@ from genrescope.features.spectrogram import FloatArray
 
 if TYPE_CHECKING:
     import torch
+    from onnxruntime import InferenceSession
 
 Source = str | PathLike[str] | Waveform
 Times = NDArray[np.float64]
 Examples = tuple[FloatArray, Times, Times, bool]
 Precision = Literal["float32", "bfloat16"]
+
+_MOST_WORKERS = 8
 
 EMBEDDING_VERSION = 1
 """To be raised whenever embeddings change though weights and front end stay what they are."""
@@ -164,6 +167,9 @@ class Encoder(ABC):
         Length of a segment, and from one to the next, in seconds.
     whole
         Whether the network takes segments of any length, as one.
+    exported
+        Whether ONNX Runtime computes it on processors, which must have been measured to be faster
+        than torch. Its graph is exported once, and kept on disk by the content of the weights.
     cache
         Where embeddings of files are kept; None to keep none. They are kept as float16, and given
         rounded to it the first time too.
@@ -177,6 +183,7 @@ class Encoder(ABC):
     seconds: float
     hop: float
     whole: ClassVar[bool] = False
+    exported: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -195,6 +202,7 @@ class Encoder(ABC):
         self.cache: FeatureCache | None = FeatureCache(default_folder().parent / "embeddings")
         self._network: torch.nn.Module | None = None
         self._running: torch.nn.Module | None = None
+        self._sessions: dict[str, InferenceSession] = {}
 
     @abstractmethod
     def build(self) -> torch.nn.Module:
@@ -215,6 +223,10 @@ class Encoder(ABC):
         import torch
 
         return network.to(torch.bfloat16)
+
+    def quick(self, network: torch.nn.Module) -> torch.nn.Module:
+        """The network in the form that is exported: within rounding it gives the same."""
+        return network
 
     def checks(self) -> list[Check]:
         """Compute figures that are published of this network, on its published weights."""
@@ -270,8 +282,7 @@ class Encoder(ABC):
                 network = self.build()
             if self.untrained is None:
                 self.load(network)
-            device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-            self._network = network.to(device).eval()
+            self._network = network.to(self._place()).eval()
         return self._network
 
     def examples(self, waveform: Waveform) -> Examples:
@@ -330,7 +341,8 @@ class Encoder(ABC):
         RecipeError
             When there is no such layer.
         """
-        (result,) = self.embed_many([source], layer=layer, batch_size=batch_size)
+        layer = self._checked(layer, batch_size)
+        (result,) = self._embed_many([source], layer, batch_size, many=False)
         if isinstance(result, FileError):
             raise result
         return result
@@ -340,8 +352,9 @@ class Encoder(ABC):
     ) -> Iterator[Embedding | FileError]:
         """The embeddings of many files or waveforms, in their order, batched over files.
 
-        Files are read and their features computed in threads, ahead of the network. What was
-        computed is kept on disk: an interrupted run goes on where it stopped.
+        Files are read and their features computed in threads, ahead of the network; with ONNX
+        Runtime these threads compute batches, too. What was computed is kept on disk: an
+        interrupted run goes on where it stopped.
 
         Yields
         ------
@@ -354,6 +367,9 @@ class Encoder(ABC):
         RecipeError
             When there is no such layer.
         """
+        return self._embed_many(sources, self._checked(layer, batch_size), batch_size, many=True)
+
+    def _checked(self, layer: str | None, batch_size: int) -> str:
         layer = self.default_layer if layer is None else layer
         if layer not in self.layers:
             raise RecipeError(
@@ -361,44 +377,57 @@ class Encoder(ABC):
             )
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        return self._embed_many(sources, layer, batch_size)
+        return layer
 
     def _embed_many(
-        self, sources: Iterable[Source], layer: str, batch_size: int
+        self, sources: Iterable[Source], layer: str, batch_size: int, *, many: bool
     ) -> Iterator[Embedding | FileError]:
         settings = self.settings(layer) if self.cache is not None else ""
         line: deque[_Item] = deque()  # in the order of the sources
         waiting = np.zeros((0, *self.frontend.shape), np.float32)  # segments of those in the line
         values = np.zeros((0, self.layers[layer]), np.float32)  # of segments before them
-        for item in self._heard(sources, settings):
-            line.append(item)
-            if isinstance(item, _Heard):
-                waiting = np.concatenate([waiting, item.examples[0]])
-            whole = len(waiting) // batch_size * batch_size
-            if whole:
-                values = np.concatenate(
-                    [values, self._computed(waiting[:whole], layer, batch_size)]
-                )
-                waiting = waiting[whole:]
-            values = yield from self._finished(line, values, settings)
-        if len(waiting):
-            values = np.concatenate([values, self._computed(waiting, layer, batch_size)])
-        yield from self._finished(line, values, settings)
+        running: deque[Future[FloatArray]] = deque()  # of segments between the two
+        workers = min(_MOST_WORKERS, _cores())
+        reading = ThreadPoolExecutor(workers)
+        by_graph = self._by_graph(layer, many=many)
+        # Of graphs each thread computes its own, and hears files in between; torch divides the
+        # work on one batch by itself.
+        computing, at_once = (reading, workers) if by_graph else (ThreadPoolExecutor(1), 1)
 
-    def _heard(self, sources: Iterable[Source], settings: str) -> Iterator[_Item]:
-        """Read files in threads, a few ahead of whoever asks."""
-        workers = min(8, os.cpu_count() or 1)
-        rest = iter(sources)
-        pool = ThreadPoolExecutor(workers)
-        ahead: deque[Future[_Item]] = deque()
+        def compute(segments: FloatArray) -> None:
+            running.append(computing.submit(self._computed, segments, layer))
+
         try:
-            ahead.extend(pool.submit(self._hear, s, settings) for s in islice(rest, 2 * workers))
-            while ahead:
-                item = ahead.popleft().result()
-                ahead.extend(pool.submit(self._hear, s, settings) for s in islice(rest, 1))
-                yield item
+            for item in self._heard(sources, settings, reading, 2 * workers):
+                line.append(item)
+                if isinstance(item, _Heard):
+                    self._ready(layer, by_graph=by_graph)
+                    waiting = np.concatenate([waiting, item.examples[0]])
+                while len(waiting) >= batch_size:
+                    compute(waiting[:batch_size])
+                    waiting = waiting[batch_size:]
+                while running and (len(running) > at_once or running[0].done()):
+                    values = np.concatenate([values, running.popleft().result()])
+                values = yield from self._finished(line, values, settings)
+            for part in np.array_split(waiting, at_once):
+                if len(part):
+                    compute(part)
+            values = np.concatenate([values, *(each.result() for each in running)])
+            yield from self._finished(line, values, settings)
         finally:
-            pool.shutdown(cancel_futures=True)
+            for pool in {reading, computing}:
+                pool.shutdown(cancel_futures=True)
+
+    def _heard(
+        self, sources: Iterable[Source], settings: str, pool: Executor, ahead: int
+    ) -> Iterator[_Item]:
+        """Read files in threads, a few ahead of whoever asks."""
+        rest = iter(sources)
+        jobs = deque(pool.submit(self._hear, source, settings) for source in islice(rest, ahead))
+        while jobs:
+            item = jobs.popleft().result()
+            jobs.extend(pool.submit(self._hear, source, settings) for source in islice(rest, 1))
+            yield item
 
     def _hear(self, source: Source, settings: str) -> _Item:
         try:
@@ -429,18 +458,56 @@ class Encoder(ABC):
             line.popleft()
         return values
 
-    def _computed(self, segments: FloatArray, layer: str, batch_size: int) -> FloatArray:
-        """What the network gives for segments, float32 `[n, size]`."""
+    def _by_graph(self, layer: str, *, many: bool) -> bool:
+        """Whether ONNX Runtime computes; for one file alone no graph is exported."""
+        fits = self.exported and self.precision == "float32" and self._place() == "cpu"
+        return fits and (many or layer in self._sessions)
+
+    def _place(self) -> str:
+        """Where torch computes."""
+        import torch
+
+        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _ready(self, layer: str, *, by_graph: bool) -> None:
+        """Build whatever computes."""
+        if not by_graph:
+            self._runs(layer)
+        elif layer not in self._sessions:
+            from genrescope.encoders import graph as graphs
+
+            threads = max(1, _cores() // min(_MOST_WORKERS, _cores()))
+            self._sessions[layer] = graphs.session(self._graph(layer), threads)
+
+    def _graph(self, layer: str) -> bytes:
+        """The network up to a layer as ONNX, from disk where it was exported before."""
+        from genrescope.encoders import graph as graphs
+
+        def exported() -> NDArray[np.uint8]:
+            network = self.network()
+            self.prepare(network, layer)
+            quick = self.quick(network)
+            graph = graphs.layer_to_onnx(network, quick, layer, self.frontend.shape)
+            return np.frombuffer(graph, np.uint8)
+
+        if self.untrained is not None:
+            return exported().tobytes()
+        kept = FeatureCache(default_folder().parent / "graphs")
+        settings = f"{graphs.VERSION}\n{self.settings(layer)}"
+        return kept.get_or_compute(self.file(self.weights[0]), settings, exported).tobytes()
+
+    def _computed(self, segments: FloatArray, layer: str) -> FloatArray:
+        """What the network gives for one batch of segments, float32 `[n, size]`."""
+        if layer in self._sessions:
+            found = self._sessions[layer].run(None, {"segments": segments})[0]
+            return np.asarray(found, np.float32)
         import torch
 
         network = self._runs(layer)
         first = next(network.parameters())
-        outputs = []
         with torch.inference_mode():
-            for start in range(0, len(segments), batch_size):
-                batch = torch.from_numpy(segments[start : start + batch_size])
-                outputs.append(network(batch.to(first.device, first.dtype))[layer].float().cpu())
-        return np.asarray(torch.cat(outputs).numpy(), np.float32)
+            batch = torch.from_numpy(segments).to(first.device, first.dtype)
+            return np.asarray(network(batch)[layer].float().cpu().numpy(), np.float32)
 
     def _runs(self, layer: str) -> torch.nn.Module:
         """The network that `embed` runs: the network, or a lowered copy of it."""
@@ -500,6 +567,12 @@ class Encoder(ABC):
             return fresh
         packed = _packed(fresh)
         return _unpacked(self.cache.get_or_compute(source, settings, lambda: packed))
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class _NothingError(Exception):

@@ -2,7 +2,8 @@
 
 Its recipe has the encoder's own front end as feature and a segment as long as one of the encoder's;
 networks for pictures take any length. What is frozen stays as published; what is not learns more
-slowly the nearer it is to the front (Howard and Ruder, ACL 2018, "discriminative" rates).
+slowly the nearer it is to the front, and may begin later (Howard and Ruder, ACL 2018, sections 3.2
+and 3.3: "discriminative" rates, "gradual unfreezing").
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from genrescope.encoders import make_encoder
 from genrescope.models._layers import dense, layer_sizes
+
+_PART = 8  # segments
 
 
 class Model(nn.Module):
@@ -40,11 +43,14 @@ class Model(nn.Module):
     learning
         How many of the encoder's parts learn, counted from the back: 0 freezes it, -1 lets all
         learn. A part is a module that has weights of its own; those of Keras are one part.
+    unfreeze
+        The head learns alone for so many epochs, and after each so many more one part joins it,
+        from the back to the front; 0 lets all begin at once.
     slower
         Factor of the learning rate from the head to the hindmost part, and so on to the front.
     checkpointing
-        Compute the encoder anew on the way back instead of keeping what it gave: less memory,
-        more time.
+        Compute the encoder anew on the way back, 8 segments at a time, instead of keeping what
+        all its parts gave: less memory, more time.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Model(nn.Module):
         hidden: Sequence[int] = (256,),
         dropout: float = 0.2,
         learning: int = -1,
+        unfreeze: int = 0,
         slower: float = 0.9,
         checkpointing: bool = False,
     ) -> None:
@@ -76,25 +83,34 @@ class Model(nn.Module):
             raise ValueError(f"slower must be above 0 and at most 1, not {slower:g}")
         self.pictures = {name: size for name, size in source.layers.items() if name == "none"}
         self.encoder = source.network()
-        self.slower, self.checkpointing = slower, checkpointing
+        if unfreeze < 0:
+            raise ValueError(f"unfreeze must be a number of epochs, not {unfreeze}")
+        self.slower, self.unfreeze, self.checkpointing = slower, unfreeze, checkpointing
         self.parts = [m for m in self.encoder.modules() if list(m.parameters(recurse=False))]
-        frozen = 0 if learning < 0 else max(0, len(self.parts) - learning)
-        for part in self.parts[:frozen]:
-            for weight in part.parameters(recurse=False):
-                weight.requires_grad_(False)
+        self.learning = len(self.parts) if learning < 0 else min(learning, len(self.parts))
+        self.at_epoch(0)
         hidden = layer_sizes("hidden", hidden)
         self.head = dense(source.layers[self.layer], hidden, dropout)
         self.output = nn.Linear(hidden[-1], genres)
         self.embedding_size = hidden[-1]
 
+    def at_epoch(self, epoch: int) -> None:
+        """Let those parts learn that do so in an epoch, the first being 0."""
+        count = min(self.learning, epoch // self.unfreeze) if self.unfreeze else self.learning
+        for place, part in enumerate(reversed(self.parts)):
+            for weight in part.parameters(recurse=False):
+                weight.requires_grad_(place < count)
+
     def learning_rates(self, rate: float) -> list[dict[str, Any]]:
-        """Groups of the encoder's weights for an optimizer, each with its learning rate."""
-        groups = []
-        for place, part in enumerate(reversed(self.parts), 1):
-            learning = [w for w in part.parameters(recurse=False) if w.requires_grad]
-            if learning:
-                groups.append({"params": learning, "lr": rate * self.slower**place})
-        return groups
+        """Groups of the encoder's weights for an optimizer, each with its learning rate.
+
+        Those that learn only later are among them: without a gradient they stay what they are.
+        """
+        parts = [*reversed(self.parts)][: self.learning]
+        return [
+            {"params": [*part.parameters(recurse=False)], "lr": rate * self.slower**place}
+            for place, part in enumerate(parts, 1)
+        ]
 
     def train(self, mode: bool = True) -> Model:
         """Let the head learn; the encoder's statistics and dropout stay as they were published."""
@@ -105,7 +121,12 @@ class Model(nn.Module):
     def forward(self, segments: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and embeddings of `[segments, size, frames]`."""
         if self.checkpointing and self.training:
-            found = torch.utils.checkpoint.checkpoint(self._encoded, segments, use_reentrant=False)
+            # In small parts: on the way back only what one of them gave is there at a time.
+            parts = (
+                torch.utils.checkpoint.checkpoint(self._encoded, part, use_reentrant=False)
+                for part in torch.split(segments, _PART)
+            )
+            found = torch.cat([*parts])
         else:
             found = self._encoded(segments)
         embedding = self.head(found)

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from genrescope.datasets import Track
 from genrescope.encoders import Encoder, make_encoder
+from genrescope.encoders.graph import to_onnx
 from genrescope.errors import RecipeError
 from genrescope.features import Frontend
 from genrescope.features.cache import FeatureCache
 from genrescope.features.frontend import Window
-from genrescope.training.export import to_onnx
 from genrescope.training.recipe import EmbeddingSettings
 
 FloatArray = NDArray[np.float32]

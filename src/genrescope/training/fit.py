@@ -65,6 +65,12 @@ class _Task(pl.LightningModule):
         )
         return DataLoader(_Epoch(batches), batch_size=None)
 
+    def on_train_epoch_start(self) -> None:
+        """Some networks learn with other parts in later epochs."""
+        at_epoch: Any = getattr(self.network, "at_epoch", None)
+        if at_epoch:
+            at_epoch(self.current_epoch)
+
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
         # What is random inside the network (dropout) must be the same after a resume.
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from genrescope.encoders.graph import to_onnx
 from genrescope.errors import GenrescopeError
 from genrescope.models import FITTED, make_model
 from genrescope.training.augment import TrainingTrack
-from genrescope.training.export import export_onnx, to_onnx
 from genrescope.training.fit import History, fit
 from genrescope.training.recipe import Recipe
 
@@ -92,7 +92,7 @@ def learn(
 def _exported(network: nn.Module, shape: tuple[int, int]) -> bytes:
     """The network as ONNX, with every embedding that it names as an output."""
     if not hasattr(network, "outputs"):
-        return export_onnx(network, size=shape[0], frames=shape[1])
+        return to_onnx(network, shape, ("logits", "embedding"))
     whole = _Outputs(network.eval().cpu())
     with torch.inference_mode():
         names = (*whole.named(torch.zeros(1, *shape)),)

@@ -1,0 +1,113 @@
+"""A network as an ONNX graph, checked against torch before anyone gets it.
+
+On processors ONNX Runtime computes graphs faster than torch does the networks; and what is a graph
+runs where there is no torch.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from torch import Tensor, nn
+
+from genrescope.errors import GenrescopeError
+
+VERSION = 1
+"""To be raised whenever graphs change that were exported from the same weights."""
+
+TOLERANCE = 1e-4
+
+
+def to_onnx(
+    network: nn.Module,
+    shape: tuple[int, int],
+    outputs: tuple[str, ...],
+    *,
+    quick: nn.Module | None = None,
+) -> bytes:
+    """A network as ONNX: `segments` `[n, *shape]` to outputs `[n, …]`.
+
+    Parameters
+    ----------
+    network
+        It gives a tuple of tensors, or a single one. Is brought to the processor.
+    shape
+        Of a segment.
+    outputs
+        Their names.
+    quick
+        The same network in another form, which is exported in its place.
+
+    Raises
+    ------
+    GenrescopeError
+        When the graph's outputs differ from the network's by more than 1e-4 of their size.
+    """
+    network = network.eval().cpu()
+    segments = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own future
+        torch.onnx.export(
+            (quick or network).eval().cpu(),
+            (segments,),
+            buffer,  # type: ignore[arg-type]
+            input_names=["segments"],
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "n"} for name in ("segments", *outputs)},
+            opset_version=17,
+            dynamo=False,
+        )
+    graph = buffer.getvalue()
+    with torch.inference_mode():
+        found = network(segments)
+    wanted = found if isinstance(found, tuple) else (found,)
+    given = session(graph).run(list(outputs), {"segments": segments.numpy()})
+    for name, ours, theirs in zip(outputs, wanted, given, strict=True):
+        _compare(name, ours.numpy(), np.asarray(theirs))
+    return graph
+
+
+def layer_to_onnx(
+    network: nn.Module, quick: nn.Module, layer: str, shape: tuple[int, int]
+) -> bytes:
+    """One layer of a network that gives a dictionary of them, as `to_onnx`."""
+    return to_onnx(_Layer(network, layer), shape, (layer,), quick=_Layer(quick, layer))
+
+
+def session(graph: bytes, threads: int = 0) -> ort.InferenceSession:
+    """A graph ready to run on the processor; any number of threads may do so at once.
+
+    Parameters
+    ----------
+    threads
+        That one run is divided among; 0 for all.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _compare(name: str, wanted: np.ndarray, found: np.ndarray) -> None:
+    allowed = TOLERANCE * max(1.0, float(np.abs(wanted).max()))
+    if (wanted == np.round(wanted)).all():
+        allowed = max(allowed, 1.0)  # what is rounded to whole numbers may fall to the next one
+    difference = float(np.abs(wanted - found).max())
+    if not difference <= allowed:
+        raise GenrescopeError(f"export: {name} differ from torch by {difference:.2g}")
+
+
+class _Layer(nn.Module):
+    """One layer of what a network gives."""
+
+    def __init__(self, network: nn.Module, layer: str) -> None:
+        super().__init__()
+        self.network, self.layer = network, layer
+
+    def forward(self, segments: Tensor) -> Tensor:
+        found: Tensor = self.network(segments)[self.layer]
+        return found
