@@ -327,7 +327,7 @@ class TestCommand:
         write_wav(music / "long.wav", 600)
         command = [sys.executable, "-c", EAGER, "scan", str(music), "-l", str(folder), "-f", "json"]
         process = subprocess.Popen([*command, "--jobs", "1"], stdout=subprocess.PIPE)
-        _wait_for(2, folder, process)
+        wait_for(2, folder, process)
         process.send_signal(signal.SIGINT)
         said = json.loads(process.communicate(timeout=60)[0])
         assert process.returncode == 130
@@ -380,13 +380,13 @@ def _kill_once_there_are(least: int, music: Path, folder: Path) -> None:
     words = ["scan", str(music), "--library", str(folder), "--jobs", "1"]
     process = subprocess.Popen([sys.executable, "-c", EAGER, *words], stdout=subprocess.DEVNULL)
     try:
-        _wait_for(least, folder, process)
+        wait_for(least, folder, process)
     finally:
         process.send_signal(signal.SIGKILL)
         assert process.wait(timeout=30) == -signal.SIGKILL
 
 
-def _wait_for(least: int, folder: Path, process: subprocess.Popen[bytes]) -> None:
+def wait_for(least: int, folder: Path | str, process: subprocess.Popen[bytes]) -> None:
     """Wait until so many tracks are stored."""
     end = time.monotonic() + 120
     while time.monotonic() < end and process.poll() is None:

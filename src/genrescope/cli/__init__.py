@@ -16,8 +16,10 @@ from genrescope.cli import (
     encoders,
     evaluate,
     examples,
+    geometry,
     playlist,
     recipes,
+    recommend,
     report,
     scan,
     similar,
@@ -25,6 +27,7 @@ from genrescope.cli import (
     train,
     tune,
 )
+from genrescope.cli import map as map_command
 from genrescope.cli.terminal import error_line
 from genrescope.errors import GenrescopeError
 
@@ -38,7 +41,9 @@ app = typer.Typer(
 app.command()(classify.classify)
 app.command()(scan.scan)
 app.command()(similar.similar)
+app.command()(recommend.recommend)
 app.command()(playlist.playlist)
+app.command("map")(map_command.map_library)
 app.command()(duplicates.duplicates)
 app.command()(sort.sort)
 app.command()(evaluate.evaluate)
@@ -46,6 +51,7 @@ app.command()(train.train)
 app.command()(recipes.recipes)
 app.command()(compare.compare)
 app.command()(report.report)
+app.command()(geometry.geometry)
 app.command()(tune.tune)
 app.command()(convert.convert)
 app.add_typer(datasets.app, name="datasets")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import typer
 from rich.text import Text
@@ -13,7 +12,7 @@ from genrescope.cli.terminal import Format, error_line, notice, printable, progr
 
 
 def duplicates(
-    library: Path | None = LIBRARY,
+    library: str | None = LIBRARY,
     format: Format = typer.Option(Format.table, "--format", "-f", help="How they are written."),
 ) -> None:
     """Find the same recording twice, also with other tags or in another format.

@@ -15,7 +15,7 @@ def playlist(
     start: str = typer.Option(..., "--from", metavar="TRACK", help="Where the walk begins."),
     end: str = typer.Option(..., "--to", metavar="TRACK", help="Where it ends."),
     length: int = typer.Option(12, "--length", min=2, max=200, help="Tracks, both ends counted."),
-    library: Path | None = LIBRARY,
+    library: str | None = LIBRARY,
     out: Path | None = typer.Option(None, "--out", "-o", metavar="FILE", help="Write it as M3U8."),
     format: Format = typer.Option(Format.table, "--format", "-f", help="How it is shown."),
 ) -> None:

@@ -13,13 +13,17 @@ import typer
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 
 LIBRARY = typer.Option(
-    None, "--library", "-l", help="The library's folder; by default one in your data folder."
+    None,
+    "--library",
+    "-l",
+    metavar="PLACE",
+    help="The library's folder, or s3://, gs://, az://; by default in your data folder.",
 )
 
 
 def scan(
     folders: list[Path] = typer.Argument(..., metavar="FOLDER", help="Folders of music."),
-    library: Path | None = LIBRARY,
+    library: str | None = LIBRARY,
     model: str = typer.Option(
         "default", "--model", "-m", help="A shipped model, a run or a bundle."
     ),
@@ -65,14 +69,14 @@ def scan(
         error_line(str(failure))
     counts = asdict(report.counts)
     if format is Format.json:
-        fields = {"library": str(report.library.folder), **counts}
+        fields = {"library": report.library.folder, **counts}
         fields |= {"failed_before": report.failed_before, "interrupted": report.interrupted}
         typer.echo(json.dumps(fields))
     else:
         stdout.print(", ".join(f"{count} {what}" for what, count in counts.items()), markup=False)
         if report.failed_before:
             notice(f"{report.failed_before} of the unchanged could not be heard before")
-        notice(f"library: {printable(str(report.library.folder))}")
+        notice(f"library: {printable(report.library.folder)}")
     if report.interrupted:
         notice("interrupted: what was heard is kept")
         sys.stdout.flush()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def similar(
     track: str = typer.Argument(..., help="A file, or a track as the library shows it."),
-    library: Path | None = LIBRARY,
+    library: str | None = LIBRARY,
     n: int = typer.Option(10, "-n", min=1, help="Show so many."),
     not_same_artist: bool = typer.Option(False, "--not-same-artist", help="By somebody else."),
     not_same_album: bool = typer.Option(False, "--not-same-album", help="From another album."),
@@ -47,7 +47,7 @@ def similar(
     from genrescope.library.similar import Space, Wanted
     from genrescope.library.store import Library
 
-    years = _years(year)
+    years = years_of(year)
     space = Space(Library.open(library))
     query = space.find(track)
     own = query.entry or tags_of(Path(track))
@@ -86,7 +86,8 @@ def show_tracks(tracks: Sequence[tuple[Entry, float | None]], format: Format, wh
         stdout.print(line)
 
 
-def _years(text: str | None) -> tuple[int, int] | None:
+def years_of(text: str | None) -> tuple[int, int] | None:
+    """What `--year` says, 1975 or 1970-1979, as first and last year."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d{4})(?:-(\d{4}))?", text.strip())

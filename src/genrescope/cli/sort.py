@@ -22,7 +22,7 @@ def sort(
         None, metavar="[FOLDER]", help="Only tracks below these; by default the whole library."
     ),
     to: Path | None = typer.Option(None, "--to", metavar="DEST", help="Where genres' folders go."),
-    library: Path | None = LIBRARY,
+    library: str | None = LIBRARY,
     copy: bool = typer.Option(False, "--copy", help="Copy the files (the default)."),
     link: bool = typer.Option(False, "--link", help="Make symbolic links to them."),
     move: bool = typer.Option(False, "--move", help="Move them."),

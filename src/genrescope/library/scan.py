@@ -23,14 +23,17 @@ import numpy as np
 from genrescope.errors import FileError
 from genrescope.inference import Classifier, Prediction
 from genrescope.library.files import Found, content_of, music_in, tags_of
+from genrescope.library.index import refresh
 from genrescope.library.store import (
     Entry,
     Library,
     LibraryError,
     Model,
+    Place,
     default_library,
     is_library,
     locked,
+    place_of,
 )
 
 _SECONDS_BETWEEN_WRITES = 3.0
@@ -90,7 +93,7 @@ def _nothing(*_: Any) -> None:
 def scan(
     folders: Sequence[str | os.PathLike[str]],
     *,
-    library: Path | None = None,
+    library: Place | None = None,
     model: str = "default",
     rescan: bool = False,
     jobs: int | None = None,
@@ -106,7 +109,7 @@ def scan(
     folders
         What to look through. Rows of other folders are left as they are.
     library
-        The library's folder, made where it is missing; None for the default place.
+        The library's folder or address, made where it is missing; None for the default place.
     model
         A shipped model or a bundle.
     rescan
@@ -130,7 +133,7 @@ def scan(
         if not root.is_dir():
             raise FileError(root, "not a folder")
     classifier = Classifier.load(model)
-    folder = library or default_library()
+    folder = place_of(library or default_library())
     with locked(folder, waiting):
         made_by = _model(classifier, model)
         if rescan:
@@ -158,7 +161,7 @@ def _model(classifier: Classifier, source: str) -> Model:
     )
 
 
-def _open_or_create(folder: Path, model: Model) -> Library:
+def _open_or_create(folder: str, model: Model) -> Library:
     """Open the library or make one; refuse one that another model made."""
     if not is_library(folder):
         return Library.create(folder, model)
@@ -173,7 +176,7 @@ def _open_or_create(folder: Path, model: Model) -> Library:
     return opened
 
 
-def _roots_of(folder: Path) -> list[Path]:
+def _roots_of(folder: str) -> list[Path]:
     """The folders that a library knows and that are still there; none of one that is damaged."""
     try:
         known = {Path(entry.root) for entry in Library.open(folder).entries()}
@@ -219,6 +222,7 @@ class _Scan:
         counts = self.report.counts
         if len(found) > counts.unchanged or counts.deleted:
             self.library.compact()
+        refresh(self.library)
 
     def _look(self) -> tuple[dict[Path, Found], list[Path]]:
         """All music files, and the places that could not be looked into."""

@@ -5,8 +5,8 @@ Conventions
 Likeness is the cosine between two embeddings from which the library's mean was taken off. Raw
 embeddings share most of their direction (what all music has in common), so that their cosines crowd
 near 1; around the mean, 0 says "no more alike than any two tracks here", 1 "the same", and below 0
-"less alike than most". The figures therefore belong to one library. Search is exact: every track
-is looked at.
+"less alike than most". The figures therefore belong to one library. Search looks at every track;
+among 100,000 and more it asks the library's index (`genrescope.library.index`) instead.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import FileError, GenrescopeError
+from genrescope.library.index import Index, unit
 from genrescope.library.store import Entry, Library, LibraryError
-
-_SMALLEST = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +65,22 @@ class Wanted:
             and not (self.not_album and _same(self.not_album, entry.album))
         )
 
+    def sql(self, genres: Sequence[str]) -> str | None:
+        """Genre and years as the index is asked for them; `genres` are those of the model."""
+        wishes = []
+        if self.genre is not None:
+            named = (genre.replace("'", "''") for genre in genres if _same(self.genre, genre))
+            wishes.append(" OR ".join(f"genre = '{genre}'" for genre in named) or "false")
+        if self.years is not None:
+            wishes.append(f"year >= {self.years[0]} AND year <= {self.years[1]}")
+        return " AND ".join(f"({wish})" for wish in wishes) or None
+
 
 class Space:
     """The tracks of a library that have an embedding, around their mean.
 
-    Attributes
-    ----------
-    entries
-        The tracks.
-    directions
-        Unit vectors, float32 `[tracks, size]`; zeros for a track that is the mean itself.
+    Those of a library with an index are not read before they are asked for: `find` and `nearest` do
+    without.
 
     Raises
     ------
@@ -84,13 +90,33 @@ class Space:
 
     def __init__(self, library: Library) -> None:
         self.library = library
-        self._all = library.entries()
-        self.entries = [entry for entry in self._all if entry.is_placed]
-        if not self.entries:
+        self._index = Index.open(library)
+        if self._index is None and not self.entries:
             raise LibraryError(library.folder, "no track in it can be compared with anything")
-        embeddings = np.stack([entry.embedding for entry in self.entries])
-        self._mean = embeddings.mean(axis=0, dtype=np.float64)
-        self.directions = _unit(embeddings - self._mean).astype(np.float32)
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """The tracks."""
+        return [entry for entry in self._all if entry.is_placed]
+
+    @cached_property
+    def directions(self) -> NDArray[np.float32]:
+        """Unit vectors, float32 `[tracks, size]`; zeros for a track that is the mean itself."""
+        return unit(self._embeddings - self._mean).astype(np.float32)
+
+    @cached_property
+    def _all(self) -> list[Entry]:
+        return self.library.entries()
+
+    @property
+    def _embeddings(self) -> NDArray[np.float32]:
+        return np.stack([entry.embedding for entry in self.entries])
+
+    @cached_property
+    def _mean(self) -> NDArray[np.float64]:
+        if self._index is not None:
+            return self._index.mean
+        return np.asarray(self._embeddings.mean(axis=0, dtype=np.float64))
 
     def find(self, track: str | os.PathLike[str]) -> Query:
         """Look a track up, by its file, or by its path or name as the library shows it.
@@ -103,8 +129,7 @@ class Space:
             There is no such file or track, there are several, or it can't be heard.
         """
         file, wanted = in_place(track), os.fspath(track)
-        here = [entry for entry in self._all if entry.file == file]
-        here = here or ([] if file.exists() else [e for e in self._all if wanted in _names(e)])
+        here = self._at(file) or ([] if file.exists() else self._called(wanted))
         if len(here) > 1:
             places = ", ".join(str(entry.file) for entry in here[:3])
             raise GenrescopeError(f"{wanted}: there are {len(here)} of it, name one: {places}")
@@ -124,9 +149,17 @@ class Space:
 
         The track itself and copies of its audio are left out.
         """
-        likeness = self.directions @ query.direction.astype(np.float32)
         wanted = wanted or Wanted()
         content = query.entry.content if query.entry else None
+        index = self._usable_index
+        if index is not None:
+            return index.nearest(
+                query.direction,
+                n,
+                wanted.sql(self.library.model.genres),
+                lambda entry: entry.content != content and wanted.allows(entry),
+            )
+        likeness = self.directions @ query.direction.astype(np.float32)
         found: list[tuple[Entry, float]] = []
         for place in np.argsort(-likeness, kind="stable"):
             entry = self.entries[place]
@@ -136,8 +169,24 @@ class Space:
                     break
         return found
 
+    def _at(self, file: Path) -> list[Entry]:
+        if self._usable_index:
+            return self.library.at(file)
+        return [entry for entry in self._all if entry.file == file]
+
+    def _called(self, name: str) -> list[Entry]:
+        if self._usable_index:
+            return self.library.called(name)
+        return [entry for entry in self._all if name in (entry.path, entry.name)]
+
+    @property
+    def _usable_index(self) -> Index | None:
+        """The index, where it is not simpler to look at what was read anyway."""
+        read = "_all" in self.__dict__
+        return self._index if self._index and self._index.is_current and not read else None
+
     def _place(self, embedding: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.asarray(_unit((embedding - self._mean)[None])[0])
+        return np.asarray(unit((embedding - self._mean)[None])[0])
 
     def _hear(self, file: Path) -> NDArray[np.float32]:
         from genrescope.inference import Classifier
@@ -163,16 +212,6 @@ def mean_likeness(directions: NDArray[np.float32], order: Sequence[int]) -> floa
     """The mean likeness of neighbours in an order of tracks."""
     chosen = directions[list(order)]
     return float(np.mean(np.sum(chosen[1:] * chosen[:-1], axis=1)))
-
-
-def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows of length 1; zeros stay."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, _SMALLEST))
-
-
-def _names(entry: Entry) -> tuple[str, str]:
-    return entry.path, entry.name
 
 
 def _same(one: str, other: str | None) -> bool:
