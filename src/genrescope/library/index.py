@@ -94,7 +94,7 @@ class Index:
         """Rows of tracks, the nearest as far as the index can tell; all where there are fewer."""
         with self.library.reading():
             query = self._table.search(direction.astype(np.float32), "direction")
-            query = query.distance_type("cosine").limit(count).select(["row"])
+            query = query.distance_type("cosine").limit(count).select(["row", "_distance"])
             # More cells are looked through where what is wished for is not in the nearest.
             query = query.minimum_nprobes(_CELLS).maximum_nprobes(0)
             found = (query.where(where) if where else query).to_arrow()
