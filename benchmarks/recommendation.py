@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from genrescope.atomic import write_atomic
 from genrescope.datasets import Track, read_dataset, with_artists
 from genrescope.errors import DatasetError, FileError, GenrescopeError
+from genrescope.evaluation.bootstrap import Figure, mean
 from genrescope.evaluation.finished import Finished, read_finished
 from genrescope.evaluation.predictions import read_predictions
-from genrescope.evaluation.ranking import Figure, best_precision_at, coverage, mean, precision_at
+from genrescope.evaluation.ranking import best_precision_at, coverage, precision_at
 from genrescope.features import Frontend
 from genrescope.inference import Classifier
 from genrescope.library.recommend import DIVERSITY, diversified, nearness, pushed, recommend

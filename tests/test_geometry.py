@@ -23,6 +23,7 @@ from genrescope.cli.geometry import geometry
 from genrescope.datasets import scan
 from genrescope.errors import DatasetError, FileError, GenrescopeError
 from genrescope.evaluation import geometry as measures
+from genrescope.evaluation.bootstrap import mean
 from genrescope.evaluation.geometry import Heard
 from genrescope.training.recipe import load_recipe
 from genrescope.training.run import Run
@@ -171,10 +172,10 @@ class TestFigures:
 
     def test_an_interval_draws_whole_groups(self) -> None:
         values = np.repeat([0.0, 1.0], 50)
-        alone = measures.mean_over_tracks(values, [str(n) for n in range(100)])
+        alone = mean(values, [str(n) for n in range(100)])
         assert alone.value == 0.5
         assert (alone.low, alone.high) == pytest.approx((0.4, 0.6), abs=0.015)
-        tied = measures.mean_over_tracks(values, ["a"] * 50 + ["b"] * 50)
+        tied = mean(values, ["a"] * 50 + ["b"] * 50)
         assert (tied.low, tied.high) == (0, 1), "two artists are no more than two"
 
 

@@ -122,7 +122,7 @@ def test_a_resample_is_judged_as_its_tracks_would_be(seed: int) -> None:
 def test_many_tracks_are_resampled_a_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     truth, probabilities = predictions(0)
     whole = judge(truth, probabilities, GENRES, resamples=50).to_dict()
-    monkeypatch.setattr("genrescope.evaluation.metrics._AT_ONCE", 7 * len(truth))
+    monkeypatch.setattr("genrescope.evaluation.bootstrap._AT_ONCE", 7 * len(truth))
     assert judge(truth, probabilities, GENRES, resamples=50).to_dict() == whole
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genrescope.evaluation.ranking import best_precision_at, coverage, mean, precision_at
+from genrescope.evaluation.bootstrap import mean
+from genrescope.evaluation.ranking import best_precision_at, coverage, precision_at
 
 A_TO_D = ["a", "b", "c", "d"]
 

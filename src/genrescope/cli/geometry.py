@@ -24,7 +24,8 @@ from genrescope.errors import BundleError, DatasetError, FileError
 from genrescope.inference import Classifier
 
 if TYPE_CHECKING:
-    from genrescope.evaluation.geometry import Figure, Heard
+    from genrescope.evaluation.bootstrap import Figure
+    from genrescope.evaluation.geometry import Heard
     from genrescope.evaluation.geometry_page import Geometry
 
 _NEW = "new to it"

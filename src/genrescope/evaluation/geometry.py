@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import DatasetError, GenrescopeError
+from genrescope.evaluation.bootstrap import Figure, mean
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.intp]
@@ -156,40 +157,6 @@ def named_right(
     leads = asked & (votes[each, labels[nearest]] == votes.max(axis=1, keepdims=True))
     winner = labels[nearest[np.arange(n), leads.argmax(axis=1)]]
     return np.asarray((winner == labels) & asked.any(axis=1))
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A mean over tracks, with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def mean_over_tracks(
-    values: NDArray[Any],
-    groups: Sequence[str] | NDArray[Any],
-    *,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> Figure:
-    """The mean of a value a track, and the 95 % interval of a bootstrap that draws whole groups.
-
-    Parameters
-    ----------
-    values
-        `[n]`.
-    groups
-        Group of each track.
-    """
-    _, group_of = np.unique(groups, return_inverse=True)
-    sums, counts = np.bincount(group_of, np.asarray(values, float)), np.bincount(group_of)
-    number = len(counts)
-    # How often each group is drawn is all that matters of a resample.
-    drawn = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), resamples)
-    low, high = np.percentile((drawn @ sums) / (drawn @ counts), [2.5, 97.5])
-    return Figure(_mean(np.asarray(values, float)), float(low), float(high))
 
 
 def components(products: Floats, number: int = COMPONENTS) -> Floats:
@@ -395,9 +362,9 @@ def _figures(kind: Cosine, cosines: Floats, heard: Heard, seed: int) -> Iterator
             side,
             len(labels),
             *within_and_between(own, labels),
-            mean_over_tracks(apart, group, seed=seed),
-            mean_over_tracks(right, group, seed=seed),
-            None if strangers is None else mean_over_tracks(strangers, group, seed=seed),
+            mean(apart, group, seed=seed),
+            mean(right, group, seed=seed),
+            None if strangers is None else mean(strangers, group, seed=seed),
         )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError, GenrescopeError
+from genrescope.evaluation.bootstrap import Figure
 from genrescope.evaluation.document import (
     Alarm,
     Block,
@@ -26,7 +27,7 @@ from genrescope.evaluation.document import (
     to_html,
     to_markdown,
 )
-from genrescope.evaluation.geometry import NEIGHBOURS, Cosine, Figure, Heard, Layer, Measured
+from genrescope.evaluation.geometry import NEIGHBOURS, Cosine, Heard, Layer, Measured
 
 _NOTHING = "–"
 _COSINES: tuple[Cosine, ...] = ("raw", "centred")

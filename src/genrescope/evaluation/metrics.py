@@ -19,12 +19,14 @@ A figure that is not defined is NaN, and null in JSON.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from genrescope.evaluation.bootstrap import RESAMPLES, interval, resampled
 
 Labels = NDArray[np.intp]
 Probabilities = NDArray[np.float64]
@@ -49,8 +51,6 @@ LABELS = {
     "roc_auc": "macro ROC-AUC",
     "expected_calibration_error": "calibration error",
 }
-# Weights of this many tracks are held at once in the bootstrap: 16 MB of them.
-_AT_ONCE = 2_000_000
 
 
 def validate(truth: Labels, probabilities: Probabilities) -> None:
@@ -264,7 +264,7 @@ def judge(
     genres: Sequence[str],
     *,
     groups: Sequence[str] | None = None,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Judgement:
     """All figures with 95 % intervals.
@@ -292,10 +292,9 @@ def judge(
     if groups is not None and len(groups) != len(truth):
         raise ValueError(f"{len(groups)} groups do not go with {len(truth)} labels")
     names = np.asarray(groups if groups is not None else np.arange(len(truth)))
-    _, group_of = np.unique(names, return_inverse=True)
     drawn: dict[str, list[Floats]] = {name: [] for name in METRICS}
     recalls = []
-    for weights in _resamples(group_of, resamples, seed):
+    for weights in resampled(names, resamples=resamples, seed=seed):
         values, recall = _weighted(truth, probabilities, weights)
         recalls.append(recall)
         for name, value in values.items():
@@ -304,38 +303,18 @@ def judge(
     return Judgement(
         n=len(truth),
         values=figures(truth, probabilities),
-        intervals={name: _interval(np.concatenate(values)) for name, values in drawn.items()},
+        intervals={name: interval(np.concatenate(values)) for name, values in drawn.items()},
         genres={
             name: {
                 "n": int((truth == g).sum()),
                 **{metric: round(float(values[g]), 6) for metric, values in genre.items()},
-                "recall_interval": [round(x, 6) for x in _interval(recall[:, g])],
+                "recall_interval": [round(x, 6) for x in interval(recall[:, g])],
             }
             for g, name in enumerate(genres)
             if (truth == g).any()
         },
         confusion=confusion(truth, probabilities.argmax(axis=1), len(genres)),
     )
-
-
-def _resamples(group_of: NDArray[np.intp], resamples: int, seed: int) -> Iterator[Floats]:
-    """Bootstrap resamples as weights, float `[some, n]`, a few at once where tracks are many."""
-    random = np.random.default_rng(seed)
-    groups = int(group_of.max()) + 1
-    at_once = max(1, _AT_ONCE // len(group_of))
-    for start in range(0, resamples, at_once):
-        drawn = [
-            np.bincount(random.integers(0, groups, groups), minlength=groups)
-            for _ in range(min(at_once, resamples - start))
-        ]
-        yield np.stack(drawn)[:, group_of].astype(float)
-
-
-def _interval(values: Floats) -> tuple[float, float]:
-    if np.isnan(values).all():
-        return float("nan"), float("nan")
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _json(value: float) -> float | None:
