@@ -24,12 +24,17 @@ PROTOCOLS = {
 }
 # What the recipe was chosen from; runs in `chosen/NAME-random` and `chosen/NAME-filtered`.
 RIVALS = {
-    "shipped": "as shipped: segments of 5 s, one change at a time, 240 epochs",
-    "mixup": "with mixup 0.3 and label smoothing 0.1",
-    "slope": "with all changes at once and a random slope of 0.2",
-    "wide": "with channels 24, 48, 96, 144",
-    "teacher": "with the MusiCNN teacher, weight 5",
-    "before": "the one before: segments of 11 s, wide, masks, mixup, teacher, 100 epochs",
+    "shipped": "as shipped",
+    "seed": "`seed=1`",
+    "mixup": "`augmentation.mixup=0.3 training.label_smoothing=0.1`",
+    "slope": "`augmentation.slope=0.2 augmentation.one_of=false`",
+    "masks": "`augmentation.masks=2 augmentation.mask_frames=10 augmentation.mask_bands=10 "
+    "model.dropout=0.3`",
+    "wide": "`model.channels=[24,48,96,144]`",
+    "narrow": "`model.channels=[16,24,48,64]`",
+    "short": "`segments.seconds=3`",
+    "teacher": "`training.teacher_weight=5`, with `--teacher` MusiCNN's tag activations",
+    "before": "the recipe of version 0.1.0: segments of 11 s, masks, mixup, teacher",
 }
 COLUMNS = {
     "accuracy": "Accuracy",
