@@ -166,6 +166,7 @@ class Run:
         self._name_genres()
         self.left_out: list[str] = []
         self.windows: dict[str, Windows] = {}
+        self.copies: dict[str, tuple[torch.Tensor, ...]] = {}
         self.embedder: Embedder | None = None
         self.embedded: dict[str, FloatArray] = {}
         self.groups: dict[str, str] = {}
@@ -453,12 +454,14 @@ class Run:
         settings = self.recipe.augmentation.waveform
         if settings is None or self.embedder:
             return ()
-        copies = changed_copies(
-            self.recipe.frontend, self.tracks[track], settings, self.recipe.seed
-        )
-        tensors = (self._tensor(track, windows) for windows in copies)
-        # A softer copy can fall below what counts as digital silence.
-        return tuple(tensor for tensor in tensors if tensor.numel())
+        if track not in self.copies:  # each is wanted by all folds but one
+            copies = changed_copies(
+                self.recipe.frontend, self.tracks[track], settings, self.recipe.seed
+            )
+            tensors = (self._tensor(track, windows) for windows in copies)
+            # A softer copy can fall below what counts as digital silence.
+            self.copies[track] = tuple(tensor for tensor in tensors if tensor.numel())
+        return self.copies[track]
 
     def _hear(self, model: bytes, tracks: Iterable[str]) -> dict[str, FloatArray]:
         """Logits of all segments of the tracks, through the very code that users run."""
