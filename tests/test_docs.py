@@ -57,6 +57,34 @@ def test_a_command_of_the_readme(command: str, folder: Path) -> None:
     assert done.stdout or "--output" in command or "--dry-run" in command
 
 
+def test_the_collection_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One command after another, in a home of its own whose music has the names that are there."""
+    pytest.importorskip("lancedb")
+    music = tmp_path / "Music"
+    write_examples(music, seconds=3)
+    for name, style in (("song", "jazz"), ("other", "disco"), ("noise", "metal")):
+        (music / f"synthetic-{style}.flac").rename(music / f"{name}.mp3")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    (block,) = (each for each in blocks("sh") if "genrescope scan" in each)
+    lines = [line for line in block.splitlines() if line.startswith("genrescope")]
+    assert len(lines) > 3
+    for line in lines:
+        done = run(line, music)
+        assert done.returncode == 0, done.stderr
+    assert (music / "alike.m3u8").is_file()
+    assert (music / "map.html").is_file()
+    assert not (tmp_path / "Sorted").exists(), "it only shows what it would do"
+
+
+def test_the_laboratory_of_the_readme_names_what_there_is(folder: Path) -> None:
+    (block,) = (each for each in blocks("sh") if "genrescope train" in each)
+    recipes = re.findall(r"^genrescope train (\S+)", block, re.MULTILINE)
+    assert recipes
+    for recipe in recipes:
+        assert run(["genrescope", "recipes", recipe], folder).returncode == 0
+
+
 def test_the_python_of_the_readme(folder: Path) -> None:
     (code,) = blocks("python")
     done = run([sys.executable, "-c", code], folder)
