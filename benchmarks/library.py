@@ -2,11 +2,12 @@
 
     python benchmarks/library.py [FOLDER OF MUSIC] [--write]
 
-The embeddings are synthetic: 200 clouds in 144 dimensions, at distances from the mean that differ
-as real ones do, seed 0. Searched is for tracks of the library: once with everything in memory,
-which is exact, and once through the index, whose recall is the share of the exact ten that it finds
-too. With a folder of music, each file is coded anew in four ways and its fingerprint compared with
-the original's, and each original's with all others'; that is printed, not written.
+The embeddings are synthetic: 200 Gaussian clouds in as many dimensions as the default model's have,
+at distances from the mean that differ as real ones do, seed 0. Clouds are easy for an index.
+Searched is for tracks of the library: once before there is an index, which is exact, and once
+through the index, whose recall is the share of the exact ten that it finds too. With a folder of
+music, each file is coded anew in four ways and its fingerprint compared with the original's, and
+each original's with all others'. All is printed; --write puts it into docs/performance.md too.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from genrescope.library.similar import Space, Wanted
 from genrescope.library.store import Entry, Library, Model
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZE, SEARCHES = 144, 100
+SIZE, SEARCHES = 96, 100
 SIZES = (100_000, 300_000)
 GENRES = ("a", "b", "c", "d", "e", "f", "g", "h", "i", "j")
 MODEL = Model("synthetic", "0" * 64, "synthetic", GENRES, SIZE)
@@ -84,19 +85,20 @@ def search(folder: Path, tracks: int) -> dict[str, str]:
     columns = library.placed(["embedding"])
     bare = columns["embedding"].nbytes / 1e6
     del columns
-    made = seconds(lambda: refresh(library))
     queries = [f"{i}.mp3" for i in np.random.default_rng(1).integers(0, tracks, SEARCHES)]
     wishes = {"": Wanted(), "genre": Wanted(genre="c"), "years": Wanted(years=(1970, 1970))}
     found: dict[tuple[str, str], list[set[str]]] = {}
     said = {"embeddings alone": f"{bare:.0f} MB"}
-    opened: dict[str, float] = {}
+    first: dict[str, float] = {}
     times: dict[tuple[str, str], list[float]] = {}
-    for way in ("index", "exact"):
+    made = 0.0
+    for way in ("exact", "index"):
+        if way == "index":
+            made = seconds(lambda: refresh(library))
+        began = time.perf_counter()
         space = Space(Library.open(folder))
-        if way == "exact":
-            opened[way] = seconds(lambda space=space: len(space.entries) + len(space.directions))
-        else:
-            opened[way] = seconds(lambda: Space(Library.open(folder)).find(queries[0]))
+        space.nearest(space.find(queries[0]), 10)
+        first[way] = time.perf_counter() - began
         asked = [space.find(each) for each in queries]
         for what, wanted in wishes.items():
             found[way, what], times[way, what] = [], []
@@ -111,7 +113,7 @@ def search(folder: Path, tracks: int) -> dict[str, str]:
     size = megabytes(folder / "index.lance")
     said["index, on disk, and the time to make it"] = f"{size:.0f} MB, {made:.1f} s"
     for way in ("exact", "index"):
-        said[f"{way}: open, and look a track up"] = f"{opened[way]:.2f} s"
+        said[f"{way}: open, look a track up, and search once"] = f"{first[way]:.2f} s"
         for what in wishes:
             name = f"{way}: search{', one ' + what.rstrip('s') + ' only' if what else ''}"
             mid, late = np.percentile(times[way, what], [50, 99])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +112,29 @@ def test_recall(folder: Path) -> None:
     space, everything = Space(library), exact(library)
     shared = 0
     for place in range(0, COUNT, 100):
-        query = Query("", everything.directions[place].astype(np.float64), None)
+        here = everything.entries[place]
+        query = Query("", everything.directions[place].astype(np.float64), here)
         shared += len({*paths(space.nearest(query, 10))} & {*paths(everything.nearest(query, 10))})
     assert is_unread(space)
     assert shared >= 0.99 * 10 * COUNT / 100
+
+
+def test_of_copies_the_same_one_is_found(folder: Path) -> None:
+    library = Library.open(folder)
+    copied = tracks()[18]
+    # More than are asked for at first: it has to look on.
+    library.put([replace(copied, path=f"copy {i}.mp3") for i in range(300)])
+    assert refresh(library)
+    space, everything = Space(library), exact(library)
+    found = space.nearest(space.find("17.mp3"), COUNT)
+    assert is_unread(space)
+    assert len({each.content for each, _ in found}) == len(found) == COUNT - 1
+    near = Query("", space.find("18.mp3").direction, space.find("17.mp3").entry)
+    for one in (space, everything):
+        ten = one.nearest(near, 10)
+        assert len(ten) == 10
+        assert ten[0][0].content == copied.content
+        assert len({each.content for each, _ in ten}) == 10
 
 
 def test_tracks_are_found_by_file_path_and_name(folder: Path) -> None:

@@ -324,9 +324,30 @@ class TestCommand:
             "gone": 0,
         }
 
-    def test_a_folder_that_is_not_there(self, library: Library, tmp_path: Path) -> None:
-        page = tmp_path / "nowhere" / "map.html"
-        done = CliRunner().invoke(app, ["-l", library.folder, "-o", str(page)])
+    @pytest.mark.parametrize("option", ["--out", "--png"])
+    @pytest.mark.parametrize(
+        ("place", "why"),
+        [
+            ("nowhere/map.html", "there is no such folder"),
+            ("library", "a folder, not a file"),
+            ("x" * 300, "can't be written: File name too long"),
+            ("/proc/map.html", "can't be written: No such file or directory"),
+        ],
+    )
+    def test_where_it_cannot_be_written_it_is_not_drawn(
+        self, library: Library, tmp_path: Path, option: str, place: str, why: str
+    ) -> None:
+        file = tmp_path / place
+        words = ["-l", library.folder, "-o", str(tmp_path / "a.html"), option, str(file)]
+        done = CliRunner().invoke(app, words)
         assert isinstance(done.exception, GenrescopeError)
-        assert str(done.exception) == f"{page}: there is no such folder"
+        assert str(done.exception) == f"{file}: {why}"
+        assert library.read_table("map-tsne") is None
+        assert [each.name for each in tmp_path.iterdir()] == ["library"]
+
+    def test_page_and_picture_are_two_files(self, library: Library, tmp_path: Path) -> None:
+        words = ["-o", f"{tmp_path}/a.html", "--png", f"{tmp_path}/./a.html"]
+        done = CliRunner().invoke(app, ["-l", library.folder, *words])
+        assert done.exit_code == 2
+        assert "the same file" in done.output
         assert library.read_table("map-tsne") is None

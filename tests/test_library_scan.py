@@ -213,6 +213,17 @@ class TestScan:
             scan([music], library=folder)
         assert counts(scan([music], library=folder, rescan=True)) == {"heard": 2, "failed": 1}
 
+    def test_to_look_for_a_library_makes_none(self, music: Path) -> None:
+        there = sorted(music.parent.rglob("*"))
+        with pytest.raises(LibraryError, match="no library there"):
+            Library.open(music.parent / "typo" / "library")
+        assert sorted(music.parent.rglob("*")) == there
+
+    def test_a_file_is_no_library(self, music: Path) -> None:
+        for use in (Library.open, lambda place: scan([music], library=place)):
+            with pytest.raises(LibraryError, match=r"a\.wav: a file, not a folder$"):
+                use(music / "a.wav")
+
     def test_a_place_that_cannot_be_written_to(self, music: Path) -> None:
         (music.parent / "file").touch()
         with pytest.raises(LibraryError, match="can't be written"):

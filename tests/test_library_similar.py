@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+import mutagen
 import numpy as np
 import pytest
 import soundfile
@@ -63,9 +64,7 @@ class TestSimilar:
         wanted[7] = -2
         found = space.nearest(space.find("/music/07.mp3"), 60)
         likeness = {e.path: value for e, value in found}
-        assert [e.path for e, _ in found if "copy" not in e.path] == [
-            f"{i:02d}.mp3" for i in np.argsort(-wanted)[:59]
-        ]
+        assert [e.path for e, _ in found] == [f"{i:02d}.mp3" for i in np.argsort(-wanted)[:59]]
         assert likeness["08.mp3"] == pytest.approx(wanted[8], abs=1e-5)
         # Raw cosines of the same tracks say next to nothing.
         raw = every / np.linalg.norm(every, axis=1, keepdims=True)
@@ -76,6 +75,19 @@ class TestSimilar:
         found = {e.path for e, _ in space.nearest(space.find("05.mp3"), 100)}
         assert len(found) == 59
         assert not found & {"05.mp3", "copy of 05.mp3", "gone.mp3", "silent.mp3"}
+
+    def test_each_recording_once(self, space: Space) -> None:
+        contents = [e.content for e, _ in space.nearest(space.find("07.mp3"), 100)]
+        assert sorted(contents) == [f"{i:02d}.mp3" for i in range(60) if i != 7]
+        # What its copy may not be for its tags, the other one may be.
+        wanted = Wanted(not_artist="Artist 5")
+        found = {e.path for e, _ in space.nearest(space.find("07.mp3"), 100, wanted)}
+        assert "copy of 05.mp3" in found
+
+    def test_a_genre_as_the_model_calls_it(self, space: Space) -> None:
+        assert space.genre(" JAZZ") == "jazz"
+        with pytest.raises(GenrescopeError, match=r"^Foo: no genre .*; it knows jazz, rock$"):
+            space.genre("Foo")
 
     def test_a_track_that_is_gone_can_still_be_asked_for(self, space: Space) -> None:
         (first, likeness), *_ = space.nearest(space.find("/music/gone.mp3"), 1)
@@ -268,15 +280,16 @@ class TestCommands:
         assert [row["likeness"] for row in rows] == sorted(
             (row["likeness"] for row in rows), reverse=True
         )
-        # The very same sound from outside the library is heard, and is most like itself.
+        # The very same sound from outside the library is heard, and its copies are left out.
         outside = tmp_path / "outside.flac"
         shutil.copy(home / "synthetic-jazz.flac", outside)
-        heard = json.loads(self.run("similar", outside, *library, "-f", "json", "-n", "8"))
-        assert {Path(row["path"]).name for row in heard[:2]} == {
-            "synthetic-jazz.flac", "twin.flac",
-        }  # fmt: skip
-        assert heard[0]["likeness"] == pytest.approx(1, abs=1e-5)
-        assert [row["path"] for row in heard[2:]] == [row["path"] for row in rows]
+        heard = self.run(
+            "similar", outside, *library, "-f", "json", "--playlist", tmp_path / "o.m3u8"
+        )
+        assert [row["path"] for row in json.loads(heard)] == [row["path"] for row in rows]
+        lines = (tmp_path / "o.m3u8").read_text().splitlines()
+        assert lines[1:3] == ["#EXTINF:6,outside.flac", "outside.flac"]
+        assert lines[4::2] == [row["path"] for row in rows]
         table = self.run(
             "similar", "twin.flac", *library, "-n", 3, "--playlist", tmp_path / "p.m3u8"
         )
@@ -287,6 +300,30 @@ class TestCommands:
         _, library = shelved
         self.run("similar", "twin.flac", *library, "--year", "1970-1979", code=1)
         self.run("similar", "twin.flac", *library, "--year", "seventies", code=2)
+        self.run("similar", "twin.flac", *library, "--year", "1979-1970", code=2)
+        done = CliRunner().invoke(app, ["similar", "twin.flac", *library, "--genre", "Foo"])
+        assert isinstance(done.exception, GenrescopeError)
+        assert "it knows blues, classical, " in str(done.exception)
+
+    def test_a_wish_that_its_tags_do_not_tell_is_said(
+        self, shelved: tuple[Path, list[str]], tmp_path: Path
+    ) -> None:
+        home, library = shelved
+        outside = tmp_path / "outside.flac"
+        shutil.copy(home / "synthetic-jazz.flac", outside)
+        wishes = ["--not-same-artist", "--not-same-album"]
+        for track in ("twin.flac", str(outside)):
+            done = CliRunner().invoke(app, ["similar", track, *library, *wishes])
+            assert done.exit_code == 0
+            assert done.stderr.splitlines() == [
+                f"{track}: no {tag} in its tags, --not-same-{tag} leaves nothing out for it"
+                for tag in ("artist", "album")
+            ]
+        tags = mutagen.File(outside)
+        tags["artist"] = "Somebody"
+        tags.save()
+        done = CliRunner().invoke(app, ["similar", str(outside), *library, wishes[0]])
+        assert done.stderr == ""
 
     def test_playlist(self, shelved: tuple[Path, list[str]], tmp_path: Path) -> None:
         _, library = shelved

@@ -66,7 +66,7 @@ def test_every_command(tmp_path: Path) -> None:
     (home / "copy.flac").write_bytes(clips[1].read_bytes())
     assert "0 heard" in run("scan", home, *library)
     found = json.loads(run("similar", "moved.flac", *library, "-f", "json"))
-    assert len(found) == len(clips)
+    assert len(found) == len(clips) - 1
     (group,) = json.loads(run("duplicates", *library, "-f", "json"))
     assert {Path(each["path"]).name for each in group["tracks"]} == {"copy.flac", clips[1].name}
     walk = json.loads(
@@ -182,7 +182,7 @@ class TestErrors:
         began = time.monotonic()
         with pytest.raises(LibraryError) as raised:
             Library.open(place)
-        assert time.monotonic() - began < 45
+        assert time.monotonic() - began < 15
         assert "\n" not in str(raised.value)
         assert str(raised.value).startswith(place)
         return str(raised.value)
@@ -193,6 +193,32 @@ class TestErrors:
     def test_nobody_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         assert "can't be reached" in self.failure("s3://shelf/x")
+
+    @pytest.mark.parametrize("region", ["us-east-1", None])
+    def test_no_network(self, monkeypatch: pytest.MonkeyPatch, region: str | None) -> None:
+        """Amazon's own address, which is asked for the region too, by a proxy that is not there."""
+        monkeypatch.delenv("AWS_ENDPOINT_URL")
+        monkeypatch.delenv("AWS_REGION")
+        if region is not None:
+            monkeypatch.setenv("AWS_REGION", region)
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+            monkeypatch.setenv(name.lower(), "http://127.0.0.1:9")
+        said = self.failure("s3://shelf/x")
+        assert said == "s3://shelf/x: the storage can't be reached"
+
+    def test_no_account(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+        assert "no keys for it in the environment" in self.failure("az://shelf/x")
+
+    def test_nobody_reads_where_in_lancedb_it_went_wrong(self, tmp_path: Path) -> None:
+        shelf(tmp_path / "library", [entry("a.mp3", np.ones(16))])
+        for manifest in (tmp_path / "library" / "tracks.lance" / "_versions").iterdir():
+            manifest.write_bytes(b"rubbish")
+        said = self.failure(str(tmp_path / "library"))
+        assert "damaged (" in said
+        assert ".cargo" not in said
+        assert ".rs" not in said
 
     def test_no_rights(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse() -> None:

@@ -10,7 +10,6 @@ import typer
 
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.terminal import Format, notice, printable, progress, stdout
-from genrescope.errors import FileError
 
 
 class Method(StrEnum):
@@ -46,12 +45,13 @@ def map_library(
       genrescope map --png map.png --method umap --redraw
     """
     from genrescope.library import map as maps
-    from genrescope.library.map_page import write_page, write_picture
+    from genrescope.library.map_page import check_writable, write_page, write_picture
     from genrescope.library.store import Library
 
+    if png is not None and png.resolve() == out.resolve():
+        raise typer.BadParameter("--out and --png name the same file")
     for path in filter(None, (out, png)):
-        if not path.parent.is_dir():  # it would be a pity to find out after minutes
-            raise FileError(path, "there is no such folder")
+        check_writable(path)  # it would be a pity to find out after minutes
     with progress("steps") as bar:
         task = bar.add_task("Drawing", total=None)
         drawn = maps.draw_map(

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from genrescope.cli.scan import LIBRARY
-from genrescope.cli.similar import years_of
+from genrescope.cli.similar import tag_of, years_of
 from genrescope.cli.terminal import Format, notice, printable, stdout
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ def recommend(
       genrescope recommend --like waltz.flac --like riff.mp3 --dislike noise.mp3 -n 30
       --not-same-artist --playlist more.m3u8
     """
-    from genrescope.library.files import tags_of
     from genrescope.library.playlist import write_m3u8
     from genrescope.library.recommend import recommend as recommended
     from genrescope.library.similar import Space, Wanted
@@ -61,11 +60,11 @@ def recommend(
 
     years = years_of(year)
     space = Space(Library.open(library))
+    genre = genre and space.genre(genre)
     likes, dislikes = ([space.find(track) for track in tracks] for tracks in (like, dislike))
     wanted = [Wanted(genre, years)]
     if not_same_artist:
-        named = [query.entry or tags_of(Path(query.name)) for query in (*likes, *dislikes)]
-        wanted += [Wanted(not_artist=each.artist) for each in named]
+        wanted += [Wanted(not_artist=tag_of(each, "artist")) for each in (*likes, *dislikes)]
     found = recommended(space, likes, dislikes, n=n, diversity=diversity, wanted=wanted)
     _show(found, format)
     if not found:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 from rich.text import Text
@@ -15,6 +15,7 @@ from genrescope.cli.scan import LIBRARY
 from genrescope.cli.terminal import Format, notice, printable, stdout
 
 if TYPE_CHECKING:
+    from genrescope.library.similar import Query
     from genrescope.library.store import Entry
 
 
@@ -42,20 +43,19 @@ def similar(
 
       genrescope similar song.mp3 --not-same-artist --year 1970-1979 --playlist like-song.m3u8
     """
-    from genrescope.library.files import tags_of
     from genrescope.library.playlist import write_m3u8
     from genrescope.library.similar import Space, Wanted
     from genrescope.library.store import Library
 
     years = years_of(year)
     space = Space(Library.open(library))
+    genre = genre and space.genre(genre)
     query = space.find(track)
-    own = query.entry or tags_of(Path(track))
     wanted = Wanted(
         genre,
         years,
-        own.artist if not_same_artist else None,
-        own.album if not_same_album else None,
+        tag_of(query, "artist") if not_same_artist else None,
+        tag_of(query, "album") if not_same_album else None,
     )
     found = space.nearest(query, n, wanted)
     show_tracks(found, format, "likeness")
@@ -63,8 +63,7 @@ def similar(
         notice("no other track in the library is as wished")
         raise typer.Exit(1)
     if playlist is not None:
-        first = [query.entry] if query.entry else []
-        write_m3u8(playlist, [*first, *(entry for entry, _ in found)])
+        write_m3u8(playlist, [query.entry, *(entry for entry, _ in found)])
 
 
 def show_tracks(tracks: Sequence[tuple[Entry, float | None]], format: Format, what: str) -> None:
@@ -93,4 +92,15 @@ def years_of(text: str | None) -> tuple[int, int] | None:
     match = re.fullmatch(r"(\d{4})(?:-(\d{4}))?", text.strip())
     if match is None:
         raise typer.BadParameter(f"--year wants 1975 or 1970-1979, not {text}")
-    return int(match[1]), int(match[2] or match[1])
+    first, last = int(match[1]), int(match[2] or match[1])
+    if first > last:
+        raise typer.BadParameter(f"--year goes from earlier to later: {last}-{first}, not {text}")
+    return first, last
+
+
+def tag_of(query: Query, tag: Literal["artist", "album"]) -> str | None:
+    """What a track's tags say, for `--not-same-…`; where that is nothing, it is said."""
+    said: str | None = getattr(query.entry, tag)
+    if said is None:
+        notice(f"{query.name}: no {tag} in its tags, --not-same-{tag} leaves nothing out for it")
+    return said

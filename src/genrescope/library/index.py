@@ -71,6 +71,8 @@ class Index:
     ) -> list[tuple[Entry, float]]:
         """The `n` tracks most like a direction, with their likeness; fewer only where there are.
 
+        One of each recording.
+
         Parameters
         ----------
         direction
@@ -84,8 +86,9 @@ class Index:
         while True:
             rows = self._candidates(direction, count, where)
             entries = [entry for entry in self.library.rows(rows) if allows(entry)] if rows else []
-            if len(entries) >= n or len(rows) < count:
-                return self._ranked(direction, entries)[:n]
+            found = self._ranked(direction, entries)
+            if len(found) >= n or len(rows) < count:
+                return found[:n]
             count *= _MORE
 
     def _candidates(
@@ -98,7 +101,8 @@ class Index:
             # More cells are looked through where what is wished for is not in the nearest.
             query = query.minimum_nprobes(_CELLS).maximum_nprobes(0)
             found = (query.where(where) if where else query).to_arrow()
-        return [int(row) for row in found["row"].to_pylist()]
+        # As the tracks are stored, so that of copies the same one is found as without an index.
+        return sorted(int(row) for row in found["row"].to_pylist())
 
     def _ranked(
         self, direction: NDArray[np.float64], entries: list[Entry]
@@ -107,8 +111,10 @@ class Index:
             return []
         centred = np.stack([entry.embedding for entry in entries]) - self.mean
         likeness = unit(centred).astype(np.float32) @ direction.astype(np.float32)
-        order = np.argsort(-likeness, kind="stable")
-        return [(entries[place], float(likeness[place])) for place in order]
+        best: dict[str, tuple[Entry, float]] = {}
+        for place in np.argsort(-likeness, kind="stable"):
+            best.setdefault(entries[place].content, (entries[place], float(likeness[place])))
+        return list(best.values())
 
 
 def refresh(library: Library) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 from base64 import b64encode
 from hashlib import sha256
 from html import escape
@@ -34,6 +35,25 @@ COLOURS = (
 SHAPES = ("circle", "square", "triangle", "diamond")
 _MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
 _LAYERS = 8
+
+
+def check_writable(path: Path) -> None:
+    """Find out whether a map can be written to a file, before it is drawn; nothing is left there.
+
+    Raises
+    ------
+    FileError
+        When it can't.
+    """
+    try:
+        if path.is_dir():
+            raise FileError(path, "a folder, not a file")
+        if not path.parent.is_dir():
+            raise FileError(path, "there is no such folder")
+        if path.is_file() or not path.exists():  # nothing is tried on /dev/stdout and pipes
+            tempfile.TemporaryFile(dir=path.resolve().parent).close()
+    except OSError as error:
+        raise FileError(path, f"can't be written: {error.strerror or error}") from None
 
 
 def write_page(drawn: Map, path: Path) -> None:

@@ -34,8 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import GenrescopeError
-from genrescope.library.files import content_of
-from genrescope.library.similar import Query, Space, Wanted, in_place
+from genrescope.library.similar import Query, Space, Wanted
 from genrescope.library.store import Entry
 
 DIVERSITY = 0.3
@@ -81,7 +80,7 @@ class Recommendation:
         likeness = round(self.likeness, 2) + 0.0  # no minus before a zero
         near = f"near {self.near.name}" if likeness > 0 else f"least far from {self.near.name}"
         words = f"{near} ({likeness:.2f})"
-        if self.near.entry is not None and self.near.entry.genre == self.entry.genre:
+        if self.near.entry.genre == self.entry.genre:
             words += f", both {self.entry.genre}"
         elif self.shared:
             words += f", shares {' and '.join(self.shared)} with it"
@@ -131,8 +130,6 @@ def recommend(
     ------
     GenrescopeError
         Nothing is liked, a track is liked and disliked at once, or diversity is not from 0 to 1.
-    FileError
-        A file outside the library went meanwhile.
     """
     if not 0 <= diversity <= 1:
         raise GenrescopeError(f"diversity goes from 0 to 1, not {diversity:g}")
@@ -230,8 +227,7 @@ def _by_content(queries: Sequence[Query]) -> dict[str, Query]:
     """Each recording once; a file outside the library is known by its audio as well."""
     found: dict[str, Query] = {}
     for query in queries:
-        content = query.entry.content if query.entry else content_of(in_place(query.name))
-        found.setdefault(content, query)
+        found.setdefault(query.entry.content, query)
     return found
 
 
@@ -251,10 +247,8 @@ def _likeness(directions: NDArray[np.float32], queries: Sequence[Query]) -> NDAr
     return np.array(rows, np.float64).reshape(len(queries), len(directions))
 
 
-def _shared(entry: Entry, like: Entry | None, genres: Sequence[str]) -> tuple[str, ...]:
+def _shared(entry: Entry, like: Entry, genres: Sequence[str]) -> tuple[str, ...]:
     """The genres that were heard in both, most first; one where both are named so."""
-    if like is None:
-        return ()
     if like.genre == entry.genre and entry.genre is not None:
         return (entry.genre,)
     both = np.minimum(entry.probabilities, like.probabilities)

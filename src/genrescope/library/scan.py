@@ -270,48 +270,27 @@ class _Scan:
         if before is not None:
             self.moved.add(before.file)
             self.outdated.append(before)
+        now = about(found, self._root_of(found.file), content)
         self._take(
-            replace(before or same[0], **self._about(found, content), deleted=False),
+            replace(before or same[0], **now, deleted=False),
             "recognised" if before is None else "moved",
         )
 
     def _settle(self, found: Found, content: str, result: Prediction | FileError) -> None:
         """Turn what was heard into a row."""
-        about = self._about(found, content)
+        known = about(found, self._root_of(found.file), content)
         if isinstance(result, FileError):
             self._fail(result)
             entry = Entry(
-                **about,
+                **known,
                 probabilities=np.zeros(len(self.classifier.genres), np.float32),
                 embedding=np.zeros(self.classifier.embedding_size, np.float32),
                 problem=_as_text(result.reason),
             )
             self.ready.append(entry)
         else:
-            of = result.probabilities
-            values = [of[genre] if result.genre else 0.0 for genre in self.classifier.genres]
-            entry = Entry(
-                **about,
-                probabilities=np.array(values, np.float32),
-                embedding=result.embedding,
-                genre=result.genre,
-                confidence=result.confidence,
-                duration=result.duration,
-                warnings=[_as_text(warning) for warning in result.warnings],
-            )
-            self._take(entry, "heard")
+            self._take(heard(known, result, self.classifier.genres), "heard")
         self._advance()
-
-    def _about(self, found: Found, content: str) -> dict[str, Any]:
-        root = self._root_of(found.file)
-        return {
-            "root": str(root),
-            "path": str(found.file.relative_to(root)),
-            "content": content,
-            "size": found.size,
-            "mtime_ns": found.mtime_ns,
-            **asdict(tags_of(found.file)),
-        }
 
     def _root_of(self, file: Path) -> Path:
         """The root a file is stored under: the one it has, or the outermost it lies below."""
@@ -355,6 +334,33 @@ class _Scan:
         ]
         self.library.mark_deleted(gone)
         self.report.counts.deleted = len(gone)
+
+
+def about(found: Found, root: Path, content: str) -> dict[str, Any]:
+    """What a row says of a file before it is heard."""
+    return {
+        "root": str(root),
+        "path": str(found.file.relative_to(root)),
+        "content": content,
+        "size": found.size,
+        "mtime_ns": found.mtime_ns,
+        **asdict(tags_of(found.file)),
+    }
+
+
+def heard(known: dict[str, Any], prediction: Prediction, genres: Sequence[str]) -> Entry:
+    """The row of a file that was heard; `known` is what `about` gave."""
+    of = prediction.probabilities
+    values = [of[genre] if prediction.genre else 0.0 for genre in genres]
+    return Entry(
+        **known,
+        probabilities=np.array(values, np.float32),
+        embedding=prediction.embedding,
+        genre=prediction.genre,
+        confidence=prediction.confidence,
+        duration=prediction.duration,
+        warnings=[_as_text(warning) for warning in prediction.warnings],
+    )
 
 
 def _as_text(text: str) -> str:

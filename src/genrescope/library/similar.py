@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import FileError, GenrescopeError
+from genrescope.library.files import Found, content_of
 from genrescope.library.index import Index, unit
 from genrescope.library.store import Entry, Library, LibraryError
 
@@ -32,16 +33,16 @@ class Query:
     Attributes
     ----------
     name
-        What people call it.
+        What people call it; the file as it was named, where it is not in the library.
     direction
         Unit vector around the library's mean, float64 `[size]`.
     entry
-        Its row, where it is in the library.
+        Its row; that which it would have, where it is not in the library.
     """
 
     name: str
     direction: NDArray[np.float64]
-    entry: Entry | None
+    entry: Entry
 
 
 @dataclass(frozen=True)
@@ -133,24 +134,42 @@ class Space:
         if len(here) > 1:
             places = ", ".join(str(entry.file) for entry in here[:3])
             raise GenrescopeError(f"{wanted}: there are {len(here)} of it, name one: {places}")
-        if not here:
+        is_outside = not here
+        if is_outside:
             if not file.exists():
                 raise FileError(wanted, "no such file, and no such track in the library")
-            return Query(wanted, self._place(self._hear(file)), None)
+            here = [self._hear(file)]
         (entry,) = here
         if entry.genre is None:
             raise FileError(entry.file, entry.problem or "nothing but silence was heard in it")
-        return Query(entry.name, self._place(entry.embedding), entry)
+        name = wanted if is_outside else entry.name
+        return Query(name, self._place(entry.embedding), entry)
+
+    def genre(self, name: str) -> str:
+        """A genre as the library's model calls it, upper and lower case aside.
+
+        Raises
+        ------
+        GenrescopeError
+            It knows none of that name.
+        """
+        genres = self.library.model.genres
+        for genre in genres:
+            if _same(name, genre):
+                return genre
+        known = ", ".join(genres)
+        raise GenrescopeError(f"{name}: no genre of the library's model; it knows {known}")
 
     def nearest(
         self, query: Query, n: int = 10, wanted: Wanted | None = None
     ) -> list[tuple[Entry, float]]:
         """The `n` tracks most like one, most alike first, with their likeness.
 
-        The track itself and copies of its audio are left out.
+        The track itself and copies of its audio are left out; of each other recording that the
+        library holds more than once, one is found.
         """
         wanted = wanted or Wanted()
-        content = query.entry.content if query.entry else None
+        content = query.entry.content
         index = self._usable_index
         if index is not None:
             return index.nearest(
@@ -160,10 +179,12 @@ class Space:
                 lambda entry: entry.content != content and wanted.allows(entry),
             )
         likeness = self.directions @ query.direction.astype(np.float32)
+        seen = {content}
         found: list[tuple[Entry, float]] = []
         for place in np.argsort(-likeness, kind="stable"):
             entry = self.entries[place]
-            if entry.content != content and wanted.allows(entry):
+            if entry.content not in seen and wanted.allows(entry):
+                seen.add(entry.content)
                 found.append((entry, float(likeness[place])))
                 if len(found) == n:
                     break
@@ -188,8 +209,9 @@ class Space:
     def _place(self, embedding: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.asarray(unit((embedding - self._mean)[None])[0])
 
-    def _hear(self, file: Path) -> NDArray[np.float32]:
+    def _hear(self, file: Path) -> Entry:
         from genrescope.inference import Classifier
+        from genrescope.library.scan import about, heard
 
         model = self.library.model
         classifier = Classifier.load(model.source)
@@ -197,9 +219,9 @@ class Space:
             reason = f"the model {model.source} is no longer the one that heard it: scan --rescan"
             raise LibraryError(self.library.folder, reason)
         prediction = classifier.predict(file)
-        if prediction.genre is None:
-            raise FileError(file, "nothing but silence was heard in it")
-        return prediction.embedding
+        status = file.stat()
+        found = Found(file, status.st_size, status.st_mtime_ns)
+        return heard(about(found, file.parent, content_of(file)), prediction, model.genres)
 
 
 def in_place(file: str | os.PathLike[str]) -> Path:

@@ -52,13 +52,20 @@ _KEEP_OLD = timedelta(hours=1)
 _SCHEMES = ("s3", "gs", "az")
 # Plain HTTP is spoken only where an endpoint says so. What doesn't answer is not waited for long.
 _STORAGE = {"allow_http": "true", "connect_timeout": "5s", "client_retry_timeout": "15"}
+_NO_KEYS = "no keys for it in the environment, such as AWS_ACCESS_KEY_ID"
+_UNREACHED = "the storage can't be reached"
 _REASONS = {
     "NoSuchBucket|ContainerNotFound|bucket does not exist": "there is no such bucket",
+    "no Azure account|Unable to find object store prefix": f"{_NO_KEYS} or "
+    "AZURE_STORAGE_ACCOUNT_NAME",
     "status: 40[13]|AccessDenied|Unauthori[sz]ed|InvalidAccessKey|SignatureDoesNotMatch": "no "
     "right to use it: check the keys in the environment",
-    "[Cc]redential": "no keys for it in the environment, such as AWS_ACCESS_KEY_ID",
-    "kind: Connect|kind: Timeout|dns error|timed out": "the storage can't be reached",
+    "[Cc]redential": _NO_KEYS,
+    # Which region a bucket is in is asked of Amazon, where the environment does not say it.
+    "kind: Connect|kind: Timeout|dns error|timed out|Failed to resolve region": _UNREACHED,
 }
+# LanceDB says where in its own code something went wrong.
+_INNER = re.compile(r",?\s*(location: Location \{[^}]*\}|\S*/\.cargo/\S*)")
 _ATTEMPTS = 8
 _MISSING = "libraries need LanceDB: pip install 'genrescope[library]'"
 
@@ -214,8 +221,11 @@ class Library:
             When there is none, or it is damaged.
         """
         folder = place_of(folder or default_library())
-        connection = _connect(folder)
-        table = _opened(folder, connection, _TABLE) if is_library(folder) else None
+        connection = table = None
+        # LanceDB makes the folder that it is asked to look into.
+        if _is_address(folder) or is_library(folder):
+            connection = _connect(folder)
+            table = _opened(folder, connection, _TABLE)
         if table is None:
             raise LibraryError(folder, "no library there: genrescope scan FOLDER makes one")
         try:
@@ -466,10 +476,12 @@ def place_of(folder: Place) -> str:
     Raises
     ------
     LibraryError
-        When it is an address that libraries can't be at.
+        When it is an address that libraries can't be at, or a file.
     """
     folder = os.fspath(folder)
     if not _is_address(folder):
+        if os.path.isfile(folder):  # noqa: PTH113 - Path's raises for names that are too long
+            raise LibraryError(folder, "a file, not a folder")
         return folder
     scheme, _, rest = folder.partition("://")
     if scheme not in _SCHEMES or not rest.strip("/"):
@@ -554,6 +566,7 @@ def _reason(error: Exception) -> str:
         if re.search(pattern, str(error)):
             return reason
     said = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "")
+    said = _INNER.sub("", said)
     return said[:200] or type(error).__name__
 
 
