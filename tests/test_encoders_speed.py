@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - torch first
 
 from genrescope.encoders._winograd import Winograd, halved  # noqa: E402
-from genrescope.encoders.graph import layer_to_onnx  # noqa: E402
+from genrescope.encoders.graph import layer_to_onnx, to_onnx  # noqa: E402
 from genrescope.encoders.vggish import Quick, VGGish  # noqa: E402
 from genrescope.encoders.weights import put, read_state  # noqa: E402
 
@@ -128,6 +128,12 @@ def test_a_graph_is_exported_once_for_each_layer_and_content(
     for one, other in zip(wanted, second.embed_many(sounds()), strict=True):
         np.testing.assert_array_equal(one, other.values)
     assert Encoder.built == 1
+    third = Encoder(weights, device="cpu")
+    third.hop = 0.48
+    embeddings = [e.values for e in third.embed_many(sounds())]
+    assert len(embeddings[0]) > len(wanted[0]) and Encoder.built == 1, (
+        "of segments that overlap too"
+    )
     list(Encoder(weights, device="cpu").embed_many(sounds(), layer="most"))
     assert Encoder.built == 2
     # Other weights are another graph.
@@ -155,3 +161,49 @@ def test_a_graph_that_is_off_is_refused() -> None:
     network, other = Small().eval(), Small().eval()
     with pytest.raises(GenrescopeError, match="mean differ from torch"):
         layer_to_onnx(network, other, "mean", (64, 96))
+
+
+class Counting(nn.Module):
+    """Takes any number of segments in torch; exported, the number that it was traced with."""
+
+    def forward(self, segments: torch.Tensor) -> torch.Tensor:
+        return segments.reshape(int(segments.shape[0]), -1)
+
+
+class Three(nn.Module):
+    """Always gives three of them."""
+
+    def forward(self, segments: torch.Tensor) -> torch.Tensor:
+        return segments.reshape(3, -1)
+
+
+class Constant(nn.Module):
+    """The same number of each segment, and another one when exported."""
+
+    def __init__(self, inside: float, exported: float) -> None:
+        super().__init__()
+        self.inside, self.exported = inside, exported
+
+    def forward(self, segments: torch.Tensor) -> torch.Tensor:
+        number = self.exported if torch.onnx.is_in_onnx_export() else self.inside
+        return 0 * segments.flatten(1) + number
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [(Counting(), "the graph fails at 1|of 1 segments"), (Three(), r"of 1 segments .* \(3, 4\)")],
+)
+def test_a_graph_for_one_number_of_segments_is_refused(network: nn.Module, words: str) -> None:
+    with pytest.raises(GenrescopeError, match=words) as caught:
+        to_onnx(network, (3, 4), ("logits",))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("inside", "exported"), [(0, 1), (0, 0.9), (1, 0), (128, 130), (0.5, 1)])
+def test_other_numbers_are_refused(inside: float, exported: float) -> None:
+    with pytest.raises(GenrescopeError, match="logits differ from torch"):
+        to_onnx(Constant(inside, exported), (3, 4), ("logits",))
+
+
+def test_what_is_rounded_may_fall_to_the_next_number() -> None:
+    assert to_onnx(Constant(128, 129), (3, 4), ("logits",))

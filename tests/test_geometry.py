@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -314,6 +315,19 @@ class TestCommand:
         assert found["tracks"] == {"new or not: not known": 16}
         words = fails(run / "bundle", "--data", data, "--tracks", "test")
         assert "does not say which tracks are new to it" in words
+
+    def test_a_split_by_track_is_said(self, data: Path, run: Path, tmp_path: Path) -> None:
+        said = "Split by track: the network may have learned from other tracks by the same artists."
+        words = ("--data", data, "--layer", "deep", "-f", "json")
+        for tracks in ("test", "all"):
+            assert said in json.loads(call(run, *words, "--tracks", tracks).stdout)["notes"]
+        copy = tmp_path / "by-artist"
+        shutil.copytree(run, copy)
+        metrics = json.loads((run / "metrics.json").read_text())
+        metrics["split"]["by_artist"] = True
+        (copy / "metrics.json").write_text(json.dumps(metrics))
+        found = json.loads(call(copy, *words).stdout)
+        assert found["split"].endswith("by artist") and said not in found["notes"]
 
     def test_a_page_is_written_between_its_marks(
         self, data: Path, run: Path, tmp_path: Path

@@ -91,6 +91,21 @@ def test_a_waveform_is_heard_as_its_file(classifier: Classifier, tmp_path: Path)
     assert np.array_equal(classifier.embed(waveform), classifier.predict(waveform).embedding)
 
 
+def test_embeddings_of_many_files_are_those_of_each(classifier: Classifier, tmp_path: Path) -> None:
+    files = [write_wav(tmp_path / f"{i}.wav", 3 + i, seed=i) for i in range(4)]
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"RIFF of nothing")
+    *found, failure = classifier.embed_many([*files, bad], ["embedding"], jobs=3)
+    for file, layers in zip(files, found, strict=True):
+        assert not isinstance(layers, FileError) and list(layers) == ["embedding"]
+        assert np.array_equal(layers["embedding"], classifier.embed(file))
+    assert isinstance(failure, FileError) and "bad.wav" in str(failure)
+    with pytest.raises(ValueError, match="no layer 'middle'"):
+        next(classifier.embed_many(files, ["embedding", "middle"]))
+    with pytest.raises(TypeError, match="embed_layers takes one"):
+        next(classifier.embed_many("song.mp3", ["embedding"]))
+
+
 def test_a_waveform_at_another_rate(classifier: Classifier) -> None:
     same_rate = classifier.predict(Waveform(music(15), RATE))
     other = classifier.predict(Waveform(music(15, rate=2 * RATE), 2 * RATE))

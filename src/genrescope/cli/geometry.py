@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _NEW = "new to it"
 _LEARNED = "learned from or tuned on"
 _UNKNOWN = "new or not: not known"
+_BY_TRACK = "Split by track: the network may have learned from other tracks by the same artists"
 _BY_HEART = "tracks that it has learned from cluster by heart, in every layer that has learned"
 
 
@@ -203,15 +205,16 @@ def _of_run(run: Path, dataset: Dataset, wanted: Tracks) -> _Chosen:
         )
     if missing := len(unseen) - len(new):
         notice(f"{missing} of the {len(unseen)} tracks that it was tested on are not there")
+    random = new and finished.split.get("kind") == "random"
+    notes = (f"{_BY_TRACK}.",) if random and not finished.split.get("by_artist") else ()
     if wanted is Tracks.test:
         note = f"None of these tracks was learned from or tuned on: {_BY_HEART}."
-        return _Chosen(new, [_NEW] * len(new), split, notes=(note,))
+        return _Chosen(new, [_NEW] * len(new), split, notes=(note, *notes))
     alarm = f"{len(sides) - len(new)} of these {len(sides)} tracks are not new to it: {_BY_HEART}."
     # Those that are new come first: figures and legend show them first.
     order = sorted(range(len(sides)), key=lambda place: sides[place] != _NEW)
-    return _Chosen(
-        [dataset.tracks[i] for i in order], [sides[i] for i in order], split, alarms=(alarm,)
-    )
+    ordered = [dataset.tracks[i] for i in order]
+    return _Chosen(ordered, [sides[i] for i in order], split, (alarm,), notes)
 
 
 def _embed(
@@ -223,20 +226,19 @@ def _embed(
     vectors = {name: np.zeros((len(tracks), sizes[name]), np.float32) for name in layers}
     heard: list[int] = []
     failures: list[FileError] = []
-    with progress("tracks") as bar:
+    listening = closing(classifier.embed_many((track.path for track in tracks), layers))
+    with progress("tracks") as bar, listening as results:
         task = bar.add_task("Embedding", total=len(tracks))
-        for place, track in enumerate(tracks):
-            try:
-                for name in layers:
-                    vectors[name][len(heard)] = classifier.embed(track.path, layer=name)
-            except FileError as error:
-                failures.append(error)
+        for place, (track, found) in enumerate(zip(tracks, results, strict=True)):
+            if isinstance(found, FileError):
+                failures.append(found)
+            # Where no segment can be heard, all is zero.
+            elif not any(values.any() for values in found.values()):
+                failures.append(FileError(track.path, "digital silence"))
             else:
-                # Where no segment can be heard, all is zero.
-                if any(values[len(heard)].any() for values in vectors.values()):
-                    heard.append(place)
-                else:
-                    failures.append(FileError(track.path, "digital silence"))
+                for name, values in found.items():
+                    vectors[name][len(heard)] = values
+                heard.append(place)
             bar.advance(task)
     return heard, {name: values[: len(heard)] for name, values in vectors.items()}, failures
 

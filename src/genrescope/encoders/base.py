@@ -493,7 +493,17 @@ class Encoder(ABC):
         if self.untrained is not None:
             return exported().tobytes()
         kept = FeatureCache(default_folder().parent / "graphs")
-        settings = f"{graphs.VERSION}\n{self.settings(layer)}"
+        # All that the graph depends on, and nothing else: however segments overlap, it is the same.
+        settings = json.dumps(
+            {
+                "version": graphs.VERSION,
+                "encoder": self.name,
+                "layer": layer,
+                "weights": self._identity(),
+                "precision": self.precision,
+                "shape": self.frontend.shape,
+            }
+        )
         return kept.get_or_compute(self.file(self.weights[0]), settings, exported).tobytes()
 
     def _computed(self, segments: FloatArray, layer: str) -> FloatArray:

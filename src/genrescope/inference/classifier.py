@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from os import PathLike, fspath
 from threading import Event
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from genrescope.voting import elect, softmax
 
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 Outputs = tuple[list[Segment], NDArray[np.float32], NDArray[np.float32]]
+Found = TypeVar("Found")
 
 
 class Classifier:
@@ -200,22 +202,7 @@ class Classifier:
         """
         if isinstance(sources, str | PathLike):
             raise TypeError("predict_many takes many sources; predict takes one")
-        jobs = jobs or _cores()
-        waiting: deque[Future[Prediction | FileError]] = deque()
-        pool = ThreadPoolExecutor(jobs, thread_name_prefix="genrescope")
-        # Python waits for its threads at the end; an hour-long mix would keep it.
-        stop = Event()
-        try:
-            for source in sources:
-                waiting.append(pool.submit(self._try_predict, source, stop))
-                # A few ahead keep the cores busy while one long file is heard.
-                if len(waiting) >= 4 * jobs:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+        yield from _in_threads(self._predict, sources, jobs)
 
     @property
     def layers(self) -> dict[str, int]:
@@ -240,31 +227,86 @@ class Classifier:
         ValueError
             When there is no such layer.
         """
-        if layer not in self.layers:
-            raise ValueError(f"no layer {layer!r}; there are: {', '.join(self.layers)}")
-        total, count = np.zeros(self.layers[layer]), 0
+        return self.embed_layers(source, [layer])[layer]
+
+    def embed_layers(self, source: Source, layers: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """As `embed`, in several layers at once: the source is heard, and the graph run, once."""
+        self._check_layers(layers)
+        return self._embed_layers(source, layers, Event())
+
+    def embed_many(
+        self, sources: Iterable[Source], layers: Sequence[str], *, jobs: int | None = None
+    ) -> Generator[dict[str, NDArray[np.float32]] | FileError, None, None]:
+        """As `embed_layers`, of many files on all cores, in their order; see `predict_many`."""
+        if isinstance(sources, str | PathLike):
+            raise TypeError("embed_many takes many sources; embed_layers takes one")
+        self._check_layers(layers)
+
+        def embed(source: Source, stop: Event) -> dict[str, NDArray[np.float32]]:
+            return self._embed_layers(source, layers, stop)
+
+        yield from _in_threads(embed, sources, jobs)
+
+    def _check_layers(self, layers: Sequence[str]) -> None:
+        for layer in layers:
+            if layer not in self.layers:
+                raise ValueError(f"no layer {layer!r}; there are: {', '.join(self.layers)}")
+
+    def _embed_layers(
+        self, source: Source, layers: Sequence[str], stop: Event
+    ) -> dict[str, NDArray[np.float32]]:
+        sizes, count = self.layers, 0
+        totals = {layer: np.zeros(sizes[layer]) for layer in layers}
         for window in self.manifest.frontend.windows(source):
+            if stop.is_set():
+                raise CancelledError
             segments = self.manifest.frontend.segments_of(window)
             if segments:
                 batch = np.stack([segment.values for segment in segments])
-                (values,) = self._session.run([layer], {self._input: batch})
-                total += values.sum(axis=0, dtype=np.float64)
-                count += len(values)
-        return (total / max(count, 1)).astype(np.float32)
-
-    def _try_predict(self, source: Source, stop: Event) -> Prediction | FileError:
-        try:
-            return self._predict(source, stop)
-        except FileError as error:
-            return error
-        except Exception as error:  # the rest of the work goes on, whatever a decoder comes up with
-            name = source if isinstance(source, str | PathLike) else type(source).__name__
-            failure = FileError(name, f"unexpected {type(error).__name__}: {error}")
-            failure.__cause__ = error
-            return failure
+                found = self._session.run([*totals], {self._input: batch})
+                for total, values in zip(totals.values(), found, strict=True):
+                    total += values.sum(axis=0, dtype=np.float64)
+                count += len(batch)
+        return {name: (total / max(count, 1)).astype(np.float32) for name, total in totals.items()}
 
     def _named(self, probabilities: NDArray[np.float64]) -> dict[str, float]:
         return dict(zip(self.genres, map(float, probabilities), strict=True))
+
+
+def _in_threads(
+    hear: Callable[[Source, Event], Found], sources: Iterable[Source], jobs: int | None
+) -> Generator[Found | FileError, None, None]:
+    """What `hear` gives for each source, in their order; `hear` minds the event that stops it."""
+    jobs = jobs or _cores()
+    waiting: deque[Future[Found | FileError]] = deque()
+    pool = ThreadPoolExecutor(jobs, thread_name_prefix="genrescope")
+    # Python waits for its threads at the end; an hour-long mix would keep it.
+    stop = Event()
+    try:
+        for source in sources:
+            waiting.append(pool.submit(_tried, hear, source, stop))
+            # A few ahead keep the cores busy while one long file is heard.
+            if len(waiting) >= 4 * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _tried(
+    hear: Callable[[Source, Event], Found], source: Source, stop: Event
+) -> Found | FileError:
+    try:
+        return hear(source, stop)
+    except FileError as error:
+        return error
+    except Exception as error:  # the rest of the work goes on, whatever a decoder comes up with
+        name = source if isinstance(source, str | PathLike) else type(source).__name__
+        failure = FileError(name, f"unexpected {type(error).__name__}: {error}")
+        failure.__cause__ = error
+        return failure
 
 
 def _cores() -> int:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from genrescope.encoders import make_encoder
-from genrescope.models._layers import dense, layer_sizes
+from genrescope.models._layers import dense, depths, layer_sizes
 
 _PART = 8  # segments
 
@@ -141,17 +141,14 @@ class Model(nn.Module):
         found = self.encoder(segments)
         # Its size as a plain number: an exported graph says it of each output.
         picture = {name: found[name].reshape(-1, size) for name, size in self.pictures.items()}
-        steps = [found[self.layer]]
-        for part in self.head:
-            steps.append(part(steps[-1]))
-        first = next(place for place, part in enumerate(self.head) if isinstance(part, nn.ReLU))
+        immediate = found[self.layer]
+        embedding = self.head(immediate)
         return {
-            "logits": self.output(steps[-1]),
-            "embedding": steps[-1],
+            "logits": self.output(embedding),
+            "embedding": embedding,
             **picture,
-            "immediate": steps[0],
-            "deep": steps[first + 1],
-            "shallow": steps[-1] * 1.0,  # an output of its own, not another name of one
+            "immediate": immediate,
+            **depths(self.head, immediate),
         }
 
     def _encoded(self, segments: Tensor) -> Tensor:

@@ -33,8 +33,7 @@ from genrescope.training.recipe import EmbeddingSettings
 FloatArray = NDArray[np.float32]
 
 _HEAD = "head/"
-_PICTURE = ("none",)
-_ORDER = ("logits", "embedding", *_PICTURE, "immediate", "deep", "shallow")
+_ORDER = ("logits", "embedding", "none", "immediate", "deep", "shallow")
 
 
 class Embedder:
@@ -127,7 +126,7 @@ class _Cut(nn.Module):
         times = {"none": 1, "mean": 1, "mean_std_max": 3}[pool]
         self.shape = (width * times, len(self.starts) if pool == "none" else 1)
         self.picture = encoder.layers.get("none", 0)
-        self.outputs = ("vectors", *_PICTURE[: bool(self.picture)], "immediate")
+        self.outputs = ("vectors", *(("none",) if self.picture else ()), "immediate")
 
     def forward(self, segments: Tensor) -> tuple[Tensor, ...]:
         cut = torch.stack([segments[:, :, s : s + self.length] for s in self.starts], dim=1)
@@ -139,7 +138,7 @@ class _Cut(nn.Module):
         immediate = vectors.reshape(-1, self.shape[0] * self.shape[1])
         if self.picture:
             # Networks for pictures see the whole segment as one.
-            return vectors, found["none"].reshape(-1, self.picture) * 1.0, immediate
+            return vectors, found["none"].reshape(-1, self.picture), immediate
         return vectors, immediate
 
     def _pooled(self, vectors: Tensor) -> Tensor:
