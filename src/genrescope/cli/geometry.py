@@ -25,7 +25,6 @@ from genrescope.errors import BundleError, DatasetError, FileError
 from genrescope.inference import Classifier
 
 if TYPE_CHECKING:
-    from genrescope.evaluation.bootstrap import Figure
     from genrescope.evaluation.geometry import Heard
     from genrescope.evaluation.geometry_page import Geometry
 
@@ -293,7 +292,7 @@ def _spoken(
 
 
 def _show(found: Geometry) -> None:
-    from genrescope.evaluation.geometry_page import nearest_table, said
+    from genrescope.evaluation.geometry_page import figures_table, nearest_table, said
 
     console = Console(highlight=False)
     for alarm in found.alarms:
@@ -302,39 +301,10 @@ def _show(found: Geometry) -> None:
         console.print(Text(printable(line)))
     for side, n in found.sides.items():
         console.print(Text(f"\n{n} tracks, {side}", style="bold"))
-        console.print(_figures(found, side))
+        console.print(_table(*figures_table(found, side=side), 2))
     console.print(Text("Which genre is next to each, by the mean centred cosine", style="bold"))
     columns, rows = nearest_table(found)
     console.print(_table(columns, rows, 1))
-
-
-def _figures(found: Geometry, side: str) -> Table:
-    """Figures of one side; raw and centred below each other."""
-    columns = ["Layer", "Cosine", "Within", "Between", "Silhouette", "Neighbours, %"]
-    columns += ["Other artists’, %"] * found.heard.artists_known
-    rows = [
-        (
-            layer.name,
-            one.cosine,
-            f"{one.within:.2f}",
-            f"{one.between:.2f}",
-            _figure(one.silhouette, 1, 2),
-            _figure(one.knn, 100, 0),
-            *[_figure(one.knn_other_artists, 100, 0)] * found.heard.artists_known,
-        )
-        for layer in found.layers
-        for one in layer.measured
-        if one.side == side
-    ]
-    return _table(columns, rows, 2)
-
-
-def _figure(figure: Figure | None, factor: int, digits: int) -> str:
-    """A figure with its interval, short enough for a terminal."""
-    if figure is None:
-        return "–"
-    value, *ends = (f"{factor * x:.{digits}f}" for x in (figure.value, figure.low, figure.high))
-    return f"{value} ({', '.join(ends)})"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], texts: int) -> Table:

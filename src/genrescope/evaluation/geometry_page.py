@@ -280,34 +280,42 @@ def _blocks(geometry: Geometry) -> Iterator[Block]:
     yield Heading("Pictures")
 
 
-def figures_table(geometry: Geometry) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Columns and rows of the figures: a row for each layer, cosine and side."""
-    several, artists = len(geometry.sides) > 1, geometry.heard.artists_known
-    columns = ["Layer", "Cosine", *["Side"] * several, "n", "Within", "Between"]
+def figures_table(
+    geometry: Geometry, *, side: str | None = None
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Columns and rows of the figures: a row for each layer, cosine and side.
+
+    Those of one side alone are short enough for a terminal.
+    """
+    several, artists = side is None and len(geometry.sides) > 1, geometry.heard.artists_known
+    counted, digits = side is None, 1 if side is None else 0
+    to = " to " if side is None else ", "
+    columns = ["Layer", "Cosine", *["Side"] * several, *["n"] * counted, "Within", "Between"]
     columns += ["Silhouette", "Neighbours, %", *["Other artists’, %"] * artists]
     rows = [
         (
             layer.name,
             one.cosine,
             *[one.side] * several,
-            str(one.n),
+            *[str(one.n)] * counted,
             f"{one.within:.2f}",
             f"{one.between:.2f}",
-            _figure(one.silhouette, 1, 2),
-            _figure(one.knn, 100, 1),
-            *[_figure(one.knn_other_artists, 100, 1)] * artists,
+            _figure(one.silhouette, 1, 2, to),
+            _figure(one.knn, 100, digits, to),
+            *[_figure(one.knn_other_artists, 100, digits, to)] * artists,
         )
         for layer in geometry.layers
         for one in layer.measured
+        if side in (None, one.side)
     ]
     return tuple(columns), tuple(rows)
 
 
-def _figure(figure: Figure | None, factor: int, digits: int) -> str:
+def _figure(figure: Figure | None, factor: int, digits: int, to: str) -> str:
     if figure is None:
         return _NOTHING
     value, low, high = (f"{factor * x:.{digits}f}" for x in (figure.value, figure.low, figure.high))
-    return f"{value} ({low} to {high})"
+    return f"{value} ({low}{to}{high})"
 
 
 def nearest_table(geometry: Geometry) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
