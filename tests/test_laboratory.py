@@ -149,7 +149,7 @@ class TestHonesty:
         carry_out(plan, tracks, tmp_path / "b", vectors=shifted)
         assert model_of(tmp_path / "a") == model_of(tmp_path / "b")
         constants = {
-            values.name: numpy_helper.to_array(values)
+            values.name.rpartition(".")[2]: numpy_helper.to_array(values)
             for values in onnx.load_from_string(model_of(tmp_path / "a")).graph.initializer
         }
         learned = np.concatenate([vectors[t.id] for t in tracks if t.split == "train"])
@@ -253,6 +253,22 @@ class TestSplits:
             assert "somewhere" not in (tmp_path / "run" / file).read_text()
         with pytest.raises(RecipeError, match=r"a split by lists needs split\.folder=FOLDER"):
             carry_out(classical(split={"kind": "lists"}), tracks, tmp_path / "no", vectors=vectors)
+
+    def test_tracks_by_artists_learned_from_are_counted(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        def counted(name: str, artists: list[str | None], **split: Any) -> int | None:
+            signed = [replace(t, artist=a) for t, a in zip(tracks, artists, strict=True)]
+            plan = classical("NB", split={"kind": "folds", "folds": 3, **split})
+            metrics = carry_out(plan, signed, tmp_path / name, vectors=vectors)
+            found: int | None = metrics["by_artists_learned_from"]
+            return found
+
+        pairs = [f"{t.genre} {n // 2}" for n, t in enumerate(tracks)]
+        assert counted("none", [None] * len(tracks)) is None
+        assert counted("alone", [t.id for t in tracks]) == 0
+        assert 0 < (counted("by track", pairs) or 0) <= len(tracks)
+        assert counted("by artist", pairs, by_artist=True) == 0
 
     def test_repeated_folds(
         self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path

@@ -323,6 +323,7 @@ def _protocol(run: _Run) -> Iterator[Block]:
         ),
         "Validated on": metrics.get("validation") or None,
         "Judged on": metrics.get("n"),
+        "of which by artists that it had learned from": metrics.get("by_artists_learned_from"),
         "Left out": len(metrics["left_out"]) if "left_out" in metrics else None,
         "Temperature": metrics.get("temperature"),
         "Tracks with a teacher's targets": len(teacher) or None,

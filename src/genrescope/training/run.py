@@ -543,6 +543,7 @@ class Run:
             "validation": len(split.validation),
             **self._other_sides(kept, split, temperature),
             "temperature": round(temperature, 4),
+            "by_artists_learned_from": self._by_artists_learned_from(parts, answers),
             "left_out": self.left_out,
             "chosen": kept.learned.chosen,
             "parts": {
@@ -571,6 +572,16 @@ class Run:
         self._bundle(model, temperature, metrics).save(self.folder / "bundle")
         write_report(self.folder)
         return judgement
+
+    def _by_artists_learned_from(
+        self, parts: Sequence[_Part], answers: Iterable[_Answer]
+    ) -> int | None:
+        """How many tracks were judged by a network that had learned from their artists."""
+        artist = {name: track.artist for name, track in self.tracks.items() if track.artist}
+        if not artist:
+            return None
+        known = {part.name: {artist.get(t) for t in part.learned_from} - {None} for part in parts}
+        return len({a.track for a in answers if artist.get(a.track) in known[a.part]})
 
     def _other_sides(self, part: _Part, split: Split, temperature: float) -> dict[str, float]:
         """Accuracy on the tracks learned from and on those for validation, as papers state them."""
