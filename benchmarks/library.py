@@ -29,12 +29,14 @@ import numpy as np
 
 from genrescope.library.duplicates import different_bits, fingerprint
 from genrescope.library.index import refresh
+from genrescope.library.map import draw_map
 from genrescope.library.similar import Space, Wanted
 from genrescope.library.store import Entry, Library, Model
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE, SEARCHES = 96, 100
 SIZES = (100_000, 300_000)
+MAPPED, PLACED = 10_000, 100
 GENRES = ("a", "b", "c", "d", "e", "f", "g", "h", "i", "j")
 MODEL = Model("synthetic", "0" * 64, "synthetic", GENRES, SIZE)
 CODECS = (
@@ -126,6 +128,24 @@ def search(folder: Path, tracks: int) -> dict[str, str]:
     return said
 
 
+def mapped(folder: Path) -> str:
+    """Time of a map, and of placing what is new in it, as a table."""
+    library = build(folder, MAPPED)
+    drawn = seconds(lambda: draw_map(library))
+    more = np.random.default_rng(2).standard_normal((PLACED, SIZE)).astype(np.float32)
+    half = np.full(len(GENRES), 0.1, np.float32)
+    library.put(
+        [Entry("/m", f"new-{i}.mp3", f"new-{i}", 1, 1, half, vector, genre="a")
+         for i, vector in enumerate(3 + more)]
+    )  # fmt: skip
+    placed = seconds(lambda: draw_map(library))
+    rows = [
+        f"| t-SNE of {MAPPED:,} tracks | {drawn:.0f} s |",
+        f"| placing {PLACED} more | {placed:.1f} s |",
+    ]
+    return "\n".join(["| Map | Time |", "|---|--:|", *rows])
+
+
 def fingerprints(music: Path, folder: Path) -> str:
     """Shares of different bits, of the same and of different recordings, as a table."""
     files = sorted(each for each in music.rglob("*") if each.suffix in (".flac", ".mp3", ".wav"))
@@ -175,6 +195,7 @@ def main(music: Path | None, write: bool) -> None:
     """Measure, print, and write."""
     with tempfile.TemporaryDirectory() as temporary:
         found = {"library": table([search(Path(temporary, str(size)), size) for size in SIZES])}
+        found["map"] = mapped(Path(temporary, "map"))
         if music is not None:
             found["fingerprints"] = fingerprints(music, Path(temporary))
     page = ROOT / "docs" / "performance.md"
