@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 RATE = 22050
+
+
+def hears_ctrl_c() -> None:
+    """For a process that is interrupted: in the background it may have been told not to listen."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def music(seconds: float, *, seed: int = 0, rate: int = RATE, pitch: float = 220.0) -> NDArray:

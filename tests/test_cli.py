@@ -21,7 +21,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clips import RATE, music, write_spectrograms, write_wav
+from clips import RATE, hears_ctrl_c, music, write_spectrograms, write_wav
 
 COMMAND = [sys.executable, "-m", "genrescope"]
 
@@ -164,7 +164,9 @@ class TestClassify:
             os.link(song, tmp_path / "many" / f"{i}.wav")
         target = tmp_path / "out.json"
         words = [*COMMAND, "classify", tmp_path / "many", "-f", "json", "-o", target, "-j", "1"]
-        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            words, stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c
+        )
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob(".out.json.*")) and time.monotonic() < deadline:
             time.sleep(0.01)

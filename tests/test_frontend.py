@@ -20,14 +20,15 @@ from genrescope.training.recipe import load_recipe
 
 RATE = 22050
 MFCC = {"kind": "mfcc", "deltas": 2}
-DEFAULT = load_recipe("default").frontend
+# Segments of 128 frames (11.1 s) in windows of 344 frames (29.96 s).
+LONG = load_recipe("default", ["segments={seconds: 11.15, overlap: 0.5}"]).frontend
 PAPER = Frontend(feature=MFCC, segments={"seconds": 3.0, "overlap": 0.5})
 SPARSE = Frontend(
     feature={"kind": "mel", "n_fft": 512, "hop_length": 2000, "center": False, "n_mels": 20},
     segments={"seconds": 5},
 )
-SHORT = Frontend(feature=DEFAULT.feature, segments={"seconds": 0.05, "overlap": 0})
-FRONTENDS = {"default": DEFAULT, "paper": PAPER, "gaps between frames": SPARSE, "short": SHORT}
+SHORT = Frontend(feature=LONG.feature, segments={"seconds": 0.05, "overlap": 0})
+FRONTENDS = {"long": LONG, "paper": PAPER, "gaps between frames": SPARSE, "short": SHORT}
 
 
 def noise(seconds: float, seed: int = 0) -> Waveform:
@@ -59,7 +60,7 @@ def store(path: Path, columns: int, height: int = 544) -> Path:
 
 
 def test_half_a_minute_is_one_window() -> None:
-    (window,) = windows(DEFAULT, 30)
+    (window,) = windows(LONG, 30)
     assert window.values.shape == (96, 344)
     assert window.values.dtype == np.float32
     assert (window.start, window.fresh) == (0, 0)
@@ -84,7 +85,7 @@ def test_blocks_of_any_size_give_the_same_windows(frontend: Frontend, size: int)
 def test_a_file_gives_the_windows_of_its_samples(tmp_path: Path) -> None:
     music, hearing = noise(40), Hearing()
     soundfile.write(tmp_path / "a.wav", music.samples, RATE, subtype="FLOAT")
-    assert_same(list(DEFAULT.windows(tmp_path / "a.wav", hearing)), list(DEFAULT.windows(music)))
+    assert_same(list(LONG.windows(tmp_path / "a.wav", hearing)), list(LONG.windows(music)))
     assert hearing.duration == pytest.approx(40)
     assert hearing.warnings == []
 
@@ -98,7 +99,7 @@ def test_another_sample_rate_is_brought_to_the_features() -> None:
     assert edges[band] < 15 < edges[band + 2]
 
 
-@pytest.mark.parametrize("frontend", [DEFAULT, SPARSE], ids=["default", "gaps between frames"])
+@pytest.mark.parametrize("frontend", [LONG, SPARSE], ids=["long", "gaps between frames"])
 def test_later_windows_are_the_track_from_there_on(frontend: Frontend) -> None:
     music = noise(95)
     step = frontend._window_frames * frontend.computed.hop_length
@@ -117,7 +118,7 @@ def test_memory_does_not_grow_with_the_track() -> None:
 
     def peak(seconds: int) -> int:
         tracemalloc.start()
-        for _ in DEFAULT._windows_of_blocks(blocks(seconds), "radio", Hearing()):
+        for _ in LONG._windows_of_blocks(blocks(seconds), "radio", Hearing()):
             pass
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -126,7 +127,6 @@ def test_memory_does_not_grow_with_the_track() -> None:
     assert peak(600) < 1.1 * peak(90)
 
 
-# The default hears segments of 128 frames (11.1 s) in windows of 344 frames (29.96 s).
 @pytest.mark.parametrize(
     ("seconds", "frames", "starts"),
     [
@@ -141,25 +141,25 @@ def test_memory_does_not_grow_with_the_track() -> None:
 def test_what_is_left_after_the_last_window(
     seconds: float, frames: list[int], starts: list[float]
 ) -> None:
-    found = windows(DEFAULT, seconds)
+    found = windows(LONG, seconds)
     assert [window.values.shape[1] for window in found] == frames
     assert [window.start for window in found] == pytest.approx(starts, abs=0.1)
 
 
 def test_a_window_that_reaches_back_adds_one_segment_at_its_end() -> None:
-    first, last = windows(DEFAULT, 35)
+    first, last = windows(LONG, 35)
     assert (first.fresh, last.fresh) == (0, 344 - 128)
-    (segment,) = DEFAULT.segments_of(last)
+    (segment,) = LONG.segments_of(last)
     assert segment.end == pytest.approx(35, abs=0.1)
     samples = noise(35).samples[-(343 * 1920 + 2048) :]
-    (alone,) = DEFAULT.windows(Waveform(samples, RATE))
+    (alone,) = LONG.windows(Waveform(samples, RATE))
     np.testing.assert_allclose(last.values, alone.values, atol=1e-4)
 
 
 @pytest.mark.parametrize("seconds", [0, 0.5, 0.99])
 def test_too_short_is_refused_in_plain_words(seconds: float) -> None:
     with pytest.raises(AudioError, match=rf"waveform: too short to judge: {seconds:.2f} s, at le"):
-        windows(DEFAULT, seconds)
+        windows(LONG, seconds)
 
 
 @pytest.mark.parametrize("frontend", FRONTENDS.values(), ids=FRONTENDS)
@@ -186,8 +186,8 @@ def first_frames(segments: list[Segment]) -> list[float]:
 
 
 def test_segments_overlap_by_half_and_end_with_the_window() -> None:
-    assert (DEFAULT.segment_frames, DEFAULT.segment_hop) == (128, 64)
-    segments = DEFAULT.segments_of(window_of(344, start=100))
+    assert (LONG.segment_frames, LONG.segment_hop) == (128, 64)
+    segments = LONG.segments_of(window_of(344, start=100))
     assert first_frames(segments) == [0, 64, 128, 192, 216]
     for segment in segments:
         begin = segment.values[0, 0]
@@ -197,13 +197,13 @@ def test_segments_overlap_by_half_and_end_with_the_window() -> None:
 
 
 def test_segments_without_overlap() -> None:
-    frontend = Frontend(feature=DEFAULT.feature, segments={"seconds": 11.15, "overlap": 0})
+    frontend = Frontend(feature=LONG.feature, segments={"seconds": 11.15, "overlap": 0})
     assert first_frames(frontend.segments_of(window_of(344))) == [0, 128, 216]
 
 
 @pytest.mark.parametrize("frames", [11, 100, 127])
 def test_a_short_clip_is_repeated_but_its_times_are_its_own(frames: int) -> None:
-    (segment,) = DEFAULT.segments_of(window_of(frames))
+    (segment,) = LONG.segments_of(window_of(frames))
     np.testing.assert_array_equal(segment.values[0], np.arange(128) % frames)
     assert (segment.start, segment.end) == pytest.approx((0, frames * 1920 / RATE))
 
@@ -218,17 +218,17 @@ def test_a_short_clip_is_repeated_but_its_times_are_its_own(frames: int) -> None
     ],
 )
 def test_mostly_silent_segments_are_left_out(silent: slice, starts: list[int]) -> None:
-    assert first_frames(DEFAULT.segments_of(window_of(344, silent))) == starts
+    assert first_frames(LONG.segments_of(window_of(344, silent))) == starts
 
 
 def test_silence_within_music_does_not_change_how_the_music_is_scaled() -> None:
     music = noise(20).samples.copy()
     music[5 * RATE : 15 * RATE] = 0
-    (window,) = DEFAULT.windows(Waveform(music, RATE))
+    (window,) = LONG.windows(Waveform(music, RATE))
     assert window.silent.sum() == pytest.approx(10 * RATE / 1920, abs=2)
     np.testing.assert_array_equal(window.values[:, window.silent], 0)
     edge = np.convolve(window.silent, [1, 1, 1], mode="same") > 0
-    (alone,) = DEFAULT.windows(noise(20))
+    (alone,) = LONG.windows(noise(20))
     difference = window.values[:, ~edge] - alone.values[:, ~edge]
     assert np.abs(difference).mean() < 0.1
 
@@ -247,7 +247,7 @@ def test_stored_spectrograms_are_cut_by_the_same_rules(
     tmp_path: Path, columns: int, frames: list[int], starts: list[int], fresh: list[int]
 ) -> None:
     hearing = Hearing()
-    found = list(DEFAULT.windows(store(tmp_path / "A.PNG", columns), hearing))
+    found = list(LONG.windows(store(tmp_path / "A.PNG", columns), hearing))
     assert [window.values.shape[1] for window in found] == frames
     assert [window.fresh for window in found] == fresh
     assert hearing.duration == pytest.approx(columns * 1920 / RATE)
@@ -256,7 +256,7 @@ def test_stored_spectrograms_are_cut_by_the_same_rules(
 
 def test_stored_spectrograms_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"a.png: too short to judge: 0.95 s"):
-        list(DEFAULT.windows(store(tmp_path / "a.png", 11)))
+        list(LONG.windows(store(tmp_path / "a.png", 11)))
     with pytest.raises(FileError, match=r"stored at a hop of 87.1 ms, but .* listens at 23.2 ms"):
         list(PAPER.windows(store(tmp_path / "a.png", 344)))
 
@@ -267,8 +267,8 @@ def test_a_track_and_its_stored_spectrogram_give_the_same_segments(shared: Path)
         shared / f"data/gtzan-{kind}/jazz/jazz.00004.{suffix}"
         for kind, suffix in [("audio", "flac"), ("spectrograms", "png")]
     ]
-    (heard,), (seen,) = (list(DEFAULT.windows(track)) for track in tracks)
-    for one, other in zip(DEFAULT.segments_of(heard), DEFAULT.segments_of(seen), strict=False):
+    (heard,), (seen,) = (list(LONG.windows(track)) for track in tracks)
+    for one, other in zip(LONG.segments_of(heard), LONG.segments_of(seen), strict=False):
         assert np.abs(one.values - other.values).mean() < 0.02
         assert one.start == other.start
 
@@ -304,22 +304,22 @@ def vectors(frames: int) -> np.ndarray:
 
 def test_cuts_are_windows_that_become_the_segments() -> None:
     window = window_of(344, slice(0, 65), start=100)
-    cuts = DEFAULT.cuts(window)
-    assert [cut.start for cut in cuts] == [s.start for s in DEFAULT.segments_of(window)]
-    for cut, segment in zip(cuts, DEFAULT.segments_of(window), strict=True):
+    cuts = LONG.cuts(window)
+    assert [cut.start for cut in cuts] == [s.start for s in LONG.segments_of(window)]
+    for cut, segment in zip(cuts, LONG.segments_of(window), strict=True):
         np.testing.assert_array_equal(cut.values, segment.values)
-        (again,) = DEFAULT.segments_of(cut)
+        (again,) = LONG.segments_of(cut)
         np.testing.assert_array_equal(again.values, segment.values)
         assert (again.start, again.end) == pytest.approx((segment.start, segment.end))
     assert cuts[0].silent.tolist() == [True] + 127 * [False]  # the first frame of 64 to 192
 
 
 def test_a_segment_is_pooled_to_statistics_of_its_frames() -> None:
-    pooled = Frontend(feature=DEFAULT.feature, segments=DEFAULT.segments, pool=("mean", "max"))
+    pooled = Frontend(feature=LONG.feature, segments=LONG.segments, pool=("mean", "max"))
     assert pooled.shape == (192, 1)
-    assert DEFAULT.shape == (96, 128)
-    (window,) = windows(DEFAULT, 30)
-    whole, short = DEFAULT.segments_of(window), pooled.segments_of(window)
+    assert LONG.shape == (96, 128)
+    (window,) = windows(LONG, 30)
+    whole, short = LONG.segments_of(window), pooled.segments_of(window)
     assert [s.start for s in whole] == [s.start for s in short]
     for one, other in zip(whole, short, strict=True):
         expected = np.concatenate([one.values.mean(axis=1), one.values.max(axis=1)])
@@ -328,7 +328,7 @@ def test_a_segment_is_pooled_to_statistics_of_its_frames() -> None:
 
 
 def test_silent_frames_have_no_say_in_what_is_pooled() -> None:
-    pooled = Frontend(feature=DEFAULT.feature, segments=DEFAULT.segments, pool=("mean", "min"))
+    pooled = Frontend(feature=LONG.feature, segments=LONG.segments, pool=("mean", "min"))
     window = window_of(128, slice(0, 28))  # frame t holds the number t
     (segment,) = pooled.segments_of(window)
     np.testing.assert_allclose(segment.values[:96], np.arange(28, 128).mean())
@@ -337,7 +337,7 @@ def test_silent_frames_have_no_say_in_what_is_pooled() -> None:
 
 @pytest.mark.parametrize("frames", [12, 100, 127])
 def test_a_short_window_is_pooled_as_it_is(frames: int) -> None:
-    pooled = Frontend(feature=DEFAULT.feature, segments=DEFAULT.segments, pool=("mean",))
+    pooled = Frontend(feature=LONG.feature, segments=LONG.segments, pool=("mean",))
     (segment,) = pooled.segments_of(window_of(frames))
     # Repeated to a whole segment, its beginning would count more.
     np.testing.assert_allclose(segment.values, (frames - 1) / 2)
@@ -345,7 +345,7 @@ def test_a_short_window_is_pooled_as_it_is(frames: int) -> None:
 
 
 def test_silence_alone_gives_nothing_to_pool() -> None:
-    pooled = Frontend(feature=DEFAULT.feature, segments=DEFAULT.segments, pool=("mean",))
+    pooled = Frontend(feature=LONG.feature, segments=LONG.segments, pool=("mean",))
     assert pooled.segments_of(window_of(344, slice(0, 344))) == []
 
 

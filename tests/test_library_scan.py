@@ -20,7 +20,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from clips import RATE, write_wav
+from clips import RATE, hears_ctrl_c, write_wav
 from genrescope import Classifier
 from genrescope.cli import app
 from genrescope.errors import FileError, GenrescopeError
@@ -337,7 +337,9 @@ class TestCommand:
     def test_ctrl_c_keeps_what_was_heard(self, music: Path, folder: Path) -> None:
         write_wav(music / "long.wav", 600)
         command = [sys.executable, "-c", EAGER, "scan", str(music), "-l", str(folder), "-f", "json"]
-        process = subprocess.Popen([*command, "--jobs", "1"], stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*command, "--jobs", "1"], stdout=subprocess.PIPE, preexec_fn=hears_ctrl_c
+        )
         wait_for(2, folder, process)
         process.send_signal(signal.SIGINT)
         said = json.loads(process.communicate(timeout=60)[0])
