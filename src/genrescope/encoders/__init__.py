@@ -12,7 +12,8 @@ import pkgutil
 from importlib import import_module
 from pathlib import Path
 
-from genrescope.encoders.base import Embedding, Encoder, Weights
+from genrescope.encoders.base import Embedding, Encoder
+from genrescope.encoders.weights import Weights
 from genrescope.errors import RecipeError
 
 __all__ = ["Embedding", "Encoder", "Weights", "encoder_class", "encoder_kinds", "make_encoder"]

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from genrescope import audio
 from genrescope.audio import Waveform
+from genrescope.encoders.weights import Weights, digest, obtain
 from genrescope.errors import AudioError, FileError, RecipeError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.features.cache import FeatureCache, default_folder
@@ -49,34 +50,6 @@ _MOST_WORKERS = 8
 
 EMBEDDING_VERSION = 1
 """To be raised whenever embeddings change though weights and front end stay what they are."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A published file of weights.
-
-    Attributes
-    ----------
-    file
-        Its name in the cache.
-    url
-        Where it is published.
-    sha256
-        Hex digits; only the first ones where no more is published. Empty where nothing is.
-    size
-        Bytes.
-    licence
-        Under which it may be used.
-    about
-        What it is, in a few words.
-    """
-
-    file: str
-    url: str
-    sha256: str
-    size: int
-    licence: str
-    about: str
 
 
 @dataclass(frozen=True)
@@ -252,8 +225,6 @@ class Encoder(ABC):
         WeightsError
             When it can't be had, or is not what was published.
         """
-        from genrescope.encoders.weights import obtain
-
         return obtain(weights, self._given(weights))
 
     def _given(self, weights: Weights) -> Path | None:
@@ -546,8 +517,6 @@ class Encoder(ABC):
 
     def _identity(self) -> list[str]:
         """Of each file of weights its hash; as published, where it is what was published."""
-        from genrescope.encoders.weights import digest
-
         if self.untrained is not None:
             return [f"untrained {self.untrained}"]
         found = []

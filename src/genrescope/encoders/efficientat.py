@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genrescope.encoders import base
-from genrescope.encoders.base import Weights
-from genrescope.encoders.weights import put, read_state
+from genrescope.encoders.weights import Weights, put, read_state
 
 RELEASE = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1"
 CLASSES = 527

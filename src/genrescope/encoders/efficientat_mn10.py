@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from genrescope.encoders import efficientat
-from genrescope.encoders.base import Weights
+from genrescope.encoders.weights import Weights
 
 MN10 = Weights(
     file="mn10_as_mAP_471.pt",

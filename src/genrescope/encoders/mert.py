@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from genrescope.encoders import base
-from genrescope.encoders.base import Weights
-from genrescope.encoders.weights import WeightsError, put, read_state
+from genrescope.encoders.weights import Weights, WeightsError, put, read_state
 from genrescope.errors import RecipeError
 
 CHECKPOINT = Weights(

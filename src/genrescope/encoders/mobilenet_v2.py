@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genrescope.encoders import _imagenet
-from genrescope.encoders.base import Weights
-from genrescope.encoders.weights import put, read_arrays
+from genrescope.encoders.weights import Weights, put, read_arrays
 
 _FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 NOTOP = Weights(

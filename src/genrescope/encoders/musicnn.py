@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genrescope.encoders import base
-from genrescope.encoders.base import Weights
-from genrescope.encoders.weights import WeightsError, put
+from genrescope.encoders.weights import Weights, WeightsError, put
 
 _ESSENTIA_JS = "https://raw.githubusercontent.com/MTG/essentia.js"
 _LICENCE = "CC-BY-NC-SA-4.0"

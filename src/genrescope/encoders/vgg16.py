@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from genrescope.encoders import _imagenet
-from genrescope.encoders.base import Weights
+from genrescope.encoders.weights import Weights
 
 NOTOP = Weights(
     file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",

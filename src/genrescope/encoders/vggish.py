@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from genrescope.audio import Waveform
 from genrescope.encoders import base
 from genrescope.encoders._winograd import Winograd, halved
-from genrescope.encoders.base import Check, Weights
-from genrescope.encoders.weights import WeightsError, put, read_arrays, read_state
+from genrescope.encoders.base import Check
+from genrescope.encoders.weights import Weights, WeightsError, put, read_arrays, read_state
 
 _RELEASE = "https://github.com/harritaylor/torchvggish/releases/download/v0.1"
 NETWORK = Weights(

@@ -14,6 +14,7 @@ import os
 import sys
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from http.client import HTTPException
@@ -24,7 +25,6 @@ from urllib.error import HTTPError
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.encoders.base import Weights
 from genrescope.errors import FileError
 from genrescope.features.cache import default_folder
 
@@ -33,6 +33,34 @@ if TYPE_CHECKING:
 
 _BLOCK = 2**20
 _PATIENCE = 30  # seconds without a byte after which a server counts as gone
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A published file of weights.
+
+    Attributes
+    ----------
+    file
+        Its name in the cache.
+    url
+        Where it is published.
+    sha256
+        Hex digits; only the first ones where no more is published. Empty where nothing is.
+    size
+        Bytes.
+    licence
+        Under which it may be used.
+    about
+        What it is, in a few words.
+    """
+
+    file: str
+    url: str
+    sha256: str
+    size: int
+    licence: str
+    about: str
 
 
 class WeightsError(FileError):
