@@ -20,7 +20,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from genrescope.audio import AUDIO_SUFFIXES, AudioError, Waveform, info, load, stream
+from genrescope.audio import AUDIO_SUFFIXES, AudioError, Waveform, compressed, info, load, stream
 from genrescope.audio.kinds import mp4_is_cut
 from genrescope.audio.mixdown import mean_of_channels
 
@@ -817,3 +817,13 @@ def test_research_data(shared: Path, folder: str, suffix: str, count: int) -> No
         assert heard.duration == pytest.approx(said.duration, abs=0.1)
         assert heard.duration > 5
         assert 0.01 < np.abs(heard.samples).max() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("layout", "sane"), [("mono", True), ("7.1", True), ("24 channels", False)]
+)
+def test_frames_of_too_many_channels_are_not_read(layout: str, sane: bool) -> None:
+    """Memory beyond the eighth channel of a damaged file is not always there: it crashed."""
+    frame = av.AudioFrame(format="fltp", layout=layout, samples=1024)
+    frame.sample_rate = 44100
+    assert compressed._is_sane(frame) is sane

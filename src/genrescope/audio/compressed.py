@@ -32,6 +32,7 @@ _FULL_SCALE = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "flt": 1, "dbl": 1}  # Py
 _RUN_UP_SECONDS = 1.0
 _WORTH_A_JUMP_SECONDS = 5.0
 _BLOCK_FRAMES = 2**15
+_MOST_CHANNELS = 8  # FFmpeg keeps those beyond elsewhere
 _TOLERATED_SECONDS = 0.25  # encoders round the length they write into the header
 
 
@@ -264,7 +265,13 @@ class CompressedSource:
 
 
 def _is_sane(frame: Any) -> bool:
+    """Whether a frame can be music, and be read.
+
+    Damaged AAC can pretend to dozens of channels, and memory that FFmpeg then hands on for those
+    beyond the eighth is not always there to be read.
+    """
     plausible: bool = frame.samples > 0 and frame.sample_rate in PLAUSIBLE_RATES
+    plausible = plausible and frame.layout.nb_channels <= _MOST_CHANNELS
     return plausible and frame.format.name.removesuffix("p") in _FULL_SCALE
 
 
