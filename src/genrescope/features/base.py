@@ -89,8 +89,8 @@ class FeatureSettings(BaseModel, ABC):
     def of_spectrogram(self, spectrogram: Spectrogram) -> FloatArray:
         """Compute the feature, float32 `[size, frames]`."""
 
-    def spectrogram(self, waveform: Waveform) -> Spectrogram:
-        """The spectrogram of a waveform that this feature is computed from.
+    def check_rate(self, waveform: Waveform) -> None:
+        """Refuse audio at another rate than the feature's.
 
         Raises
         ------
@@ -99,6 +99,16 @@ class FeatureSettings(BaseModel, ABC):
         """
         if waveform.sample_rate != self.sample_rate:
             raise ValueError(f"audio at {waveform.sample_rate} Hz, not at {self.sample_rate} Hz")
+
+    def spectrogram(self, waveform: Waveform) -> Spectrogram:
+        """The spectrogram of a waveform that this feature is computed from.
+
+        Raises
+        ------
+        ValueError
+            When the waveform is not at `sample_rate`.
+        """
+        self.check_rate(waveform)
         return power_spectrogram(
             waveform,
             n_fft=self.n_fft,

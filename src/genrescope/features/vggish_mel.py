@@ -59,8 +59,7 @@ class Feature(FeatureSettings):
         ValueError
             When the waveform is not at 16 kHz.
         """
-        if waveform.sample_rate != self.sample_rate:
-            raise ValueError(f"audio at {waveform.sample_rate} Hz, not at {self.sample_rate} Hz")
+        self.check_rate(waveform)
         frequencies = kept_frequencies(self.sample_rate, self.n_fft, None)
         samples = waveform.samples
         if len(samples) < WINDOW:

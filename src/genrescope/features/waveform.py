@@ -52,8 +52,7 @@ class Feature(FeatureSettings):
         ValueError
             When the waveform is not at `sample_rate`.
         """
-        if waveform.sample_rate != self.sample_rate:
-            raise ValueError(f"audio at {waveform.sample_rate} Hz, not at {self.sample_rate} Hz")
+        self.check_rate(waveform)
         count = len(waveform.samples) // self.hop_length
         frames = waveform.samples[: count * self.hop_length].reshape(count, self.hop_length)
         silent = np.einsum("ts,ts->t", frames, frames) < SILENCE * self.hop_length
