@@ -270,6 +270,8 @@ def fit(
         except SystemExit:
             # Lightning turns Ctrl-C into an exit of its own.
             raise KeyboardInterrupt from None
+    # Lightning does it at the end of a training, but not where a checkpoint has nothing left to do.
+    averaging.on_train_end(trainer, task)
     if keep_best:
         task.network.load_state_dict(task.best["state"])
     trained: nn.Module = task.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

@@ -65,7 +65,7 @@ def learn(
     shape
         Of a segment as the model sees it: size and frames.
     checkpoint
-        Of a network, to go on from.
+        Of a network, to go on from; members have one each, with their number in its name.
     report
         Called with the number, the loss and sometimes the accuracy on `aside` of an epoch.
     """
@@ -74,19 +74,53 @@ def learn(
     scaling = _statistics(train) if recipe.scale == "standard" else None
     if scaling:
         train, aside = (_standardised(tracks, *scaling) for tracks in (train, aside))
-    network, history = fit(
-        recipe,
-        train,
-        genres,
-        shape=shape,
-        checkpoint=checkpoint,
-        report=report,
-        watch={"accuracy": aside, "train_accuracy": train[:: max(1, len(train) // 200)]},
-    )
+    network, history = _networks(recipe, train, aside, genres, shape, checkpoint, report)
     if scaling:
         scaled = _StandardisedOutputs if hasattr(network, "outputs") else _Standardised
         network = scaled(network, *scaling).eval()
     return Learned(_exported(network, shape), history)
+
+
+def _networks(
+    recipe: Recipe,
+    train: list[TrainingTrack],
+    aside: list[TrainingTrack],
+    genres: int,
+    shape: tuple[int, int],
+    checkpoint: Path,
+    report: Report,
+) -> tuple[nn.Module, History]:
+    """The recipe's network, or its members as one; their epochs are counted on."""
+    watch = {"accuracy": aside, "train_accuracy": train[:: max(1, len(train) // 200)]}
+    networks: list[nn.Module] = []
+    history: History = []
+    for number, member in enumerate(recipe.each, 1):
+        before = len(history)
+        path = checkpoint.with_stem(f"{checkpoint.stem}-{number}") if recipe.members else checkpoint
+        network, epochs = fit(
+            member,
+            train,
+            genres,
+            shape=shape,
+            checkpoint=path,
+            report=lambda epoch, *seen, before=before: report(before + epoch, *seen),
+            watch=watch,
+        )
+        networks.append(network)
+        history += [{**epoch, "epoch": before + epoch["epoch"]} for epoch in epochs]
+    return (_Together(networks) if recipe.members else networks[0]), history
+
+
+class _Together(nn.Module):
+    """Several networks: the mean of their logits, and their embeddings side by side."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, segments: Tensor) -> tuple[Tensor, Tensor]:
+        logits, embeddings = zip(*(network(segments) for network in self.networks), strict=True)
+        return torch.stack(logits).mean(dim=0), torch.cat(embeddings, dim=1)
 
 
 def _exported(network: nn.Module, shape: tuple[int, int]) -> bytes:

@@ -29,6 +29,7 @@ from genrescope.features.statistics import Statistic
 from genrescope.voting import Voting
 
 SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
+_MEMBER = {"seed", "augmentation", "model", "training"}
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 
 
@@ -272,6 +273,9 @@ class Recipe(_Settings):
         to mean 0 and deviation 1 over the training tracks.
     pool
         Statistics over a segment's frames, as in `Frontend`.
+    members
+        Several networks in the place of one: of each the `seed`, `augmentation`, `model` and
+        `training` settings in which it differs from the recipe. Their logits are averaged.
     search
         What `genrescope tune` may change: dotted names of settings, and their ranges.
     """
@@ -288,6 +292,7 @@ class Recipe(_Settings):
     augmentation: Augmentation = Augmentation()
     model: dict[str, Any]
     training: TrainingSettings = TrainingSettings()
+    members: tuple[dict[str, Any], ...] = ()
     split: SplitSettings = SplitSettings()
     voting: Voting = "mean"
     licence: str = "Apache-2.0"
@@ -307,6 +312,26 @@ class Recipe(_Settings):
                 for name in unheard
             ):
                 raise RecipeError("embeddings and classifiers have no augmentation of segments")
+        for member in self.members:
+            if unknown := set(member) - _MEMBER:
+                raise RecipeError(f"members can't differ in {', '.join(sorted(unknown))}")
+        if any(m.model.get("kind") == "classical" for m in self.each if self.members):
+            raise RecipeError("members have to be networks")
+        if any(m.augmentation.waveform != self.augmentation.waveform for m in self.each):
+            raise RecipeError("members can't differ in augmentation.waveform")
+
+    @property
+    def each(self) -> tuple[Recipe, ...]:
+        """A recipe for each of its networks; where it names no members, that is itself."""
+        if not self.members:
+            return (self,)
+        fields = self.model_dump(mode="json", exclude={"members"})
+        return tuple(_validated(_merged(fields, member), self.name) for member in self.members)
+
+    @property
+    def epochs(self) -> int:
+        """Of one training, over all networks."""
+        return sum(network.training.epochs for network in self.each)
 
     @property
     def embedding(self) -> EmbeddingSettings | None:

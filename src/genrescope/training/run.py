@@ -366,7 +366,10 @@ class Run:
     @property
     def _chooses(self) -> bool:
         """Whether settings or an epoch are chosen on tracks that are not learned from."""
-        return bool(self.recipe.model.get("tuned")) or self.recipe.training.keep == "best"
+        return any(
+            network.model.get("tuned") or network.training.keep == "best"
+            for network in self.recipe.each
+        )
 
     def _set_aside(self, train: tuple[str, ...]) -> tuple[str, ...]:
         """A fifth of the training tracks to choose on, where something is chosen."""
@@ -391,7 +394,7 @@ class Run:
                 shape=self._shape,
                 checkpoint=folder / "checkpoint.ckpt",
                 report=lambda epoch, loss, accuracy: self.reporter.epoch(
-                    part.name, epoch, self.recipe.training.epochs, loss, accuracy
+                    part.name, epoch, self.recipe.epochs, loss, accuracy
                 ),
             )
             write_atomic(folder / "model.onnx", learned.model)
@@ -399,7 +402,8 @@ class Run:
             write_atomic(folder / "learned.json", json.dumps(notes).encode())
             heard = self._hear(learned.model, part.heard)
             write_atomic(folder / "heard.npz", _packed(heard))
-            (folder / "checkpoint.ckpt").unlink(missing_ok=True)
+            for checkpoint in folder.glob("checkpoint*.ckpt"):
+                checkpoint.unlink()
         notes = json.loads((folder / "learned.json").read_text())
         history: History = notes["history"]
         model = (folder / "model.onnx").read_bytes()

@@ -1,0 +1,138 @@
+"""A recipe of several networks, whose logits are averaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clips import write_spectrograms
+from genrescope.datasets import scan
+from genrescope.errors import RecipeError
+from genrescope.inference import Bundle, Classifier
+from genrescope.training import learn
+from genrescope.training.recipe import Recipe, load_recipe
+from genrescope.training.run import Reporter, Run
+
+SMALL = [
+    "training.epochs=3",
+    "training.batch_size=4",
+    "training.precision=fp32",
+    "model.channels=[8, 16]",
+    "segments.seconds=3",
+]
+MEMBERS = "members=[{}, {seed: 1, training: {epochs: 4}}, {model: {channels: [4, 8, 8]}}]"
+
+
+def _recipe(*changes: str) -> Recipe:
+    return load_recipe("default-random", [*SMALL, MEMBERS, *changes])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_spectrograms(tmp_path_factory.mktemp("data"), tracks=6)
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "together"
+    Run(_recipe(), scan(data), folder).execute()
+    return folder
+
+
+def test_it_averages_the_networks_that_each_would_be_alone(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    heard = data / "low" / "low.00000.png"
+    together = Classifier.load(run)
+    _, logits, embeddings = next(together.logits(heard))
+    single = []
+    for number, member in enumerate(_recipe().each):
+        # The seed of the recipe deals the split; a member's own seeds only its network.
+        folder = tmp_path / str(number)
+        part = run / "parts" / "only" / "tracks.json"
+        alone = Run(member, scan(data), folder)
+        tracks = json.loads(part.read_text())["train"]
+        alone._read()
+        learned = learn.learn(
+            member,
+            alone._training_tracks(tracks),
+            [],
+            2,
+            shape=alone._shape,
+            checkpoint=folder / "checkpoint.ckpt",
+            report=lambda *_: None,
+        )
+        single.append(next(Classifier(alone._bundle(learned.model, 1.0, {})).logits(heard)))
+    np.testing.assert_allclose(logits, np.mean([s[1] for s in single], axis=0), atol=1e-4)
+    np.testing.assert_allclose(embeddings, np.hstack([s[2] for s in single]), atol=1e-4)
+    assert together.embedding_size == 16 + 16 + 8
+
+
+def test_their_epochs_are_counted_on(run: Path) -> None:
+    history = json.loads((run / "parts/only/learned.json").read_text())["history"]
+    assert [epoch["epoch"] for epoch in history] == list(range(1, 3 + 4 + 3 + 1))
+    assert not list((run / "parts/only").glob("*.ckpt"))
+
+
+class _Stop(Reporter):
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.seen: list[tuple[int, int]] = []
+
+    def epoch(self, part, epoch, epochs, loss, accuracy) -> None:
+        self.seen.append((epoch, epochs))
+        if epoch == self.at:
+            raise KeyboardInterrupt
+
+
+def test_what_was_stopped_in_a_later_member_goes_on_there(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        Run(_recipe(), scan(data), folder, reporter=_Stop(6)).execute()
+    again = _Stop(0)
+    Run(_recipe(), scan(data), folder, reporter=again).execute()
+    assert again.seen[0] == (6, 10)
+    assert Bundle.load(folder).manifest.sha256 == Bundle.load(run).manifest.sha256
+
+
+def test_what_was_stopped_before_its_export_keeps_the_averaged_weights(
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+
+    def stop(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(learn, "_exported", stop)
+        Run(_recipe(), scan(data), folder).execute()
+    again = _Stop(0)
+    Run(_recipe(), scan(data), folder, reporter=again).execute()
+    assert again.seen == []
+    assert Bundle.load(folder).manifest.sha256 == Bundle.load(run).manifest.sha256
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ("[{segments: {seconds: 5}}]", "members can't differ in segments"),
+        (
+            "[{model: {kind: classical, name: svm},"
+            " augmentation: {one_of: false, gain: 0, roll: 0, noise: 0}}]",
+            "members have to be networks",
+        ),
+        ("[{augmentation: {waveform: {gain: 3}}}]", "augmentation.waveform"),
+        ("[{training: {epochs: 0}}]", "training.epochs"),
+        ("[{training: {epoch: 3}}]", "training.epoch"),
+        ("[3]", "members"),
+    ],
+)
+def test_members_that_make_no_sense_are_one_line(members: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words) as caught:
+        load_recipe("default-random", [f"members={members}"])
+    assert "\n" not in str(caught.value)
