@@ -12,6 +12,7 @@ import tracemalloc
 import zipfile
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from genrescope.errors import BundleError, FileError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.inference import Prediction, shipped_bundles
 from genrescope.inference.bundle import Manifest
-from genrescope.voting import elect
+from genrescope.voting import Voting, elect
 
 
 @pytest.fixture(scope="module")
@@ -581,7 +582,7 @@ class TestVectorsAndPools:
         vectors = np.random.default_rng(1).normal(size=(9, 4))
         by_voting = {
             voting: Classifier(small_bundle(self.STORED, voting)).predict(vectors)
-            for voting in ("mean", "median", "mode")
+            for voting in get_args(Voting)
         }
         heard = [s.probabilities for s in by_voting["mean"].timeline]
         table = np.array([[row[genre] for genre in "abc"] for row in heard])

@@ -23,7 +23,7 @@ from genrescope.evaluation.metrics import (
     mean_and_deviation,
     validate,
 )
-from genrescope.voting import softmax, vote
+from genrescope.voting import Voting, softmax, vote
 
 GENRES = ["blues", "classical", "jazz", "rock"]
 
@@ -279,13 +279,14 @@ def test_the_temperature_of_simulated_logits_is_found(temperature: float) -> Non
     assert fit_temperature(overconfident, truth) == pytest.approx(temperature, rel=0.1)
 
 
-def test_a_temperature_calibrates_the_vote_over_segments() -> None:
+@pytest.mark.parametrize("voting", ["mean", "geometric"])
+def test_a_temperature_calibrates_the_vote_over_segments(voting: Voting) -> None:
     random = np.random.default_rng(0)
     tracks = [random.normal(0, 1, (5, 3)) for _ in range(1000)]
-    truth = np.array([random.choice(3, p=vote(segments)) for segments in tracks])
+    truth = np.array([random.choice(3, p=vote(segments, 1.0, voting)) for segments in tracks])
     loud = [8 * segments for segments in tracks]
-    temperature = fit_temperature(loud, truth.tolist())
-    raw, calmed = (np.stack([vote(z, t) for z in loud]) for t in (1.0, temperature))
+    temperature = fit_temperature(loud, truth.tolist(), voting)
+    raw, calmed = (np.stack([vote(z, t, voting) for z in loud]) for t in (1.0, temperature))
     assert calibration_error(truth, raw) > 0.1
     assert calibration_error(truth, calmed) < 0.05
 

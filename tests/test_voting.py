@@ -1,4 +1,4 @@
-"""From segments to a track: three ways to vote, and how ties are broken."""
+"""From segments to a track: four ways to vote, and how ties are broken."""
 
 from __future__ import annotations
 
@@ -19,6 +19,25 @@ def test_mean_is_the_mean() -> None:
     heard = np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]])
     np.testing.assert_allclose(elect(heard), [0.4, 0.6])
     np.testing.assert_allclose(elect(heard, "mean"), elect(heard))
+
+
+def test_geometric_lets_a_segment_rule_a_genre_out() -> None:
+    heard = np.array([[0.6, 0.4], [0.6, 0.4], [1e-4, 0.9999]])
+    odds = (0.4 / 0.6) ** 2 * 0.9999 / 1e-4
+    first = 1 / (1 + odds ** (1 / 3))
+    np.testing.assert_allclose(elect(heard, "geometric"), [first, 1 - first])
+    assert elect(heard, "mode").argmax() == 0
+
+
+@given(LOGITS, st.floats(0.1, 10))
+def test_geometric_is_the_vote_of_the_mean_logits(logits: np.ndarray, temperature: float) -> None:
+    wanted = softmax(logits.astype(np.float64).mean(axis=0), temperature)
+    found = vote(logits, temperature, "geometric")
+    np.testing.assert_allclose(found, wanted, atol=1e-9, rtol=1e-6)
+
+
+def test_geometric_of_segments_that_rule_everything_out_is_still_one_of_probabilities() -> None:
+    np.testing.assert_allclose(elect(np.eye(3), "geometric"), [1 / 3] * 3)
 
 
 def test_median_hears_past_one_segment_that_is_sure_of_something_else() -> None:

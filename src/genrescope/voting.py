@@ -2,8 +2,9 @@
 
 Conventions
 -----------
-Three ways to vote are known. "mean" averages the segments' probabilities. "median" takes the median
-of each genre's and brings them to sum 1. "mode" counts which genre each segment names, as the kth
+Four ways to vote are known. "mean" averages the segments' probabilities. "geometric" averages their
+logarithms, which is the logits' mean but for a constant, so that a segment may rule a genre out.
+"median" takes the median of each genre's and brings them to sum 1. "mode" counts which genre each segment names, as the kth
 paper does; the mean probabilities count as one further vote, shared among the genres, which decides
 ties and nothing else.
 """
@@ -15,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Voting = Literal["mean", "median", "mode"]
+Voting = Literal["mean", "geometric", "median", "mode"]
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
@@ -30,6 +31,8 @@ def elect(probabilities: NDArray[np.float64], voting: Voting = "mean") -> NDArra
     mean = np.asarray(probabilities.mean(axis=0))
     if voting == "mean":
         return mean
+    if voting == "geometric":
+        return softmax(np.log(np.maximum(probabilities, np.finfo(float).tiny)).mean(axis=0))
     if voting == "median":
         median = np.median(probabilities, axis=0)
         # Segments that agree on nothing can leave every genre's median at 0.

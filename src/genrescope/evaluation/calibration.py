@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.voting import vote
+from genrescope.voting import Voting, vote
 
 
-def fit_temperature(logits: Sequence[NDArray[np.floating]], truth: Sequence[int]) -> float:
+def fit_temperature(
+    logits: Sequence[NDArray[np.floating]], truth: Sequence[int], voting: Voting = "mean"
+) -> float:
     """The temperature at which the tracks' true genres are likeliest.
 
     It is found for the vote over segments, because that is what a user is shown, by trying 161
@@ -22,10 +24,15 @@ def fit_temperature(logits: Sequence[NDArray[np.floating]], truth: Sequence[int]
         `[segments, genres]` for each track, of tracks that were not trained on.
     truth
         Number of each track's genre.
+    voting
+        Of the segments. For "median" and "mode" it is found as for "mean": votes that are counted
+        hardly change with it.
     """
+    if voting != "geometric":
+        voting = "mean"
 
     def loss(temperature: float) -> float:
-        likely = [vote(z, temperature)[y] for z, y in zip(logits, truth, strict=True)]
+        likely = [vote(z, temperature, voting)[y] for z, y in zip(logits, truth, strict=True)]
         return float(-np.log(np.maximum(likely, 1e-12)).mean())
 
     candidates = np.geomspace(0.1, 10, 161)

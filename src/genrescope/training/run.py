@@ -486,6 +486,7 @@ class Run:
         return fit_temperature(
             [logits[track] for track in tracks],
             [self.genres.index(self.tracks[track].genre) for track in tracks],
+            self.recipe.voting,
         )
 
     def _answer(self, part: _Part, track: str, temperature: float) -> _Answer:
