@@ -4,9 +4,9 @@ Conventions
 -----------
 Four ways to vote are known. "mean" averages the segments' probabilities. "geometric" averages their
 logarithms, which is the logits' mean but for a constant, so that a segment may rule a genre out.
-"median" takes the median of each genre's and brings them to sum 1. "mode" counts which genre each segment names, as the kth
-paper does; the mean probabilities count as one further vote, shared among the genres, which decides
-ties and nothing else.
+"median" takes the median of each genre's and brings them to sum 1. "mode" counts which genre each
+segment names, as the kth paper does; the mean probabilities count as one further vote, shared among
+the genres, which decides ties and nothing else.
 """
 
 from __future__ import annotations
