@@ -32,6 +32,7 @@ SMALL = [
     "training.learning_rate=0.02",
     "model.channels=[8, 16]",
     "segments.seconds=3",
+    "members=[]",
 ]
 QUICK = [*SMALL, "scale=track", "training.precision=fp32"]
 
