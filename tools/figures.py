@@ -16,25 +16,33 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from genrescope.evaluation.predictions import read_predictions
+
 ROOT = Path(__file__).resolve().parents[1]
 PROTOCOLS = {
     "default": "(a) five-fold cross-validation, grouped by artist",
     "default-random": "(b) random 60/20/20 by track, as the papers do",
     "default-filtered": "(c) fault-filtered lists, trained on the training list",
 }
-# What the recipe was chosen from; runs in `chosen/NAME-random` and `chosen/NAME-filtered`.
+# What the recipe was chosen from; runs in `chosen/NAME-random` and `chosen/NAME-filtered`. All but
+# the first and the last two are single networks.
 RIVALS = {
-    "shipped": "as shipped",
-    "seed": "`seed=1`",
-    "mixup": "`augmentation.mixup=0.3 training.label_smoothing=0.1`",
-    "slope": "`augmentation.slope=0.2 augmentation.one_of=false`",
-    "masks": "`augmentation.masks=2 augmentation.mask_frames=10 augmentation.mask_bands=10 "
-    "model.dropout=0.3`",
-    "wide": "`model.channels=[24,48,96,144]`",
-    "narrow": "`model.channels=[16,24,48,64]`",
-    "short": "`segments.seconds=3`",
-    "teacher": "`training.teacher_weight=5`, with `--teacher` MusiCNN's tag activations",
-    "before": "the recipe of version 0.1.0: segments of 11 s, masks, mixup, teacher",
+    "shipped": "as shipped: four networks",
+    "mean": "the same, `voting=mean`",
+    "one": "`members=[]`",
+    "seed": "`members=[]`, `seed=1`",
+    "mixup": "`members=[]`, `augmentation.mixup=0.3 training.label_smoothing=0.1`",
+    "masks": "`members=[]`, `augmentation.masks=2 augmentation.mask_frames=6 "
+    "augmentation.mask_bands=10 model.dropout=0.3`",
+    "long": "`members=[]`, `segments.seconds=5`",
+    "teacher-5": "`members=[]`, `training.teacher_weight=5`",
+    "teacher-20": "`members=[]`, `training.teacher_weight=20`",
+    "teacher-60": "`members=[]`, `training.teacher_weight=60`",
+    "wide": "`members=[]`, `training.teacher_weight=60 model.channels=[24,48,96,144]`",
+    "last": "the recipe before this one: a network of 5 s, `voting=mean`",
+    "first": "the recipe of version 0.1.0: a network of 11 s, masks, mixup, teacher",
 }
 COLUMNS = {
     "accuracy": "Accuracy",
@@ -70,17 +78,30 @@ def table_of_runs(runs: dict[str, dict[str, Any]]) -> str:
 
 
 def table_of_rivals(folder: Path) -> str:
-    """Accuracy of each recipe on the two validation sides; a dash where it was not tried."""
+    """Accuracy and log loss of each recipe on the two validation sides; dashes where not tried."""
     sides = {"filtered": "Filtered lists", "random": "Random split"}
-    lines = ["| Recipe | " + " | ".join(sides.values()) + " |", "|---|--:|--:|"]
+    lines = [
+        "| Recipe | " + " | ".join(f"{side} | log loss" for side in sides.values()) + " |",
+        "|---" * (1 + 2 * len(sides)) + "|",
+    ]
     for rival, words in RIVALS.items():
-        runs = [folder / f"{rival}-{side}" / "metrics.json" for side in sides]
-        cells = [
-            f"{percent(metrics, 'accuracy')}, n = {metrics['n']}" if metrics else "-"
-            for metrics in (json.loads(r.read_text()) if r.is_file() else None for r in runs)
-        ]
+        cells = []
+        for side in sides:
+            run = folder / f"{rival}-{side}"
+            if not run.is_dir():
+                cells += ["-", "-"]
+                continue
+            metrics = json.loads((run / "metrics.json").read_text())
+            cells += [f"{percent(metrics, 'accuracy')}, n = {metrics['n']}", f"{log_loss(run):.2f}"]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def log_loss(run: Path) -> float:
+    """Mean negative logarithm of what the true genres were given."""
+    found = read_predictions(run)
+    given = found.probabilities[np.arange(len(found.truth)), found.truth]
+    return float(-np.log(given).mean())
 
 
 def table_of_genres(run: dict[str, Any]) -> str:
