@@ -32,7 +32,7 @@ SMALL = [
     "training.learning_rate=0.02",
     "model.channels=[8, 16]",
     "segments.seconds=3",
-    "members=[]",
+    "ensemble=[]",
 ]
 QUICK = [*SMALL, "scale=track", "training.precision=fp32"]
 

@@ -31,16 +31,16 @@ PROTOCOLS = {
 RIVALS = {
     "shipped": "as shipped: four networks",
     "mean": "the same, `voting=mean`",
-    "one": "`members=[]`",
-    "seed": "`members=[]`, `seed=1`",
-    "mixup": "`members=[]`, `augmentation.mixup=0.3 training.label_smoothing=0.1`",
-    "masks": "`members=[]`, `augmentation.masks=2 augmentation.mask_frames=6 "
+    "one": "`ensemble=[]`",
+    "seed": "`ensemble=[]`, `seed=1`",
+    "mixup": "`ensemble=[]`, `augmentation.mixup=0.3 training.label_smoothing=0.1`",
+    "masks": "`ensemble=[]`, `augmentation.masks=2 augmentation.mask_frames=6 "
     "augmentation.mask_bands=10 model.dropout=0.3`",
-    "long": "`members=[]`, `segments.seconds=5`",
-    "teacher-5": "`members=[]`, `training.teacher_weight=5`",
-    "teacher-20": "`members=[]`, `training.teacher_weight=20`",
-    "teacher-60": "`members=[]`, `training.teacher_weight=60`",
-    "wide": "`members=[]`, `training.teacher_weight=60 model.channels=[24,48,96,144]`",
+    "long": "`ensemble=[]`, `segments.seconds=5`",
+    "teacher-5": "`ensemble=[]`, `training.teacher_weight=5`",
+    "teacher-20": "`ensemble=[]`, `training.teacher_weight=20`",
+    "teacher-60": "`ensemble=[]`, `training.teacher_weight=60`",
+    "wide": "`ensemble=[]`, `training.teacher_weight=60 model.channels=[24,48,96,144]`",
     "last": "the recipe before this one: a network of 5 s, `voting=mean`",
     "first": "the recipe of version 0.1.0: a network of 11 s, masks, mixup, teacher",
 }

@@ -65,7 +65,7 @@ def learn(
     shape
         Of a segment as the model sees it: size and frames.
     checkpoint
-        Of a network, to go on from; members have one each, with their number in its name.
+        Of a network, to go on from; those of an ensemble have their numbers in its name.
     report
         Called with the number, the loss and sometimes the accuracy on `aside` of an epoch.
     """
@@ -90,15 +90,17 @@ def _networks(
     checkpoint: Path,
     report: Report,
 ) -> tuple[nn.Module, History]:
-    """The recipe's network, or its members as one; their epochs are counted on."""
+    """The recipe's network, or its ensemble as one; epochs are counted on over its networks."""
     watch = {"accuracy": aside, "train_accuracy": train[:: max(1, len(train) // 200)]}
     networks: list[nn.Module] = []
     history: History = []
-    for number, member in enumerate(recipe.each, 1):
+    for number, own in enumerate(recipe.networks, 1):
         before = len(history)
-        path = checkpoint.with_stem(f"{checkpoint.stem}-{number}") if recipe.members else checkpoint
+        path = (
+            checkpoint.with_stem(f"{checkpoint.stem}-{number}") if recipe.ensemble else checkpoint
+        )
         network, epochs = fit(
-            member,
+            own,
             train,
             genres,
             shape=shape,
@@ -108,10 +110,10 @@ def _networks(
         )
         networks.append(network)
         history += [{**epoch, "epoch": before + epoch["epoch"]} for epoch in epochs]
-    return (_Together(networks) if recipe.members else networks[0]), history
+    return (_Ensemble(networks) if recipe.ensemble else networks[0]), history
 
 
-class _Together(nn.Module):
+class _Ensemble(nn.Module):
     """Several networks: the mean of their logits, and their embeddings side by side."""
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:

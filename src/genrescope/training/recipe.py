@@ -29,7 +29,8 @@ from genrescope.features.statistics import Statistic
 from genrescope.voting import Voting
 
 SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
-_MEMBER = {"seed", "augmentation", "model", "training"}
+# What a network of an ensemble may have of its own.
+_OWN = {"seed", "augmentation", "model", "training"}
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 
 
@@ -273,7 +274,7 @@ class Recipe(_Settings):
         to mean 0 and deviation 1 over the training tracks.
     pool
         Statistics over a segment's frames, as in `Frontend`.
-    members
+    ensemble
         Several networks in the place of one: of each the `seed`, `augmentation`, `model` and
         `training` settings in which it differs from the recipe. Their logits are averaged.
     search
@@ -292,7 +293,7 @@ class Recipe(_Settings):
     augmentation: Augmentation = Augmentation()
     model: dict[str, Any]
     training: TrainingSettings = TrainingSettings()
-    members: tuple[dict[str, Any], ...] = ()
+    ensemble: tuple[dict[str, Any], ...] = ()
     split: SplitSettings = SplitSettings()
     voting: Voting = "mean"
     licence: str = "Apache-2.0"
@@ -312,26 +313,26 @@ class Recipe(_Settings):
                 for name in unheard
             ):
                 raise RecipeError("embeddings and classifiers have no augmentation of segments")
-        for member in self.members:
-            if unknown := set(member) - _MEMBER:
-                raise RecipeError(f"members can't differ in {', '.join(sorted(unknown))}")
-        if any(m.model.get("kind") == "classical" for m in self.each if self.members):
-            raise RecipeError("members have to be networks")
-        if any(m.augmentation.waveform != self.augmentation.waveform for m in self.each):
-            raise RecipeError("members can't differ in augmentation.waveform")
+        for changes in self.ensemble:
+            if unknown := set(changes) - _OWN:
+                raise RecipeError(f"an ensemble can't differ in {', '.join(sorted(unknown))}")
+        if self.ensemble and any(n.model.get("kind") == "classical" for n in self.networks):
+            raise RecipeError("an ensemble has to be of networks")
+        if any(n.augmentation.waveform != self.augmentation.waveform for n in self.networks):
+            raise RecipeError("an ensemble can't differ in augmentation.waveform")
 
     @property
-    def each(self) -> tuple[Recipe, ...]:
-        """A recipe for each of its networks; where it names no members, that is itself."""
-        if not self.members:
+    def networks(self) -> tuple[Recipe, ...]:
+        """A recipe for each network of its ensemble; itself where it has none."""
+        if not self.ensemble:
             return (self,)
-        fields = self.model_dump(mode="json", exclude={"members"})
-        return tuple(_validated(_merged(fields, member), self.name) for member in self.members)
+        fields = self.model_dump(mode="json", exclude={"ensemble"})
+        return tuple(_validated(_merged(fields, own), self.name) for own in self.ensemble)
 
     @property
     def epochs(self) -> int:
         """Of one training, over all networks."""
-        return sum(network.training.epochs for network in self.each)
+        return sum(network.training.epochs for network in self.networks)
 
     @property
     def embedding(self) -> EmbeddingSettings | None:

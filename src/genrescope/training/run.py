@@ -368,7 +368,7 @@ class Run:
         """Whether settings or an epoch are chosen on tracks that are not learned from."""
         return any(
             network.model.get("tuned") or network.training.keep == "best"
-            for network in self.recipe.each
+            for network in self.recipe.networks
         )
 
     def _set_aside(self, train: tuple[str, ...]) -> tuple[str, ...]:

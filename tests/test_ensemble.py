@@ -23,11 +23,11 @@ SMALL = [
     "model.channels=[8, 16]",
     "segments.seconds=3",
 ]
-MEMBERS = "members=[{}, {seed: 1, training: {epochs: 4}}, {model: {channels: [4, 8, 8]}}]"
+ENSEMBLE = "ensemble=[{}, {seed: 1, training: {epochs: 4}}, {model: {channels: [4, 8, 8]}}]"
 
 
 def _recipe(*changes: str) -> Recipe:
-    return load_recipe("default-random", [*SMALL, MEMBERS, *changes])
+    return load_recipe("default-random", [*SMALL, ENSEMBLE, *changes])
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +49,15 @@ def test_it_averages_the_networks_that_each_would_be_alone(
     together = Classifier.load(run)
     _, logits, embeddings = next(together.logits(heard))
     single = []
-    for number, member in enumerate(_recipe().each):
-        # The seed of the recipe deals the split; a member's own seeds only its network.
+    for number, own in enumerate(_recipe().networks):
+        # The seed of the recipe deals the split; a network's own seeds only its network.
         folder = tmp_path / str(number)
         part = run / "parts" / "only" / "tracks.json"
-        alone = Run(member, scan(data), folder)
+        alone = Run(own, scan(data), folder)
         tracks = json.loads(part.read_text())["train"]
         alone._read()
         learned = learn.learn(
-            member,
+            own,
             alone._training_tracks(tracks),
             [],
             2,
@@ -88,7 +88,7 @@ class _Stop(Reporter):
             raise KeyboardInterrupt
 
 
-def test_what_was_stopped_in_a_later_member_goes_on_there(
+def test_what_was_stopped_in_a_later_network_goes_on_there(
     run: Path, data: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -118,21 +118,21 @@ def test_what_was_stopped_before_its_export_keeps_the_averaged_weights(
 
 
 @pytest.mark.parametrize(
-    ("members", "words"),
+    ("ensemble", "words"),
     [
-        ("[{segments: {seconds: 5}}]", "members can't differ in segments"),
+        ("[{segments: {seconds: 5}}]", "an ensemble can't differ in segments"),
         (
             "[{model: {kind: classical, name: svm},"
             " augmentation: {one_of: false, gain: 0, roll: 0, noise: 0}}]",
-            "members have to be networks",
+            "an ensemble has to be of networks",
         ),
         ("[{augmentation: {waveform: {gain: 3}}}]", "augmentation.waveform"),
         ("[{training: {epochs: 0}}]", "training.epochs"),
         ("[{training: {epoch: 3}}]", "training.epoch"),
-        ("[3]", "members"),
+        ("[3]", "ensemble"),
     ],
 )
-def test_members_that_make_no_sense_are_one_line(members: str, words: str) -> None:
+def test_ensembles_that_make_no_sense_are_one_line(ensemble: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words) as caught:
-        load_recipe("default-random", [f"members={members}"])
+        load_recipe("default-random", [f"ensemble={ensemble}"])
     assert "\n" not in str(caught.value)
