@@ -15,6 +15,7 @@ from pydantic import model_validator
 
 from genrescope.audio import Waveform
 from genrescope.features.base import FeatureSettings
+from genrescope.features.filterbank import band_sums
 from genrescope.features.spectrogram import FloatArray, Spectrogram, kept_frequencies
 
 WINDOW = 800
@@ -80,7 +81,7 @@ class Feature(FeatureSettings):
 
     def of_spectrogram(self, spectrogram: Spectrogram) -> FloatArray:
         """Compute scaled log-mel bands, float32 `[128, frames]`."""
-        bands = _kaldi_filters(tuple(spectrogram.frequencies)) @ spectrogram.power
+        bands = band_sums(_kaldi_filters(tuple(spectrogram.frequencies)), spectrogram.power)
         logarithm = np.log(bands + np.float32(LOG_OFFSET))
         return np.asarray((logarithm + np.float32(SHIFT)) / np.float32(SCALE), np.float32)
 

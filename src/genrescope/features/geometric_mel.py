@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from genrescope.features.base import FeatureSettings
-from genrescope.features.filterbank import mel_filters
+from genrescope.features.filterbank import band_sums, mel_filters
 from genrescope.features.spectrogram import FloatArray, Spectrogram
 
 # Under any bin of real music (quantisation noise included), so that only true zeros meet it.
@@ -32,5 +32,5 @@ class Feature(FeatureSettings):
             spectrogram.frequencies, n_mels=self.n_mels, fmin=self.fmin, fmax=self.fmax
         )
         weights = (filters / filters.sum(axis=1, keepdims=True)).astype(np.float32)
-        decibels = 10.0 * np.log10(np.maximum(spectrogram.power, _TINY_POWER))
-        return np.asarray(weights @ decibels, np.float32)
+        decibels = np.float32(10) * np.log10(np.maximum(spectrogram.power, _TINY_POWER))
+        return band_sums(weights, decibels)

@@ -15,6 +15,7 @@ from pydantic import model_validator
 
 from genrescope.audio import Waveform
 from genrescope.features.base import FeatureSettings
+from genrescope.features.filterbank import band_sums
 from genrescope.features.spectrogram import FloatArray, Spectrogram, kept_frequencies
 
 WINDOW = 400
@@ -76,14 +77,7 @@ class Feature(FeatureSettings):
     def of_spectrogram(self, spectrogram: Spectrogram) -> FloatArray:
         """Compute log-mel bands, float32 `[64, frames]`."""
         magnitude = np.sqrt(spectrogram.power)
-        filters = _htk_filters(tuple(spectrogram.frequencies))
-        bands = np.empty((len(filters), magnitude.shape[1]), np.float32)
-        # Band by band, of only its own bins: a product of matrices would be shared out over
-        # threads, which is slow for one this small, above all where files are heard in parallel.
-        for band, weights in enumerate(filters):
-            own = np.flatnonzero(weights)
-            bins = slice(own[0], own[-1] + 1) if len(own) else slice(0, 0)
-            bands[band] = np.einsum("b,bt->t", weights[bins], magnitude[bins])
+        bands = band_sums(_htk_filters(tuple(spectrogram.frequencies)), magnitude)
         return np.asarray(np.log(bands + np.float32(LOG_OFFSET)), np.float32)
 
 
