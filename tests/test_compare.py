@@ -167,6 +167,7 @@ class TestBeside:
             "feature": {"kind": "mfcc", "hop_length": 1920, "n_bins": 544, "n_fft": 2048},
             "segments": {"seconds": 5.0},
             "voting": "mean",
+            "ensemble": [{}, {}],
             "seed": 0,
         }
         put(
@@ -187,6 +188,7 @@ class TestBeside:
             "544 of 1025 frequency bins",
             "segments of 5 s",
             "vote by mean",
+            "2 networks averaged",
         )
 
     def test_stored_vectors_and_the_official_split(self, tmp_path: Path) -> None:
@@ -205,11 +207,13 @@ class TestBeside:
         leaky = {"kind": "by_segment", "train": 0.6, "validation": 0.2, "test": 0.2}
         put(tmp_path / "leaky", 0.99, leaked=True, split=leaky)
         put(tmp_path / "other", 0.5, settings={**SETTINGS, "voting": "mean"}, published=None)
-        put(tmp_path / "honest", 0.6, published=None)
+        several = {**SETTINGS, "ensemble": [{}, {}]}
+        put(tmp_path / "first", 0.5, settings=several, published=None)
+        put(tmp_path / "honest", 0.6, settings={**SETTINGS, "ensemble": []}, published=None)
         results = set_beside(tmp_path)
         assert not results.rows
         assert len(results.missing) == 319
-        assert [run.name for run in results.others] == ["honest", "other"]
+        assert [run.name for run in results.others] == ["first", "honest", "other"]
         (leak,) = results.leaks
         assert leak.run.name == "leaky"
         assert leak.honest and leak.honest.name == "honest"

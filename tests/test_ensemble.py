@@ -23,7 +23,7 @@ SMALL = [
     "model.channels=[8, 16]",
     "segments.seconds=3",
 ]
-ENSEMBLE = "ensemble=[{}, {seed: 1, training: {epochs: 4}}, {model: {channels: [4, 8, 8]}}]"
+ENSEMBLE = "ensemble=[{}, {training: {epochs: 4}}, {model: {channels: [4, 8, 8]}}]"
 
 
 def _recipe(*changes: str) -> Recipe:
@@ -50,7 +50,6 @@ def test_it_averages_the_networks_that_each_would_be_alone(
     _, logits, embeddings = next(together.logits(heard))
     single = []
     for number, own in enumerate(_recipe().networks):
-        # The seed of the recipe deals the split; a network's own seeds only its network.
         folder = tmp_path / str(number)
         part = run / "parts" / "only" / "tracks.json"
         alone = Run(own, scan(data), folder)
@@ -101,34 +100,49 @@ def test_what_was_stopped_in_a_later_network_goes_on_there(
 
 
 def test_what_was_stopped_before_its_export_keeps_the_averaged_weights(
-    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "run"
+    # So many steps that the average is not the last weights.
+    recipe = _recipe("training.epochs=12")
 
     def stop(*_: object) -> bytes:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(learn, "_exported", stop)
-        Run(_recipe(), scan(data), folder).execute()
+        Run(recipe, scan(data), tmp_path / "stopped").execute()
     again = _Stop(0)
-    Run(_recipe(), scan(data), folder, reporter=again).execute()
+    Run(recipe, scan(data), tmp_path / "stopped", reporter=again).execute()
     assert again.seen == []
-    assert Bundle.load(folder).manifest.sha256 == Bundle.load(run).manifest.sha256
+    Run(recipe, scan(data), tmp_path / "whole").execute()
+    ours, theirs = (Bundle.load(tmp_path / name).manifest for name in ("stopped", "whole"))
+    assert ours.sha256 == theirs.sha256
+
+
+def test_runs_of_other_seeds_have_no_network_in_common() -> None:
+    seeds = [[own.seed for own in _recipe(f"seed={seed}").networks] for seed in (0, 1, 2**31 - 1)]
+    assert seeds[:2] == [[0, 1, 2], [3, 4, 5]]
+    assert len(set().union(*seeds)) == 9
+
+
+def test_a_classical_recipe_has_no_ensemble_of_networks() -> None:
+    with pytest.raises(RecipeError, match="an ensemble has to be of networks"):
+        load_recipe("leakage/by-track", ["ensemble=[{model: {kind: cnn, channels: [4]}}]"])
 
 
 @pytest.mark.parametrize(
     ("ensemble", "words"),
     [
-        ("[{segments: {seconds: 5}}]", "an ensemble can't differ in segments"),
+        ("[{segments: {seconds: 5}}]", "augmentation, model, training, not in segments"),
+        ("[{training.epochs: 3}]", "not in training.epochs"),
         (
             "[{model: {kind: classical, name: svm},"
             " augmentation: {one_of: false, gain: 0, roll: 0, noise: 0}}]",
             "an ensemble has to be of networks",
         ),
         ("[{augmentation: {waveform: {gain: 3}}}]", "augmentation.waveform"),
-        ("[{training: {epochs: 0}}]", "training.epochs"),
-        ("[{training: {epoch: 3}}]", "training.epoch"),
+        ("[{training: {epochs: 0}}]", "ensemble, network 1: training.epochs"),
+        ("[{}, {training: {epoch: 3}}]", "ensemble, network 2: training.epoch"),
         ("[3]", "ensemble"),
     ],
 )

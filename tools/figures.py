@@ -26,8 +26,7 @@ PROTOCOLS = {
     "default-random": "(b) random 60/20/20 by track, as the papers do",
     "default-filtered": "(c) fault-filtered lists, trained on the training list",
 }
-# What the recipe was chosen from; runs in `chosen/NAME-random` and `chosen/NAME-filtered`. All but
-# the first and the last two are single networks.
+# What the recipe was chosen from; runs in `chosen/NAME-random` and `chosen/NAME-filtered`.
 RIVALS = {
     "shipped": "as shipped: four networks",
     "mean": "the same, `voting=mean`",
@@ -37,10 +36,11 @@ RIVALS = {
     "masks": "`ensemble=[]`, `augmentation.masks=2 augmentation.mask_frames=6 "
     "augmentation.mask_bands=10 model.dropout=0.3`",
     "long": "`ensemble=[]`, `segments.seconds=5`",
-    "teacher-5": "`ensemble=[]`, `training.teacher_weight=5`",
-    "teacher-20": "`ensemble=[]`, `training.teacher_weight=20`",
-    "teacher-60": "`ensemble=[]`, `training.teacher_weight=60`",
-    "wide": "`ensemble=[]`, `training.teacher_weight=60 model.channels=[24,48,96,144]`",
+    "teacher-5": "`ensemble=[]`, `training.teacher_weight=5`, with the teacher",
+    "teacher-20": "`ensemble=[]`, `training.teacher_weight=20`, with the teacher",
+    "teacher-60": "`ensemble=[]`, `training.teacher_weight=60`, with the teacher",
+    "wide": "`ensemble=[]`, `training.teacher_weight=60 model.channels=[24,48,96,144]`, "
+    "with the teacher",
     "last": "the recipe before this one: a network of 5 s, `voting=mean`",
     "first": "the recipe of version 0.1.0: a network of 11 s, masks, mixup, teacher",
 }
@@ -88,7 +88,7 @@ def table_of_rivals(folder: Path) -> str:
         cells = []
         for side in sides:
             run = folder / f"{rival}-{side}"
-            if not run.is_dir():
+            if not (run / "metrics.json").is_file():
                 cells += ["-", "-"]
                 continue
             metrics = json.loads((run / "metrics.json").read_text())
@@ -97,11 +97,29 @@ def table_of_rivals(folder: Path) -> str:
     return "\n".join(lines)
 
 
+def overlap(folder: Path) -> str:
+    """How many test tracks of the protocols were judged on the sides that a recipe is chosen by."""
+    judged = {
+        side: _tracks(folder / "chosen" / f"shipped-{side}") for side in ("filtered", "random")
+    }
+    tested = {side: _tracks(folder / f"default-{side}") for side in ("filtered", "random")}
+    return (
+        f"The first side holds no test track of (c), but {len(judged['filtered'] & tested['random'])} "
+        f"of the {len(tested['random'])} of (b); the second none of (b), but "
+        f"{len(judged['random'] & tested['filtered'])} of the {len(tested['filtered'])} of (c)."
+    )
+
+
+def _tracks(run: Path) -> set[str]:
+    return set(read_predictions(run).tracks)
+
+
 def log_loss(run: Path) -> float:
     """Mean negative logarithm of what the true genres were given."""
     found = read_predictions(run)
     given = found.probabilities[np.arange(len(found.truth)), found.truth]
-    return float(-np.log(given).mean())
+    # The table has six digits.
+    return float(-np.log(np.maximum(given, 1e-6)).mean())
 
 
 def table_of_genres(run: dict[str, Any]) -> str:
@@ -163,6 +181,7 @@ def main(folder: Path) -> None:
         "folds": folds(runs["default"]),
         "headline": headline(runs),
         "chosen": table_of_rivals(folder / "chosen"),
+        "overlap": overlap(folder),
     }
     for page in ("README.md", "docs/default-model.md", "docs/model-card.md"):
         path = ROOT / page

@@ -27,7 +27,17 @@ _TRACKS = {"gtzan": 1000, "fma_small": 8000}
 # Of the kth paper's table 1; no other paper states it.
 _HOP = 512
 # What two runs have in common that differ in their split alone.
-_TWINS = ("feature", "scale", "segments", "pool", "augmentation", "model", "training", "voting")
+_TWINS = (
+    "feature",
+    "scale",
+    "segments",
+    "pool",
+    "augmentation",
+    "model",
+    "training",
+    "ensemble",
+    "voting",
+)
 
 
 @dataclass(frozen=True)
@@ -165,7 +175,8 @@ def _row(figure: PublishedFigure, run: Finished) -> Row | None:
 def _twin(leaked: Finished, honest: Sequence[Finished]) -> Finished | None:
     """The honest run that differs from a leaked one in its split alone."""
     for run in honest:
-        same = all(run.recipe.get(key) == leaked.recipe.get(key) for key in _TWINS)
+        # Older runs do not know the newer of these settings.
+        same = all((run.recipe.get(k) or None) == (leaked.recipe.get(k) or None) for k in _TWINS)
         if same and run.recipe and run.data == leaked.data:
             return run
     return None
@@ -178,6 +189,7 @@ def differences(figure: PublishedFigure, run: Finished) -> tuple[str, ...]:
         "" if _letters(run.data_name) == _letters(figure.dataset) else f"data: {run.data_name}",
         _splitting(figure, run),
         *_hearing(figure, run),
+        f"{count} networks averaged" if (count := len(run.recipe.get("ensemble") or [])) else "",
     )
     return tuple(text for text in texts if text)
 

@@ -30,7 +30,7 @@ from genrescope.voting import Voting
 
 SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
 # What a network of an ensemble may have of its own.
-_OWN = {"seed", "augmentation", "model", "training"}
+_OWN = {"augmentation", "model", "training"}
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 
 
@@ -275,8 +275,9 @@ class Recipe(_Settings):
     pool
         Statistics over a segment's frames, as in `Frontend`.
     ensemble
-        Several networks in the place of one: of each the `seed`, `augmentation`, `model` and
-        `training` settings in which it differs from the recipe. Their logits are averaged.
+        Several networks in the place of one, whose logits are averaged: of each the
+        `augmentation`, `model` and `training` settings in which it differs from the recipe. Each
+        has a seed of its own, for its weights and batches.
     search
         What `genrescope tune` may change: dotted names of settings, and their ranges.
     """
@@ -314,12 +315,15 @@ class Recipe(_Settings):
             ):
                 raise RecipeError("embeddings and classifiers have no augmentation of segments")
         for changes in self.ensemble:
-            if unknown := set(changes) - _OWN:
-                raise RecipeError(f"an ensemble can't differ in {', '.join(sorted(unknown))}")
-        if self.ensemble and any(n.model.get("kind") == "classical" for n in self.networks):
+            if unknown := ", ".join(sorted(set(changes) - _OWN)):
+                own = ", ".join(sorted(_OWN))
+                raise RecipeError(f"an ensemble's networks may differ in {own}, not in {unknown}")
+        if self.ensemble and any(
+            recipe.model.get("kind") == "classical" for recipe in (self, *self.networks)
+        ):
             raise RecipeError("an ensemble has to be of networks")
-        if any(n.augmentation.waveform != self.augmentation.waveform for n in self.networks):
-            raise RecipeError("an ensemble can't differ in augmentation.waveform")
+        if any(own.augmentation.waveform != self.augmentation.waveform for own in self.networks):
+            raise RecipeError("an ensemble's networks can't differ in augmentation.waveform")
 
     @property
     def networks(self) -> tuple[Recipe, ...]:
@@ -327,7 +331,15 @@ class Recipe(_Settings):
         if not self.ensemble:
             return (self,)
         fields = self.model_dump(mode="json", exclude={"ensemble"})
-        return tuple(_validated(_merged(fields, own), self.name) for own in self.ensemble)
+        count = len(self.ensemble)
+        return tuple(
+            _validated(
+                # Runs that differ in their seed have no network in common.
+                _merged({**fields, "seed": (self.seed * count + number) % 2**31}, own),
+                f"{self.name}: ensemble, network {number + 1}",
+            )
+            for number, own in enumerate(self.ensemble)
+        )
 
     @property
     def epochs(self) -> int:

@@ -386,6 +386,7 @@ class Run:
         folder = self.folder / "parts" / part.name
         self._claim_part(folder, part)
         if not (folder / "heard.npz").is_file():
+            epochs = self.recipe.epochs
             learned = learn(
                 self.recipe,
                 self._training_tracks(part.learned_from, learning=True),
@@ -394,7 +395,7 @@ class Run:
                 shape=self._shape,
                 checkpoint=folder / "checkpoint.ckpt",
                 report=lambda epoch, loss, accuracy: self.reporter.epoch(
-                    part.name, epoch, self.recipe.epochs, loss, accuracy
+                    part.name, epoch, epochs, loss, accuracy
                 ),
             )
             write_atomic(folder / "model.onnx", learned.model)
@@ -402,7 +403,7 @@ class Run:
             write_atomic(folder / "learned.json", json.dumps(notes).encode())
             heard = self._hear(learned.model, part.heard)
             write_atomic(folder / "heard.npz", _packed(heard))
-            for checkpoint in folder.glob("checkpoint*.ckpt"):
+            for checkpoint in folder.glob("checkpoint*"):
                 checkpoint.unlink()
         notes = json.loads((folder / "learned.json").read_text())
         history: History = notes["history"]
