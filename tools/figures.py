@@ -99,14 +99,16 @@ def table_of_rivals(folder: Path) -> str:
 
 def overlap(folder: Path) -> str:
     """How many test tracks of the protocols were judged on the sides that a recipe is chosen by."""
-    judged = {
-        side: _tracks(folder / "chosen" / f"shipped-{side}") for side in ("filtered", "random")
-    }
-    tested = {side: _tracks(folder / f"default-{side}") for side in ("filtered", "random")}
+    sides = ("filtered", "random")
+    judged, tested = (
+        {side: _tracks(folder / f"{prefix}-{side}") for side in sides}
+        for prefix in ("chosen/shipped", "default")
+    )
     return (
-        f"The first side holds no test track of (c), but {len(judged['filtered'] & tested['random'])} "
-        f"of the {len(tested['random'])} of (b); the second none of (b), but "
-        f"{len(judged['random'] & tested['filtered'])} of the {len(tested['filtered'])} of (c)."
+        "The first side holds no test track of (c), but "
+        f"{len(judged['filtered'] & tested['random'])} of the {len(tested['random'])} of (b); "
+        f"the second none of (b), but {len(judged['random'] & tested['filtered'])} of the "
+        f"{len(tested['filtered'])} of (c)."
     )
 
 
