@@ -277,7 +277,7 @@ class Recipe(_Settings):
     ensemble
         Several networks in the place of one, whose logits are averaged: of each the
         `augmentation`, `model` and `training` settings in which it differs from the recipe. Each
-        has a seed of its own, for its weights and batches.
+        has a seed of its own, for its weights and batches. The embedding is the first one's.
     search
         What `genrescope tune` may change: dotted names of settings, and their ranges.
     """
