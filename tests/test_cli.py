@@ -13,15 +13,19 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import groupby
 from pathlib import Path
 
 import mutagen
+import numpy as np
 import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clips import RATE, hears_ctrl_c, music, write_spectrograms, write_wav
+from genrescope.cli.writers import Table
+from genrescope.inference import Prediction, SegmentPrediction
 
 COMMAND = [sys.executable, "-m", "genrescope"]
 
@@ -89,13 +93,35 @@ class TestClassify:
             assert {g: float(row[g]) for g in line["probabilities"]} == line["probabilities"]
 
     def test_top_and_timeline(self, folder: Path) -> None:
-        done = genrescope("classify", folder / "deep", "--top", "3", "--timeline")
-        lines = done.stdout.splitlines()
-        assert len(lines) == 1 + 3 + 5  # heading, genres, five segments
-        assert all(re.search(r"0:\d\d - 0:\d\d$", line) for line in lines[4:])
-        assert "0:00 - 0:05" in lines[4]
         done = genrescope("classify", folder / "deep", "--top", "3", "-f", "jsonl")
-        assert len(json.loads(done.stdout)["top"]) == 3
+        heard = json.loads(done.stdout)
+        assert len(heard["top"]) == 3
+        done = genrescope("classify", folder / "deep", "--top", "3", "--timeline")
+        _, *genres = done.stdout.splitlines()
+        named = [key for key, _ in groupby(segment["genre"] for segment in heard["timeline"])]
+        # Each line is a stretch of one genre, and they cover the track.
+        assert [line.split()[0] for line in genres[3:]] == named
+        clock = r"0:\d\d - 0:\d\d$"
+        assert all(re.search(clock, line) for line in genres[3:])
+        assert "  0:00 - " in genres[3]
+
+    def test_the_timeline_in_a_table_joins_what_agrees(self) -> None:
+        heard = [(0, 3, "jazz"), (1.5, 4.5, "jazz"), (3, 6, "rock"), (9, 12, "rock")]
+        timeline = [
+            SegmentPrediction(start, end, {"jazz": 0.2, "rock": 0.2, genre: 0.8 - start / 30})
+            for start, end, genre in heard
+        ]
+        stream = io.StringIO()
+        table = Table(stream, ["jazz", "rock"], top=1, timeline=True)
+        table.write(Prediction("a.mp3", "jazz", {"jazz": 0.7}, timeline, np.zeros(1), 12.0, []))
+        lines = [line.split() for line in stream.getvalue().splitlines()[2:]]
+        assert [line[0] for line in lines] == ["jazz", "rock", "rock"]
+        assert [" ".join(line[3:]) for line in lines] == [
+            "0:00 - 0:04",
+            "0:03 - 0:06",
+            "0:09 - 0:12",
+        ]
+        assert lines[0][2] == "78%"  # the mean of 80 and 75
 
     def test_names_from_stdin_and_globs(self, folder: Path) -> None:
         names = b"a.wav\n\ndeep/er/b b.wav\n"

@@ -21,7 +21,7 @@ from rich.text import Text
 from genrescope.atomic import open_atomic
 from genrescope.cli.terminal import printable, stdout
 from genrescope.errors import FileError
-from genrescope.inference import Prediction
+from genrescope.inference import Prediction, SegmentPrediction
 
 
 @contextmanager
@@ -102,9 +102,11 @@ class Table(_Writer):
             self._line(genre, value, "", style="dim")
         for warning in prediction.warnings:
             self.console.print(Text(f"  {printable(warning)}", style="yellow"))
-        for segment in prediction.timeline if self.timeline else []:
-            stretch = f"  {_clock(segment.start)} - {_clock(segment.end)}"
-            self._line(segment.genre, segment.probabilities[segment.genre], stretch, style="dim")
+        for stretch in _stretches(prediction.timeline) if self.timeline else []:
+            genre = stretch[0].genre
+            mean = sum(segment.probabilities[genre] for segment in stretch) / len(stretch)
+            times = f"  {_clock(stretch[0].start)} - {_clock(stretch[-1].end)}"
+            self._line(genre, mean, times, style="dim")
 
     def _line(self, genre: str | None, value: float, rest: str, style: str = "") -> None:
         full = round(value * 10)
@@ -113,6 +115,18 @@ class Table(_Writer):
         line.append(f" {100 * value:3.0f}% ", style=style or "default")
         line.append(rest, style=style or "not bold")
         self.console.print(line)
+
+
+def _stretches(timeline: Sequence[SegmentPrediction]) -> list[list[SegmentPrediction]]:
+    """Segments without a gap between them that name the same genre, together."""
+    stretches: list[list[SegmentPrediction]] = []
+    for segment in timeline:
+        last = stretches[-1][-1] if stretches else None
+        if last and last.genre == segment.genre and segment.start <= last.end:
+            stretches[-1].append(segment)
+        else:
+            stretches.append([segment])
+    return stretches
 
 
 class Json(_Writer):
