@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from genrescope.evaluation.metrics import calibration_error
 from genrescope.evaluation.predictions import read_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,13 +60,13 @@ def percent(metrics: dict[str, Any], name: str) -> str:
     return f"{100 * metrics[name]:.1f} ({100 * low:.1f}–{100 * high:.1f})"
 
 
-def table_of_runs(runs: dict[str, dict[str, Any]]) -> str:
+def table_of_runs(runs: dict[str, dict[str, Any]], folder: Path) -> str:
     """One row a protocol."""
     lines = [
         "| Protocol | Trained on | Validation | Tested on | Seed | "
-        + " | ".join(COLUMNS.values())
+        + " | ".join([*COLUMNS.values(), "ECE by chance"])
         + " |",
-        "|---|--:|--:|--:|--:|" + "--:|" * len(COLUMNS),
+        "|---|--:|--:|--:|--:|" + "--:|" * (len(COLUMNS) + 1),
     ]
     for name, protocol in PROTOCOLS.items():
         run = runs[name]
@@ -73,8 +74,19 @@ def table_of_runs(runs: dict[str, dict[str, Any]]) -> str:
         trained = str(sizes[0]) if len(sizes) == 1 else f"{min(sizes)}–{max(sizes)}"
         cells = [protocol, trained, run["validation"], run["n"], run["seed"]]
         cells += [percent(run, metric) for metric in COLUMNS]
+        cells.append(ece_by_chance(folder / name))
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
+
+
+def ece_by_chance(run: Path) -> str:
+    """ECE of a model whose probabilities are true: genres are drawn by them, 1000 times."""
+    given = read_predictions(run).probabilities
+    up_to = np.cumsum(given / given.sum(axis=1, keepdims=True), axis=1)
+    random = np.random.default_rng(0)
+    drawn = (up_to < random.random((1000, len(given), 1))).sum(axis=2)
+    errors = [calibration_error(truth, given) for truth in drawn]
+    return f"{100 * np.mean(errors):.1f} (up to {100 * np.quantile(errors, 0.95):.1f})"
 
 
 def table_of_rivals(folder: Path) -> str:
@@ -177,7 +189,7 @@ def main(folder: Path) -> None:
     """Fill all places."""
     runs = {name: json.loads((folder / name / "metrics.json").read_text()) for name in PROTOCOLS}
     texts = {
-        "runs": table_of_runs(runs),
+        "runs": table_of_runs(runs, folder),
         "genres": table_of_genres(runs["default"]),
         "confusions": confusions(runs["default"]),
         "folds": folds(runs["default"]),
