@@ -17,9 +17,11 @@ from typing import get_args
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from clips import RATE, music, write_wav
 from genrescope import AudioError, Bundle, Classifier, Waveform
+from genrescope.audio import load
 from genrescope.errors import BundleError, FileError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.inference import Prediction, shipped_bundles
@@ -644,6 +646,22 @@ def test_audio_is_heard_as_stored_spectrograms_are_read(
         assert heard.genre == read.genre
         differences += [abs(heard.probabilities[g] - p) for g, p in read.probabilities.items()]
     assert np.mean(differences) <= 0.005
+
+
+@pytest.mark.shared
+def test_without_treble_most_is_heard_the_same_and_nothing_else_surely(
+    classifier: Classifier, shared: Path
+) -> None:
+    """As a telephone or an old recording has it: nothing above 4 kHz."""
+    full = [
+        load(path, sample_rate=RATE)
+        for path in sorted((shared / "data/gtzan-audio").glob("*/*.flac"))
+    ]
+    narrow = [Waveform(soxr.resample(sound.samples, RATE, 8000), 8000) for sound in full]
+    pairs = list(zip(classifier.predict_many(full), classifier.predict_many(narrow), strict=True))
+    other = [dull for clear, dull in pairs if dull.genre != clear.genre]
+    assert len(other) <= len(pairs) / 4
+    assert all(dull.confidence < 0.9 for dull in other)
 
 
 @pytest.mark.shared
