@@ -425,6 +425,7 @@ class TestTrain:
         done = genrescope(*words, *(w for c in changes for w in ("--set", c)))
         assert done.returncode == 0, done.stderr
         assert "split by track alone" in done.stderr
+        assert "no --teacher" in done.stderr
         metrics = json.loads((tmp_path / "run/metrics.json").read_text())
         assert metrics["split"]["by_artist"] is False
 

@@ -149,3 +149,18 @@ def test_ensembles_that_make_no_sense_are_one_line(ensemble: str, words: str) ->
     with pytest.raises(RecipeError, match=words) as caught:
         load_recipe("default-random", [f"ensemble={ensemble}"])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "taught"),
+    [
+        ((), False),
+        (("training.teacher_weight=5",), True),
+        (("ensemble=[{}, {training: {teacher_weight: 5}}]",), True),
+        (("ensemble=[{}, {training: {teacher_weight: 0}}]",), False),
+    ],
+)
+def test_a_recipe_that_weighs_a_teacher_means_to_have_one(
+    changes: tuple[str, ...], taught: bool
+) -> None:
+    assert _recipe(*changes).taught is taught

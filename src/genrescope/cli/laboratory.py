@@ -111,6 +111,8 @@ class Data:
         if plan.split.by_artist and not any(track.artist for track in self.tracks):
             notice("no artists known (--artists): split by track alone, which flatters the figures")
             plan = load_recipe(recipe, [*changes, "split.by_artist=false"])
+        if plan.taught and self.teacher is None:
+            notice("no --teacher: what the recipe would learn from one is left out")
         return plan
 
 

@@ -342,6 +342,13 @@ class Recipe(_Settings):
         )
 
     @property
+    def taught(self) -> bool:
+        """Whether it says what a teacher weighs, and so means to have one."""
+        named = [self.training.model_dump(exclude_unset=True)]
+        named += [own.get("training") or {} for own in self.ensemble]
+        return any(settings.get("teacher_weight") for settings in named)
+
+    @property
     def epochs(self) -> int:
         """Of one training, over all networks."""
         return sum(network.training.epochs for network in self.networks)
