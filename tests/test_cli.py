@@ -418,6 +418,18 @@ class TestTrain:
         assert done.returncode == 2
         assert len(done.stderr.strip().splitlines()) == 1
 
+    def test_a_teacher_without_weight_is_told(self, tmp_path: Path) -> None:
+        data = write_spectrograms(tmp_path / "data", tracks=4)
+        names = [f"{genre}.{n:05}.mp3" for genre in ("low", "high") for n in range(4)]
+        np.savez(tmp_path / "t.npz", X=np.full((len(names), 3), 0.5), IDS=names)
+        words = ["train", "default-random", "--data", data, "--teacher", tmp_path / "t.npz"]
+        changes = ["ensemble=[]", "training.epochs=1", "model.channels=[4, 8]"]
+        changes.append("training.batch_size=2")
+        sets = [word for change in changes for word in ("--set", change)]
+        done = genrescope(*words, "--out", tmp_path / "run", *sets)
+        assert done.returncode == 0, done.stderr
+        assert "--teacher: the recipe gives it no weight" in done.stderr
+
     def test_without_artists_it_says_so(self, tmp_path: Path) -> None:
         data = write_spectrograms(tmp_path / "data", tracks=4)
         changes = ["training.epochs=1", "model.channels=[4, 8]", "split.folds=2"]

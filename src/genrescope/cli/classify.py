@@ -35,7 +35,7 @@ def classify(
     format: Format = typer.Option(Format.table, "--format", "-f", help="How results are written."),
     top: int = typer.Option(1, "--top", min=1, help="Show so many of the likeliest genres."),
     timeline: bool = typer.Option(
-        False, "--timeline", help="Show where in the track each genre is heard."
+        False, "--timeline", help="In the table: where in the track each genre is heard."
     ),
     model: str = typer.Option(
         "default", "--model", "-m", help="A shipped model, a run or a bundle."

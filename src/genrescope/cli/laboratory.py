@@ -113,6 +113,8 @@ class Data:
             plan = load_recipe(recipe, [*changes, "split.by_artist=false"])
         if plan.taught and self.teacher is None:
             notice("no --teacher: what the recipe would learn from one is left out")
+        elif self.teacher and not any(own.training.teacher_weight for own in plan.networks):
+            notice("--teacher: the recipe gives it no weight (training.teacher_weight)")
         return plan
 
 

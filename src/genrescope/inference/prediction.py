@@ -38,7 +38,8 @@ class Prediction:
     timeline
         The same for each segment heard, in order.
     embedding
-        float32 `[size]`, the mean over segments of what the network's last layer sees.
+        float32 `[size]`, the mean over segments of what the network's last layer sees; of several
+        networks, the first one's.
     duration
         Seconds heard.
     warnings
