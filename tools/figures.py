@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from genrescope.evaluation.bootstrap import mean
 from genrescope.evaluation.metrics import calibration_error
 from genrescope.evaluation.predictions import read_predictions
 
@@ -104,7 +106,11 @@ def table_of_rivals(folder: Path) -> str:
                 cells += ["-", "-"]
                 continue
             metrics = json.loads((run / "metrics.json").read_text())
-            cells += [f"{percent(metrics, 'accuracy')}, n = {metrics['n']}", f"{log_loss(run):.2f}"]
+            losses, shipped = log_losses(run), log_losses(folder / f"shipped-{side}")
+            cells += [
+                f"{percent(metrics, 'accuracy')}, n = {metrics['n']}",
+                compared(losses, shipped),
+            ]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -128,12 +134,22 @@ def _tracks(run: Path) -> set[str]:
     return set(read_predictions(run).tracks)
 
 
-def log_loss(run: Path) -> float:
-    """Mean negative logarithm of what the true genres were given."""
+def log_losses(run: Path) -> NDArray[np.float64]:
+    """Negative logarithm of what each true genre was given, by track."""
     found = read_predictions(run)
     given = found.probabilities[np.arange(len(found.truth)), found.truth]
     # The table has six digits.
-    return float(-np.log(np.maximum(given, 1e-6)).mean())
+    return -np.log(np.maximum(given, 1e-6))[np.argsort(found.tracks)]
+
+
+def compared(losses: NDArray[np.float64], shipped: NDArray[np.float64]) -> str:
+    """Mean log loss; how much it is above that of the shipped recipe on the same tracks."""
+    tracks = range(len(losses))
+    if (losses == shipped).all():
+        found = mean(losses, tracks)
+        return f"{found.value:.2f} ({found.low:.2f}–{found.high:.2f})"
+    more = mean(losses - shipped, tracks)
+    return f"{losses.mean():.2f}, {more.value:+.2f} ({more.low:+.2f} to {more.high:+.2f})"
 
 
 def table_of_genres(run: dict[str, Any]) -> str:

@@ -75,7 +75,7 @@ def band_sums(filters: FloatArray, values: FloatArray) -> FloatArray:
     """The product of `filters` `[bands, bins]`, mostly zero, and `values` `[bins, frames]`.
 
     Band by band, of only its own bins: a product of matrices would be shared out over threads that
-    wait for one another, which costs half the time where files are heard in parallel.
+    wait for one another, which is slow where files are heard in parallel.
     """
     sums = np.zeros((len(filters), values.shape[1]), np.float32)
     for total, weights in zip(sums, filters, strict=True):

@@ -74,43 +74,29 @@ def learn(
     scaling = _statistics(train) if recipe.scale == "standard" else None
     if scaling:
         train, aside = (_standardised(tracks, *scaling) for tracks in (train, aside))
-    network, history = _networks(recipe, train, aside, genres, shape, checkpoint, report)
-    if scaling:
-        scaled = _StandardisedOutputs if hasattr(network, "outputs") else _Standardised
-        network = scaled(network, *scaling).eval()
-    return Learned(_exported(network, shape), history)
-
-
-def _networks(
-    recipe: Recipe,
-    train: list[TrainingTrack],
-    aside: list[TrainingTrack],
-    genres: int,
-    shape: tuple[int, int],
-    checkpoint: Path,
-    report: Report,
-) -> tuple[nn.Module, History]:
-    """The recipe's network, or its ensemble as one; epochs are counted on over its networks."""
     watch = {"accuracy": aside, "train_accuracy": train[:: max(1, len(train) // 200)]}
     networks: list[nn.Module] = []
     history: History = []
     for number, own in enumerate(recipe.networks, 1):
         before = len(history)
-        path = (
-            checkpoint.with_stem(f"{checkpoint.stem}-{number}") if recipe.ensemble else checkpoint
-        )
+        part = f"{checkpoint.stem}-{number}" if recipe.ensemble else checkpoint.stem
         network, epochs = fit(
             own,
             train,
             genres,
             shape=shape,
-            checkpoint=path,
+            checkpoint=checkpoint.with_stem(part),
+            # Epochs are counted on from one network to the next.
             report=lambda epoch, *seen, before=before: report(before + epoch, *seen),
             watch=watch,
         )
         networks.append(network)
         history += [{**epoch, "epoch": before + epoch["epoch"]} for epoch in epochs]
-    return (_Ensemble(networks) if recipe.ensemble else networks[0]), history
+    network = _Ensemble(networks) if recipe.ensemble else networks[0]
+    if scaling:
+        scaled = _StandardisedOutputs if hasattr(network, "outputs") else _Standardised
+        network = scaled(network, *scaling).eval()
+    return Learned(_exported(network, shape), history)
 
 
 class _Ensemble(nn.Module):
