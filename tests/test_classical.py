@@ -14,10 +14,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from genrescope.aggregation import softmax
 from genrescope.errors import GenrescopeError, RecipeError
 from genrescope.models import classical, make_model
 from genrescope.models.classical import Model, candidates, classifiers
-from genrescope.voting import softmax
 
 SHAPE = (5, 3)
 # Smaller than the paper's, so that a few vectors are enough and the tests are fast.

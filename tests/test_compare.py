@@ -24,7 +24,7 @@ LSTM = {"paper": "kth", "table": "table 4", "features": "mfcc 20", "model": "lst
 RANDOM = {"kind": "random", "train": 0.6, "validation": 0.2, "test": 0.2, "by_artist": False}
 DATA = {"name": "gtzan", "tracks": 1000, "fingerprint": "f"}
 FEATURE = {"kind": "mfcc", "hop_length": 512}
-SETTINGS = {"feature": FEATURE, "segments": {"seconds": 3.0}, "voting": "mode", "seed": 7}
+SETTINGS = {"feature": FEATURE, "segments": {"seconds": 3.0}, "aggregation": "majority", "seed": 7}
 
 
 def put(
@@ -166,7 +166,7 @@ class TestBeside:
         settings = {
             "feature": {"kind": "mfcc", "hop_length": 1920, "n_bins": 544, "n_fft": 2048},
             "segments": {"seconds": 5.0},
-            "voting": "mean",
+            "aggregation": "mean_probability",
             "ensemble": [{}, {}],
             "seed": 0,
         }
@@ -187,7 +187,7 @@ class TestBeside:
             "hop of 1920 samples, not 512",
             "544 of 1025 frequency bins",
             "segments of 5 s",
-            "vote by mean",
+            "aggregation by mean_probability",
             "2 networks averaged",
         )
 
@@ -206,7 +206,12 @@ class TestBeside:
     def test_a_leaked_run_stands_beside_its_twin_and_no_paper(self, tmp_path: Path) -> None:
         leaky = {"kind": "by_segment", "train": 0.6, "validation": 0.2, "test": 0.2}
         put(tmp_path / "leaky", 0.99, leaked=True, split=leaky)
-        put(tmp_path / "other", 0.5, settings={**SETTINGS, "voting": "mean"}, published=None)
+        put(
+            tmp_path / "other",
+            0.5,
+            settings={**SETTINGS, "aggregation": "mean_probability"},
+            published=None,
+        )
         several = {**SETTINGS, "ensemble": [{}, {}]}
         put(tmp_path / "first", 0.5, settings=several, published=None)
         put(tmp_path / "honest", 0.6, settings={**SETTINGS, "ensemble": []}, published=None)

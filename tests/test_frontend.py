@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from genrescope.audio import Waveform
 from genrescope.errors import AudioError, FileError, RecipeError
-from genrescope.features import Frontend, Hearing, Segment, Window
+from genrescope.features import Frontend, Segment, StreamInfo, Window
 from genrescope.training.recipe import load_recipe
 
 RATE = 22050
@@ -42,7 +42,7 @@ def windows(frontend: Frontend, seconds: float) -> list[Window]:
 
 def in_blocks(frontend: Frontend, waveform: Waveform, size: int) -> list[Window]:
     blocks = iter(np.split(waveform.samples, range(size, len(waveform.samples), size)))
-    return list(frontend._windows_of_blocks(blocks, "blocks", Hearing()))
+    return list(frontend._windows_of_blocks(blocks, "blocks", StreamInfo()))
 
 
 def assert_same(some: list[Window], others: list[Window]) -> None:
@@ -83,11 +83,11 @@ def test_blocks_of_any_size_give_the_same_windows(frontend: Frontend, size: int)
 
 
 def test_a_file_gives_the_windows_of_its_samples(tmp_path: Path) -> None:
-    music, hearing = noise(40), Hearing()
+    music, info = noise(40), StreamInfo()
     soundfile.write(tmp_path / "a.wav", music.samples, RATE, subtype="FLOAT")
-    assert_same(list(LONG.windows(tmp_path / "a.wav", hearing)), list(LONG.windows(music)))
-    assert hearing.duration == pytest.approx(40)
-    assert hearing.warnings == []
+    assert_same(list(LONG.windows(tmp_path / "a.wav", info)), list(LONG.windows(music)))
+    assert info.duration == pytest.approx(40)
+    assert info.warnings == []
 
 
 def test_another_sample_rate_is_brought_to_the_features() -> None:
@@ -118,7 +118,7 @@ def test_memory_does_not_grow_with_the_track() -> None:
 
     def peak(seconds: int) -> int:
         tracemalloc.start()
-        for _ in LONG._windows_of_blocks(blocks(seconds), "radio", Hearing()):
+        for _ in LONG._windows_of_blocks(blocks(seconds), "radio", StreamInfo()):
             pass
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -246,11 +246,11 @@ def test_silence_within_music_does_not_change_how_the_music_is_scaled() -> None:
 def test_stored_spectrograms_are_cut_by_the_same_rules(
     tmp_path: Path, columns: int, frames: list[int], starts: list[int], fresh: list[int]
 ) -> None:
-    hearing = Hearing()
-    found = list(LONG.windows(store(tmp_path / "A.PNG", columns), hearing))
+    info = StreamInfo()
+    found = list(LONG.windows(store(tmp_path / "A.PNG", columns), info))
     assert [window.values.shape[1] for window in found] == frames
     assert [window.fresh for window in found] == fresh
-    assert hearing.duration == pytest.approx(columns * 1920 / RATE)
+    assert info.duration == pytest.approx(columns * 1920 / RATE)
     assert [window.start * RATE / 1920 for window in found] == pytest.approx(starts)
 
 
@@ -350,9 +350,9 @@ def test_silence_alone_gives_nothing_to_pool() -> None:
 
 
 def test_stored_vectors_are_one_window_however_many() -> None:
-    hearing = Hearing()
-    (window,) = stored().windows(vectors(40), hearing)
-    assert hearing.duration == 80
+    info = StreamInfo()
+    (window,) = stored().windows(vectors(40), info)
+    assert info.duration == 80
     np.testing.assert_array_equal(window.values, vectors(40).T)
     segments = stored().segments_of(window)
     assert stored().shape == segments[0].values.shape == (4, 3)

@@ -21,12 +21,12 @@ import soxr
 
 from clips import RATE, music, write_wav
 from genrescope import AudioError, Bundle, Classifier, Waveform
+from genrescope.aggregation import Aggregation, aggregate
 from genrescope.audio import load
 from genrescope.errors import BundleError, FileError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.inference import Prediction, shipped_bundles
 from genrescope.inference.bundle import Manifest
-from genrescope.voting import Voting, elect
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_probabilities_are_the_vote_of_the_timeline(classifier: Classifier, tmp_
         [segment.probabilities[genre] for genre in classifier.genres]
         for segment in prediction.timeline
     ]
-    voted = elect(np.array(heard), classifier.manifest.voting)
+    voted = aggregate(np.array(heard), classifier.manifest.aggregation)
     for genre, value in zip(classifier.genres, voted, strict=True):
         assert prediction.probabilities[genre] == pytest.approx(value)
 
@@ -528,7 +528,7 @@ class TestWeightsBesideTheGraph:
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def small_bundle(frontend: Frontend, voting: str) -> Bundle:
+def small_bundle(frontend: Frontend, aggregation: str) -> Bundle:
     """An untrained network that hears what the front end gives it."""
     import torch
 
@@ -543,7 +543,7 @@ def small_bundle(frontend: Frontend, voting: str) -> Bundle:
         name="small",
         genres=["a", "b", "c"],
         frontend=frontend,
-        voting=voting,  # type: ignore[arg-type]
+        aggregation=aggregation,  # type: ignore[arg-type]
         temperature=0.1,
         provenance={},
         metrics={},
@@ -569,7 +569,7 @@ class TestVectorsAndPools:
     )
 
     def test_stored_vectors_are_named(self) -> None:
-        classifier = Classifier(small_bundle(self.STORED, "mode"))
+        classifier = Classifier(small_bundle(self.STORED, "majority"))
         vectors = np.random.default_rng(0).normal(size=(7, 4))
         prediction = classifier.predict(vectors)
         assert prediction.path is None
@@ -584,16 +584,19 @@ class TestVectorsAndPools:
 
     def test_the_vote_is_the_bundles(self) -> None:
         vectors = np.random.default_rng(1).normal(size=(9, 4))
-        by_voting = {
-            voting: Classifier(small_bundle(self.STORED, voting)).predict(vectors)
-            for voting in get_args(Voting)
+        by_aggregation = {
+            aggregation: Classifier(small_bundle(self.STORED, aggregation)).predict(vectors)
+            for aggregation in get_args(Aggregation)
         }
-        heard = [s.probabilities for s in by_voting["mean"].timeline]
+        heard = [s.probabilities for s in by_aggregation["mean_probability"].timeline]
         table = np.array([[row[genre] for genre in "abc"] for row in heard])
-        for voting, prediction in by_voting.items():
-            expected = dict(zip("abc", elect(table, voting), strict=True))  # type: ignore[arg-type]
+        for aggregation, prediction in by_aggregation.items():
+            expected = dict(zip("abc", aggregate(table, aggregation), strict=True))  # type: ignore[arg-type]
             assert prediction.probabilities == pytest.approx(expected)
-        assert by_voting["mean"].probabilities != by_voting["mode"].probabilities
+        assert (
+            by_aggregation["mean_probability"].probabilities
+            != by_aggregation["majority"].probabilities
+        )
 
     def test_audio_is_no_vector(self, tmp_path: Path) -> None:
         sound = write_wav(tmp_path / "a.wav")
@@ -617,10 +620,10 @@ class TestVectorsAndPools:
 
     @pytest.mark.parametrize("frontend", [STORED, POOLED], ids=["stored", "pooled"])
     def test_voting_and_pool_go_with_the_bundle(self, frontend: Frontend, tmp_path: Path) -> None:
-        bundle = small_bundle(frontend, "mode")
+        bundle = small_bundle(frontend, "majority")
         bundle.save(tmp_path / "kept")
         fields = json.loads((tmp_path / "kept/bundle.json").read_text())
-        assert fields["voting"] == "mode"
+        assert fields["aggregation"] == "majority"
         assert tuple(fields["frontend"]["pool"]) == frontend.pool
         again = Classifier.load(tmp_path / "kept")
         assert again.manifest == bundle.manifest

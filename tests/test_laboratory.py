@@ -379,13 +379,13 @@ class TestFigures:
         self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
     ) -> None:
         metrics = carry_out(
-            recipe(voting="mode", training={"epochs": 3, "precision": "fp32"}),
+            recipe(aggregation="majority", training={"epochs": 3, "precision": "fp32"}),
             tracks,
             tmp_path / "run",
             vectors=vectors,
         )
         classifier = Classifier.load(tmp_path / "run")
-        assert classifier.manifest.voting == "mode"
+        assert classifier.manifest.aggregation == "majority"
         for side, told in (("train", "train_accuracy"), ("test", "accuracy")):
             there = [t for t in tracks if t.split == side]
             right = [classifier.predict(vectors[t.id]).genre == t.genre for t in there]
@@ -712,7 +712,7 @@ class TestCommand:
             "genrescope train kth-table4/cnn/mfcc --data mine --set training.epochs=1"
         )
         manifest = Bundle.load(tmp_path / "run").manifest
-        assert (manifest.voting, manifest.frontend.shape) == ("mode", (20, 34))
+        assert (manifest.aggregation, manifest.frontend.shape) == ("majority", (20, 34))
 
     def test_a_folder_of_lists_is_named_without_its_place(
         self, tracks: list[Track], table: Path, family: Path, tmp_path: Path

@@ -10,20 +10,20 @@ import pytest
 from PIL import Image
 from sklearn import metrics as sklearn
 
+from genrescope.aggregation import Aggregation, aggregate_logits, softmax
 from genrescope.evaluation import plots
 from genrescope.evaluation.calibration import fit_temperature
 from genrescope.evaluation.metrics import (
     METRICS,
     by_genre,
     calibration_error,
+    compute_scores,
     confusion,
     figures,
     hits,
-    judge,
     mean_and_deviation,
     validate,
 )
-from genrescope.voting import Voting, softmax, vote
 
 GENRES = ["blues", "classical", "jazz", "rock"]
 
@@ -78,7 +78,7 @@ def test_roc_auc_equals_scikit_learns(seed: int, places: int) -> None:
 
 
 def test_one_genre_alone_has_no_roc_curve() -> None:
-    judged = judge(np.zeros(5, int), np.array([[0.9, 0.1]] * 5), ["a", "b"], resamples=20)
+    judged = compute_scores(np.zeros(5, int), np.array([[0.9, 0.1]] * 5), ["a", "b"], resamples=20)
     said = judged.to_dict()
     assert np.isnan(judged.values["roc_auc"])
     assert said["roc_auc"] is None
@@ -108,7 +108,7 @@ def test_top_3_of_few_genres_leaves_one_out(genres: int, k: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_resample_is_judged_as_its_tracks_would_be(seed: int) -> None:
     truth, probabilities = predictions(seed, n=25)
-    judged = judge(truth, probabilities, GENRES, resamples=2, seed=seed)
+    judged = compute_scores(truth, probabilities, GENRES, resamples=2, seed=seed)
     random = np.random.default_rng(seed)
     drawn = []
     for _ in range(2):
@@ -121,9 +121,9 @@ def test_a_resample_is_judged_as_its_tracks_would_be(seed: int) -> None:
 
 def test_many_tracks_are_resampled_a_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     truth, probabilities = predictions(0)
-    whole = judge(truth, probabilities, GENRES, resamples=50).to_dict()
+    whole = compute_scores(truth, probabilities, GENRES, resamples=50).to_dict()
     monkeypatch.setattr("genrescope.evaluation.bootstrap._AT_ONCE", 7 * len(truth))
-    assert judge(truth, probabilities, GENRES, resamples=50).to_dict() == whole
+    assert compute_scores(truth, probabilities, GENRES, resamples=50).to_dict() == whole
 
 
 def test_folds_have_a_mean_and_a_spread() -> None:
@@ -175,20 +175,22 @@ def test_meaningless_input_is_refused(
     with pytest.raises(ValueError, match=words):
         validate(np.array(truth, np.intp), probabilities)
     with pytest.raises(ValueError, match=words):
-        judge(np.array(truth, np.intp), probabilities, ["a", "b"])
+        compute_scores(np.array(truth, np.intp), probabilities, ["a", "b"])
 
 
 def test_wrong_numbers_of_genres_and_groups_are_refused() -> None:
     truth, probabilities = predictions(0)
     with pytest.raises(ValueError, match=r"3 genres do not go with \(60, 4\)"):
-        judge(truth, probabilities, GENRES[:3])
+        compute_scores(truth, probabilities, GENRES[:3])
     with pytest.raises(ValueError, match="59 groups do not go with 60 labels"):
-        judge(truth, probabilities, GENRES, groups=["a"] * 59)
+        compute_scores(truth, probabilities, GENRES, groups=["a"] * 59)
 
 
 def test_a_judgement_says_all_as_json() -> None:
     truth, probabilities = predictions(0)
-    said = json.loads(json.dumps(judge(truth, probabilities, GENRES, resamples=200).to_dict()))
+    said = json.loads(
+        json.dumps(compute_scores(truth, probabilities, GENRES, resamples=200).to_dict())
+    )
     assert said["n"] == 60
     assert list(said["by_genre"]) == ["blues", "classical", "jazz"]
     assert sum(genre["n"] for genre in said["by_genre"].values()) == 60
@@ -206,7 +208,7 @@ def test_a_judgement_says_all_as_json() -> None:
 def test_intervals_come_from_the_seed() -> None:
     truth, probabilities = predictions(0)
     one, same, other = (
-        judge(truth, probabilities, GENRES, resamples=100, seed=seed).intervals
+        compute_scores(truth, probabilities, GENRES, resamples=100, seed=seed).intervals
         for seed in (3, 3, 4)
     )
     assert one == same != other
@@ -227,7 +229,7 @@ def test_95_of_100_intervals_hold_the_truth() -> None:
     random, held = np.random.default_rng(0), 0
     for seed in range(200):
         truth, probabilities, _ = simulated(random, artists=100, each=1)
-        judged = judge(truth, probabilities, ["a", "b"], resamples=150, seed=seed)
+        judged = compute_scores(truth, probabilities, ["a", "b"], resamples=150, seed=seed)
         low, high = judged.intervals["accuracy"]
         held += low <= 0.7 <= high
     # 190 expected; 6 is two standard deviations, and 150 resamples cost a little.
@@ -236,7 +238,7 @@ def test_95_of_100_intervals_hold_the_truth() -> None:
 
 def test_an_interval_is_as_wide_as_the_binomials() -> None:
     truth, probabilities, _ = simulated(np.random.default_rng(1), artists=500, each=1)
-    judged = judge(truth, probabilities, ["a", "b"])
+    judged = compute_scores(truth, probabilities, ["a", "b"])
     right = judged.values["accuracy"]
     wanted = 2 * 1.96 * np.sqrt(right * (1 - right) / 500)
     assert width(judged.intervals["accuracy"]) == pytest.approx(wanted, rel=0.1)
@@ -245,7 +247,7 @@ def test_an_interval_is_as_wide_as_the_binomials() -> None:
 def test_intervals_are_wider_where_an_artists_tracks_go_together() -> None:
     truth, probabilities, artists = simulated(np.random.default_rng(1), artists=40, each=9)
     by_track, by_artist = (
-        judge(truth, probabilities, ["a", "b"], groups=groups, resamples=500)
+        compute_scores(truth, probabilities, ["a", "b"], groups=groups, resamples=500)
         for groups in (None, [f"artist {number}" for number in artists])
     )
     assert by_artist.values == by_track.values
@@ -266,7 +268,7 @@ def test_softmax(shape: tuple[int, ...], temperature: float) -> None:
 
 def test_the_vote_is_the_mean_over_segments() -> None:
     logits = np.log([[0.9, 0.1], [0.5, 0.5], [0.4, 0.6]])
-    np.testing.assert_allclose(vote(logits), [0.6, 0.4])
+    np.testing.assert_allclose(aggregate_logits(logits), [0.6, 0.4])
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
@@ -279,14 +281,18 @@ def test_the_temperature_of_simulated_logits_is_found(temperature: float) -> Non
     assert fit_temperature(overconfident, truth) == pytest.approx(temperature, rel=0.1)
 
 
-@pytest.mark.parametrize("voting", ["mean", "geometric"])
-def test_a_temperature_calibrates_the_vote_over_segments(voting: Voting) -> None:
+@pytest.mark.parametrize("aggregation", ["mean_probability", "mean_logits"])
+def test_a_temperature_calibrates_the_vote_over_segments(aggregation: Aggregation) -> None:
     random = np.random.default_rng(0)
     tracks = [random.normal(0, 1, (5, 3)) for _ in range(1000)]
-    truth = np.array([random.choice(3, p=vote(segments, 1.0, voting)) for segments in tracks])
+    truth = np.array(
+        [random.choice(3, p=aggregate_logits(segments, 1.0, aggregation)) for segments in tracks]
+    )
     loud = [8 * segments for segments in tracks]
-    temperature = fit_temperature(loud, truth.tolist(), voting)
-    raw, calmed = (np.stack([vote(z, t, voting) for z in loud]) for t in (1.0, temperature))
+    temperature = fit_temperature(loud, truth.tolist(), aggregation)
+    raw, calmed = (
+        np.stack([aggregate_logits(z, t, aggregation) for z in loud]) for t in (1.0, temperature)
+    )
     assert calibration_error(truth, raw) > 0.1
     assert calibration_error(truth, calmed) < 0.05
 

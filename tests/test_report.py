@@ -15,7 +15,7 @@ import yaml
 from genrescope.cli.report import report
 from genrescope.errors import FileError
 from genrescope.evaluation import plots
-from genrescope.evaluation.metrics import judge
+from genrescope.evaluation.metrics import compute_scores
 from genrescope.evaluation.predictions import Predictions, read_predictions, write_predictions
 from genrescope.evaluation.report import write_report
 
@@ -32,7 +32,7 @@ def write_run(folder: Path, **more: object) -> Path:
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     tracks = tuple(f"track <{i}>" for i in range(30))
     said = Predictions(GENRES, tracks, tuple(PARTS[i % 3] for i in range(30)), truth, probabilities)
-    metrics = judge(truth, probabilities, GENRES, resamples=50).to_dict()
+    metrics = compute_scores(truth, probabilities, GENRES, resamples=50).to_dict()
     metrics |= {
         "recipe": "try & try",
         "seed": 7,

@@ -133,8 +133,8 @@ def test_cross_validation_judges_every_track_once(data: Path, tmp_path: Path) ->
     plan = load_recipe(
         "default", [*QUICK, "training.epochs=2", "split.folds=3", "split.by_artist=false"]
     )
-    judgement = Run(plan, scan(data), tmp_path / "run").execute()
-    assert judgement.n == 20
+    scores = Run(plan, scan(data), tmp_path / "run").execute()
+    assert scores.n == 20
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert sorted(metrics["parts"]) == ["fold-1", "fold-2", "fold-3"]
     assert metrics["train"] == 20  # the network that is kept has learned from all
@@ -197,7 +197,7 @@ def _fitted(data: Path, folder: Path, *changes: str) -> tuple[dict, Path]:
 
 def test_the_best_epoch_is_kept_by_the_validation_side_alone(data: Path, tmp_path: Path) -> None:
     # A learning rate at which what was learned is lost again.
-    wild = ["training.keep=best", "training.schedule=constant", "training.average=0"]
+    wild = ["training.keep=best", "training.schedule=constant", "training.ema_decay=0"]
     notes, _ = _fitted(data, tmp_path / "run", *wild)
     accuracies = [epoch["accuracy"] for epoch in notes["history"]]
     assert len(accuracies) == 20, "judged after every epoch"

@@ -188,7 +188,7 @@ def test_the_test_side_is_never_heard(
     clean = tune_module.shutil.rmtree
 
     def keep(place: Path, **settings: Any) -> None:
-        with np.load(place / "parts/only/heard.npz") as arrays:
+        with np.load(place / "parts/only/logits.npz") as arrays:
             heard = set(arrays["tracks"].tolist())
         trials.append((place, heard, json.loads((place / "metrics.json").read_text())))
         clean(place, **settings)

@@ -32,7 +32,7 @@ PROTOCOLS = {
 # What the recipe was chosen from; runs in `chosen/NAME-random` and `chosen/NAME-filtered`.
 RIVALS = {
     "shipped": "as shipped: four networks",
-    "mean": "the same, `voting=mean`",
+    "mean": "the same, `aggregation=mean_probability`",
     "one": "`ensemble=[]`",
     "seed": "`ensemble=[]`, `seed=1`",
     "mixup": "`ensemble=[]`, `augmentation.mixup=0.3 training.label_smoothing=0.1`",
@@ -44,7 +44,7 @@ RIVALS = {
     "teacher-60": "`ensemble=[]`, `training.teacher_weight=60`, with the teacher",
     "wide": "`ensemble=[]`, `training.teacher_weight=60 model.channels=[24,48,96,144]`, "
     "with the teacher",
-    "last": "the recipe before this one: a network of 5 s, `voting=mean`",
+    "last": "the recipe before this one: a network of 5 s, `aggregation=mean_probability`",
     "first": "the recipe of version 0.1.0: a network of 11 s, masks, mixup, teacher",
 }
 COLUMNS = {

@@ -18,7 +18,7 @@ from genrescope.atomic import write_atomic
 from genrescope.cli.terminal import Format, error_line, notice, progress, stderr
 from genrescope.datasets import map_genres, read_dataset
 from genrescope.errors import DatasetError, FileError
-from genrescope.evaluation.metrics import LABELS, METRICS, Judgement, judge
+from genrescope.evaluation.metrics import LABELS, METRICS, Scores, compute_scores
 from genrescope.evaluation.predictions import Predictions, write_predictions
 from genrescope.evaluation.report import write_report
 from genrescope.inference import Classifier
@@ -99,14 +99,14 @@ def evaluate(
         truth=np.array([classifier.genres.index(track.genre) for track in heard]),
         probabilities=np.array(rows),
     )
-    judgement = judge(
+    scores = compute_scores(
         predictions.truth,
         predictions.probabilities,
         classifier.genres,
         # Ids may repeat from genre to genre, files do not.
         groups=[f"artist {t.artist}" if t.artist else f"file {t.path}" for t in heard],
     )
-    fields = {"model": classifier.manifest.name, "data": str(data), **judgement.to_dict()}
+    fields = {"model": classifier.manifest.name, "data": str(data), **scores.to_dict()}
     if meant:
         fields["genre_map"] = meant
     fields["failed"] = [{"path": f.path, "reason": f.reason} for f in failures]
@@ -127,7 +127,7 @@ def evaluate(
     if format is Format.json:
         typer.echo(json.dumps(fields, indent=1))
     else:
-        show(judgement)
+        show(scores)
     if failures:
         raise typer.Exit(1)
 
@@ -168,20 +168,20 @@ def _percent(value: float, unit: str = " %") -> str:
     return "undefined" if math.isnan(value) else f"{100 * value:.1f}{unit}"
 
 
-def show(judgement: Judgement) -> None:
+def show(scores: Scores) -> None:
     """Print the figures as two tables."""
     console = Console(highlight=False)
-    table = Table("Metric", "Value", "95 % interval", title=f"{judgement.n} tracks")
+    table = Table("Metric", "Value", "95 % interval", title=f"{scores.n} tracks")
     for name in METRICS:
-        low, high = judgement.intervals[name]
+        low, high = scores.intervals[name]
         table.add_row(
             LABELS[name],
-            _percent(judgement.values[name]),
+            _percent(scores.values[name]),
             f"{_percent(low, '')} - {_percent(high)}",
         )
     console.print(table)
     table = Table("Genre", "Tracks", "Precision", "Recall", "95 % interval", "F1")
-    for genre, figures in judgement.genres.items():
+    for genre, figures in scores.genres.items():
         low, high = figures["recall_interval"]
         table.add_row(
             Text(genre),

@@ -24,7 +24,7 @@ from genrescope.cli.terminal import error_line, notice, progress, stderr, stdout
 from genrescope.errors import GenrescopeError
 
 if TYPE_CHECKING:
-    from genrescope.evaluation.metrics import Judgement
+    from genrescope.evaluation.metrics import Scores
     from genrescope.training.recipe import Recipe
 
 
@@ -67,7 +67,7 @@ def train(
 
     names = expand(recipe)
     material = Data.read(data, features, artists, teacher)
-    judged: list[tuple[Recipe, Judgement]] = []
+    judged: list[tuple[Recipe, Scores]] = []
     failed = 0
     for name in names:
         plan = material.fitting(name, changes)
@@ -80,16 +80,16 @@ def train(
             folder = out / name.removeprefix(recipe).strip("/")
         try:
             command = _spoken(name, material, weights, changes)
-            judgement = _carry_out(plan, material, folder, command)
+            scores = _carry_out(plan, material, folder, command)
         except GenrescopeError as error:
             if len(names) == 1:
                 raise
             error_line(f"{plan.name}: {error}")
             failed += 1
             continue
-        judged.append((plan, judgement))
+        judged.append((plan, scores))
         if len(names) > 1:
-            notice(f"{plan.name}: {100 * judgement.values['accuracy']:.1f} %")
+            notice(f"{plan.name}: {100 * scores.values['accuracy']:.1f} %")
     if not judged:
         raise typer.Exit(2)
     if len(names) == 1:
@@ -110,7 +110,7 @@ def _spoken(name: str, material: Data, weights: Path | None, changes: list[str])
     return " ".join(filter(None, words))
 
 
-def _carry_out(plan: Recipe, material: Data, folder: Path, command: str) -> Judgement:
+def _carry_out(plan: Recipe, material: Data, folder: Path, command: str) -> Scores:
     from genrescope.training.run import Run
 
     with progress("steps") as bar:
@@ -131,15 +131,15 @@ def _carry_out(plan: Recipe, material: Data, folder: Path, command: str) -> Judg
             raise typer.Exit(130) from None
 
 
-def _show_family(judged: list[tuple[Recipe, Judgement]]) -> None:
+def _show_family(judged: list[tuple[Recipe, Scores]]) -> None:
     table = Table("Recipe", "Tracks", "Accuracy", "95 % interval", "Macro F1")
-    for plan, judgement in judged:
-        low, high = judgement.intervals["accuracy"]
+    for plan, scores in judged:
+        low, high = scores.intervals["accuracy"]
         table.add_row(
             plan.name,
-            str(judgement.n),
-            f"{100 * judgement.values['accuracy']:.1f} %",
+            str(scores.n),
+            f"{100 * scores.values['accuracy']:.1f} %",
             f"{100 * low:.1f} - {100 * high:.1f} %",
-            f"{100 * judgement.values['macro_f1']:.1f} %",
+            f"{100 * scores.values['macro_f1']:.1f} %",
         )
     stdout.print(table)

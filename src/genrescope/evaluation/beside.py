@@ -36,7 +36,7 @@ _TWINS = (
     "model",
     "training",
     "ensemble",
-    "voting",
+    "aggregation",
 )
 
 
@@ -238,8 +238,8 @@ def _hearing(figure: PublishedFigure, run: Finished) -> list[str]:
     # Half a second of a clip is lost where clips are not all of one length.
     if stated and seconds and abs(seconds - int(stated[1])) > 0.05 * int(stated[1]):
         texts.append(f"segments of {seconds:g} s")
-    if "mode of" in figure.protocol and run.recipe.get("voting", "mode") != "mode":
-        texts.append(f"vote by {run.recipe['voting']}")
+    if "mode of" in figure.protocol and run.recipe.get("aggregation", "majority") != "majority":
+        texts.append(f"aggregation by {run.recipe['aggregation']}")
     return texts
 
 

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.voting import Voting, vote
+from genrescope.aggregation import Aggregation, aggregate_logits
 
 
 def fit_temperature(
-    logits: Sequence[NDArray[np.floating]], truth: Sequence[int], voting: Voting = "mean"
+    logits: Sequence[NDArray[np.floating]],
+    truth: Sequence[int],
+    rule: Aggregation = "mean_probability",
 ) -> float:
     """The temperature at which the tracks' true genres are likeliest.
 
@@ -24,15 +26,17 @@ def fit_temperature(
         `[segments, genres]` for each track, of tracks that were not trained on.
     truth
         Number of each track's genre.
-    voting
-        Of the segments. For "median" and "mode" it is found as for "mean": votes that are counted
-        hardly change with it.
+    rule
+        Of aggregation over the segments. For "median_probability" and "majority" it is fitted as
+        for "mean_probability": counted votes hardly change with it.
     """
-    if voting != "geometric":
-        voting = "mean"
+    if rule != "mean_logits":
+        rule = "mean_probability"
 
     def loss(temperature: float) -> float:
-        likely = [vote(z, temperature, voting)[y] for z, y in zip(logits, truth, strict=True)]
+        likely = [
+            aggregate_logits(z, temperature, rule)[y] for z, y in zip(logits, truth, strict=True)
+        ]
         return float(-np.log(np.maximum(likely, 1e-12)).mean())
 
     candidates = np.geomspace(0.1, 10, 161)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from genrescope.errors import FileError
+from genrescope.legacy import renamed_recipe
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,10 @@ def read_finished(folder: Path) -> Finished:
         raise FileError(path, f"no finished run: {reason}") from None
     recipe = origin.get("recipe")
     return Finished(
-        folder, metrics, recipe if isinstance(recipe, dict) else {}, _data(metrics, origin)
+        folder,
+        metrics,
+        renamed_recipe(recipe)[0] if isinstance(recipe, dict) else {},
+        _data(metrics, origin),
     )
 
 

@@ -224,7 +224,7 @@ def mean_and_deviation(accuracies: Sequence[float]) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Scores:
     """Figures of predictions on tracks, each with its 95 % interval.
 
     Attributes
@@ -258,7 +258,7 @@ class Judgement:
         }
 
 
-def judge(
+def compute_scores(
     truth: Labels,
     probabilities: Probabilities,
     genres: Sequence[str],
@@ -266,7 +266,7 @@ def judge(
     groups: Sequence[str] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> Judgement:
+) -> Scores:
     """All figures with 95 % intervals.
 
     Parameters
@@ -300,7 +300,7 @@ def judge(
         for name, value in values.items():
             drawn[name].append(value)
     genre, recall = by_genre(truth, probabilities), np.concatenate(recalls)
-    return Judgement(
+    return Scores(
         n=len(truth),
         values=figures(truth, probabilities),
         intervals={name: interval(np.concatenate(values)) for name, values in drawn.items()},

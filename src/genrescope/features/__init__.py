@@ -3,10 +3,10 @@
 from genrescope.features.base import FeatureSettings, feature_kinds, make_feature, standardise
 from genrescope.features.frontend import (
     Frontend,
-    Hearing,
     Segment,
     SegmentSettings,
     Source,
+    StreamInfo,
     Window,
 )
 from genrescope.features.spectrogram import (
@@ -19,11 +19,11 @@ from genrescope.features.spectrogram import (
 __all__ = [
     "FeatureSettings",
     "Frontend",
-    "Hearing",
     "Segment",
     "SegmentSettings",
     "Source",
     "Spectrogram",
+    "StreamInfo",
     "Window",
     "feature_kinds",
     "is_stored_spectrogram",

@@ -70,7 +70,7 @@ class Segment:
 
 
 @dataclass
-class Hearing:
+class StreamInfo:
     """What was met while a track was heard.
 
     Attributes
@@ -156,7 +156,7 @@ class Frontend(BaseModel):
             samples -= feature.n_fft
         return samples // feature.hop_length + 1
 
-    def windows(self, source: Source, hearing: Hearing | None = None) -> Iterator[Window]:
+    def windows(self, source: Source, info: StreamInfo | None = None) -> Iterator[Window]:
         """The windows of an audio file, a waveform, a stored spectrogram or stored vectors.
 
         Parameters
@@ -164,7 +164,7 @@ class Frontend(BaseModel):
         source
             A file, a mono waveform at any sample rate, or vectors `[frames, size]` where the
             feature is of the kind "stored".
-        hearing
+        info
             Gets the duration and the warnings.
 
         Raises
@@ -174,20 +174,20 @@ class Frontend(BaseModel):
         FileError
             When a stored spectrogram can't be read.
         """
-        hearing = hearing if hearing is not None else Hearing()
+        info = info if info is not None else StreamInfo()
         rate = self.computed.sample_rate
         if isinstance(source, np.ndarray) or self.computed.kind == "stored":
-            yield self._window_of_vectors(source, hearing)
+            yield self._window_of_vectors(source, info)
         elif isinstance(source, audio.Waveform):
             blocks = iter([source.resampled(rate).samples])
-            yield from self._windows_of_blocks(blocks, "waveform", hearing)
+            yield from self._windows_of_blocks(blocks, "waveform", info)
         elif is_stored_spectrogram(source):
-            yield from self._windows_of_stored(load_spectrogram(source), source, hearing)
+            yield from self._windows_of_stored(load_spectrogram(source), source, info)
         else:
-            blocks = audio.stream(source, sample_rate=rate, warnings=hearing.warnings)
-            yield from self._windows_of_blocks(blocks, source, hearing)
+            blocks = audio.stream(source, sample_rate=rate, warnings=info.warnings)
+            yield from self._windows_of_blocks(blocks, source, info)
 
-    def _window_of_vectors(self, source: Source, hearing: Hearing) -> Window:
+    def _window_of_vectors(self, source: Source, info: StreamInfo) -> Window:
         """Stored vectors are one window, however long the track."""
         feature = self.computed
         if not isinstance(source, np.ndarray) or feature.kind != "stored":
@@ -199,14 +199,14 @@ class Frontend(BaseModel):
         if not (wanted and vectors.dtype.kind in "fiu" and np.isfinite(vectors).all()):
             raise FileError("vectors", f"wanted are {feature.size} finite numbers in each")
         values = vectors.T.astype(np.float32)
-        hearing.duration = values.shape[1] * self.hop
+        info.duration = values.shape[1] * self.hop
         silent = np.zeros(values.shape[1], np.bool_)
         if self.scale != "none":
             values = standardise(values, silent, by_band=self.scale == "bands")
         return Window(values, silent, 0.0)
 
     def _windows_of_stored(
-        self, spectrogram: Spectrogram, source: str | PathLike[str], hearing: Hearing
+        self, spectrogram: Spectrogram, source: str | PathLike[str], info: StreamInfo
     ) -> Iterator[Window]:
         if abs(spectrogram.hop - self.hop) > 1e-6:
             raise FileError(
@@ -215,8 +215,8 @@ class Frontend(BaseModel):
                 f"but this model listens at {self.hop * 1000:.1f} ms",
             )
         total, size = spectrogram.power.shape[1], self._window_frames
-        hearing.duration = total * spectrogram.hop
-        self._refuse_short(source, hearing.duration)
+        info.duration = total * spectrogram.hop
+        self._refuse_short(source, info.duration)
         for start in range(0, total, size):
             left, first = total - start, start
             if start and left * spectrogram.hop < SHORTEST_SECONDS:
@@ -233,7 +233,7 @@ class Frontend(BaseModel):
             )
 
     def _windows_of_blocks(
-        self, blocks: Iterator[FloatArray], source: str | PathLike[str], hearing: Hearing
+        self, blocks: Iterator[FloatArray], source: str | PathLike[str], info: StreamInfo
     ) -> Iterator[Window]:
         feature = self.computed
         advance = self._window_frames * feature.hop_length
@@ -246,7 +246,7 @@ class Frontend(BaseModel):
         position = 0
         for block in blocks:
             buffer = np.concatenate([buffer, block])
-            hearing.duration += len(block) / feature.sample_rate
+            info.duration += len(block) / feature.sample_rate
             while len(buffer) >= length:
                 yield self._window_of_samples(buffer[:length], position)
                 previous, buffer = buffer[:advance], buffer[advance:]

@@ -18,12 +18,13 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from genrescope.aggregation import Aggregation
 from genrescope.atomic import write_atomic
 from genrescope.errors import BundleError, RecipeError
 from genrescope.features import Frontend
-from genrescope.voting import Voting
+from genrescope.legacy import renamed_manifest
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
 WEIGHTS_FILE: Final = "model.onnx.data"
 # A small archive can claim to hold any number of bytes; no model that is used here comes near.
@@ -39,8 +40,8 @@ class Manifest(BaseModel):
         Names in the order of the network's outputs.
     frontend
         Feature, scaling and segments.
-    voting
-        How the segments' probabilities become the track's, see `genrescope.voting`.
+    aggregation
+        How the segments' probabilities become the track's, see `genrescope.aggregation`.
     temperature
         Divides the logits before the softmax, so that probabilities are calibrated.
     provenance
@@ -55,11 +56,11 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     name: str
     genres: list[str] = Field(min_length=2)
     frontend: Frontend
-    voting: Voting = "mean"
+    aggregation: Aggregation = "mean_probability"
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     provenance: dict[str, Any]
     metrics: dict[str, Any]
@@ -111,7 +112,9 @@ class Bundle:
         try:
             fields = json.loads(text)
             version = fields.get("schema_version") if isinstance(fields, dict) else None
-            if version != SCHEMA_VERSION:
+            if version == 1:  # of version 0.1
+                fields = renamed_manifest(fields)
+            elif version != SCHEMA_VERSION:
                 raise BundleError(source, f"schema version {version}, not {SCHEMA_VERSION}")
             manifest = Manifest.model_validate(fields)
         except (ValidationError, ValueError, RecursionError, RecipeError) as error:

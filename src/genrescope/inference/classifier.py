@@ -13,12 +13,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.aggregation import aggregate, softmax
 from genrescope.audio import Waveform
 from genrescope.errors import AudioError, BundleError, FileError
-from genrescope.features import Hearing, Segment, Source, Window
+from genrescope.features import Segment, Source, StreamInfo, Window
 from genrescope.inference.bundle import WEIGHTS_FILE, Bundle, Manifest
 from genrescope.inference.prediction import Prediction, SegmentPrediction
-from genrescope.voting import elect, softmax
 
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 Outputs = tuple[list[Segment], NDArray[np.float32], NDArray[np.float32]]
@@ -98,7 +98,7 @@ class Classifier:
         """The genres it knows."""
         return self.manifest.genres
 
-    def logits(self, source: Source, hearing: Hearing | None = None) -> Iterator[Outputs]:
+    def logits(self, source: Source, info: StreamInfo | None = None) -> Iterator[Outputs]:
         """The raw outputs of the network, window by window.
 
         Yields
@@ -112,7 +112,7 @@ class Classifier:
         """
         if isinstance(source, Waveform) and not np.isfinite(source.samples).all():
             raise AudioError("waveform", "some of its samples are not finite numbers")
-        return self.logits_of(self.manifest.frontend.windows(source, hearing))
+        return self.logits_of(self.manifest.frontend.windows(source, info))
 
     def logits_of(self, windows: Iterable[Window]) -> Iterator[Outputs]:
         """As `logits`, for windows that were computed before, by the same front end."""
@@ -143,18 +143,18 @@ class Classifier:
 
     def _predict(self, source: Source, stop: Event) -> Prediction:
         """As `predict`, but gives up before the next window once it is told to stop."""
-        hearing = Hearing()
+        info = StreamInfo()
         timeline: list[SegmentPrediction] = []
         heard: list[NDArray[np.float64]] = []
         embedding = np.zeros(self.embedding_size)
-        for segments, logits, embeddings in self.logits(source, hearing):
+        for segments, logits, embeddings in self.logits(source, info):
             if stop.is_set():
                 raise CancelledError
             probabilities = softmax(logits, self.manifest.temperature)
             heard.append(probabilities)
             embedding += embeddings.sum(axis=0, dtype=np.float64)
             timeline += [
-                SegmentPrediction(segment.start, min(segment.end, hearing.duration), named)
+                SegmentPrediction(segment.start, min(segment.end, info.duration), named)
                 for segment, named in zip(segments, map(self._named, probabilities), strict=True)
             ]
         path = os.fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
@@ -166,10 +166,10 @@ class Classifier:
                 probabilities=dict.fromkeys(self.genres, 1 / len(self.genres)),
                 timeline=[],
                 embedding=embedding.astype(np.float32),
-                duration=hearing.duration,
-                warnings=[*hearing.warnings, silence],
+                duration=info.duration,
+                warnings=[*info.warnings, silence],
             )
-        named = self._named(elect(np.concatenate(heard), self.manifest.voting))
+        named = self._named(aggregate(np.concatenate(heard), self.manifest.aggregation))
         ranked = dict(sorted(named.items(), key=lambda item: -item[1]))
         return Prediction(
             path=path,
@@ -177,8 +177,8 @@ class Classifier:
             probabilities=ranked,
             timeline=timeline,
             embedding=(embedding / len(timeline)).astype(np.float32),
-            duration=hearing.duration,
-            warnings=hearing.warnings,
+            duration=info.duration,
+            warnings=info.warnings,
         )
 
     def predict_many(

@@ -203,7 +203,7 @@ class _Scan:
         for entry in self.known.values():
             self.by_content[entry.content].append(entry)
         self.moved: set[Path] = set()  # where moved files were known before
-        self.hearing: deque[tuple[Found, str]] = deque()
+        self.pending: deque[tuple[Found, str]] = deque()
         self.ready: list[Entry] = []
         self.outdated: list[Entry] = []
         self.written = time.monotonic()
@@ -216,7 +216,7 @@ class _Scan:
         self.total = len(changed)
         self.progress(0, self.total)
         for result in self.classifier.predict_many(self._unheard(changed), jobs=jobs):
-            self._settle(*self.hearing.popleft(), result)
+            self._settle(*self.pending.popleft(), result)
         self.flush()
         self._mark_deleted(found, blind)
         counts = self.report.counts
@@ -259,7 +259,7 @@ class _Scan:
                 self._recognise(found, content)
                 self._advance()
             else:
-                self.hearing.append((found, content))
+                self.pending.append((found, content))
                 yield found.file
 
     def _recognise(self, found: Found, content: str) -> None:

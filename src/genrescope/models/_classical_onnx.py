@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from genrescope.aggregation import softmax
 from genrescope.errors import GenrescopeError
 from genrescope.models.classical import knows_probabilities
-from genrescope.voting import softmax
 
 TOLERANCE = 1e-3
 SMALLEST = 1e-7

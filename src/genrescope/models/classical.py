@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.aggregation import softmax
 from genrescope.errors import GenrescopeError, RecipeError
-from genrescope.voting import softmax
 
 CHECKED = 500
 """So many training vectors are kept, evenly spaced, to check an exported graph on."""

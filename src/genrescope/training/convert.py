@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.aggregation import aggregate_logits
 from genrescope.audio import Waveform
 from genrescope.datasets import Dataset, Track
 from genrescope.errors import BundleError, DatasetError, FileError, GenrescopeError
@@ -32,7 +33,6 @@ from genrescope.features import Frontend
 from genrescope.features.frontend import WINDOW_SECONDS, Window
 from genrescope.inference import Bundle, Classifier, Manifest
 from genrescope.training.packing import LARGE, pack, whole_graph
-from genrescope.voting import vote
 
 Precision = Literal["fp16", "int8"]
 Floats = NDArray[np.float64]
@@ -371,7 +371,7 @@ def _probabilities(classifier: Classifier, windows: Sequence[Window]) -> Floats:
     """Of a track, `[genres]`, by the bundle's own vote."""
     logits = [logits for _, logits, _ in classifier.logits_of(windows)]
     manifest = classifier.manifest
-    return vote(np.concatenate(logits), manifest.temperature, manifest.voting)
+    return aggregate_logits(np.concatenate(logits), manifest.temperature, manifest.aggregation)
 
 
 def _milliseconds(before: Classifier, after: Classifier) -> Pair:

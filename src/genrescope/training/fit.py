@@ -243,7 +243,7 @@ def fit(
     steps = recipe.training.epochs * -(-batches // recipe.training.accumulate)
     # In a short training a long average would still be made of the random weights of the start:
     # like this, less than e⁻⁵ of them is left in the end.
-    averaging = EMAWeightAveraging(decay=max(0.0, min(recipe.training.average, 1 - 5 / steps)))
+    averaging = EMAWeightAveraging(decay=max(0.0, min(recipe.training.ema_decay, 1 - 5 / steps)))
     keep_best = recipe.training.keep == "best"
     record = _Record(report, watch, shape[1], averaging, keep_best=keep_best)
     with _quiet():

@@ -22,11 +22,12 @@ from pydantic import (
     model_validator,
 )
 
+from genrescope.aggregation import Aggregation
 from genrescope.encoders import encoder_class, encoder_kinds
 from genrescope.errors import RecipeError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.features.statistics import Statistic
-from genrescope.voting import Voting
+from genrescope.legacy import renamed_recipe, warn_renamed
 
 SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
 # What a network of an ensemble may have of its own.
@@ -110,9 +111,9 @@ class TrainingSettings(_Settings):
         does; "adamw" takes it off the weights.
     schedule
         Of the learning rate: "one-cycle" (Smith 2018) or "constant".
-    average
-        Decay per step of the moving average of the weights, which is what is kept. Trainings of
-        few steps use a smaller one, see `fit`.
+    ema_decay
+        Decay per step of the exponential moving average of the weights, which is what is kept.
+        Trainings of few steps use a smaller one, see `fit`.
     accumulate
         Batches whose gradients are added up for one step: a large batch in little memory.
     keep
@@ -131,7 +132,7 @@ class TrainingSettings(_Settings):
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
-    average: float = Field(0.99, ge=0, lt=1)
+    ema_decay: float = Field(0.99, ge=0, lt=1)
     accumulate: int = Field(1, ge=1)
     keep: Literal["last", "best"] = "last"
     teacher_weight: float = Field(0.5, ge=0)
@@ -296,7 +297,7 @@ class Recipe(_Settings):
     training: TrainingSettings = TrainingSettings()
     ensemble: tuple[dict[str, Any], ...] = ()
     split: SplitSettings = SplitSettings()
-    voting: Voting = "mean"
+    aggregation: Aggregation = "mean_probability"
     licence: str = "Apache-2.0"
     search: dict[str, Parameter] = {}
 
@@ -436,7 +437,9 @@ def load_recipe(source: str | PathLike[str], changes: list[str] | None = None) -
         key, sign, value = change.partition("=")
         if not sign or not all(key.split(".")):
             raise RecipeError(f"{change!r}: wanted is KEY=VALUE, as in training.epochs=3")
-        fields = _merged(fields, _nested(key, _yaml(value, change)))
+        settings, renamed = renamed_recipe(_nested(key, _yaml(value, change)))
+        warn_renamed(f"--set {change}", renamed)
+        fields = _merged(fields, settings)
     return _filled(_validated(fields, source))
 
 
@@ -539,6 +542,8 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise RecipeError(f"recipe {path}: {error}") from None
     if not isinstance(fields, dict):
         raise RecipeError(f"recipe {path}: wanted are settings as `name: value`")
+    fields, renamed = renamed_recipe(fields)
+    warn_renamed(path.name, renamed)
     base = fields.pop("extends", None)
     if base is None:
         return fields

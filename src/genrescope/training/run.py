@@ -2,7 +2,7 @@
 
 A run folder holds `recipe.yaml`, `metrics.json`, `predictions.csv`, pictures, `report.html` with
 its twin `report.md`, and `bundle/`. Each training of the run has a folder in `parts/` with its
-checkpoint and, when it is done, its model (`model.onnx`) and what that heard (`heard.npz`).
+checkpoint and, when it is done, its model (`model.onnx`) and what that heard (`logits.npz`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from genrescope import __version__
+from genrescope.aggregation import aggregate_logits
 from genrescope.atomic import write_atomic
 from genrescope.datasets import (
     Split,
@@ -37,11 +38,12 @@ from genrescope.datasets.splits import divide
 from genrescope.errors import DatasetError, FileError, RecipeError
 from genrescope.evaluation import plots
 from genrescope.evaluation.calibration import fit_temperature
-from genrescope.evaluation.metrics import Judgement, judge
+from genrescope.evaluation.metrics import Scores, compute_scores
 from genrescope.evaluation.predictions import Predictions, write_predictions
 from genrescope.evaluation.report import write_report
 from genrescope.inference.bundle import Bundle
 from genrescope.inference.classifier import Classifier
+from genrescope.legacy import renamed_recipe
 from genrescope.models import FITTED
 from genrescope.training.augment import TrainingTrack
 from genrescope.training.embedding import Embedder, head_logits, joined
@@ -58,10 +60,9 @@ from genrescope.training.material import (
 from genrescope.training.packing import pack
 from genrescope.training.recipe import Recipe
 from genrescope.training.teacher import Targets, standardised
-from genrescope.voting import vote
 
 FloatArray = NDArray[np.float32]
-Side = Literal["validation", "test"]
+Subset = Literal["validation", "test"]
 
 
 class Reporter:
@@ -211,12 +212,12 @@ class Run:
             settings["weights"] = self.recipe.weights.name
         return settings
 
-    def execute(self, side: Side = "test") -> Judgement:
+    def execute(self, subset: Subset = "test") -> Scores:
         """Train, judge, draw, and write the bundle.
 
         Parameters
         ----------
-        side
+        subset
             Judge on the validation side, as tuning does, and leave the test side unheard.
 
         Raises
@@ -224,7 +225,7 @@ class Run:
         DatasetError
             When the split can't be made.
         """
-        if side == "validation" and self.recipe.split.kind == "folds":
+        if subset == "validation" and self.recipe.split.kind == "folds":
             raise RecipeError(f"{self.recipe.name}: folds have no validation side")
         self._read()
         if self.recipe.embedding:
@@ -234,7 +235,7 @@ class Run:
         self.groups = group_tracks(self.tracks.values(), by_artist=self.recipe.split.by_artist)
         if self.recipe.split.kind == "folds":
             return self._cross_validate()
-        return self._hold_out(side)
+        return self._hold_out(subset)
 
     @property
     def _cut(self) -> bool:
@@ -312,10 +313,10 @@ class Run:
             seed=self.recipe.seed,
         )
 
-    def _hold_out(self, side: Side) -> Judgement:
+    def _hold_out(self, subset: Subset) -> Scores:
         """One training; temperature from the validation side, figures from the test side."""
         split = self._split()
-        if side == "validation":
+        if subset == "validation":
             if not split.validation:
                 raise RecipeError(f"{self.recipe.name}: its split has no validation side")
             split = Split(split.train, (), split.validation)
@@ -328,7 +329,7 @@ class Run:
         answers = [self._answer(part, track, temperature) for track in split.test]
         return self._finish([part], part, split, answers, temperature)
 
-    def _cross_validate(self) -> Judgement:
+    def _cross_validate(self) -> Scores:
         """A training for each fold, figures from the tracks each kept out; then one on all.
 
         A fold's temperature is fitted on what the other folds' networks said of tracks that they
@@ -385,7 +386,7 @@ class Run:
         """Train one model and let it hear its tracks, unless that was done before."""
         folder = self.folder / "parts" / part.name
         self._claim_part(folder, part)
-        if not (folder / "heard.npz").is_file():
+        if not (folder / "logits.npz").is_file():
             epochs = self.recipe.epochs
             learned = learn(
                 self.recipe,
@@ -402,14 +403,14 @@ class Run:
             notes = {"history": learned.history, "chosen": learned.chosen}
             write_atomic(folder / "learned.json", json.dumps(notes).encode())
             heard = self._hear(learned.model, part.heard)
-            write_atomic(folder / "heard.npz", _packed(heard))
+            write_atomic(folder / "logits.npz", _packed(heard))
             for checkpoint in folder.glob("checkpoint*"):
                 checkpoint.unlink()
         notes = json.loads((folder / "learned.json").read_text())
         history: History = notes["history"]
         model = (folder / "model.onnx").read_bytes()
         part.learned = Learned(model, history, notes["chosen"])
-        part.logits = _unpacked(folder / "heard.npz")
+        part.logits = _unpacked(folder / "logits.npz")
 
     def _claim_part(self, folder: Path, part: _Part) -> None:
         """Write down a part's tracks, or refuse what was learned from others.
@@ -487,11 +488,15 @@ class Run:
         return fit_temperature(
             [logits[track] for track in tracks],
             [self.genres.index(self.tracks[track].genre) for track in tracks],
-            self.recipe.voting,
+            self.recipe.aggregation,
         )
 
     def _answer(self, part: _Part, track: str, temperature: float) -> _Answer:
-        return _Answer(track, part.name, vote(part.logits[track], temperature, self.recipe.voting))
+        return _Answer(
+            track,
+            part.name,
+            aggregate_logits(part.logits[track], temperature, self.recipe.aggregation),
+        )
 
     def _right(self, answers: Iterable[_Answer]) -> float:
         """Part of the answers that name the track's genre."""
@@ -507,7 +512,7 @@ class Run:
             name=self.recipe.name,
             genres=self.genres,
             frontend=self.recipe.frontend,
-            voting=self.recipe.voting,
+            aggregation=self.recipe.aggregation,
             temperature=temperature,
             provenance={
                 "recipe": self._settings(),
@@ -526,16 +531,16 @@ class Run:
         split: Split,
         answers: list[_Answer],
         temperature: float,
-    ) -> Judgement:
+    ) -> Scores:
         """Write figures, predictions, pictures, reports and the bundle."""
         answers.sort(key=lambda answer: (answer.part, answer.track))
         truth = np.array([self.genres.index(self.tracks[a.track].genre) for a in answers])
         table = np.stack([answer.probabilities for answer in answers])
-        judgement = judge(
+        scores = compute_scores(
             truth, table, self.genres, groups=[self.groups[answer.track] for answer in answers]
         )
         metrics = {
-            **judgement.to_dict(),
+            **scores.to_dict(),
             # Folds that are dealt more than once judge each track as often.
             "n": len({answer.track for answer in answers}),
             "recipe": self.recipe.name,
@@ -577,7 +582,7 @@ class Run:
             model = joined(self.embedder.graph, model)
         self._bundle(model, temperature, metrics).save(self.folder / "bundle")
         write_report(self.folder)
-        return judgement
+        return scores
 
     def _by_artists_learned_from(
         self, parts: Sequence[_Part], answers: Iterable[_Answer]
@@ -614,7 +619,7 @@ def _deciding(fields: Any) -> Any:
     recipe = {key: value for key, value in fields["recipe"].items() if key not in words}
     with suppress(RecipeError, ValidationError):
         # A setting that came later had its default.
-        recipe = Recipe.model_validate(recipe).model_dump(mode="json")
+        recipe = Recipe.model_validate(renamed_recipe(recipe)[0]).model_dump(mode="json")
     return {**fields, "recipe": recipe}
 
 

@@ -1,12 +1,13 @@
-"""From the network's outputs for segments to the probabilities of a track.
+"""From the model's outputs for segments to the probabilities of a track.
 
 Conventions
 -----------
-Four ways to vote are known. "mean" averages the segments' probabilities. "geometric" averages their
-logarithms, which is the logits' mean but for a constant, so that a segment may rule a genre out.
-"median" takes the median of each genre's and brings them to sum 1. "mode" counts which genre each
-segment names, as the kth paper does; the mean probabilities count as one further vote, shared among
-the genres, which decides ties and nothing else.
+Four rules are known. "mean_probability" averages the segments' probabilities. "mean_logits"
+averages their logits (the logarithms of the probabilities, which differ from them by a constant),
+so that one segment may rule a genre out. "median_probability" takes the median of each genre's
+probabilities and scales them to sum 1. "majority" counts which genre each segment names, the mode
+of the kth paper; the mean probabilities count as one further vote, shared among the genres, which
+decides ties and nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Voting = Literal["mean", "geometric", "median", "mode"]
+Aggregation = Literal["mean_probability", "mean_logits", "median_probability", "majority"]
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
@@ -26,14 +27,16 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[n
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
-def elect(probabilities: NDArray[np.float64], voting: Voting = "mean") -> NDArray[np.float64]:
+def aggregate(
+    probabilities: NDArray[np.float64], rule: Aggregation = "mean_probability"
+) -> NDArray[np.float64]:
     """Probabilities of a track from those of its segments, `[segments, genres]` to `[genres]`."""
     mean = np.asarray(probabilities.mean(axis=0))
-    if voting == "mean":
+    if rule == "mean_probability":
         return mean
-    if voting == "geometric":
+    if rule == "mean_logits":
         return softmax(np.log(np.maximum(probabilities, np.finfo(float).tiny)).mean(axis=0))
-    if voting == "median":
+    if rule == "median_probability":
         median = np.median(probabilities, axis=0)
         # Segments that agree on nothing can leave every genre's median at 0.
         return np.asarray(median / median.sum()) if median.sum() > 0 else mean
@@ -42,8 +45,10 @@ def elect(probabilities: NDArray[np.float64], voting: Voting = "mean") -> NDArra
     return np.asarray((votes + mean) / (segments + 1))
 
 
-def vote(
-    logits: NDArray[np.floating], temperature: float = 1.0, voting: Voting = "mean"
+def aggregate_logits(
+    logits: NDArray[np.floating],
+    temperature: float = 1.0,
+    rule: Aggregation = "mean_probability",
 ) -> NDArray[np.float64]:
     """Probabilities of a track from the logits of its segments, `[segments, genres]`."""
-    return elect(softmax(logits, temperature), voting)
+    return aggregate(softmax(logits, temperature), rule)

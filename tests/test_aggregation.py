@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from genrescope.voting import elect, softmax, vote
+from genrescope.aggregation import aggregate, aggregate_logits, softmax
 
 LOGITS = st.tuples(st.integers(1, 40), st.integers(2, 12)).flatmap(
     lambda shape: arrays(np.float32, shape, elements=st.floats(-30, 30, width=32))
@@ -17,55 +17,55 @@ LOGITS = st.tuples(st.integers(1, 40), st.integers(2, 12)).flatmap(
 
 def test_mean_is_the_mean() -> None:
     heard = np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]])
-    np.testing.assert_allclose(elect(heard), [0.4, 0.6])
-    np.testing.assert_allclose(elect(heard, "mean"), elect(heard))
+    np.testing.assert_allclose(aggregate(heard), [0.4, 0.6])
+    np.testing.assert_allclose(aggregate(heard, "mean_probability"), aggregate(heard))
 
 
 def test_geometric_lets_a_segment_rule_a_genre_out() -> None:
     heard = np.array([[0.6, 0.4], [0.6, 0.4], [1e-4, 0.9999]])
     odds = (0.4 / 0.6) ** 2 * 0.9999 / 1e-4
     first = 1 / (1 + odds ** (1 / 3))
-    np.testing.assert_allclose(elect(heard, "geometric"), [first, 1 - first])
-    assert elect(heard, "mode").argmax() == 0
+    np.testing.assert_allclose(aggregate(heard, "mean_logits"), [first, 1 - first])
+    assert aggregate(heard, "majority").argmax() == 0
 
 
 @given(LOGITS, st.floats(0.1, 10))
 def test_geometric_is_the_vote_of_the_mean_logits(logits: np.ndarray, temperature: float) -> None:
     wanted = softmax(logits.astype(np.float64).mean(axis=0), temperature)
-    found = vote(logits, temperature, "geometric")
+    found = aggregate_logits(logits, temperature, "mean_logits")
     np.testing.assert_allclose(found, wanted, atol=1e-9, rtol=1e-6)
 
 
 def test_geometric_of_segments_that_rule_everything_out_is_still_one_of_probabilities() -> None:
-    np.testing.assert_allclose(elect(np.eye(3), "geometric"), [1 / 3] * 3)
+    np.testing.assert_allclose(aggregate(np.eye(3), "mean_logits"), [1 / 3] * 3)
 
 
 def test_median_hears_past_one_segment_that_is_sure_of_something_else() -> None:
     heard = np.array([[0.6, 0.4, 0.0], [0.6, 0.3, 0.1], [0.0, 0.0, 1.0]])
-    assert elect(heard, "mean").argmax() == 0
+    assert aggregate(heard, "mean_probability").argmax() == 0
     # The medians 0.6, 0.3 and 0.1 sum to 1 already.
-    np.testing.assert_allclose(elect(heard, "median"), [0.6, 0.3, 0.1])
+    np.testing.assert_allclose(aggregate(heard, "median_probability"), [0.6, 0.3, 0.1])
     tilted = np.array([[0.5, 0.5, 0.0], [0.4, 0.0, 0.6], [0.3, 0.7, 0.0]])
-    np.testing.assert_allclose(elect(tilted, "median"), [4 / 9, 5 / 9, 0])
+    np.testing.assert_allclose(aggregate(tilted, "median_probability"), [4 / 9, 5 / 9, 0])
 
 
 def test_medians_that_are_all_zero_fall_back_to_the_mean() -> None:
     heard = np.eye(3)
-    np.testing.assert_allclose(elect(heard, "median"), [1 / 3] * 3)
+    np.testing.assert_allclose(aggregate(heard, "median_probability"), [1 / 3] * 3)
 
 
 def test_mode_counts_what_segments_name_not_how_sure_they_are() -> None:
     heard = np.array([[0.51, 0.49], [0.51, 0.49], [0.0, 1.0]])
-    assert elect(heard, "mean").argmax() == 1
+    assert aggregate(heard, "mean_probability").argmax() == 1
     # Two votes to one, and the means 0.34 and 0.66 share a fourth.
-    np.testing.assert_allclose(elect(heard, "mode"), [2.34 / 4, 1.66 / 4])
+    np.testing.assert_allclose(aggregate(heard, "majority"), [2.34 / 4, 1.66 / 4])
 
 
 def test_a_tie_of_the_mode_goes_to_the_higher_mean() -> None:
     heard = np.array([[0.6, 0.4, 0.0], [0.3, 0.7, 0.0], [0.1, 0.0, 0.9]])
     # One vote each; the means are 0.333, 0.367 and 0.3.
-    assert elect(heard, "mode").argmax() == 1
-    assert elect(heard[:, [1, 0, 2]], "mode").argmax() == 0
+    assert aggregate(heard, "majority").argmax() == 1
+    assert aggregate(heard[:, [1, 0, 2]], "majority").argmax() == 0
 
 
 @given(LOGITS)
@@ -75,37 +75,43 @@ def test_the_mode_names_one_of_the_most_named_and_breaks_ties_by_the_mean(
     heard = softmax(logits)
     votes = np.bincount(heard.argmax(axis=1), minlength=heard.shape[1])
     most, mean = votes == votes.max(), heard.mean(axis=0)
-    chosen = elect(heard, "mode").argmax()
+    chosen = aggregate(heard, "majority").argmax()
     assert most[chosen]
     # What differs by less than the rounding of a sum is a tie of the means as well.
     assert mean[chosen] >= mean[most].max() - 1e-12
 
 
-@given(LOGITS, st.sampled_from(["mean", "median", "mode"]), st.floats(0.05, 20))
+@given(
+    LOGITS,
+    st.sampled_from(["mean_probability", "median_probability", "majority"]),
+    st.floats(0.05, 20),
+)
 def test_probabilities_are_probabilities(
-    logits: np.ndarray, voting: str, temperature: float
+    logits: np.ndarray, aggregation: str, temperature: float
 ) -> None:
-    voted = vote(logits, temperature, voting)  # type: ignore[arg-type]
+    voted = aggregate_logits(logits, temperature, aggregation)  # type: ignore[arg-type]
     assert voted.shape == (logits.shape[1],)
     assert voted.sum() == pytest.approx(1)
     assert voted.min() >= 0
 
 
-@given(LOGITS, st.sampled_from(["mean", "median", "mode"]), st.randoms())
+@given(
+    LOGITS, st.sampled_from(["mean_probability", "median_probability", "majority"]), st.randoms()
+)
 def test_the_order_of_the_segments_does_not_matter(
-    logits: np.ndarray, voting: str, random: object
+    logits: np.ndarray, aggregation: str, random: object
 ) -> None:
     order = np.arange(len(logits))
     random.shuffle(order)  # type: ignore[attr-defined]
     np.testing.assert_allclose(
-        vote(logits, 1.0, voting),  # type: ignore[arg-type]
-        vote(logits[order], 1.0, voting),  # type: ignore[arg-type]
+        aggregate_logits(logits, 1.0, aggregation),  # type: ignore[arg-type]
+        aggregate_logits(logits[order], 1.0, aggregation),  # type: ignore[arg-type]
         atol=1e-12,
     )
 
 
 def test_a_high_temperature_makes_unsure_and_changes_no_name() -> None:
     logits = np.array([[2.0, 0.0, -1.0]])
-    sure, unsure = vote(logits), vote(logits, 10)
+    sure, unsure = aggregate_logits(logits), aggregate_logits(logits, 10)
     assert sure.argmax() == unsure.argmax() == 0
     assert sure.max() > unsure.max() > 1 / 3

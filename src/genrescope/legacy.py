@@ -1,0 +1,102 @@
+"""What version 0.1 wrote under other names: recipe keys, bundle fields and aggregation rules.
+
+Files of that version are read for one more version. `renamed_recipe` and `renamed_manifest` return
+the fields under the names that are used now; nothing else in the package knows the old ones.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+AGGREGATIONS = {
+    "mean": "mean_probability",
+    "geometric": "mean_logits",
+    "median": "median_probability",
+    "mode": "majority",
+}
+_DOTTED = {"voting": "aggregation", "training.average": "training.ema_decay"}
+
+
+def renamed_recipe(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The fields of a recipe under the names used now, and what was renamed, as "old -> new".
+
+    Fields that are not what a recipe has in their place are left for validation to refuse.
+    """
+    new, changes = dict(fields), list[str]()
+    _rename(new, "voting", "aggregation", changes)
+    _rename_value(new, "aggregation", changes)
+    if isinstance(new.get("training"), Mapping):
+        new["training"] = dict(new["training"])
+        _rename(new["training"], "average", "ema_decay", changes, prefix="training.")
+    ensemble = new.get("ensemble")
+    if isinstance(ensemble, list | tuple):
+        new["ensemble"] = [_renamed_network(own, changes) for own in ensemble]
+    for section in ("search", "variants"):
+        if isinstance(new.get(section), Mapping):
+            new[section] = dict(new[section])
+            for old, now in _DOTTED.items():
+                _rename(new[section], old, now, changes, prefix=f"{section}.")
+    if isinstance(new.get("variants"), Mapping):
+        new["variants"] = {
+            key: _renamed_axis(key, axis, changes) for key, axis in new["variants"].items()
+        }
+    return new, changes
+
+
+def warn_renamed(name: str, changes: list[str]) -> None:
+    """Say once a place which old names a recipe uses; they are refused from version 0.3 on."""
+    if changes:
+        listed = ", ".join(dict.fromkeys(changes))
+        warnings.warn(
+            f"{name}: names of version 0.1, refused from version 0.3 on: {listed}",
+            FutureWarning,
+            stacklevel=3,
+        )
+
+
+def renamed_manifest(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a bundle's manifest of schema 1 as schema 2 has them."""
+    new = dict(fields)
+    _rename(new, "voting", "aggregation", [])
+    _rename_value(new, "aggregation", [])
+    return {**new, "schema_version": 2}
+
+
+def _renamed_axis(key: str, axis: Any, changes: list[str]) -> Any:
+    """The labels of an axis of a family: values of a dotted setting, or changes by label."""
+    if isinstance(axis, list):
+        return [AGGREGATIONS.get(v, v) if key == "aggregation" else v for v in axis]
+    if not isinstance(axis, Mapping):
+        return axis
+    labels = {}
+    for label, settings in axis.items():
+        labels[label] = settings
+        if isinstance(settings, Mapping):
+            labels[label], found = renamed_recipe(settings)
+            changes += found
+    return labels
+
+
+def _renamed_network(own: Any, changes: list[str]) -> Any:
+    if not isinstance(own, Mapping) or not isinstance(own.get("training"), Mapping):
+        return own
+    training = dict(own["training"])
+    _rename(training, "average", "ema_decay", changes, prefix="ensemble.training.")
+    return {**own, "training": training}
+
+
+def _rename(
+    fields: dict[str, Any], old: str, new: str, changes: list[str], prefix: str = ""
+) -> None:
+    if old in fields and new not in fields:
+        fields[new] = fields.pop(old)
+        changes.append(f"{prefix}{old} -> {prefix}{new}")
+
+
+def _rename_value(fields: dict[str, Any], key: str, changes: list[str]) -> None:
+    value = fields.get(key)
+    if isinstance(value, str) and value in AGGREGATIONS:
+        fields[key] = AGGREGATIONS[value]
+        changes.append(f"{key}: {value} -> {fields[key]}")

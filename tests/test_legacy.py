@@ -1,0 +1,53 @@
+"""Files of version 0.1 are read under the names that are used now."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from genrescope import Classifier
+from genrescope.inference.bundle import SHIPPED, Bundle
+
+OLD = """
+name: old
+feature: {kind: mfcc}
+segments: {seconds: 3.0}
+model: {kind: mlp}
+training: {average: 0.5}
+ensemble: [{}, {training: {average: 0.25}}]
+voting: geometric
+search: {training.average: {choices: [0, 0.9]}}
+variants:
+  rule:
+    a: {voting: mode}
+    b: {training: {average: 0.75}}
+"""
+
+
+def test_a_recipe_with_old_names_is_read_with_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="recipes need the train extra")
+    from genrescope.training.recipe import load_recipe
+
+    (tmp_path / "old.yaml").write_text(OLD)
+    with pytest.warns(FutureWarning, match=r"old.yaml: names of version 0.1.*voting -> aggregat"):
+        first = load_recipe(f"{tmp_path}/old.yaml/a")
+    with pytest.warns(FutureWarning, match=r"--set voting=mean: names of version 0.1"):
+        second = load_recipe(f"{tmp_path}/old.yaml/b", ["voting=mean"])
+    assert first.aggregation == "majority"
+    assert second.aggregation == "mean_probability"
+    assert (first.training.ema_decay, second.training.ema_decay) == (0.5, 0.75)
+    assert [network.training.ema_decay for network in first.networks] == [0.5, 0.25]
+    assert list(first.search) == ["training.ema_decay"]
+
+
+def test_a_bundle_of_schema_1_gives_the_same_answers(tmp_path: Path) -> None:
+    shipped = Bundle.load("default")
+    fields = json.loads((SHIPPED / "default" / "bundle.json").read_text())
+    fields |= {"schema_version": 1, "voting": "geometric"}
+    del fields["aggregation"]
+    (tmp_path / "bundle.json").write_text(json.dumps(fields))
+    (tmp_path / "model.onnx").write_bytes(shipped.model)
+    old = Classifier.load(tmp_path)
+    assert old.manifest == shipped.manifest
