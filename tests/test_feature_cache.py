@@ -12,7 +12,7 @@ import pytest
 
 from genrescope.errors import AudioError
 from genrescope.features import cache as module
-from genrescope.features.cache import FeatureCache, default_folder
+from genrescope.features.cache import FeatureCache
 
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -183,4 +183,4 @@ def test_the_folder_is_where_the_desktop_keeps_caches(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for ignored in ("relative", ""):
         monkeypatch.setenv("XDG_CACHE_HOME", ignored)
-        assert default_folder() == tmp_path / "home/.cache/genrescope/features"
+        assert FeatureCache().folder == tmp_path / "home/.cache/genrescope/features"

@@ -13,7 +13,6 @@ near the median, none is odd.
 from __future__ import annotations
 
 import hashlib
-import os
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -116,7 +115,7 @@ def check_dataset(
     """
     tracks = [track for track in dataset.tracks if not is_table(track.path)]
     facts: dict[str, _Facts] = {}
-    with ThreadPoolExecutor(jobs or _cores(), thread_name_prefix="genrescope") as pool:
+    with ThreadPoolExecutor(jobs or available_cores(), thread_name_prefix="genrescope") as pool:
         try:
             for track, found in zip(tracks, pool.map(_look, tracks), strict=True):
                 facts[track.id] = found
@@ -154,11 +153,6 @@ def check_dataset(
 def is_table(path: Path) -> bool:
     """Tell whether a track has no file of its own, but is known from this table."""
     return path.suffix.lower() in (".csv", ".npz")
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _look(track: Track) -> _Facts:

@@ -13,7 +13,6 @@ track shorter than one segment is filled up with silence, and marked as `padded`
 from __future__ import annotations
 
 import json
-import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -34,8 +33,11 @@ from genrescope.audio import Waveform
 from genrescope.encoders.weights import Weights, digest, obtain
 from genrescope.errors import AudioError, FileError, RecipeError
 from genrescope.features import Frontend, SegmentSettings
-from genrescope.features.cache import FeatureCache, default_folder
+from genrescope.features.cache import FeatureCache
 from genrescope.features.spectrogram import FloatArray
+from genrescope.onnx_session import onnx_session
+from genrescope.parallel import available_cores
+from genrescope.paths import cache_folder
 
 if TYPE_CHECKING:
     import torch
@@ -172,7 +174,7 @@ class Encoder(ABC):
         self.untrained = untrained
         self.device = device
         self.precision = precision
-        self.cache: FeatureCache | None = FeatureCache(default_folder().parent / "embeddings")
+        self.cache: FeatureCache | None = FeatureCache(cache_folder("embeddings"))
         self._network: torch.nn.Module | None = None
         self._running: torch.nn.Module | None = None
         self._sessions: dict[str, InferenceSession] = {}
@@ -358,7 +360,7 @@ class Encoder(ABC):
         waiting = np.zeros((0, *self.frontend.shape), np.float32)  # segments of those in the line
         values = np.zeros((0, self.layers[layer]), np.float32)  # of segments before them
         running: deque[Future[FloatArray]] = deque()  # of segments between the two
-        workers = min(_MOST_WORKERS, _cores())
+        workers = min(_MOST_WORKERS, available_cores())
         reading = ThreadPoolExecutor(workers)
         by_graph = self._by_graph(layer, many=many)
         # Of graphs each thread computes its own, and hears files in between; torch divides the
@@ -445,10 +447,8 @@ class Encoder(ABC):
         if not by_graph:
             self._runs(layer)
         elif layer not in self._sessions:
-            from genrescope.encoders import graph as graphs
-
-            threads = max(1, _cores() // min(_MOST_WORKERS, _cores()))
-            self._sessions[layer] = graphs.session(self._graph(layer), threads)
+            threads = max(1, available_cores() // min(_MOST_WORKERS, available_cores()))
+            self._sessions[layer] = onnx_session(self._graph(layer), threads=threads)
 
     def _graph(self, layer: str) -> bytes:
         """The network up to a layer as ONNX, from disk where it was exported before."""
@@ -463,7 +463,7 @@ class Encoder(ABC):
 
         if self.untrained is not None:
             return exported().tobytes()
-        kept = FeatureCache(default_folder().parent / "graphs")
+        kept = FeatureCache(cache_folder("graphs"))
         # All that the graph depends on, and nothing else: however segments overlap, it is the same.
         settings = json.dumps(
             {
@@ -546,12 +546,6 @@ class Encoder(ABC):
             return fresh
         packed = _packed(fresh)
         return _unpacked(self.cache.get_or_compute(source, settings, lambda: packed))
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class _NothingError(Exception):

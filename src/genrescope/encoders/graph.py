@@ -10,11 +10,12 @@ import io
 import warnings
 
 import numpy as np
-import onnxruntime as ort
 import torch
+from onnxruntime import InferenceSession
 from torch import Tensor, nn
 
 from genrescope.errors import GenrescopeError
+from genrescope.onnx_session import onnx_session
 
 VERSION = 1
 """To be raised whenever graphs change that were exported from the same weights."""
@@ -65,7 +66,7 @@ def to_onnx(
             dynamo=False,
         )
     graph = buffer.getvalue()
-    running = session(graph)
+    running = onnx_session(graph, threads=0)
     # Other numbers of segments than it was traced with, which a graph may have kept as constants.
     for count in (1, 2):
         _check(network, running, torch.randn(count, *shape, generator=random), outputs)
@@ -79,21 +80,8 @@ def layer_to_onnx(
     return to_onnx(_Layer(network, layer), shape, (layer,), quick=_Layer(quick, layer))
 
 
-def session(graph: bytes, threads: int = 0) -> ort.InferenceSession:
-    """A graph ready to run on the processor; any number of threads may do so at once.
-
-    Parameters
-    ----------
-    threads
-        That one run is divided among; 0 for all.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
 def _check(
-    network: nn.Module, graph: ort.InferenceSession, segments: Tensor, outputs: tuple[str, ...]
+    network: nn.Module, graph: InferenceSession, segments: Tensor, outputs: tuple[str, ...]
 ) -> None:
     """Let both hear the same segments and compare what they give."""
     count = len(segments)

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import FileError
-from genrescope.features.cache import default_folder
+from genrescope.paths import cache_folder
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,7 @@ class WeightsError(FileError):
 
 def weights_folder() -> Path:
     """Where weights are kept."""
-    return default_folder().parent / "weights"
+    return cache_folder("weights")
 
 
 def offline() -> bool:

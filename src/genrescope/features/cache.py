@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from genrescope.atomic import write_atomic
 from genrescope.audio.files import open_regular
 from genrescope.errors import FileError
+from genrescope.paths import cache_folder
 
 FEATURE_VERSION = 1
 """To be raised whenever a feature's numbers change: entries of another version are not found."""
@@ -32,28 +33,17 @@ _DIGEST = 32  # bytes of a SHA-256
 _BLOCK = 2**20
 
 
-def default_folder() -> Path:
-    """Where features are kept: `$XDG_CACHE_HOME/genrescope/features`, or below `~/.cache`."""
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification wants a relative path to be ignored.
-    try:
-        base = named if named.is_absolute() else Path.home() / ".cache"
-    except RuntimeError:  # a user without a home, as in some containers: nothing can be kept
-        base = Path(os.devnull)
-    return base / "genrescope" / "features"
-
-
 class FeatureCache:
     """Arrays on disk. Any number of threads and processes may share a folder.
 
     Parameters
     ----------
     folder
-        Made when the first entry is written; None for `default_folder()`.
+        Made when the first entry is written; None for the user's cache folder.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder if folder is not None else default_folder()
+        self.folder = folder if folder is not None else cache_folder("features")
         self._known: dict[tuple[int, int, int, int], str] = {}
 
     def get_or_compute(

@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -23,10 +23,10 @@ from genrescope.atomic import write_atomic
 from genrescope.errors import BundleError, RecipeError
 from genrescope.features import Frontend
 from genrescope.legacy import renamed_manifest
+from genrescope.onnx_session import WEIGHTS_FILE
 
 SCHEMA_VERSION: Literal[2] = 2
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
-WEIGHTS_FILE: Final = "model.onnx.data"
 # A small archive can claim to hold any number of bytes; no model that is used here comes near.
 _LARGEST = {"bundle.json": 2**24, "model.onnx": 2**30, WEIGHTS_FILE: 2**32}
 

@@ -17,10 +17,11 @@ from genrescope.aggregation import aggregate, softmax
 from genrescope.audio import Waveform
 from genrescope.errors import AudioError, BundleError, FileError
 from genrescope.features import Segment, Source, StreamInfo, Window
-from genrescope.inference.bundle import WEIGHTS_FILE, Bundle, Manifest
+from genrescope.inference.bundle import Bundle, Manifest
 from genrescope.inference.prediction import Prediction, SegmentPrediction
+from genrescope.onnx_session import SessionError, onnx_session
+from genrescope.parallel import available_cores
 
-_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 Outputs = tuple[list[Segment], NDArray[np.float32], NDArray[np.float32]]
 Found = TypeVar("Found")
 
@@ -41,32 +42,13 @@ class Classifier:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        # Parallel over files, not within one: that is faster, and a fixed order of additions is
-        # what makes results repeatable.
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        # A graph may name any file for its weights. The bundle's own is handed over as the bytes
-        # whose SHA-256 was checked; any other name, with a folder before it too, is refused then.
-        # Without this line they would be looked for in the current folder.
-        options.add_session_config_entry(_WEIGHTS_FOLDER, os.devnull)
         self.manifest: Manifest = bundle.manifest
         name = bundle.manifest.name
-        if bundle.weights is not None:
-            if not hasattr(options, "add_external_initializers_from_files_in_memory"):
-                raise BundleError(name, "needs a newer ONNX Runtime: pip install -U onnxruntime")
-            options.add_external_initializers_from_files_in_memory(
-                [WEIGHTS_FILE], [bundle.weights], [len(bundle.weights)]
-            )
         try:
-            self._session = ort.InferenceSession(
-                bundle.model, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime's errors share no base class of their own
-            raise BundleError(name, f"model.onnx can't be run: {error}") from None
+            # Parallel over files, not within one, which is faster.
+            self._session = onnx_session(bundle.model, weights=bundle.weights)
+        except SessionError as error:
+            raise BundleError(name, f"model.onnx {error}") from None
         outputs = {output.name: output.shape for output in self._session.get_outputs()}
         if not {"logits", "embedding"} <= set(outputs):
             raise BundleError(name, "model.onnx has no outputs called logits and embedding")
@@ -277,7 +259,7 @@ def _in_threads(
     hear: Callable[[Source, Event], Found], sources: Iterable[Source], jobs: int | None
 ) -> Generator[Found | FileError, None, None]:
     """What `hear` gives for each source, in their order; `hear` minds the event that stops it."""
-    jobs = jobs or _cores()
+    jobs = jobs or available_cores()
     waiting: deque[Future[Found | FileError]] = deque()
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="genrescope")
     # Python waits for its threads at the end; an hour-long mix would keep it.
@@ -307,9 +289,3 @@ def _tried(
         failure = FileError(name, f"unexpected {type(error).__name__}: {error}")
         failure.__cause__ = error
         return failure
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

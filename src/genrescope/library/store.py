@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import FileError, GenrescopeError
+from genrescope.paths import data_folder
 
 if TYPE_CHECKING:
     import pyarrow
@@ -187,13 +188,10 @@ def default_library() -> Path:
     GenrescopeError
         For a user without a home.
     """
-    named = Path(os.environ.get("XDG_DATA_HOME", ""))
-    # The XDG specification wants a relative path to be ignored.
-    try:
-        base = named if named.is_absolute() else Path.home() / ".local" / "share"
-    except RuntimeError:
-        raise GenrescopeError("this user has no home folder: say --library PATH") from None
-    return base / "genrescope" / "library"
+    folder = data_folder("library")
+    if folder.is_relative_to(os.devnull):
+        raise GenrescopeError("this user has no home folder: name the library's place")
+    return folder
 
 
 class Library:

@@ -19,6 +19,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from genrescope.aggregation import softmax
 from genrescope.errors import GenrescopeError
 from genrescope.models.classical import knows_probabilities
+from genrescope.onnx_session import onnx_session
 
 TOLERANCE = 1e-3
 SMALLEST = 1e-7
@@ -116,9 +117,7 @@ def check_graph(
         When a probability of `segments [n, size, frames]` differs by more than 1e-3, or another
         genre is named where the first two are further apart than that.
     """
-    import onnxruntime as ort
-
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = onnx_session(model, threads=0)
     (logits,) = session.run(["logits"], {"segments": segments})
     expected = probabilities(segments.reshape(len(segments), -1))
     differences = np.abs(softmax(logits) - expected).max(axis=1)

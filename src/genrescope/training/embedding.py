@@ -28,6 +28,7 @@ from genrescope.errors import RecipeError
 from genrescope.features import Frontend
 from genrescope.features.cache import FeatureCache
 from genrescope.features.frontend import Window
+from genrescope.onnx_session import onnx_session
 from genrescope.training.recipe import EmbeddingSettings
 
 FloatArray = NDArray[np.float32]
@@ -197,6 +198,4 @@ def head_logits(head: bytes, vectors: FloatArray) -> FloatArray:
 
 
 def _session(model: bytes):  # type: ignore[no-untyped-def]
-    import onnxruntime as ort
-
-    return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return onnx_session(model, threads=0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from genrescope.errors import BundleError
 from genrescope.inference import Bundle, Manifest
-from genrescope.inference.bundle import WEIGHTS_FILE
+from genrescope.onnx_session import WEIGHTS_FILE
 
 # Protocol buffers end at 2 GB, and reading one holds what is in it twice.
 LARGE = 100 * 2**20

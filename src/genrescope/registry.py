@@ -1,0 +1,94 @@
+"""Kinds of features, models, encoders and data sets, by name: built in, or from another package.
+
+A package adds kinds of its own by entry points, which are found once it is installed::
+
+    [project.entry-points."genrescope.features"]
+    my_feature = "my_package.feature:MyFeature"
+
+A kind is imported when it is first asked for. A built-in name can't be replaced by another package.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from genrescope.errors import RecipeError
+
+
+class Registry:
+    """Names of one sort of thing, and where each is defined.
+
+    Parameters
+    ----------
+    noun
+        What one is called in errors: "feature", "encoder".
+    group
+        Entry points that other packages add to it.
+    builtin
+        Name to "module:attribute".
+    extras
+        Name to the extra of Genrescope that installs what it needs, for the error where an import
+        fails.
+    aliases
+        Old names to present ones.
+    """
+
+    def __init__(
+        self,
+        noun: str,
+        group: str,
+        builtin: Mapping[str, str],
+        *,
+        extras: Mapping[str, str] | None = None,
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
+        self.noun, self.group = noun, group
+        self.builtin, self.extras = dict(builtin), dict(extras or {})
+        self.aliases = dict(aliases or {})
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        """Name to "module:attribute" of all there are."""
+        return {e.name: e.value for e in entry_points(group=self.group)} | self.builtin
+
+    def names(self) -> list[str]:
+        """All names, sorted; without aliases."""
+        return sorted(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places or name in self.aliases
+
+    def get(self, name: str) -> Any:
+        """Import what a name stands for.
+
+        Raises
+        ------
+        RecipeError
+            When there is no such name, or a package that it needs is missing.
+        """
+        name = self.aliases.get(name, name)
+        if name not in self._places:
+            known = ", ".join(self.names())
+            hint = did_you_mean(name, [*self.names(), *self.aliases])
+            raise RecipeError(f"no {self.noun} {name!r}{hint}; there are: {known}")
+        module, _, attribute = self._places[name].partition(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            extra = self.extras.get(name)
+            fix = f": pip install 'genrescope[{extra}]'" if extra else ""
+            raise RecipeError(f"{self.noun} {name}: needs {error.name}{fix}") from None
+        except AttributeError:
+            raise RecipeError(f"{self.noun} {name}: {module} defines no {attribute}") from None
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The words " (did you mean 'X'?)" for a near name; empty where none is near."""
+    spelled = {each.casefold(): each for each in known}
+    near = difflib.get_close_matches(str(name).casefold(), spelled, n=1)
+    return f" (did you mean {spelled[near[0]]!r}?)" if near else ""
