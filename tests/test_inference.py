@@ -307,7 +307,7 @@ class TestBundle:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ({"schema_version": 2}, "schema version 2"),
+            ({"schema_version": 3}, "schema version 3"),
             ({"genres": ["one"]}, "not valid"),
             ({"genres": ["a", "b"]}, "one logit a genre"),
             ({"temperature": 0}, "not valid"),
@@ -600,19 +600,19 @@ class TestVectorsAndPools:
 
     def test_audio_is_no_vector(self, tmp_path: Path) -> None:
         sound = write_wav(tmp_path / "a.wav")
-        stored = Classifier(small_bundle(self.STORED, "mean"))
+        stored = Classifier(small_bundle(self.STORED, "mean_probability"))
         with pytest.raises(FileError, match="this model hears stored vectors"):
             stored.predict(sound)
         with pytest.raises(FileError, match="wanted are 4 finite numbers in each"):
             stored.predict(np.zeros((3, 5)))
         with pytest.raises(FileError, match="hears audio, not stored vectors"):
-            Classifier(small_bundle(self.POOLED, "mean")).predict(np.zeros((3, 4)))
+            Classifier(small_bundle(self.POOLED, "mean_probability")).predict(np.zeros((3, 4)))
         results = list(stored.predict_many([np.zeros(4), sound]))
         assert [type(result) for result in results] == [Prediction, FileError]
 
     @pytest.mark.parametrize(("seconds", "segments"), [(1.2, 1), (12, 8)])
     def test_pooled_features_are_named(self, seconds: float, segments: int) -> None:
-        classifier = Classifier(small_bundle(self.POOLED, "mean"))
+        classifier = Classifier(small_bundle(self.POOLED, "mean_probability"))
         prediction = classifier.predict(Waveform(music(seconds), RATE))
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
         assert len(prediction.timeline) == segments

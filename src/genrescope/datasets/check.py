@@ -28,6 +28,7 @@ from genrescope.datasets import gtzan
 from genrescope.datasets.dataset import NO_FILE, NO_GENRE, Dataset
 from genrescope.datasets.repeats import KNOWN_REPEATS
 from genrescope.datasets.tracks import Track
+from genrescope.parallel import available_cores
 
 ODD_SECONDS = 1.0
 ODD_SHARE = 0.05
