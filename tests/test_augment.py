@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from genrescope.training.teacher import load_teacher, standardised
 
 from genrescope.errors import DatasetError
 from genrescope.training.augment import (
@@ -20,7 +21,6 @@ from genrescope.training.augment import (
     recolour,
 )
 from genrescope.training.recipe import Augmentation, load_recipe
-from genrescope.training.teacher import load_teacher, standardised
 
 SIZE, GENRES = 12, 3
 PLAIN = Augmentation()

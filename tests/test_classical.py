@@ -147,7 +147,7 @@ def test_a_seed_repeats_a_fit(name: str) -> None:
         settings = {"kind": "classical", "name": name, **QUICK.get(name, {}), "pca": 6}
         if name == "XGBoost":
             settings["subsample"] = 0.5
-        model = make_model(settings, shape=SHAPE, genres=4, seed=seed)
+        model = make_model({**settings, "seed": seed}, shape=SHAPE, genres=4)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model.fit(vectors, labels)

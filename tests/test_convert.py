@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import typer
+from genrescope.training.packing import pack, whole_graph
 from typer.testing import CliRunner
 
 from clips import RATE, music, write_wav
@@ -20,7 +21,6 @@ from genrescope.errors import BundleError, DatasetError, GenrescopeError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.inference import Manifest
 from genrescope.training.convert import convert
-from genrescope.training.packing import pack, whole_graph
 
 onnx = pytest.importorskip("onnx")
 

@@ -11,6 +11,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from genrescope.training.embedding import Embedder, joined
+from genrescope.training.packing import pack
 from numpy.typing import NDArray
 
 from clips import write_spectrograms
@@ -22,8 +24,6 @@ from genrescope.features import Frontend, SegmentSettings
 from genrescope.inference import Bundle, Classifier, Manifest
 from genrescope.models import make_model
 from genrescope.training.convert import convert
-from genrescope.training.embedding import Embedder, joined
-from genrescope.training.packing import pack
 from genrescope.training.recipe import EmbeddingSettings, load_recipe
 from genrescope.training.run import Run
 

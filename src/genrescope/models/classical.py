@@ -180,6 +180,8 @@ class Model:
         When scikit-learn, skl2onnx or XGBoost is missing.
     """
 
+    trainer = "sklearn"
+
     def __init__(
         self,
         shape: tuple[int, int],
@@ -208,6 +210,11 @@ class Model:
         steps.append(("classify", _classifier(name, seed, hyper)))
         self.pipeline = _needed("sklearn.pipeline").Pipeline(steps)
         self._checked: NDArray[np.float32] | None = None
+
+    @staticmethod
+    def candidates(settings: dict[str, Any]) -> list[dict[str, Any]]:
+        """Settings to choose among for a recipe's classifier, see the function `candidates`."""
+        return candidates(str(settings.get("name")))
 
     def fit(self, vectors: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> None:
         """Fit scaler, PCA and classifier to the training side.
