@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
+
+pytest.importorskip("optuna", reason="needs genrescope[lab]")
+
+import optuna
 
 from clips import write_spectrograms
 from genrescope.cli import app
