@@ -12,12 +12,15 @@ import pytest
 import typer
 from numpy.typing import NDArray
 from PIL import Image
+from typer.testing import CliRunner, Result
+
+pytest.importorskip("sklearn", reason="needs genrescope[lab]")
+
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_samples
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
-from typer.testing import CliRunner, Result
 
 from clips import write_spectrograms
 from genrescope.cli.geometry import geometry
@@ -27,7 +30,7 @@ from genrescope.evaluation import geometry as measures
 from genrescope.evaluation.bootstrap import mean
 from genrescope.evaluation.geometry import Heard
 from genrescope.training.recipe import load_recipe
-from genrescope.training.run import Run
+from genrescope.training.run import execute
 
 # Two tracks of genre 0 side by side, one of genre 1 at a right angle, one opposite to the first.
 SQUARE = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]])
@@ -246,7 +249,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     (folder / "learning.yaml").write_text(LEARNING)
-    Run(load_recipe(folder / "learning.yaml"), scan(data), folder / "run", name="mine").execute()
+    execute(load_recipe(folder / "learning.yaml"), scan(data), folder / "run", name="mine")
     return folder / "run"
 
 
@@ -374,7 +377,7 @@ class TestCommand:
 
     def test_of_folds_the_last_network_knows_every_track(self, data: Path, tmp_path: Path) -> None:
         (tmp_path / "folded.yaml").write_text(FOLDS)
-        Run(load_recipe(tmp_path / "folded.yaml"), scan(data), tmp_path / "run").execute()
+        execute(load_recipe(tmp_path / "folded.yaml"), scan(data), tmp_path / "run")
         assert "has learned from all of its tracks" in fails(tmp_path / "run", "--data", data)
         done = call(tmp_path / "run", "--data", data, "--tracks", "all", "-f", "json")
         assert json.loads(done.stdout)["tracks"] == {"learned from or tuned on": 16}

@@ -13,18 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
+
+pytest.importorskip("optuna", reason="needs genrescope[lab]")
+
+import optuna
 
 from clips import write_spectrograms
 from genrescope.cli import app
 from genrescope.datasets import Track, scan
 from genrescope.errors import RecipeError
 from genrescope.training import tune as tune_module
+from genrescope.training.protocols import make_protocol
 from genrescope.training.recipe import Recipe, load_recipe
-from genrescope.training.run import Run
+from genrescope.training.run import execute
 from genrescope.training.tune import tune
 
 RECIPE = """
@@ -177,42 +181,45 @@ def test_the_best_recipe_loads_and_trains(
         assert fields[part][key] == value
     assert best.split == recipe.split
     assert best.frontend == recipe.frontend
-    # What was judged on the validation side is judged on the test side now.
-    assert Run(best, tracks, tmp_path / "run").execute().n == 2
+    # The search scored the validation tracks; a run scores the test tracks.
+    assert execute(best, tracks, tmp_path / "run").n == 2
 
 
-def test_the_test_side_is_never_heard(
+def test_the_test_tracks_are_never_used(
     recipe: Recipe, tracks: list[Track], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials: list[tuple[Any, set[str], dict[str, Any]]] = []
     clean = tune_module.shutil.rmtree
 
     def keep(place: Path, **settings: Any) -> None:
-        with np.load(place / "parts/only/logits.npz") as arrays:
-            heard = set(arrays["tracks"].tolist())
-        trials.append((place, heard, json.loads((place / "metrics.json").read_text())))
+        with np.load(place / "jobs/only/logits.npz") as arrays:
+            predicted = set(arrays["tracks"].tolist())
+        trials.append((place, predicted, json.loads((place / "metrics.json").read_text())))
         clean(place, **settings)
 
     monkeypatch.setattr(tune_module.shutil, "rmtree", keep)
-    honest = Run(recipe, tracks, tmp_path / "run")
-    honest.execute()
-    split = honest._split()
+    execute(recipe, tracks, tmp_path / "run")
+    groups = {track.id: track.id for track in tracks}
+    settings = recipe.split
+    (job,) = make_protocol(settings, tracks, groups, seed=recipe.seed, chooses=False).jobs
     found = tune(recipe, tracks, tmp_path / "study", trials=2)
     assert len(trials) == 2
-    for _, heard, metrics in trials:
-        assert heard == set(split.train) | set(split.validation)
-        assert not heard & set(split.test)
-        assert metrics["n"] == len(split.validation)
+    for _, predicted, metrics in trials:
+        assert predicted == set(job.train) | set(job.validation)
+        assert not predicted & set(job.test)
+        assert metrics["n"] == len(job.validation)
         assert metrics["accuracy"] <= found.best
     # The same settings in a run have the same accuracy on the same validation tracks.
     told = json.loads((tmp_path / "run/metrics.json").read_text())
     assert told["validation_accuracy"] == pytest.approx(found.start)
 
 
-def test_what_lags_behind_is_given_up(recipe: Recipe, tracks: list[Track], tmp_path: Path) -> None:
+def test_a_trial_below_the_median_is_pruned(
+    recipe: Recipe, tracks: list[Track], tmp_path: Path
+) -> None:
     fields = recipe.model_dump(mode="json")
     fields |= {"pool": ["mean"], "model": {"kind": "mlp", "hidden": [8]}}
-    fields["training"] |= {"epochs": 8, "learning_rate": 0.02, "batch_size": 2, "average": 0}
+    fields["training"] |= {"epochs": 8, "learning_rate": 0.02, "batch_size": 2, "ema_decay": 0}
     fields["search"] = {"training.learning_rate": {"choices": [0.02, 1e-9]}}
     plan = Recipe.model_validate(fields)
     folder = tmp_path / "study"
@@ -227,7 +234,7 @@ def test_what_lags_behind_is_given_up(recipe: Recipe, tracks: list[Track], tmp_p
     assert max(last.intermediate_values) < 8  # it did not train to its end
 
 
-def test_settings_that_do_not_go_together_are_given_up(
+def test_settings_that_do_not_go_together_are_pruned(
     recipe: Recipe, tracks: list[Track], tmp_path: Path
 ) -> None:
     fields = recipe.model_dump(mode="json")
@@ -257,7 +264,7 @@ def test_an_interrupted_trial_does_not_count(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Run, "execute", interrupt)
+        patch.setattr(tune_module, "execute", interrupt)
         tune(recipe, tracks, tmp_path / "study", trials=1)
     assert states(tmp_path / "study") == ["FAIL"]
     found = tune(recipe, tracks, tmp_path / "study", trials=1)
@@ -278,13 +285,15 @@ def test_what_can_not_be_tuned(
     nowhere = tmp_path / "nowhere"
     assert refusal(other(search={}), tracks, nowhere) == "tiny: has no search: nothing to tune"
     folds = {"kind": "folds", "folds": 2}
-    assert refusal(other(split=folds), tracks, nowhere) == "tiny: folds have no validation side"
+    assert refusal(other(split=folds), tracks, nowhere) == (
+        "tiny: a split into folds has no validation subset"
+    )
     apart = {"training.learning_rate": {"low": 0.1, "high": 0.2}}
     assert refusal(other(search=apart), tracks, nowhere) == (
-        "tiny: search.training.learning_rate leaves out the recipe's own 0.01"
+        "tiny: search.training.learning_rate does not include the recipe's own 0.01"
     )
     unset = {"model.strength": {"choices": [1, 2]}}
-    assert "search.model.strength leaves out the recipe's own None" in refusal(
+    assert "search.model.strength does not include the recipe's own None" in refusal(
         other(search=unset), tracks, nowhere
     )
     assert not nowhere.exists()

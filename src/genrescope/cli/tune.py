@@ -33,7 +33,7 @@ def tune(
     trials: int = typer.Option(
         30, "--trials", "-n", min=1, help="Number of trials of the study, earlier ones included."
     ),
-    jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Processes that work on the study at once."),
+    jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Processes that work on it at once."),
     out: Path | None = typer.Option(
         None, "--out", "-o", help="Folder of the study; runs/tune/<recipe> by default."
     ),

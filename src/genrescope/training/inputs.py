@@ -75,6 +75,4 @@ def read_inputs(
         raise DatasetError("no data: expected a data set, or stored vectors that name genres")
     if artists is not None:
         tracks = with_artists(tracks, artists)
-    return Inputs(
-        name, tracks, table.vectors if table else {}, load_targets(teacher), notices
-    )
+    return Inputs(name, tracks, table.vectors if table else {}, load_targets(teacher), notices)

@@ -114,7 +114,7 @@ def result_of(
             aggregate_logits(final.logits[track], own, rule).argmax() == data.label(track)
             for track in tracks
         ]
-        return round(sum(right) / len(right), 6)
+        return round(float(sum(right)) / len(right), 6)
 
     return RunResult.from_scores(
         scores,

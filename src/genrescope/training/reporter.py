@@ -18,9 +18,7 @@ class Reporter(Protocol):
     def embeddings(self, done: int, total: int) -> None:
         """Receive how many tracks are embedded by the encoder."""
 
-    def epoch(
-        self, job: str, epoch: int, epochs: int, loss: float, accuracy: float | None
-    ) -> None:
+    def epoch(self, job: str, epoch: int, epochs: int, loss: float, accuracy: float | None) -> None:
         """Receive the training loss of a job's epoch and, where measured, an accuracy.
 
         The accuracy is that on the middle segments of tracks which are not trained on.

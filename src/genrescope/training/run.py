@@ -79,7 +79,8 @@ def execute(
         When the folder can't be written to.
     """
     reporter = reporter or DefaultReporter()
-    teacher = {track.id: teacher[track.id] for track in tracks if track.id in (teacher or {})}
+    known = {track.id for track in tracks}
+    teacher = {track: own for track, own in (teacher or {}).items() if track in known}
     recipe = adapt(recipe, tracks, teacher, reporter.notice)
     trainer = trainer_of(recipe)
     about = _About(recipe, describe(tracks, name, vectors))

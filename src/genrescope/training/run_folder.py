@@ -187,7 +187,7 @@ def states(file: Path, fields: Mapping[str, Any], *, ignoring: Collection[str] =
         stated = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         return False
-    return _completed(stated, ignoring) == _completed(fields, ignoring)
+    return bool(_completed(stated, ignoring) == _completed(fields, ignoring))
 
 
 def _completed(fields: Any, ignoring: Collection[str]) -> Any:

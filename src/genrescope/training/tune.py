@@ -73,7 +73,12 @@ class _TrialReporter(DefaultReporter):
         """Ignore it: the search has given it once."""
 
     def epoch(
-        self, job: str, epoch: int, epochs: int, loss: float, accuracy: float | None
+        self,
+        job: str,  # noqa: ARG002
+        epoch: int,
+        epochs: int,  # noqa: ARG002
+        loss: float,  # noqa: ARG002
+        accuracy: float | None,
     ) -> None:
         """Report the accuracy of an epoch where it was measured."""
         import optuna
