@@ -101,7 +101,7 @@ class Recipe(Settings):
     def __copy__(self) -> Recipe:
         """A copy without what was derived from the settings, since `model_copy` may change them."""
         copied = super().__copy__()
-        for name in ("embedding", "frontend", "networks"):
+        for name in ("embedding", "frontend", "_members"):
             copied.__dict__.pop(name, None)
         return copied
 
@@ -121,10 +121,12 @@ class Recipe(Settings):
             pool=self.pool,
         )
 
-    @functools.cached_property
+    @property
     def networks(self) -> tuple[Recipe, ...]:
-        if not self.ensemble:
-            return (self,)
+        return self._members if self.ensemble else (self,)
+
+    @functools.cached_property
+    def _members(self) -> tuple[Recipe, ...]:
         fields = self.model_dump(mode="json", exclude={"ensemble"})
         count = len(self.ensemble)
         return tuple(
