@@ -20,6 +20,7 @@ from genrescope.datasets.dataset import NO_FILE, LeftOut
 from genrescope.datasets.layouts import layout
 from genrescope.datasets.layouts.fma_mel import load_mel
 from genrescope.errors import DatasetError, FileError, RecipeError
+from genrescope.features.spectrogram import load_spectrogram
 
 
 def touch(root: Path, *files: str) -> Path:
@@ -123,6 +124,8 @@ def test_fma_as_mel_spectrograms(tmp_path: Path) -> None:
     values = load_mel(dataset.tracks[0].path)
     assert values.shape == (128, 128)
     assert values[127, 63] == pytest.approx((4 * 63 + 1.5) / 255 * 80 - 80)
+    with pytest.raises(FileError, match="a mel spectrogram of FMA's, not a power spectrogram"):
+        load_spectrogram(dataset.tracks[0].path)
     (tmp_path / "bad.png").write_bytes(b"no picture")
     Image.fromarray(pixels[:64].astype(np.uint8)).save(tmp_path / "small.png")
     for name in ("bad.png", "small.png"):
