@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
+from genrescope.settings import default_model
 
 LIBRARY = typer.Option(
     None,
@@ -25,7 +26,11 @@ def scan(
     folders: list[Path] = typer.Argument(..., metavar="FOLDER", help="Folders of music."),
     library: str | None = LIBRARY,
     model: str = typer.Option(
-        "default", "--model", "-m", help="A shipped model, a run or a bundle."
+        default_model,
+        "--model",
+        "-m",
+        help="A model's name (see genrescope models list), a run or a bundle.",
+        show_default="the one in use",
     ),
     rescan: bool = typer.Option(
         False, "--rescan", help="Hear everything anew; needed to change the model."
