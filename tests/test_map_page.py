@@ -15,7 +15,7 @@ import pytest
 from genrescope.examples import write_examples
 from genrescope.library.map import Map, Method
 from genrescope.library.map_page import write_page
-from shelf import entry
+from libraries import entry
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")

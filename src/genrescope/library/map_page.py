@@ -26,7 +26,7 @@ import numpy as np
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
 from genrescope.library.map import Map, Positions
-from genrescope.library.store import Entry
+from genrescope.library.rows import Entry
 
 COLOURS = (
     *("#1ab4f0", "#a669fd", "#f26a3d", "#e0408f", "#499629"),
