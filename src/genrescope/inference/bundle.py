@@ -129,9 +129,9 @@ class Bundle:
                 path = path / "bundle"
             text, model = _read(path, "bundle.json"), _read(path, "model.onnx")
         except (FileNotFoundError, KeyError):
-            names = ", ".join([*shipped_bundles(), *fetched_bundles()])
-            reason = f"no bundle.json and model.onnx there; models here: {names}"
-            reason += "; others: genrescope models list"
+            names = ", ".join(shipped_bundles())
+            reason = f"no bundle.json and model.onnx there; shipped models: {names}; "
+            reason += "for others see genrescope models list"
             raise BundleError(source, reason) from None
         except (*_UNREADABLE, OSError) as error:
             raise BundleError(source, f"not a bundle ({error})") from None
