@@ -320,7 +320,9 @@ def _segments_as_tracks(
     for number, cut in enumerate(cuts):
         own = features.embeddings
         own = None if own is None else own[number : number + 1]
-        yield replace(track, id=f"{track.id}#{number:02d}"), TrackFeatures([cut], own)
+        # One segment is no repeat of another here.
+        piece = replace(track, id=f"{track.id}#{number:02d}", recording=None)
+        yield piece, TrackFeatures([cut], own)
 
 
 def _packed(windows: Windows) -> FloatArray:
