@@ -37,6 +37,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _valid_text(value: Any) -> Any:
+    """Text without bytes of a file's name that are no UTF-8: these are written as backslashes."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_valid_text)]
 Score = Annotated[float | None, BeforeValidator(_finite)]
 Interval = tuple[Score, Score]
 
@@ -96,7 +102,7 @@ class DataDescription(_Values):
         Of the tracks' ids, genres, artists and sizes.
     """
 
-    name: str = ""
+    name: Text = ""
     tracks: int | None = None
     with_artist: int | None = None
     fingerprint: str | None = None
@@ -152,8 +158,8 @@ class SplitDescription(_Values):
 class LeftOut(_Values):
     """A track that could not be used, and why where that is known."""
 
-    track: str
-    reason: str = ""
+    track: Text
+    reason: Text = ""
 
     def __str__(self) -> str:
         return f"{self.track}: {self.reason}" if self.reason else self.track
@@ -204,7 +210,7 @@ class RunResult(_Values):
     split
         Of a run; None of an evaluation.
     seed
-        Of a run.
+        Of the run, or of the run that the model comes from.
     leaked
         Whether segments of one track were in both the training and the test subset.
     published
@@ -217,6 +223,9 @@ class RunResult(_Values):
         Tracks that had a teacher's targets.
     genre_map
         Of an evaluation: genres of the data that were counted as another genre of the model.
+    unknown_genres
+        Of an evaluation: genres of the data whose tracks were left out, because the model does not
+        have them.
     command
         The command line that made the result, without where files lie on this machine.
     provenance
@@ -257,8 +266,9 @@ class RunResult(_Values):
     temperature: float | None = None
     chosen_settings: dict[str, Any] = {}
     teacher_tracks: int = 0
-    genre_map: dict[str, str] = {}
-    command: str = ""
+    genre_map: dict[Text, str] = {}
+    unknown_genres: list[Text] = []
+    command: Text = ""
     provenance: Provenance | None = None
     settings: dict[str, Any] = Field(default={}, exclude=True)
     folder: Path | None = Field(default=None, exclude=True)
