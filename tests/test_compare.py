@@ -117,7 +117,7 @@ class TestPublished:
         with pytest.raises(RecipeError, match="row: kth, table 9, mfcc 20, lstm"):
             published_figures(PublishedRow(**LSTM | {"table": "table 9"}))
 
-    def test_several_rows_are_told_apart_by_their_protocol(self) -> None:
+    def test_several_rows_are_distinguished_by_their_protocol(self) -> None:
         row = {"paper": "leiden", "table": "table 2", "features": "spectrogram image"}
         row["model"] = "xception"
         with pytest.raises(RecipeError, match="add the protocol of one of them: 30 s clean"):
@@ -302,6 +302,7 @@ class TestComparison:
         assert str(SplitDescription()) == ""
 
 
+@pytest.mark.needs("train")
 class TestPage:
     """--write"""
 
@@ -380,6 +381,7 @@ class TestCommand:
         assert "berkeley, fig 8" not in text
         assert "berkeley, fig 8" in run(tmp_path, "--all").stdout
 
+    @pytest.mark.needs("train")
     def test_markdown_and_the_page_are_the_same(self, tmp_path: Path) -> None:
         put(tmp_path / "runs" / "a")
         page = tmp_path / "page.md"

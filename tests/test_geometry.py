@@ -12,12 +12,15 @@ import pytest
 import typer
 from numpy.typing import NDArray
 from PIL import Image
+from typer.testing import CliRunner, Result
+
+pytest.importorskip("sklearn", reason="needs genrescope[lab]")
+
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_samples
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
-from typer.testing import CliRunner, Result
 
 from clips import write_spectrograms
 from genrescope.cli.geometry import geometry
@@ -359,9 +362,7 @@ class TestCommand:
         page.write_text("no marks")
         assert "expected one <!-- geometry learning -->" in fails(*words)
 
-    def test_a_track_that_cannot_be_decoded_is_named(
-        self, data: Path, run: Path, tmp_path: Path
-    ) -> None:
+    def test_a_broken_file_is_named(self, data: Path, run: Path, tmp_path: Path) -> None:
         copy = tmp_path / "data"
         for track in tracks_of(run):
             genre = track.split(".")[0]
@@ -384,9 +385,7 @@ class TestCommand:
         words = fails(run / "bundle", "--data", one, "--layer", "deep")
         assert "two genres or more; there is: low" in words
 
-    def test_of_folds_the_last_network_is_trained_on_every_track(
-        self, data: Path, tmp_path: Path
-    ) -> None:
+    def test_of_folds_no_track_is_a_test_track(self, data: Path, tmp_path: Path) -> None:
         (tmp_path / "folded.yaml").write_text(FOLDS)
         Run(load_recipe(tmp_path / "folded.yaml"), scan(data), tmp_path / "run").execute()
         assert "was trained on all of its tracks" in fails(tmp_path / "run", "--data", data)

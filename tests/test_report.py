@@ -20,6 +20,8 @@ from genrescope.evaluation.predictions import Predictions, read_predictions, wri
 from genrescope.evaluation.report import write_report
 from genrescope.evaluation.run_result import RunResult
 
+pytestmark = pytest.mark.needs("train")
+
 GENRES = ("blues", "<b>jazz</b>", "rock|roll")
 FOLDS = ("fold-1", "fold-2", "fold-3")
 

@@ -58,8 +58,8 @@ def confusion(counts: NDArray[np.intp], genres: Sequence[str], path: Path) -> No
     figure = new_figure(2 * side, side + 0.5)
     figure.set_layout_engine("compressed")  # keeps titles next to panels of a fixed shape
     percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    right, total = int(np.trace(counts)), int(counts.sum())
-    titles = (f"tracks: {right} of {total} correct", "percent of the genre's tracks")
+    correct, total = int(np.trace(counts)), int(counts.sum())
+    titles = (f"tracks: {correct} of {total} correct", "percent of the genre's tracks")
     for axes, values, title in zip(
         np.ravel(figure.subplots(1, 2)), (counts, percent), titles, strict=True
     ):
@@ -171,7 +171,7 @@ def reliability(
     binned = confidence_bins(truth, probabilities, bins)
     axes.plot([0, 100], [0, 100], color="grey", linestyle="--", label="perfectly calibrated")
     filled = binned.n > 0
-    n, accuracy = binned.n[filled], 100 * binned.right[filled] / binned.n[filled]
+    n, accuracy = binned.n[filled], 100 * binned.correct[filled] / binned.n[filled]
     centres = 100 * (np.flatnonzero(filled) + 0.5) / bins
     axes.bar(centres, accuracy, 92 / bins, color=BLUE, alpha=0.35)
     confidence = 100 * binned.confidence[filled] / n

@@ -37,7 +37,7 @@ class PublishedRow(BaseModel):
     elsewhere
         The paper's table for the same system on other data than it was trained on.
     differs
-        How the recipe's protocol differs from the paper's, besides what a run shows by itself.
+        How the recipe's protocol differs from the paper's, apart from what the run's settings show.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)

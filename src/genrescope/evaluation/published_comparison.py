@@ -56,7 +56,7 @@ class ComparedFigure:
     differences
         How the protocols differ, as far as the run's settings show.
     explanation
-        How they differ besides, in the words of the recipe.
+        Further differences, in the words of the recipe.
     """
 
     figure: PublishedFigure

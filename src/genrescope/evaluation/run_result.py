@@ -7,7 +7,7 @@ version; files of version 0.1, which had none, are read through `genrescope.lega
 Conventions
 -----------
 Scores and intervals are fractions from 0 to 1. A score that is not defined is None, and null in
-JSON. Methods whose names say so give percent.
+JSON. Methods with "percent" in their names give percent.
 """
 
 from __future__ import annotations
@@ -342,7 +342,7 @@ class RunResult(_Values):
                 origin = yaml.safe_load(path.read_text(encoding="utf-8"))
             if not isinstance(origin, dict):
                 raise ValueError("expected settings as `name: value`")
-            return result.model_copy(update=_beside(result, origin) | {"folder": folder})
+            return result.model_copy(update=_from_origin(result, origin) | {"folder": folder})
         except FileNotFoundError:
             raise FileError(folder, f"no finished run: it has no {path.name}") from None
         except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
@@ -449,7 +449,7 @@ def find_runs(folder: Path) -> tuple[list[RunResult], list[FileError]]:
     return found, problems
 
 
-def _beside(result: RunResult, origin: Mapping[str, Any]) -> dict[str, Any]:
+def _from_origin(result: RunResult, origin: Mapping[str, Any]) -> dict[str, Any]:
     """What `recipe.yaml` or the model's provenance adds to a result."""
     recipe, data, more = origin.get("recipe"), origin.get("data"), dict[str, Any]()
     if isinstance(recipe, dict):
