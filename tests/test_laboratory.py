@@ -237,7 +237,7 @@ class TestSplits:
         self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
     ) -> None:
         metrics = carry_out(classical(), tracks, tmp_path / "run", vectors=vectors, name="Mine")
-        assert (metrics["train"], metrics["validation"], metrics["n"]) == (30, 15, 15)
+        assert (metrics["train_tracks"], metrics["validation_tracks"], metrics["n"]) == (30, 15, 15)
         (rows,) = judged_by_part(tmp_path / "run")
         assert {row[0] for row in rows} == {t.id for t in tracks if t.split == "test"}
         assert metrics["split"]["kind"] == "official"
@@ -252,7 +252,7 @@ class TestSplits:
             (lists / f"{side}.txt").write_text("".join(names[1:]))
         plan = classical(split={"kind": "lists", "folder": lists})
         metrics = carry_out(plan, tracks, tmp_path / "run", vectors=vectors)
-        assert (metrics["train"], metrics["validation"], metrics["n"]) == (29, 14, 14)
+        assert (metrics["train_tracks"], metrics["validation_tracks"], metrics["n"]) == (29, 14, 14)
         for file in ("recipe.yaml", "metrics.json", "bundle/bundle.json", "report.md"):
             assert "somewhere" not in (tmp_path / "run" / file).read_text()
         with pytest.raises(RecipeError, match=r"a split by lists needs split\.folder=FOLDER"):
@@ -565,7 +565,7 @@ class TestMaterial:
         assert left_out == [t.id for t in tracks if t.id.endswith("7")]
         assert len(told) == 6
         assert told[0] == f"{left_out[0]}: no vectors of it are stored (--features)"
-        assert metrics["train"] + metrics["validation"] + metrics["n"] == 54
+        assert metrics["train_tracks"] + metrics["validation_tracks"] + metrics["n"] == 54
 
     def test_a_genre_of_which_nothing_is_heard_is_none(
         self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path

@@ -134,7 +134,7 @@ def test_silence_is_neither_learned_nor_judged(tmp_path: Path) -> None:
     Run(plan, scan(tmp_path / "data"), tmp_path / "run").execute()
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert sorted(track["track"] for track in metrics["left_out"]) == ["high5", "low5"]
-    assert metrics["n"] + metrics["train"] + metrics["validation"] == 10
+    assert metrics["n"] + metrics["train_tracks"] + metrics["validation_tracks"] == 10
 
 
 def test_each_segment_that_passes_for_a_track_has_its_own_embedding(tmp_path: Path) -> None:

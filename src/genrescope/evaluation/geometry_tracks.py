@@ -26,7 +26,9 @@ TRAINING = "training or validation"
 UNKNOWN = "subset not known"
 
 _BY_TRACK = "Split by track: the network may have been trained on other tracks by the same artists."
-_MEMORISED = "such tracks form clusters in all trained layers, because the network memorised them"
+_MEMORISED = (
+    "tracks that it was trained on form clusters in all trained layers, because it memorised them"
+)
 
 
 @dataclass(frozen=True, eq=False)
