@@ -236,9 +236,7 @@ def test_nothing_is_changed_unasked() -> None:
         ({"noise": 0.6}, 0.6 / 3**0.5),  # a level even between 0 and 0.6: root mean square
     ],
 )
-def test_changes_have_the_strength_asked_for(
-    settings: dict[str, float], deviation: float
-) -> None:
+def test_changes_have_the_strength_asked_for(settings: dict[str, float], deviation: float) -> None:
     segments = torch.full((3000, SIZE, 4), 2.0)
     changed = change_segments(
         segments, Augmentation(**settings), random(), torch.full((3000,), ALL)
@@ -352,14 +350,14 @@ def save_uneven(path: Path) -> None:
 @pytest.mark.parametrize(
     ("save", "words"),
     [
-        (save_objects, "not a teacher's file"),
-        (save_one_array, "not a teacher's file"),
-        (save_other_names, "not a teacher's file"),
-        (save_cut, "not a teacher's file"),
-        (Path.touch, "not a teacher's file"),
-        (lambda path: path.write_text("X, IDS"), "not a teacher's file"),
-        (lambda path: None, "not a teacher's file.*No such file"),
-        (save_uneven, r"X \(5, 3\) does not go with IDS \(4,\)"),
+        (save_objects, "not a file of a teacher's targets"),
+        (save_one_array, "not a file of a teacher's targets"),
+        (save_other_names, "not a file of a teacher's targets"),
+        (save_cut, "not a file of a teacher's targets"),
+        (Path.touch, "not a file of a teacher's targets"),
+        (lambda path: path.write_text("X, IDS"), "not a file of a teacher's targets"),
+        (lambda path: None, "not a file of a teacher's targets.*No such file"),
+        (save_uneven, r"X \(5, 3\) does not match IDS \(4,\)"),
     ],
 )
 def test_what_is_no_teacher_is_refused(tmp_path: Path, save, words: str) -> None:
@@ -390,7 +388,7 @@ def test_other_tracks_have_no_say_in_the_targets() -> None:
 
 
 def test_a_teacher_of_other_tracks_is_refused() -> None:
-    with pytest.raises(DatasetError, match="knows none of the training tracks"):
+    with pytest.raises(DatasetError, match="has targets for none of the training tracks"):
         standardised_targets({"a": np.zeros((2, 3), np.float32)}, ["b"])
 
 

@@ -24,7 +24,7 @@ from clips import write_spectrograms, write_wav
 from genrescope.cli import app
 from genrescope.datasets import Track, read_table, scan
 from genrescope.errors import DatasetError, GenrescopeError, RecipeError
-from genrescope.evaluation.beside import set_beside
+from genrescope.evaluation.published_comparison import compare_with_published
 from genrescope.features import Frontend
 from genrescope.inference import Bundle, Classifier
 from genrescope.training import data as data_module
@@ -351,7 +351,7 @@ class TestSplits:
         assert "LEAKED" in page.split("##")[0]
         assert "LEAKED" in (tmp_path / "runs/leaky/report.html").read_text()
         assert "LEAKED" not in (tmp_path / "runs/honest/report.md").read_text()
-        results = set_beside(tmp_path / "runs")
+        results = compare_with_published(tmp_path / "runs")
         assert [r.run.folder.name for r in results.rows if r.run] == ["honest"]
         assert [leak.run.folder.name for leak in results.leaks] == ["leaky"]
 
@@ -617,10 +617,12 @@ class TestInputs:
         with pytest.raises(RecipeError, match=words):
             carry_out(recipe(model=model), tracks, tmp_path / "run", vectors=vectors)
 
-    def test_folds_have_no_validation_subset(self, tracks: list[Track], tmp_path: Path) -> None:
-        plan = recipe(split={"kind": "folds"})
+    def test_folds_have_no_validation_subset(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        plan = classical("NB", split={"kind": "folds"})
         with pytest.raises(RecipeError, match="a split into folds has no validation subset"):
-            execute(plan, tracks, tmp_path / "run", scored="validation")
+            execute(plan, tracks, tmp_path / "run", vectors=vectors, scored="validation")
 
 
 def genrescope(*words: str | Path) -> Result:

@@ -110,7 +110,7 @@ def test_changes_replace_what_the_file_says() -> None:
 @pytest.mark.parametrize("change", ["epochs", "=3", "training..epochs=3", ".seed=1", "seed.=1"])
 def test_changes_need_a_key_and_a_value(change: str) -> None:
     assert refusal("default", change) == (
-        f"{change!r}: wanted is KEY=VALUE, as in training.epochs=3"
+        f"{change!r}: expected KEY=VALUE, as in training.epochs=3"
     )
 
 
@@ -149,9 +149,9 @@ def test_wrong_settings_are_named(change: str, place: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "wanted are settings as `name: value`"),
-        ("- name: small", "wanted are settings"),
-        ("small", "wanted are settings"),
+        ("", "expected settings as `name: value`"),
+        ("- name: small", "expected settings"),
+        ("small", "expected settings"),
         ("name: [small", "not YAML"),
         ("name: small\n\tfeature: {}", "not YAML"),
         ("[" * 5000, "not YAML"),
@@ -159,8 +159,8 @@ def test_wrong_settings_are_named(change: str, place: str) -> None:
         ("feature: {kind: mfcc}\nmodel: {}\nsegments: {seconds: 3}", "name: Field required"),
         (SMALL + "feature: 3", "feature: Input should be a valid dictionary"),
         (SMALL + "1: 2", "1"),
-        ("extends: [default]", "extends: wanted is a shipped name or a file"),
-        ("extends: 5", "extends: wanted is"),
+        ("extends: [default]", "extends: expected a shipped name or a file"),
+        ("extends: 5", "extends: expected"),
         ("extends: nowhere.yaml", "extends nowhere.yaml, which is no shipped recipe and no file"),
         ("extends: mine.yaml", "extends itself"),
         ("extends: other.yaml", "extends itself"),
@@ -269,7 +269,7 @@ def test_settings_are_changed_by_dotted_name() -> None:
     "search", ["{low: 1}", "{low: 3, high: 1}", "{choices: []}", "{choices: [1], low: 0, high: 1}"]
 )
 def test_what_is_searched_has_bounds(search: str) -> None:
-    assert "wanted are choices" in refusal("default", f"search={{training.epochs: {search}}}")
+    assert "expected either choices" in refusal("default", f"search={{training.epochs: {search}}}")
 
 
 def test_augmentation_that_nothing_would_hear_is_refused() -> None:

@@ -260,7 +260,7 @@ def test_a_recipe_that_can_not_be_carried_out_says_why(
 def test_an_interrupted_trial_does_not_count(
     recipe: Recipe, tracks: list[Track], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -299,7 +299,7 @@ def test_what_can_not_be_tuned(
     assert not nowhere.exists()
     none = {"kind": "random", "train": 0.8, "validation": 0, "test": 0.2}
     assert refusal(other(split=none), tracks, tmp_path / "none") == (
-        "tiny: its split has no validation side"
+        "the split has no validation subset"
     )
     words = "holds a study of another recipe or other data; name another folder"
     assert words in refusal(other(seed=1), tracks, study)
@@ -314,7 +314,7 @@ def test_the_command_tells_what_was_found(source: Path, data: Path, copy: Path) 
     assert "trial 3 of 3" in done.stderr
     assert "3 trials of tiny" in done.stdout
     assert all(name in done.stdout for name in NAMES)
-    assert "Validation accuracy" in done.stdout and "given up early" in done.stdout
+    assert "Validation accuracy" in done.stdout and "stopped early" in done.stdout
     assert str(copy / "best.yaml") in done.stderr
     done = CliRunner().invoke(app, [*words, "--format", "json"])
     found = json.loads(done.stdout)
@@ -363,7 +363,7 @@ def test_two_processes_work_on_one_study_and_end_when_asked(
     _, said = process.communicate(timeout=60)
     assert len(together) == 2
     assert process.returncode == 130
-    assert f"interrupted; the same command goes on from {folder}" in said
+    assert f"interrupted; the same command resumes the search in {folder}" in said
     trials = opened(folder).trials
     # One that was ended between two of its steps is given up when its heart has stopped for long.
     assert {t.state.name for t in trials} <= {"COMPLETE", "FAIL", "RUNNING"}

@@ -22,6 +22,7 @@ AGGREGATIONS = {
     "median": "median_probability",
     "mode": "majority",
 }
+PREDICTION_COLUMNS = {"part": "fold", "named": "predicted"}
 _DOTTED = {"voting": "aggregation", "training.average": "training.ema_decay"}
 REMOVED_SETTINGS = {
     "augmentation.slope": "was removed in version 0.2; augmentation.equalizer does the most like it"

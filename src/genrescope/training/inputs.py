@@ -67,12 +67,12 @@ def read_inputs(
     table = read_table(list(features)) if features else None
     notices: Sequence[str] = ()
     if data is not None:
-        dataset = read_dataset(data)
+        dataset = read_dataset(data, artists=artists)
         name, tracks, notices = dataset.name, dataset.tracks, dataset.notices()
     elif table is not None:
         name, tracks = ", ".join(path.resolve().name for path in features), table.tracks()
+        if artists is not None:
+            tracks = with_artists(tracks, artists)
     else:
         raise DatasetError("no data: expected a data set, or stored vectors that name genres")
-    if artists is not None:
-        tracks = with_artists(tracks, artists)
     return Inputs(name, tracks, table.vectors if table else {}, load_targets(teacher), notices)

@@ -66,7 +66,7 @@ def predictions_of(
     return Predictions(
         genres=data.genres,
         tracks=tuple(track for _, track in pairs),
-        parts=tuple(job for job, _ in pairs),
+        folds=tuple(job for job, _ in pairs),
         truth=np.array([data.label(track) for _, track in pairs]),
         probabilities=np.stack(
             [
@@ -100,8 +100,8 @@ def result_of(
         data.genres,
         groups=[data.groups[track] for track in predictions.tracks],
     )
-    correct = predictions.probabilities.argmax(axis=1) == predictions.truth
-    jobs = np.array(predictions.parts)
+    correct = predictions.predicted == predictions.truth
+    jobs = np.array(predictions.folds)
     final = outcomes[protocol.final.name]
 
     def accuracy(tracks: Iterable[str]) -> float | None:
@@ -155,5 +155,5 @@ def _of_training_artists(
     if not artist:
         return None
     known = {job.name: {artist.get(t) for t in job.train} - {None} for job in protocol.jobs}
-    pairs = zip(predictions.tracks, predictions.parts, strict=True)
+    pairs = zip(predictions.tracks, predictions.folds, strict=True)
     return len({track for track, job in pairs if artist.get(track) in known[job]})

@@ -31,6 +31,8 @@ class Trainer:
         """Classifiers see each segment once, unchanged, and are not averaged."""
         if recipe.augmentation.changes_segments:
             raise RecipeError(f"{recipe.name}: classifiers have no augmentation of segments")
+        if "seed" in recipe.model:
+            raise RecipeError(f"{recipe.name}: a classifier's seed is the recipe's own: seed")
         if recipe.ensemble:
             raise RecipeError(f"{recipe.name}: an ensemble has to be of networks")
 
