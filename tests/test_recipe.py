@@ -252,8 +252,8 @@ def test_a_recipe_that_extends_a_family_may_drop_a_label(tmp_path: Path) -> None
 def test_a_leaking_split_wants_to_be_asked_for_by_name() -> None:
     leaking = "split={kind: by_segment, i_know_this_leaks: true}"
     assert load_recipe("default", [leaking]).split.i_know_this_leaks
-    assert "its figures mean nothing" in refusal("default", "split.kind=by_segment")
-    assert "its figures mean nothing" in refusal("default", "split.i_know_this_leaks=true")
+    assert "its scores mean nothing" in refusal("default", "split.kind=by_segment")
+    assert "its scores mean nothing" in refusal("default", "split.i_know_this_leaks=true")
 
 
 def test_settings_are_changed_by_dotted_name() -> None:
@@ -272,11 +272,29 @@ def test_what_is_searched_has_bounds(search: str) -> None:
     assert "expected either choices" in refusal("default", f"search={{training.epochs: {search}}}")
 
 
-def test_augmentation_that_nothing_would_hear_is_refused() -> None:
-    words = "embeddings and classifiers have no augmentation"
-    assert words in refusal("leakage/by-track", "augmentation.noise=0.1")
+def test_augmentation_that_would_have_no_effect_is_refused() -> None:
+    words = "embeddings have no augmentation"
     assert words in refusal("encoder-heads/musicnn/dense", "augmentation.waveform={}")
-    assert load_recipe("leakage/by-track", ["augmentation.waveform={}"])
+    noisy = load_recipe("leakage/by-track", ["augmentation.noise=0.1"])
+    with pytest.raises(RecipeError, match="classifiers have no augmentation of segments"):
+        Trainer().check(noisy)
+    Trainer().check(load_recipe("leakage/by-track", ["augmentation.waveform={}"]))
+
+
+def test_a_removed_setting_is_accepted_where_it_is_off() -> None:
+    assert load_recipe("default", ["augmentation.slope=0"]) == load_recipe("default")
+    assert "augmentation.slope: was removed in version 0.2" in refusal(
+        "default", "augmentation.slope=0.1"
+    )
+
+
+def test_a_copy_derives_its_own_values() -> None:
+    recipe = load_recipe("default")
+    assert recipe.frontend is recipe.frontend
+    assert recipe.networks is recipe.networks
+    other = recipe.model_copy(update={"segments": SegmentSettings(seconds=5), "seed": 7})
+    assert other.frontend.segments.seconds == 5 != recipe.frontend.segments.seconds
+    assert [own.seed for own in other.networks] == [28, 29, 30, 31]
 
 
 def test_a_choice_is_known_however_its_number_is_written() -> None:
