@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -209,6 +208,7 @@ class TestClassify:
         assert "Traceback" not in done.stderr
 
     def test_a_bar_where_somebody_looks(self, folder: Path) -> None:
+        pty = pytest.importorskip("pty", reason="no terminals of this kind")
         main, terminal = pty.openpty()
         done = subprocess.run(
             [*COMMAND, "classify", folder / "a.wav"], stderr=terminal, stdout=subprocess.PIPE
@@ -230,7 +230,7 @@ class TestWhatIsMeant:
         done = genrescope("classify", folder / "a.wav", "--model", "m" * 300)
         assert done.returncode == 2
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root reads any folder")
+    @pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root reads any folder")
     def test_a_folder_that_cannot_be_read_is_named(self, folder: Path) -> None:
         (folder / "deep" / "er").chmod(0)
         done = genrescope("classify", folder / "a.wav", folder / "deep")
@@ -275,6 +275,7 @@ class TestWhatIsMeant:
 def test_results_are_printed_above_the_bar(tmp_path: Path) -> None:
     for i in range(6):
         write_wav(tmp_path / f"{i}.wav", 2)
+    pty = pytest.importorskip("pty", reason="no terminals of this kind")
     main, terminal = pty.openpty()
     words = [*COMMAND, "classify", tmp_path]
     process = subprocess.Popen(words, stdin=terminal, stdout=terminal, stderr=terminal)
@@ -343,6 +344,7 @@ class TestTags:
 
     @pytest.mark.parametrize(("answer", "written"), [(b"n\n", False), (b"y\n", True)])
     def test_it_asks(self, songs: list[Path], answer: bytes, written: bool) -> None:
+        pty = pytest.importorskip("pty", reason="no terminals of this kind")
         main, terminal = pty.openpty()
         words = [*COMMAND, "classify", songs[0], "--write-tags"]
         process = subprocess.Popen(
@@ -378,6 +380,7 @@ class TestEvaluate:
     def test_nothing_to_judge(self, tmp_path: Path, folder: str) -> None:
         assert genrescope("evaluate", "default", "--data", tmp_path / folder).returncode == 2
 
+    @pytest.mark.slow
     @pytest.mark.shared
     def test_real_music_as_audio(self, shared: Path) -> None:
         done = genrescope(
@@ -387,6 +390,7 @@ class TestEvaluate:
         assert json.loads(done.stdout)["accuracy"] > 0.9
 
 
+@pytest.mark.needs("train")
 class TestTrain:
     """genrescope train"""
 

@@ -219,6 +219,7 @@ def test_loudness_does_not_matter(classifier: Classifier) -> None:
         assert quiet.probabilities[genre] == pytest.approx(value, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_an_hour_is_heard_in_the_memory_of_minutes(classifier: Classifier, tmp_path: Path) -> None:
     piece = (music(60) * 20000).astype(np.int16)
     peaks = []
@@ -553,6 +554,7 @@ def small_bundle(frontend: Frontend, aggregation: str) -> Bundle:
     return Bundle(manifest, model)
 
 
+@pytest.mark.needs("train")
 class TestVectorsAndPools:
     """Models of vectors that were computed elsewhere, and of statistics over a segment."""
 
@@ -635,6 +637,7 @@ class TestVectorsAndPools:
         assert same(Classifier(bundle).predict(source), again.predict(source))
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_audio_is_heard_as_stored_spectrograms_are_read(
     classifier: Classifier, shared: Path
@@ -651,6 +654,7 @@ def test_audio_is_heard_as_stored_spectrograms_are_read(
     assert np.mean(differences) <= 0.005
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_without_treble_most_is_heard_the_same_and_nothing_else_surely(
     classifier: Classifier, shared: Path

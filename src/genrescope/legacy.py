@@ -1,13 +1,15 @@
-"""What version 0.1 wrote under other names: recipe keys, bundle fields and aggregation rules.
+"""What version 0.1 wrote under other names: recipe keys, fields of bundles and runs, aggregation.
 
-Files of that version are read for one more version. `renamed_recipe` and `renamed_manifest` return
-the fields under the names that are used now; nothing else in the package knows the old ones.
+Files of that version are read for one more version. `renamed_recipe`, `renamed_manifest` and
+`renamed_metrics` return the fields under the names that are used now; nothing else in the package
+knows the old ones.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 AGGREGATIONS = {
@@ -62,6 +64,58 @@ def renamed_manifest(fields: Mapping[str, Any]) -> dict[str, Any]:
     _rename(new, "voting", "aggregation", [])
     _rename_value(new, "aggregation", [])
     return {**new, "schema_version": 2}
+
+
+_METRICS = {
+    "parts": "folds",
+    "train": "train_tracks",
+    "validation": "validation_tracks",
+    "by_artists_learned_from": "test_tracks_of_training_artists",
+    "chosen": "chosen_settings",
+    "by_artist": "grouped_by_artist",
+}
+
+
+def renamed_metrics(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `metrics.json` of version 0.1 as schema 2 has them.
+
+    Fields that are not what stood in their place are left for validation to refuse.
+    """
+    new = {key: value for key, value in fields.items() if value is not None}
+    for old, now in _METRICS.items():
+        _rename(new, old, now, [])
+    if isinstance(new.get("folds"), Mapping):
+        new["folds"] = {name: _renamed_fold(fold) for name, fold in new["folds"].items()}
+    left_out, failed = new.get("left_out", []), new.pop("failed", [])
+    if isinstance(left_out, list) and isinstance(failed, list):
+        new["left_out"] = [_left_out(entry) for entry in [*left_out, *failed]]
+    if isinstance(new.get("data"), str):  # of an evaluation: a name, or a path
+        new["data"] = {"name": PurePath(new["data"]).name}
+    if "recipe" in new:
+        new.pop("model", None)
+        split = new.get("split")
+        if isinstance(split, Mapping):
+            new["grouped_by_artist"] = bool(split.get("by_artist"))
+    for key in ("published", "data", "split"):
+        if isinstance(new.get(key), Mapping):
+            new[key] = {name: value for name, value in new[key].items() if value is not None}
+    return {**new, "schema_version": 2}
+
+
+def _renamed_fold(fold: Any) -> Any:
+    if not isinstance(fold, Mapping):
+        return fold
+    new = dict(fold)
+    _rename(new, "train", "train_tracks", [])
+    _rename(new, "test", "test_tracks", [])
+    return new
+
+
+def _left_out(entry: Any) -> Any:
+    """A track that was left out: its id in a run, its path and the reason in an evaluation."""
+    if isinstance(entry, Mapping):
+        return {"track": entry.get("path"), "reason": entry.get("reason", "")}
+    return {"track": entry}
 
 
 def _renamed_axis(key: str, axis: Any, changes: list[str]) -> Any:

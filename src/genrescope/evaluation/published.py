@@ -17,12 +17,39 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict
+
 from genrescope.errors import RecipeError
 
 Side = Literal["train", "validation", "test"]
 
 _FILE = Path(__file__).with_name("published_results.csv")
 _PREFIX = "fma descriptors: "
+
+
+class PublishedRow(BaseModel):
+    """The row of a paper's table that a recipe is compared with.
+
+    Attributes
+    ----------
+    paper, table, features, model, protocol
+        As the table of published results has them. The protocol is left out where the others tell
+        the row.
+    elsewhere
+        The paper's table for the same system on other data than it was trained on.
+    differs
+        How the recipe's protocol differs from the paper's, besides what a run shows by itself.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    paper: str = ""
+    table: str = ""
+    features: str = ""
+    model: str = ""
+    protocol: str = ""
+    elsewhere: str = ""
+    differs: str = ""
 
 
 @dataclass(frozen=True)

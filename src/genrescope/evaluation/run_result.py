@@ -1,0 +1,455 @@
+"""The result of a run: what `metrics.json` holds, typed.
+
+A run is a recipe that was carried out, or the evaluation of a finished model on other music. Both
+write a `RunResult`; reports, comparisons and tools read nothing else. The file's schema has a
+version; files of version 0.1, which had none, are read through `genrescope.legacy`.
+
+Conventions
+-----------
+Scores and intervals are fractions from 0 to 1. A score that is not defined is None, and null in
+JSON. Methods whose names say so give percent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from genrescope.atomic import write_atomic
+from genrescope.errors import FileError
+from genrescope.evaluation.metrics import METRICS, Scores
+from genrescope.evaluation.published import PublishedRow
+from genrescope.legacy import renamed_metrics, renamed_recipe
+
+FILE = "metrics.json"
+RECIPE_FILE = "recipe.yaml"
+SCHEMA_VERSION: Literal[2] = 2
+
+
+def _finite(value: Any) -> Any:
+    """None in place of NaN and infinities, which JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Score = Annotated[float | None, BeforeValidator(_finite)]
+Interval = tuple[Score, Score]
+
+
+class _Values(BaseModel):
+    """Base of what is stored; fields of later versions are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class GenreScores(_Values):
+    """Scores of one genre.
+
+    Attributes
+    ----------
+    n
+        Its test tracks.
+    precision, recall, f1
+        From 0 to 1.
+    recall_interval
+        95 % bootstrap interval of the recall.
+    """
+
+    n: int
+    precision: float
+    recall: float
+    f1: float
+    recall_interval: Interval | None = None
+
+
+class FoldResult(_Values):
+    """One fold of a cross-validation, or the only training of a run without folds.
+
+    Attributes
+    ----------
+    train_tracks, test_tracks
+        How many tracks it was trained on and tested on.
+    accuracy
+        On its test tracks.
+    """
+
+    train_tracks: int | None = None
+    test_tracks: int | None = None
+    accuracy: Score = None
+
+
+class DataDescription(_Values):
+    """What a data set is, without where it lies on this machine.
+
+    Attributes
+    ----------
+    name
+        Empty where it is not known.
+    tracks, with_artist
+        How many tracks it has, and for how many of them the artist is known.
+    fingerprint
+        Of the tracks' ids, genres, artists and sizes.
+    """
+
+    name: str = ""
+    tracks: int | None = None
+    with_artist: int | None = None
+    fingerprint: str | None = None
+
+
+class SplitDescription(_Values):
+    """The settings of a split, as `training.recipe.SplitSettings` has them.
+
+    Attributes
+    ----------
+    kind
+        "random", "folds", "lists", "official" or "by_segment".
+    train, validation, test
+        Fractions of a random split.
+    folds, repeats
+        Of a cross-validation: its folds, and how often it is repeated.
+    by_artist
+        Whether all tracks of an artist are in one subset.
+    """
+
+    kind: str = ""
+    train: float = 0.0
+    validation: float = 0.0
+    test: float = 0.0
+    folds: int | None = None
+    repeats: int = 1
+    by_artist: bool = False
+
+    @property
+    def fractions(self) -> str:
+        """Training, validation and test fraction in percent, as in 60/20/20."""
+        return "/".join(f"{100 * part:.0f}" for part in (self.train, self.validation, self.test))
+
+    def __str__(self) -> str:
+        """The split in words, as in "random 60/20/20 by track"."""
+        by = "by artist" if self.by_artist else "by track"
+        match self.kind:
+            case "random":
+                return f"random {self.fractions} {by}"
+            case "by_segment":
+                return f"random {self.fractions} by segment, which leaks"
+            case "folds":
+                repeats = f", {self.repeats} repetitions" if self.repeats > 1 else ""
+                return f"{self.folds} folds {by}{repeats}"
+            case "official":
+                return "the data set's own split"
+            case "lists":
+                return "given lists of tracks"
+            case _:
+                return self.kind
+
+
+class LeftOut(_Values):
+    """A track that could not be used, and why where that is known."""
+
+    track: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.track}: {self.reason}" if self.reason else self.track
+
+
+class Provenance(_Values):
+    """Where an evaluated model comes from: its recipe, its data and the versions used."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    recipe: dict[str, Any] = {}
+    data: DataDescription = DataDescription()
+
+
+class RunResult(_Values):
+    """The result of a recipe's run, or of the evaluation of a finished model.
+
+    Attributes
+    ----------
+    recipe, model
+        Name of the recipe that was carried out, or of the finished model that was evaluated; the
+        other one is None.
+    data
+        What was trained and tested on; of an evaluation, what the model was tested on.
+    n
+        Different test tracks; of a run that leaks, segments.
+    accuracy … expected_calibration_error
+        Scores on the test tracks, see `genrescope.evaluation.metrics`.
+    interval
+        95 % bootstrap intervals of the scores, by name.
+    grouped_by_artist
+        Whether the bootstrap drew all tracks of an artist together.
+    by_genre
+        Scores of each genre that has test tracks.
+    confusion
+        Counts `[genre, predicted genre]`, over all genres of the model.
+    train_accuracy, validation_accuracy
+        Of the network that is kept, on its training and validation tracks; None where there are
+        none, or it was not measured.
+    folds
+        Each fold by its name; of a run without folds its one training.
+    train_tracks, validation_tracks
+        How many tracks the network that is kept was trained on and validated on.
+    test_tracks_of_training_artists
+        Test tracks whose artist is among those trained on; None where no artist is known.
+    left_out
+        Tracks that could not be used.
+    split
+        Of a run; None of an evaluation.
+    seed
+        Of a run.
+    leaked
+        Whether segments of one track were in both the training and the test subset.
+    published
+        The row of a paper's table to compare with.
+    temperature
+        That divides the logits before the softmax.
+    chosen_settings
+        Settings of a classifier that were chosen on validation tracks, and the accuracy there.
+    teacher_tracks
+        Tracks that had a teacher's targets.
+    genre_map
+        Of an evaluation: genres of the data that were counted as another genre of the model.
+    command
+        The command line that made the result, without where files lie on this machine.
+    provenance
+        Of an evaluation: where the model comes from.
+    settings
+        The recipe's settings, as `recipe.yaml` or the model's provenance has them; not stored here.
+    folder
+        Where the result was read from; not stored.
+    """
+
+    schema_version: Literal[2] = SCHEMA_VERSION
+    recipe: str | None = None
+    model: str | None = None
+    data: DataDescription = DataDescription()
+    n: int
+    accuracy: float = Field(ge=0, le=1)
+    top3_accuracy: Score = None
+    macro_precision: Score = None
+    macro_recall: Score = None
+    macro_f1: Score = None
+    roc_auc: Score = None
+    expected_calibration_error: Score = None
+    interval: dict[str, Interval] = {}
+    grouped_by_artist: bool = False
+    by_genre: dict[str, GenreScores] = {}
+    confusion: list[list[int]] = []
+    train_accuracy: Score = None
+    validation_accuracy: Score = None
+    folds: dict[str, FoldResult] = {}
+    train_tracks: int | None = None
+    validation_tracks: int | None = None
+    test_tracks_of_training_artists: int | None = None
+    left_out: list[LeftOut] = []
+    split: SplitDescription | None = None
+    seed: int | None = None
+    leaked: bool = False
+    published: PublishedRow | None = None
+    temperature: float | None = None
+    chosen_settings: dict[str, Any] = {}
+    teacher_tracks: int = 0
+    genre_map: dict[str, str] = {}
+    command: str = ""
+    provenance: Provenance | None = None
+    settings: dict[str, Any] = Field(default={}, exclude=True)
+    folder: Path | None = Field(default=None, exclude=True)
+
+    @model_validator(mode="after")
+    def _of_something(self) -> RunResult:
+        if (self.recipe is None) == (self.model is None):
+            raise ValueError("expected the name of either a recipe or a model")
+        return self
+
+    @classmethod
+    def from_scores(cls, scores: Scores, **fields: Any) -> RunResult:
+        """Make a result of computed scores and the other fields.
+
+        `n` is the number of scored predictions unless it is given: repeated folds score each track
+        several times.
+        """
+        return cls.model_validate({**scores.to_dict(), **fields})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> RunResult:
+        """Parse what `to_json` gave, or a `metrics.json` of version 0.1.
+
+        Raises
+        ------
+        ValueError
+            When it is not the result of a run, or of a later schema; says why on one line.
+        """
+        fields = json.loads(text)
+        if not isinstance(fields, dict):
+            raise ValueError("expected a JSON object")
+        version = fields.get("schema_version")
+        if version is None:  # of version 0.1
+            fields = renamed_metrics(fields)
+        elif version != SCHEMA_VERSION:
+            raise ValueError(f"schema version {version}, not {SCHEMA_VERSION}")
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as `metrics.json` and a bundle's manifest have it."""
+        return self.model_dump(mode="json")
+
+    def to_json(self) -> str:
+        """The result as JSON text."""
+        return json.dumps(self.to_dict(), indent=1)
+
+    def write(self, folder: Path) -> None:
+        """Write `metrics.json` into a run's folder, whole or not at all."""
+        write_atomic(folder / FILE, self.to_json().encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> RunResult:
+        """Read the result of a run from its folder, with the settings of its `recipe.yaml`.
+
+        Raises
+        ------
+        FileError
+            When `metrics.json` is missing or damaged, or `recipe.yaml` is damaged.
+        """
+        path = folder / FILE
+        try:
+            result = cls.from_json(path.read_bytes())
+            path = folder / RECIPE_FILE
+            origin: Any = result.provenance.model_dump() if result.provenance else {}
+            if path.is_file():
+                origin = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if not isinstance(origin, dict):
+                raise ValueError("expected settings as `name: value`")
+            return result.model_copy(update=_beside(result, origin) | {"folder": folder})
+        except FileNotFoundError:
+            raise FileError(folder, f"no finished run: it has no {path.name}") from None
+        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+            reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+            raise FileError(path, f"can't be read: {reason}") from None
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether a finished model was evaluated, and nothing was trained."""
+        return self.model is not None
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data set it was tested on."""
+        return self.data.name or "unnamed data"
+
+    @property
+    def name(self) -> str:
+        """The recipe's name, or the model's and the data set's."""
+        return f"{self.model} on {self.data_name}" if self.is_evaluation else str(self.recipe)
+
+    @property
+    def title(self) -> str:
+        """Its name, and its folder's where that is another: one recipe may have many runs."""
+        if self.folder is None or self.is_evaluation or self.folder.as_posix().endswith(self.name):
+            return self.name
+        return f"{self.name} ({self.folder.name})"
+
+    @property
+    def tested_on_training_data(self) -> bool:
+        """Whether a finished model was evaluated on the data set that it was trained on."""
+        trained_on = self.provenance.data.name if self.provenance else ""
+        return self.is_evaluation and bool(trained_on) and trained_on == self.data.name
+
+    @property
+    def comparable_row(self) -> PublishedRow | None:
+        """The row of a paper's table that the scores may be compared with.
+
+        For a finished model on other data that is the paper's table for other data, if there is
+        one. A run that leaks is compared with nothing, and neither is a model on the data set that
+        it was trained on.
+        """
+        row = self.published
+        if row is None or self.leaked or self.tested_on_training_data:
+            return None
+        if self.is_evaluation:
+            row = row.model_copy(update={"table": row.elsewhere})
+        return row if row.table else None
+
+    @property
+    def protocol(self) -> str:
+        """The split in words; of an evaluation, what was tested."""
+        if self.tested_on_training_data:
+            return "all tracks, including those it was trained on"
+        return str(self.split or "") or "all tracks"
+
+    @property
+    def command_line(self) -> str:
+        """The command that makes the result again; a guess where it was not stored."""
+        if self.command:
+            return self.command
+        if self.is_evaluation:
+            return f"genrescope evaluate {self.model} --data {self.data_name}"
+        return f"genrescope train {self.recipe}"
+
+    @property
+    def fold_accuracies(self) -> dict[str, float]:
+        """Accuracy of each fold, where it was measured."""
+        found = {name: fold.accuracy for name, fold in self.folds.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """The scores by name, in the order of `METRICS`."""
+        return {name: getattr(self, name) for name in METRICS}
+
+    def percent(self, name: str) -> float | None:
+        """A score from 0 to 100, by its field's name; None where it was not measured."""
+        value: float | None = getattr(self, name)
+        return None if value is None else 100 * value
+
+    def interval_percent(self, name: str) -> tuple[float, float] | None:
+        """The 95 % interval of a score, from 0 to 100; None where there is none."""
+        low, high = self.interval.get(name) or (None, None)
+        return None if low is None or high is None else (100 * low, 100 * high)
+
+
+def find_runs(folder: Path) -> tuple[list[RunResult], list[FileError]]:
+    """All finished runs and evaluations in a folder and its folders, and those that are damaged.
+
+    Raises
+    ------
+    FileError
+        When there is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileError(folder, "no such folder")
+    found, problems = [], []
+    for path in sorted(folder.rglob(FILE)):
+        try:
+            found.append(RunResult.read(path.parent))
+        except FileError as error:
+            problems.append(error)
+    return found, problems
+
+
+def _beside(result: RunResult, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """What `recipe.yaml` or the model's provenance adds to a result."""
+    recipe, data, more = origin.get("recipe"), origin.get("data"), dict[str, Any]()
+    if isinstance(recipe, dict):
+        more["settings"] = renamed_recipe(recipe)[0]
+        if result.seed is None and isinstance(recipe.get("seed"), int):
+            more["seed"] = recipe["seed"]
+    if not result.is_evaluation:
+        # A metrics.json of version 0.1 may lack these.
+        if isinstance(data, dict) and result.data == DataDescription():
+            more["data"] = DataDescription.model_validate(data)
+        if isinstance(origin.get("teacher"), list) and not result.teacher_tracks:
+            more["teacher_tracks"] = len(origin["teacher"])
+    return more
