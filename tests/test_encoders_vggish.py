@@ -444,7 +444,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
 
 
 def test_an_unknown_encoder_is_named_beside_those_there_are() -> None:
-    with pytest.raises(RecipeError, match=r"no encoder 'vgg'; there are: .*vggish"):
+    with pytest.raises(RecipeError, match=r"no encoder 'vgg' .*; there are: .*vggish"):
         make_encoder("vgg")
     with pytest.raises(ValueError, match="precision"):
         Encoder(precision="int8")

@@ -607,7 +607,7 @@ class TestVectorsAndPools:
             stored.predict(sound)
         with pytest.raises(FileError, match="expected 4 finite numbers in each"):
             stored.predict(np.zeros((3, 5)))
-        with pytest.raises(FileError, match="hears audio, not stored vectors"):
+        with pytest.raises(FileError, match="takes audio, not stored vectors"):
             Classifier(small_bundle(self.POOLED, "mean_probability")).predict(np.zeros((3, 4)))
         results = list(stored.predict_many([np.zeros(4), sound]))
         assert [type(result) for result in results] == [Prediction, FileError]
