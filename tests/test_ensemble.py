@@ -20,8 +20,8 @@ from genrescope.training.protocols import Job
 from genrescope.training.recipe import Recipe, load_recipe
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
+from genrescope.training.trainers import make_trainer
 from genrescope.training.trainers import torch as torch_trainer
-from genrescope.training.trainers import trainer_of
 
 SMALL = [
     "training.epochs=3",
@@ -137,7 +137,7 @@ def test_runs_of_other_seeds_have_no_network_in_common() -> None:
 )
 def test_only_networks_make_an_ensemble(recipe: str, ensemble: str) -> None:
     with pytest.raises(RecipeError, match="an ensemble has to be of networks"):
-        trainer_of(load_recipe(recipe, [f"ensemble={ensemble}"]))
+        make_trainer(load_recipe(recipe, [f"ensemble={ensemble}"]))
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from genrescope.errors import RecipeError
-from genrescope.training.recipe import (
-    Parameter,
-    Recipe,
-    changed,
-    expand,
-    load_recipe,
-    shipped_recipes,
-)
+from genrescope.features import SegmentSettings
+from genrescope.training.recipe import Recipe, changed, expand, load_recipe, shipped_recipes
+from genrescope.training.settings import Parameter
+from genrescope.training.trainers.sklearn import Trainer
 
 SMALL = """
 name: small

@@ -24,7 +24,7 @@ from genrescope.training.protocols import Job, Subset, make_protocol
 from genrescope.training.recipe import Recipe
 from genrescope.training.reporter import DefaultReporter, Reporter
 from genrescope.training.run_folder import JobFolder, Logits, RunFolder
-from genrescope.training.trainers import trainer_of
+from genrescope.training.trainers import make_trainer
 from genrescope.training.trainers.base import TrainedModel, Trainer
 
 
@@ -82,7 +82,7 @@ def execute(
     known = {track.id for track in tracks}
     teacher = {track: own for track, own in (teacher or {}).items() if track in known}
     recipe = adapt(recipe, tracks, teacher, reporter.notice)
-    trainer = trainer_of(recipe)
+    trainer = make_trainer(recipe)
     about = _About(recipe, describe(tracks, name, vectors))
     run = RunFolder.claim(folder, recipe, about.data, teacher)
     data = load(recipe, tracks, vectors=vectors or {}, targets=teacher, reporter=reporter)

@@ -28,7 +28,7 @@ from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
 from genrescope.training.run_folder import states
 from genrescope.training.settings import Parameter
-from genrescope.training.trainers import trainer_of
+from genrescope.training.trainers import make_trainer
 
 if TYPE_CHECKING:
     import optuna
@@ -184,7 +184,7 @@ def open_study(
     if recipe.split.kind == "folds":
         raise RecipeError(f"{recipe.name}: a split into folds has no validation subset")
     recipe = adapt(recipe, tracks, {}, lambda _: None)
-    trainer_of(recipe)
+    make_trainer(recipe)
     start = _start(recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)

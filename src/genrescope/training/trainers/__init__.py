@@ -7,9 +7,9 @@ network. A trainer in another package is an entry point of the group `genrescope
 from __future__ import annotations
 
 import pkgutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from genrescope.models import model_class
+from genrescope.models import trainer_of
 from genrescope.registry import Registry
 
 if TYPE_CHECKING:
@@ -29,20 +29,8 @@ TRAINERS = Registry(
 )
 
 
-def trainer_name(model: dict[str, Any]) -> str:
-    """Name of the trainer of a recipe's model settings.
-
-    Raises
-    ------
-    RecipeError
-        When there is no such model.
-    """
-    name: str = getattr(model_class(model.get("kind")), "trainer", "torch")
-    return name
-
-
-def trainer_of(recipe: Recipe) -> Trainer:
-    """Return the trainer of a recipe's model, after it has checked the recipe.
+def make_trainer(recipe: Recipe) -> Trainer:
+    """Make the trainer of a recipe's model; it has checked the recipe.
 
     Raises
     ------
@@ -50,6 +38,6 @@ def trainer_of(recipe: Recipe) -> Trainer:
         When there is no such model or trainer, or the recipe asks the trainer for something it
         can't do.
     """
-    trainer: Trainer = TRAINERS.get(trainer_name(recipe.model))()
+    trainer: Trainer = TRAINERS.get(trainer_of(recipe.model))()
     trainer.check(recipe)
     return trainer

@@ -248,7 +248,7 @@ def fit(
     """
     torch.manual_seed(recipe.seed)
     settings = dict(recipe.model)
-    if recipe.weights and "weights" in signature(model_class(settings.get("kind"))).parameters:
+    if recipe.weights and "weights" in signature(model_class(settings)).parameters:
         settings["weights"] = recipe.weights
     network: nn.Module = make_model(settings, shape=shape, genres=genres)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -59,7 +59,7 @@ class Trainer:
         if settings.pop("tuned", False):
             validation = _vectors(data, job.validation)
             scores, refused = [], None
-            for candidate in model_class(settings.get("kind")).candidates(settings):
+            for candidate in model_class(settings).candidates(settings):
                 model = classifier({**settings, **candidate})
                 try:
                     model.fit(*train)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from genrescope.encoders.graph import to_onnx
 from genrescope.errors import RecipeError
+from genrescope.models import trainer_of
 from genrescope.training.augment import TrainingTrack
 from genrescope.training.data import TrainingData
 from genrescope.training.distillation import standardised_targets
 from genrescope.training.protocols import Job
 from genrescope.training.recipe import Recipe
-from genrescope.training.trainers import trainer_name
 from genrescope.training.trainers.base import EpochReport, History, TrainedModel
 from genrescope.training.trainers.lightning import fit
 
@@ -40,7 +40,7 @@ class Trainer:
 
     def check(self, recipe: Recipe) -> None:
         """Refuse an ensemble in which not everything is a torch network."""
-        if any(trainer_name(own.model) != "torch" for own in recipe.networks):
+        if any(trainer_of(own.model) != "torch" for own in recipe.networks):
             raise RecipeError(f"{recipe.name}: an ensemble has to be of networks")
 
     def chooses(self, recipe: Recipe) -> bool:
