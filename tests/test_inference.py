@@ -67,14 +67,16 @@ def test_the_timeline_covers_the_track(classifier: Classifier, tmp_path: Path) -
         assert segment.genre in classifier.genres
 
 
-def test_probabilities_are_the_vote_of_the_timeline(classifier: Classifier, tmp_path: Path) -> None:
+def test_probabilities_are_aggregated_from_the_timeline(
+    classifier: Classifier, tmp_path: Path
+) -> None:
     prediction = classifier.predict(write_wav(tmp_path / "a.wav", 20))
-    heard = [
+    segments = [
         [segment.probabilities[genre] for genre in classifier.genres]
         for segment in prediction.timeline
     ]
-    voted = aggregate(np.array(heard), classifier.manifest.aggregation)
-    for genre, value in zip(classifier.genres, voted, strict=True):
+    aggregated = aggregate(np.array(segments), classifier.manifest.aggregation)
+    for genre, value in zip(classifier.genres, aggregated, strict=True):
         assert prediction.probabilities[genre] == pytest.approx(value)
 
 
@@ -88,7 +90,9 @@ def test_the_same_input_gives_the_same_output_bit_for_bit(
     assert [p.path for p in again] == [str(file) for file in files]
 
 
-def test_a_waveform_is_heard_as_its_file(classifier: Classifier, tmp_path: Path) -> None:
+def test_a_waveform_gives_the_prediction_of_its_file(
+    classifier: Classifier, tmp_path: Path
+) -> None:
     samples, rate = soundfile.read(write_wav(tmp_path / "a.wav", 15), dtype="float32")
     waveform = Waveform(samples, rate)
     assert same(classifier.predict(waveform), classifier.predict(tmp_path / "a.wav"))
@@ -127,7 +131,7 @@ def test_a_bad_file_stands_in_its_place(classifier: Classifier, tmp_path: Path) 
     assert isinstance(results[1], FileError) and results[1].path == str(bad)
 
 
-def test_predict_many_takes_files_only_as_fast_as_it_hears(
+def test_predict_many_takes_files_only_as_fast_as_it_classifies(
     classifier: Classifier, tmp_path: Path
 ) -> None:
     file, taken = write_wav(tmp_path / "a.wav", 2), []
@@ -139,7 +143,7 @@ def test_predict_many_takes_files_only_as_fast_as_it_hears(
     assert len(taken) < 20
 
 
-def test_closing_stops_what_is_being_heard(classifier: Classifier, tmp_path: Path) -> None:
+def test_closing_stops_the_files_in_work(classifier: Classifier, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "long.wav", np.tile(music(30), 60), RATE, subtype="PCM_16")
     sources = [Waveform(music(3), RATE), *[tmp_path / "long.wav"] * 3]
     results = classifier.predict_many(sources, jobs=1)
@@ -162,7 +166,7 @@ def test_silence_is_no_genre(classifier: Classifier, tmp_path: Path) -> None:
     assert prediction.to_dict()["genre"] is None
 
 
-def test_silence_before_music_has_no_say(classifier: Classifier) -> None:
+def test_silence_before_music_has_no_segments(classifier: Classifier) -> None:
     sound = music(40)
     late = np.concatenate([np.zeros(60 * RATE, np.float32), sound])
     timeline = classifier.predict(Waveform(late, RATE)).timeline
@@ -170,7 +174,7 @@ def test_silence_before_music_has_no_say(classifier: Classifier) -> None:
 
 
 @pytest.mark.parametrize("after", [5, 25, 55])
-def test_music_before_silence_is_heard(classifier: Classifier, after: int) -> None:
+def test_music_before_silence_is_classified(classifier: Classifier, after: int) -> None:
     sound = np.concatenate([music(5), np.zeros(after * RATE, np.float32)])
     prediction = classifier.predict(Waveform(sound, RATE))
     assert prediction.genre is not None
@@ -201,8 +205,8 @@ def test_one_name_is_not_many(classifier: Classifier) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2, 0.99])
-def test_too_short_to_judge(classifier: Classifier, seconds: float) -> None:
-    with pytest.raises(AudioError, match="too short to judge"):
+def test_too_short_to_classify(classifier: Classifier, seconds: float) -> None:
+    with pytest.raises(AudioError, match="too short to"):
         classifier.predict(Waveform(music(seconds), RATE))
 
 
@@ -219,7 +223,7 @@ def test_loudness_does_not_matter(classifier: Classifier) -> None:
         assert quiet.probabilities[genre] == pytest.approx(value, abs=1e-3)
 
 
-def test_an_hour_is_heard_in_the_memory_of_minutes(classifier: Classifier, tmp_path: Path) -> None:
+def test_an_hour_needs_the_memory_of_minutes(classifier: Classifier, tmp_path: Path) -> None:
     piece = (music(60) * 20000).astype(np.int16)
     peaks = []
     for minutes in (2, 60):
@@ -393,7 +397,7 @@ def large() -> Bundle:
     return pack(bundle.model, large=1000, **fields)
 
 
-class TestWeightsBesideTheGraph:
+class TestExternalWeights:
     """Large networks: `model.onnx.data`, and every way it can be wrong."""
 
     @pytest.fixture
@@ -420,7 +424,7 @@ class TestWeightsBesideTheGraph:
         (folder / "bundle.json").write_text(json.dumps(fields))
         return folder
 
-    def test_the_graph_is_small_and_hears_the_same(
+    def test_the_graph_is_small_and_predicts_the_same(
         self, large: Bundle, copy: Path, classifier: Classifier
     ) -> None:
         whole = len(Bundle.load("default").model)
@@ -529,7 +533,7 @@ class TestWeightsBesideTheGraph:
 
 
 def small_bundle(frontend: Frontend, aggregation: str) -> Bundle:
-    """An untrained network that hears what the front end gives it."""
+    """An untrained network for the segments of a front end."""
     import torch
 
     from genrescope.encoders.graph import to_onnx
@@ -568,7 +572,7 @@ class TestVectorsAndPools:
         pool=("mean", "std"),
     )
 
-    def test_stored_vectors_are_named(self) -> None:
+    def test_stored_vectors_are_classified(self) -> None:
         classifier = Classifier(small_bundle(self.STORED, "majority"))
         vectors = np.random.default_rng(0).normal(size=(7, 4))
         prediction = classifier.predict(vectors)
@@ -579,17 +583,17 @@ class TestVectorsAndPools:
         assert one.genre == prediction.timeline[3].genre
         assert one.timeline[0].probabilities == prediction.timeline[3].probabilities
         named = [segment.genre for segment in prediction.timeline]
-        assert len(set(named)) > 1  # or the vote would be none
+        assert len(set(named)) > 1  # or there would be nothing to aggregate
         assert named.count(prediction.genre) == max(map(named.count, named))
 
-    def test_the_vote_is_the_bundles(self) -> None:
+    def test_the_bundle_names_the_aggregation(self) -> None:
         vectors = np.random.default_rng(1).normal(size=(9, 4))
         by_aggregation = {
             aggregation: Classifier(small_bundle(self.STORED, aggregation)).predict(vectors)
             for aggregation in get_args(Aggregation)
         }
-        heard = [s.probabilities for s in by_aggregation["mean_probability"].timeline]
-        table = np.array([[row[genre] for genre in "abc"] for row in heard])
+        rows = [s.probabilities for s in by_aggregation["mean_probability"].timeline]
+        table = np.array([[row[genre] for genre in "abc"] for row in rows])
         for aggregation, prediction in by_aggregation.items():
             expected = dict(zip("abc", aggregate(table, aggregation), strict=True))  # type: ignore[arg-type]
             assert prediction.probabilities == pytest.approx(expected)
@@ -601,17 +605,17 @@ class TestVectorsAndPools:
     def test_audio_is_no_vector(self, tmp_path: Path) -> None:
         sound = write_wav(tmp_path / "a.wav")
         stored = Classifier(small_bundle(self.STORED, "mean_probability"))
-        with pytest.raises(FileError, match="this model hears stored vectors"):
+        with pytest.raises(FileError, match="stored vectors"):
             stored.predict(sound)
-        with pytest.raises(FileError, match="wanted are 4 finite numbers in each"):
+        with pytest.raises(FileError, match="4 finite numbers"):
             stored.predict(np.zeros((3, 5)))
-        with pytest.raises(FileError, match="hears audio, not stored vectors"):
+        with pytest.raises(FileError, match="audio, not stored vectors"):
             Classifier(small_bundle(self.POOLED, "mean_probability")).predict(np.zeros((3, 4)))
         results = list(stored.predict_many([np.zeros(4), sound]))
         assert [type(result) for result in results] == [Prediction, FileError]
 
     @pytest.mark.parametrize(("seconds", "segments"), [(1.2, 1), (12, 8)])
-    def test_pooled_features_are_named(self, seconds: float, segments: int) -> None:
+    def test_pooled_features_are_classified(self, seconds: float, segments: int) -> None:
         classifier = Classifier(small_bundle(self.POOLED, "mean_probability"))
         prediction = classifier.predict(Waveform(music(seconds), RATE))
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
@@ -619,7 +623,9 @@ class TestVectorsAndPools:
         assert prediction.timeline[-1].end == pytest.approx(seconds, abs=0.05)
 
     @pytest.mark.parametrize("frontend", [STORED, POOLED], ids=["stored", "pooled"])
-    def test_voting_and_pool_go_with_the_bundle(self, frontend: Frontend, tmp_path: Path) -> None:
+    def test_aggregation_and_pool_are_kept_in_the_bundle(
+        self, frontend: Frontend, tmp_path: Path
+    ) -> None:
         bundle = small_bundle(frontend, "majority")
         bundle.save(tmp_path / "kept")
         fields = json.loads((tmp_path / "kept/bundle.json").read_text())
@@ -636,23 +642,23 @@ class TestVectorsAndPools:
 
 
 @pytest.mark.shared
-def test_audio_is_heard_as_stored_spectrograms_are_read(
+def test_audio_and_stored_spectrograms_give_the_same_genres(
     classifier: Classifier, shared: Path
 ) -> None:
     audio = sorted((shared / "data/gtzan-audio").glob("*/*.flac"))
     images = [shared / "data/gtzan-spectrograms" / p.parent.name / f"{p.stem}.png" for p in audio]
     assert len(audio) == 51
     differences = []
-    for heard, read in zip(
+    for decoded, stored in zip(
         classifier.predict_many(audio), classifier.predict_many(images), strict=True
     ):
-        assert heard.genre == read.genre
-        differences += [abs(heard.probabilities[g] - p) for g, p in read.probabilities.items()]
+        assert decoded.genre == stored.genre
+        differences += [abs(decoded.probabilities[g] - p) for g, p in stored.probabilities.items()]
     assert np.mean(differences) <= 0.005
 
 
 @pytest.mark.shared
-def test_without_treble_most_is_heard_the_same_and_nothing_else_surely(
+def test_without_treble_most_genres_stay_and_others_are_uncertain(
     classifier: Classifier, shared: Path
 ) -> None:
     """As a telephone or an old recording has it: nothing above 4 kHz."""
