@@ -1,13 +1,26 @@
-# Two commands do it all: `make classify [MUSIC=path]` and `make test`. Each sets itself up in .venv
-# on a fresh machine; a second call starts at once.
+# `make classify [MUSIC=path]` and `make test` do it all; `make help` lists the rest. Each target sets
+# up what it needs on a fresh machine; a second call starts at once.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# An environment with the base install alone; make test-fast BASE=.venv-3.13 PYTHON=python3.13
+BASE ?= .venv-base
 MUSIC ?=
 WORKERS ?= 2
+PIP := -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: classify test lint clean
+.PHONY: help classify test test-fast lint docs notebooks package clean
+
+help:
+	@echo "make classify MUSIC=path  name the genre of every file in a folder"
+	@echo "make test                 lint, types and all tests"
+	@echo "make test-fast            tests of the base install alone, in $(BASE)"
+	@echo "make lint                 ruff, mypy, import directions, workflows"
+	@echo "make docs                 the documentation site, in site/"
+	@echo "make notebooks            execute the notebooks in docs/notebooks and store their output"
+	@echo "make package              wheel and sdist, in dist/"
+	@echo "make clean                remove all of these"
 
 classify: $(VENV)/.base
 ifeq ($(MUSIC),)
@@ -19,18 +32,34 @@ else
 endif
 
 test: $(VENV)/.dev lint
-	$(BIN)/pytest -n $(WORKERS)
+	GENRESCOPE_TESTS=all $(BIN)/pytest -n $(WORKERS)
+
+test-fast: $(BASE)/.test
+	$(BASE)/bin/pytest -n $(WORKERS) -m "not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/python tools/actionlint.py
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict
+
+notebooks: $(VENV)/.dev
+	$(BIN)/python tools/notebooks.py
+
+package: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build
 
 # What is imported at every start is compiled once, here.
 $(VENV)/.base: pyproject.toml constraints.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "Setting up in $(VENV) ..." >&2
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/python $(PIP) -e .
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib src > /dev/null || true
 	@touch $@
 
@@ -39,9 +68,17 @@ $(VENV)/.base: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.base
 	@echo "Setting up what the tests need ..." >&2
 	@$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python $(PIP) -e '.[dev]'
+	@$(BIN)/python tools/actionlint.py --install
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
 	@touch $@
 
+$(BASE)/.test: pyproject.toml constraints.txt
+	@test -d $(BASE) || $(PYTHON) -m venv $(BASE)
+	@echo "Setting up the base install in $(BASE) ..." >&2
+	@$(BASE)/bin/python $(PIP) -e '.[test]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) examples build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BASE) examples build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .import_linter_cache

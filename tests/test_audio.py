@@ -443,6 +443,7 @@ def test_misuse_is_a_value_error_at_once(sweeps: dict[str, Path]) -> None:
             stream(sweeps["mp3"], block_seconds=length)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wav 16", "flac 16"])
 def test_an_hour_streams_in_constant_memory(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "hour"
@@ -759,7 +760,7 @@ def test_many_threads_give_what_one_gives(sweeps: dict[str, Path]) -> None:
         assert np.array_equal(one, other)
 
 
-# --- waveforms and suffixes -------------------------------------------------------------------------
+# --- waveforms and suffixes ---------------------------------------------------------------
 
 
 def test_waveform() -> None:

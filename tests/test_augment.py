@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="needs genrescope[train]")
+
 import torch
 
 from genrescope.errors import DatasetError

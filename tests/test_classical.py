@@ -19,6 +19,8 @@ from genrescope.errors import GenrescopeError, RecipeError
 from genrescope.models import classical, make_model
 from genrescope.models.classical import Model, candidates, classifiers
 
+pytestmark = pytest.mark.needs("lab")
+
 SHAPE = (5, 3)
 # Smaller than the paper's, so that a few vectors are enough and the tests are fast.
 QUICK: dict[str, dict[str, Any]] = {

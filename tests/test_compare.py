@@ -298,6 +298,7 @@ class TestBeside:
         assert split_in_words({}) == ""
 
 
+@pytest.mark.needs("train")
 class TestPage:
     """--write"""
 
@@ -375,6 +376,7 @@ class TestCommand:
         assert "berkeley, fig 8" not in text
         assert "berkeley, fig 8" in run(tmp_path, "--all").stdout
 
+    @pytest.mark.needs("train")
     def test_markdown_and_the_page_say_the_same(self, tmp_path: Path) -> None:
         put(tmp_path / "runs" / "a")
         page = tmp_path / "page.md"

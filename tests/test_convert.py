@@ -222,7 +222,7 @@ def test_a_model_without_large_weights(precision: str) -> None:
         segments=SegmentSettings(seconds=2, overlap=0),
     )
     with pytest.raises(BundleError, match=f"would not become smaller by {precision}"):
-        convert(small_bundle(stored, "mean"), precision)
+        convert(small_bundle(stored, "mean_probability"), precision)
 
 
 def test_tracks_that_cannot_be_heard_stop_nothing(

@@ -8,9 +8,12 @@ import sys
 import warnings
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
+
+pytest.importorskip("librosa", reason="needs genrescope[lab]")
+
+import librosa
 
 from genrescope.audio import Waveform, load
 from genrescope.errors import RecipeError

@@ -10,8 +10,11 @@ from typing import Literal
 import numpy as np
 import onnxruntime as ort
 import pytest
-import torch
 from numpy.typing import NDArray
+
+pytest.importorskip("torch", reason="needs genrescope[train]")
+
+import torch
 
 from clips import write_spectrograms
 from genrescope.datasets import scan

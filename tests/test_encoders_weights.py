@@ -192,6 +192,7 @@ class TestFind:
             find(self.weights)
 
 
+@pytest.mark.needs("encoders")
 class TestReading:
     @pytest.mark.parametrize("zipped", [True, False])
     def test_tensors_and_arrays_are_read(self, tmp_path: Path, zipped: bool) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="needs genrescope[train]")
+
 from clips import write_spectrograms
 from genrescope.datasets import scan
 from genrescope.errors import RecipeError

@@ -33,6 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.needs("train")
 def test_other_music_gets_a_folder_that_reads_like_a_runs(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     done = run(

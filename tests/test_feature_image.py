@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
+
+pytest.importorskip("librosa", reason="needs genrescope[lab]")
+
+import librosa
 
 from genrescope.audio import Waveform, load
 from genrescope.features import load_spectrogram, make_feature

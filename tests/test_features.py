@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+
+pytest.importorskip("librosa", reason="needs genrescope[lab]")
+
+import librosa
 
 from genrescope.audio import Waveform, load
 from genrescope.errors import FileError, RecipeError

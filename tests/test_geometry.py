@@ -12,12 +12,15 @@ import pytest
 import typer
 from numpy.typing import NDArray
 from PIL import Image
+from typer.testing import CliRunner, Result
+
+pytest.importorskip("sklearn", reason="needs genrescope[lab]")
+
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_samples
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
-from typer.testing import CliRunner, Result
 
 from clips import write_spectrograms
 from genrescope.cli.geometry import geometry

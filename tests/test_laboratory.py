@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import yaml
-from onnx import numpy_helper
 from typer.testing import CliRunner, Result
+
+pytest.importorskip("onnx", reason="needs genrescope[train]")
+pytest.importorskip("sklearn", reason="needs genrescope[lab]")
+
+import onnx
+from onnx import numpy_helper
 
 from clips import write_spectrograms, write_wav
 from genrescope.cli import app

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from click.testing import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from genrescope.cli.recommend import recommend as command
 from genrescope.errors import FileError, GenrescopeError

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+pytest.importorskip("sklearn", reason="needs genrescope[lab]")
+
 from sklearn import metrics as sklearn
 
 from genrescope.aggregation import Aggregation, aggregate_logits, softmax

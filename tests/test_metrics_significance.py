@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("scipy", reason="needs genrescope[lab]")
+
 from scipy.stats import binomtest
 
 from genrescope.errors import DatasetError, FileError

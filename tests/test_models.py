@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+
+pytest.importorskip("torch", reason="needs genrescope[train]")
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import nn

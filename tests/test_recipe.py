@@ -39,6 +39,8 @@ def refusal(source: str | Path, *changes: str) -> str:
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_shipped_recipes_load_and_bear_their_names(name: str) -> None:
+    if name == "encoder-heads":
+        pytest.importorskip("torch", reason="needs genrescope[encoders]")
     for member in expand(name):
         try:
             recipe = load_recipe(member)

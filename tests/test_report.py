@@ -19,6 +19,8 @@ from genrescope.evaluation.metrics import compute_scores
 from genrescope.evaluation.predictions import Predictions, read_predictions, write_predictions
 from genrescope.evaluation.report import write_report
 
+pytestmark = pytest.mark.needs("train")
+
 GENRES = ("blues", "<b>jazz</b>", "rock|roll")
 PARTS = ("fold-1", "fold-2", "fold-3")
 

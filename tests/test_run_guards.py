@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
+pytest.importorskip("torch", reason="needs genrescope[train]")
+
 from clips import write_spectrograms, write_wav
 from genrescope.datasets import Track, scan
 from genrescope.errors import DatasetError, FileError, RecipeError

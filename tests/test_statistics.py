@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
+
+pytest.importorskip("scipy", reason="needs genrescope[lab]")
+
+import scipy.stats
 
 from genrescope.errors import RecipeError
 from genrescope.features.statistics import STATISTICS, statistics

@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-import torch
 from PIL import Image
+
+pytest.importorskip("torch", reason="needs genrescope[train]")
+
+import torch
 from torch import nn
 
 from clips import write_spectrograms

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
+
+pytest.importorskip("optuna", reason="needs genrescope[lab]")
+
+import optuna
 
 from clips import write_spectrograms
 from genrescope.cli import app
@@ -212,7 +215,7 @@ def test_the_test_side_is_never_heard(
 def test_what_lags_behind_is_given_up(recipe: Recipe, tracks: list[Track], tmp_path: Path) -> None:
     fields = recipe.model_dump(mode="json")
     fields |= {"pool": ["mean"], "model": {"kind": "mlp", "hidden": [8]}}
-    fields["training"] |= {"epochs": 8, "learning_rate": 0.02, "batch_size": 2, "average": 0}
+    fields["training"] |= {"epochs": 8, "learning_rate": 0.02, "batch_size": 2, "ema_decay": 0}
     fields["search"] = {"training.learning_rate": {"choices": [0.02, 1e-9]}}
     plan = Recipe.model_validate(fields)
     folder = tmp_path / "study"

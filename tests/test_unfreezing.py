@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("torch", reason="needs genrescope[train]")
+
 import torch
 
 from clips import write_spectrograms

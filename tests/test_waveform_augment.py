@@ -53,6 +53,7 @@ def test_gain_is_exact(decibels: float, seed: int) -> None:
     np.testing.assert_allclose(gain(sound, decibels).samples, expected, rtol=1e-6)
 
 
+@pytest.mark.needs("lab")
 @settings(max_examples=15, deadline=None)
 @given(st.floats(-5, 5), st.sampled_from([220.0, 500.0, 1500.0]))
 def test_the_pitch_moves_by_the_right_factor_and_the_length_stays(
@@ -66,6 +67,7 @@ def test_the_pitch_moves_by_the_right_factor_and_the_length_stays(
     assert 12 * np.log2(pitch(shifted) / hertz) == pytest.approx(steps, abs=0.1)
 
 
+@pytest.mark.needs("lab")
 def test_a_shift_of_pitch_keeps_the_tempo() -> None:
     clicks = np.zeros(4 * RATE, np.float32)
     places = RATE // 2 + np.arange(6) * RATE // 2
@@ -77,6 +79,7 @@ def test_a_shift_of_pitch_keeps_the_tempo() -> None:
         assert abs(int(around.argmax()) - 5000) < 1500  # 0.07 s, less than the vocoder's window
 
 
+@pytest.mark.needs("lab")
 def test_no_steps_and_too_few_samples_stay_as_they_are() -> None:
     sound = sine(440)
     assert semitones(sound, 0) is sound
@@ -122,6 +125,7 @@ def test_the_leiden_rule_makes_each_change_or_none_equally_often() -> None:
     assert {d.parameter for d in drawn if d.name == "noise"} == {20.0}
 
 
+@pytest.mark.needs("lab")
 def test_what_was_drawn_makes_the_same_copy_again() -> None:
     sound, random = sine(440, 0.3), np.random.default_rng(1)
     seen = set()
@@ -176,6 +180,7 @@ def test_impossible_segments_are_refused(wrong: dict[str, float]) -> None:
         segments(sine(440), **{"seconds": 0.5, **wrong})
 
 
+@pytest.mark.needs("lab")
 @pytest.mark.shared
 def test_a_real_track_is_shifted_by_its_semitones(shared: Path) -> None:
     """The chroma of a piece, shifted back, is its own."""

@@ -49,7 +49,7 @@ class PassedOver:
     folders
         Folders that belong to the system (`.git`, `@eaDir`), with all that is in them.
     repeated
-        Files and folders that links lead to a second time.
+        Files and folders that symbolic links lead to a second time.
     """
 
     files: int = 0
@@ -90,9 +90,9 @@ def find_audio(
     """Find the audio files in a folder and in all folders below it.
 
     Files are recognised by their suffix (`AUDIO_SUFFIXES`), and where text files have the same one
-    (`.ts`), by their content. Links to folders are followed. A file or folder that is reached
-    more than once, by symbolic or hard links, is given once, by its own name rather than by that
-    of a symbolic link. Only files and folders of the system are passed over, see `PassedOver`.
+    (`.ts`), by their content. Symbolic links are followed; what they lead to is given once, by its
+    own name where that is in the folder, too. Hard links are files like any other. Only files and
+    folders of the system are passed over, see `PassedOver`.
 
     Parameters
     ----------
@@ -117,15 +117,17 @@ class _Search:
         self.suffixes = suffixes
         self.found = FoundAudio()
         self.folders: set[tuple[int, int]] = set()
-        self.files: dict[tuple[int, int], Path] = {}
+        self.files: set[tuple[int, int]] = set()
         self.links: list[Path] = []
+        self.following = False
 
     def run(self, folder: Path) -> FoundAudio:
         self._enter(folder)
         # Links come last, so that what they lead to is known by its own name where it has one.
+        self.following = True
         while self.links:
             self._follow(self.links.pop(0))
-        self.found.files = sorted(self.files.values())
+        self.found.files.sort()
         return self.found
 
     def _enter(self, top: Path) -> None:
@@ -180,10 +182,11 @@ class _Search:
         except OSError as error:
             self._failed(path, error)
             return
-        if _identity(status) in self.files:
+        if self.following and _identity(status) in self.files:
             self.found.passed_over.repeated += 1
-        else:
-            self.files[_identity(status)] = path
+            return
+        self.files.add(_identity(status))
+        self.found.files.append(path)
 
     def _failed(self, path: Path, error: OSError) -> None:
         reason = f"not readable: {error.strerror or error}"

@@ -23,22 +23,18 @@ class Kind:
         Lower-case endings of file names that a search of a folder takes for this kind.
     demuxers
         The formats of FFmpeg that read it.
-    video
-        Usually a film, of which the sound is decoded.
     """
 
     name: str
     suffixes: tuple[str, ...]
     demuxers: tuple[str, ...]
-    video: bool = False
 
 
-def _kind(name: str, suffixes: str, demuxers: str, *, video: bool = False) -> Kind:
+def _kind(name: str, suffixes: str, demuxers: str) -> Kind:
     return Kind(
         name,
         tuple(f".{suffix}" for suffix in suffixes.split()),
         tuple(demuxers.split()),
-        video,
     )
 
 
@@ -71,10 +67,10 @@ KINDS = (
     _kind("ATRAC", "oma aa3 at3 omg", "oma"),
     _kind("TwinVQ", "vqf", "vqf"),
     _kind("QOA", "qoa", "qoa"),
-    _kind("AVI", "avi divx", "avi", video=True),
-    _kind("MPEG transport stream", "ts m2t m2ts mts", "mpegts", video=True),
-    _kind("MPEG program stream", "mpg mpeg vob", "mpeg", video=True),
-    _kind("Flash Video", "flv", "flv", video=True),
+    _kind("AVI", "avi divx", "avi"),
+    _kind("MPEG transport stream", "ts m2t m2ts mts", "mpegts"),
+    _kind("MPEG program stream", "mpg mpeg vob", "mpeg"),
+    _kind("Flash Video", "flv", "flv"),
 )
 """All kinds, see the module."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio.waveform import Samples
+Samples = NDArray[np.float32]
 
 
 def mean_of_channels(channels: NDArray[Any], full_scale: float = 1.0) -> Samples:

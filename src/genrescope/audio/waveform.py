@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Samples = NDArray[np.float32]
+from genrescope.audio.mixdown import Samples as Samples
+from genrescope.audio.mixdown import mean_of_channels
 
 _MOST_CHANNELS = 64
 
@@ -77,8 +78,6 @@ class Waveform:
         >>> Waveform.from_array(np.array([[16384, 0], [-16384, 0], [0, 0]], np.int16), 8000).samples
         array([ 0.25, -0.25,  0.  ], dtype=float32)
         """
-        from genrescope.audio.mixdown import mean_of_channels
-
         values: NDArray[Any] = np.asarray(array)
         if values.ndim == 1:
             values = values[None]

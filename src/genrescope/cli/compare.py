@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from genrescope.cli.terminal import error_line, printable
+from genrescope.cli.terminal import PageFormat, error_line, printable
 from genrescope.errors import FileError
 
 if TYPE_CHECKING:
@@ -29,20 +28,12 @@ _NOTHING = "–"
 _SURE = 0.05
 
 
-class Format(StrEnum):
-    """How the comparison is written."""
-
-    table = "table"
-    json = "json"
-    markdown = "markdown"
-
-
 def compare(
     runs: list[Path] = typer.Argument(
         None, help="A folder of runs (runs by default), or two runs to compare with each other."
     ),
-    format: Format = typer.Option(
-        Format.table, "--format", "-f", help="How the comparison is written."
+    format: PageFormat = typer.Option(
+        PageFormat.table, "--format", "-f", help="How the comparison is written."
     ),
     everything: bool = typer.Option(
         False, "--all", help="List the published figures without a run as well."
@@ -93,9 +84,9 @@ def compare(
     if write is not None:
         for path in write_results(results, write, everything=everything):
             typer.echo(printable(str(path)))
-    elif format is Format.json:
+    elif format is PageFormat.json:
         typer.echo(json.dumps(_fields(results, everything), indent=1))
-    elif format is Format.markdown:
+    elif format is PageFormat.markdown:
         typer.echo(to_markdown(results, everything=everything), nl=False)
     else:
         _show(results, everything)
@@ -255,20 +246,20 @@ def _table(*words: str) -> Table:
     return table
 
 
-def _compare_two(a: Path, b: Path, format: Format) -> None:
+def _compare_two(a: Path, b: Path, format: PageFormat) -> None:
     from genrescope.evaluation.finished import read_finished
     from genrescope.evaluation.significance import compare_predictions
 
     leaked = [str(run) for run in (a, b) if read_finished(run).leaked]
     comparison = compare_predictions(a, b)
-    if format is Format.json:
+    if format is PageFormat.json:
         fields = {"a": printable(str(a)), "b": printable(str(b)), "leaked": leaked}
         typer.echo(json.dumps({**fields, **asdict(comparison)}, indent=1))
         return
     for run in leaked:
         error_line(f"{run}: LEAKED, its figures mean nothing")
     for line in _in_words(str(a), str(b), comparison):
-        typer.echo(("- " if format is Format.markdown else "") + printable(line))
+        typer.echo(("- " if format is PageFormat.markdown else "") + printable(line))
 
 
 def _in_words(a: str, b: str, comparison: Comparison) -> list[str]:

@@ -11,7 +11,6 @@ import os
 import sys
 from enum import StrEnum
 from io import TextIOWrapper
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -101,7 +100,7 @@ def prepare_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
         elif mode == "w" and isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="genrescope-ascii")
 
@@ -111,7 +110,7 @@ def drop_stdout() -> None:
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError, AttributeError):
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
 
 def echo(text: object = "") -> None:

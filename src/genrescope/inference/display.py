@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from genrescope.errors import FileError, GenrescopeError
-from genrescope.inference.prediction import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
+
+    from genrescope.inference.prediction import Prediction
 
 _DRAWN_GENRES = 6  # more can't be told apart by colour
 
@@ -52,13 +53,13 @@ def to_frame(predictions: Iterable[Prediction | FileError]) -> DataFrame:
     rows: list[dict[str, object]] = []
     genres: dict[str, None] = {}
     for result in predictions:
-        if isinstance(result, Prediction):
-            genres |= dict.fromkeys(sorted(result.probabilities))
-            row = {"path": result.path, "genre": result.genre, "confidence": result.confidence}
-            row |= {"duration": result.duration, "warnings": "; ".join(result.warnings)}
-            rows.append({**row, "error": None, **result.probabilities})
-        else:
+        if isinstance(result, FileError):
             rows.append({"path": result.path, "genre": None, "error": result.reason})
+            continue
+        genres |= dict.fromkeys(sorted(result.probabilities))
+        row = {"path": result.path, "genre": result.genre, "confidence": result.confidence}
+        row |= {"duration": result.duration, "warnings": "; ".join(result.warnings)}
+        rows.append({**row, "error": None, **result.probabilities})
     columns = ["path", "genre", "confidence", "duration", "warnings", "error", *genres]
     frame = pandas.DataFrame(rows, columns=columns)
     # Missing text is None, as it is in `Prediction`, whatever pandas makes of it.

@@ -327,10 +327,11 @@ def _audio_digest(path: Path) -> bytes:
 def _copy_ownership(source: Path, copy: Path, stat: os.stat_result) -> None:
     # Only root may give a file away; for others the file becomes theirs, as with any editor.
     # The mode comes last, because a change of owner clears its set-user-id bits.
-    with suppress(PermissionError):
-        os.chown(copy, -1, stat.st_gid)
-    with suppress(PermissionError):
-        os.chown(copy, stat.st_uid, -1)
+    if chown := getattr(os, "chown", None):  # Windows has no such owners
+        with suppress(PermissionError):
+            chown(copy, -1, stat.st_gid)
+        with suppress(PermissionError):
+            chown(copy, stat.st_uid, -1)
     changed = copy.stat()
     shutil.copystat(source, copy)
     os.utime(copy, ns=(changed.st_atime_ns, changed.st_mtime_ns))
