@@ -30,8 +30,9 @@ import numpy as np
 from genrescope.library.duplicates import different_bits, fingerprint
 from genrescope.library.index import refresh
 from genrescope.library.map import draw_map
-from genrescope.library.similar import Space, Wanted
-from genrescope.library.store import Entry, Library, Model
+from genrescope.library.rows import Entry, Model
+from genrescope.library.similar import Space, TrackFilter
+from genrescope.library.store import Library
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE, SEARCHES = 96, 100
@@ -84,11 +85,15 @@ def megabytes(folder: Path) -> float:
 def search(folder: Path, tracks: int) -> dict[str, str]:
     """Times, recall and size of a library of so many tracks, as they are printed."""
     library = build(folder, tracks)
-    columns = library.placed(["embedding"])
+    columns = library.columns(["embedding"])
     bare = columns["embedding"].nbytes / 1e6
     del columns
     queries = [f"{i}.mp3" for i in np.random.default_rng(1).integers(0, tracks, SEARCHES)]
-    wishes = {"": Wanted(), "genre": Wanted(genre="c"), "years": Wanted(years=(1970, 1970))}
+    wishes = {
+        "": TrackFilter(),
+        "genre": TrackFilter(genre="c"),
+        "years": TrackFilter(years=(1970, 1970)),
+    }
     found: dict[tuple[str, str], list[set[str]]] = {}
     said = {"embeddings alone": f"{bare:.0f} MB"}
     first: dict[str, float] = {}

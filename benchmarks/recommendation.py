@@ -31,8 +31,9 @@ from genrescope.evaluation.ranking import best_precision_at, coverage, precision
 from genrescope.features import Frontend
 from genrescope.inference import Classifier
 from genrescope.library.recommend import DIVERSITY, diversified, nearness, pushed, recommend
-from genrescope.library.similar import Query, Space, Wanted
-from genrescope.library.store import Entry, Library, Model
+from genrescope.library.rows import Entry, Model
+from genrescope.library.similar import Query, Space, TrackFilter
+from genrescope.library.store import Library
 
 LENGTHS = (1, 5, 10)
 LIST = 10
@@ -46,7 +47,7 @@ BEST = "the best that there could be"
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
-# Scores of tracks from their likeness to the likes and to the dislikes, each `[queries, tracks]`.
+# Scores of tracks from their similarity to the likes and to the dislikes, each `[queries, tracks]`.
 Rule = Callable[[Floats, Floats], Floats]
 
 LIKE_RULES: dict[str, Rule] = {
@@ -55,7 +56,7 @@ LIKE_RULES: dict[str, Rule] = {
     "mean": lambda likes, _: likes.mean(axis=0),
 }
 DISLIKE_RULES: dict[str, Rule] = {
-    "a third of the likeness to the nearest": lambda likes, far: pushed(nearness(likes), far),
+    "a third of the similarity to the nearest": lambda likes, far: pushed(nearness(likes), far),
     "none: dislikes are not listened to": lambda likes, _: nearness(likes),
     "Rocchio's: a fifth of their mean, off the mean of the likes": (
         lambda likes, far: likes.mean(axis=0) - 0.2 * far.mean(axis=0)
@@ -186,7 +187,7 @@ def lists_for_each(shelf: Shelf, method: str, diversity: float = 0.0) -> list[Pl
     found: list[Places] = [np.zeros(0, np.intp)] * len(place)
     for entry, direction in zip(space.entries, space.directions, strict=True):
         query = Query(entry.name, direction.astype(np.float64), entry)
-        wanted = [Wanted(not_artist=entry.artist)]
+        wanted = [TrackFilter(not_artist=entry.artist)]
         named = recommend(space, [query], n=LIST, diversity=diversity, wanted=wanted)
         found[place[entry.path]] = np.array([place[r.entry.path] for r in named], np.intp)
     return found
@@ -447,7 +448,7 @@ def what_diversity_costs(shelf: Shelf) -> list[str]:
         lists = lists_for_each(shelf, OURS, diversity)
         precision = precision_at(fitting(shelf, lists), LIST)[fit > 0]
         covered = coverage([each.tolist() for each in lists], len(shelf.names), artists)
-        alike = np.array([inner_likeness(directions[each]) for each in lists])
+        alike = np.array([inner_similarity(directions[each]) for each in lists])
         names = np.array([len(np.unique(shelf.artists[each])) for each in lists], float)
         within, who = mean(alike, artists), mean(names, artists)
         rows.append(
@@ -460,13 +461,13 @@ def what_diversity_costs(shelf: Shelf) -> list[str]:
             ]
         )
     header = ["diversity", f"precision@{LIST}", f"coverage@{LIST}"]
-    return table([*header, "likeness within a list", "artists in ten"], rows)
+    return table([*header, "similarity within a list", "artists in ten"], rows)
 
 
-def inner_likeness(directions: NDArray[np.float32]) -> float:
-    """The mean likeness of all pairs of a list."""
-    likeness = directions @ directions.T
-    return float(likeness[~np.eye(len(likeness), dtype=bool)].mean())
+def inner_similarity(directions: NDArray[np.float32]) -> float:
+    """The mean similarity of all pairs of a list."""
+    similarity = directions @ directions.T
+    return float(similarity[~np.eye(len(similarity), dtype=bool)].mean())
 
 
 def picture(figures: dict[str, list[Figure]], path: Path) -> None:

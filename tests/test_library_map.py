@@ -17,8 +17,9 @@ from genrescope.cli.map import map_library
 from genrescope.errors import GenrescopeError
 from genrescope.library.map import Map, Method, draw_map
 from genrescope.library.map_page import COLOURS, SHAPES, write_picture
-from genrescope.library.store import Library, LibraryError
-from shelf import MODEL, entry, shelf
+from genrescope.library.places import LibraryError
+from genrescope.library.store import Library, read_table
+from libraries import MODEL, entry, make_library
 
 pytest.importorskip("lancedb")
 pytest.importorskip("openTSNE")
@@ -66,7 +67,7 @@ def nearest_groups(drawn: Map, wanted: str = "") -> list[bool]:
 def library(tmp_path: Path) -> Library:
     """36 tracks; one more is gone, one is silent."""
     others = [entry("gone.mp3", sounds(1)[0], deleted=True), entry("0.mp3", [0] * 16, genre=None)]
-    return shelf(tmp_path / "library", [*tracks(36), *others])
+    return make_library(tmp_path / "library", [*tracks(36), *others])
 
 
 class TestDrawing:
@@ -96,7 +97,7 @@ class TestDrawing:
     @pytest.mark.parametrize("method", METHODS)
     @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 9])
     def test_few_tracks_are_enough(self, tmp_path: Path, count: int, method: Method) -> None:
-        drawn = draw_map(shelf(tmp_path / "few", tracks(count)), method)
+        drawn = draw_map(make_library(tmp_path / "few", tracks(count)), method)
         assert np.isfinite(drawn.positions).all()
         assert len(set(positions(drawn).values())) == count
 
@@ -104,7 +105,7 @@ class TestDrawing:
     def test_copies_lie_together(self, tmp_path: Path, method: Method) -> None:
         made = tracks(24)
         made += [replace(made[5], path=f"copy {i}.mp3") for i in range(6)]
-        drawn = draw_map(shelf(tmp_path / "copies", made), method)
+        drawn = draw_map(make_library(tmp_path / "copies", made), method)
         where = positions(drawn)
         copies = np.array([where["05.mp3"], *(where[f"copy {i}.mp3"] for i in range(6))])
         assert np.linalg.norm(np.ptp(copies, axis=0)) < 0.3 * np.linalg.norm(
@@ -113,7 +114,7 @@ class TestDrawing:
 
     def test_nothing_but_copies(self, tmp_path: Path) -> None:
         made = [entry(f"{i}.mp3", np.ones(16), content="one") for i in range(8)]
-        assert np.isfinite(draw_map(shelf(tmp_path / "copies", made)).positions).all()
+        assert np.isfinite(draw_map(make_library(tmp_path / "copies", made)).positions).all()
 
     def test_progress_is_told(self, library: Library) -> None:
         told: list[tuple[int, int]] = []
@@ -124,7 +125,9 @@ class TestDrawing:
 
     def test_nothing_to_draw(self, tmp_path: Path) -> None:
         with pytest.raises(LibraryError, match="no track in it"):
-            draw_map(shelf(tmp_path / "none", [entry("gone.mp3", sounds(1)[0], deleted=True)]))
+            draw_map(
+                make_library(tmp_path / "none", [entry("gone.mp3", sounds(1)[0], deleted=True)])
+            )
 
     @pytest.mark.parametrize(
         ("method", "package", "how"),
@@ -165,7 +168,7 @@ class TestPlacing:
     @pytest.mark.parametrize("method", METHODS)
     def test_one_new_track_in_a_small_library(self, tmp_path: Path, method: Method) -> None:
         for count in (1, 2, 3, 6):
-            library = shelf(tmp_path / str(count), tracks(count))
+            library = make_library(tmp_path / str(count), tracks(count))
             before = positions(draw_map(library, method))
             library.put(tracks(1, seed=1, prefix="new "))
             drawn = draw_map(library, method)
@@ -177,7 +180,7 @@ class TestPlacing:
         before = positions(draw_map(library))
         all_tracks = {e.path: e for e in library.entries()}
         library.put([replace(all_tracks["03.mp3"], path="elsewhere/3.mp3")])
-        library.mark_deleted([all_tracks["03.mp3"], all_tracks["04.mp3"]])
+        library.put([replace(all_tracks[f"0{i}.mp3"], deleted=True) for i in (3, 4)])
         drawn = draw_map(library)
         assert (drawn.kept, drawn.placed, drawn.gone) == (35, 0, 1)
         after = positions(drawn)
@@ -199,7 +202,7 @@ class TestPlacing:
         assert (drawn.kept, drawn.placed, drawn.gone) == (35, 1, 1)
 
     def test_where_most_is_new_it_is_drawn_afresh(self, tmp_path: Path) -> None:
-        library = shelf(tmp_path / "grown", tracks(6))
+        library = make_library(tmp_path / "grown", tracks(6))
         draw_map(library)
         library.put(tracks(24, seed=1, prefix="new "))
         drawn = draw_map(library)
@@ -215,13 +218,13 @@ class TestPlacing:
 
     def test_another_model_draws_anew(self, library: Library) -> None:
         draw_map(library, Method.pca)
-        other = Library.create(Path(library.folder), replace(MODEL, sha256="1" * 64))
+        other = Library.create(Path(library.place), replace(MODEL, sha256="1" * 64))
         other.put(tracks(36))
         assert draw_map(other, Method.pca).is_fresh
 
     def test_a_map_of_another_version_is_drawn_anew(self, library: Library) -> None:
         draw_map(library, Method.pca)
-        table = library.read_table("map-pca")
+        table = read_table(library, "map-pca")
         assert table is not None
         library.write_table("map-pca", table.replace_schema_metadata(None))
         assert draw_map(library, Method.pca).is_fresh
@@ -301,7 +304,7 @@ class TestCommand:
 
     def test_it_draws_and_says_so(self, library: Library, tmp_path: Path) -> None:
         page, png = tmp_path / "map.html", tmp_path / "map.png"
-        words = ("--library", library.folder, "--out", page, "--png", png, "--method", "pca")
+        words = ("--library", library.place, "--out", page, "--png", png, "--method", "pca")
         assert self.run(*words) == "36 drawn by PCA\n"
         assert page.read_text().startswith("<!doctype html>")
         assert png.read_bytes().startswith(b"\x89PNG")
@@ -311,11 +314,11 @@ class TestCommand:
 
     def test_json(self, library: Library, tmp_path: Path) -> None:
         page = tmp_path / "map.html"
-        said = self.run(*("-l", library.folder, "-o", page, "--method", "pca", "--format", "json"))
+        said = self.run(*("-l", library.place, "-o", page, "--method", "pca", "--format", "json"))
         assert json.loads(said) == {
             "out": str(page),
             "png": None,
-            "library": library.folder,
+            "library": library.place,
             "method": "pca",
             "tracks": 36,
             "fresh": True,
@@ -338,16 +341,16 @@ class TestCommand:
         self, library: Library, tmp_path: Path, option: str, place: str, why: str
     ) -> None:
         file = tmp_path / place
-        words = ["-l", library.folder, "-o", str(tmp_path / "a.html"), option, str(file)]
+        words = ["-l", library.place, "-o", str(tmp_path / "a.html"), option, str(file)]
         done = CliRunner().invoke(app, words)
         assert isinstance(done.exception, GenrescopeError)
         assert str(done.exception) == f"{file}: {why}"
-        assert library.read_table("map-tsne") is None
+        assert read_table(library, "map-tsne") is None
         assert [each.name for each in tmp_path.iterdir()] == ["library"]
 
     def test_page_and_picture_are_two_files(self, library: Library, tmp_path: Path) -> None:
         words = ["-o", f"{tmp_path}/a.html", "--png", f"{tmp_path}/./a.html"]
-        done = CliRunner().invoke(app, ["-l", library.folder, *words])
+        done = CliRunner().invoke(app, ["-l", library.place, *words])
         assert done.exit_code == 2
         assert "the same file" in done.output
-        assert library.read_table("map-tsne") is None
+        assert read_table(library, "map-tsne") is None

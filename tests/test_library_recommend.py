@@ -26,10 +26,10 @@ from genrescope.library.recommend import (
     pushed,
     recommend,
 )
+from genrescope.library.rows import Entry
 from genrescope.library.scan import scan
-from genrescope.library.similar import Query, Space, Wanted
-from genrescope.library.store import Entry
-from shelf import entry, shelf
+from genrescope.library.similar import Query, Space, TrackFilter
+from libraries import entry, make_library
 
 pytest.importorskip("lancedb")
 
@@ -55,7 +55,7 @@ def space(tmp_path: Path) -> Space:
     made.append(entry("gone.mp3", vectors[1], deleted=True))
     made.append(entry("silent.mp3", np.zeros(16), genre=None))
     made.append(entry("copy of 05.mp3", vectors[5], content="05.mp3"))
-    return Space(shelf(tmp_path / "library", made))
+    return Space(make_library(tmp_path / "library", made))
 
 
 def asked(space: Space, *places: int) -> list[Query]:
@@ -79,7 +79,7 @@ class TestList:
         found = recommend(space, [query], n=n, diversity=0)
         assert [each.entry.content for each in found] == [e.content for e, _ in nearest]
         assert [each.score for each in found] == pytest.approx([x for _, x in nearest], abs=1e-6)
-        assert [r.likeness for r in found] == pytest.approx([r.score for r in found])
+        assert [r.similarity for r in found] == pytest.approx([r.score for r in found])
 
     @READ_ONLY
     @given(tracks, tracks, st.floats(0, 1))
@@ -113,21 +113,21 @@ class TestList:
     @pytest.mark.parametrize(
         ("wanted", "allowed"),
         [
-            (Wanted(genre="JAZZ"), lambda i: i % 2 == 0),
-            (Wanted(years=(1970, 1979)), lambda i: 10 <= i < 20),
-            (Wanted(not_artist="artist 3"), lambda i: i % 6 != 3),
+            (TrackFilter(genre="JAZZ"), lambda i: i % 2 == 0),
+            (TrackFilter(years=(1970, 1979)), lambda i: 10 <= i < 20),
+            (TrackFilter(not_artist="artist 3"), lambda i: i % 6 != 3),
         ],
     )
-    def test_wishes(self, space: Space, wanted: Wanted, allowed: object) -> None:
-        also = Wanted(not_artist="Artist 1")
-        found = recommend(space, asked(space, 7), n=100, wanted=[wanted, also])
+    def test_wishes(self, space: Space, wanted: TrackFilter, allowed: object) -> None:
+        also = TrackFilter(not_artist="Artist 1")
+        found = recommend(space, asked(space, 7), n=100, filters=[wanted, also])
         contents = {each.entry.content for each in found}
         left = {f"{i:02d}.mp3" for i in range(60) if allowed(i) and i % 6 != 1 and i != 7}
         # The copy of 05 has no artist and no year, and is jazz.
         assert contents - {"05.mp3"} == left - {"05.mp3"}
 
     def test_nothing_is_left(self, space: Space) -> None:
-        assert recommend(space, asked(space, 1), wanted=[Wanted(genre="polka")]) == []
+        assert recommend(space, asked(space, 1), filters=[TrackFilter(genre="polka")]) == []
 
     def test_what_cannot_be_asked(self, space: Space) -> None:
         with pytest.raises(GenrescopeError, match="at least one liked"):
@@ -153,7 +153,7 @@ def corners(tmp_path: Path) -> Space:
         for name, centre in centres.items()
         for i, each in enumerate(cloud(random, centre, 20))
     ]
-    return Space(shelf(tmp_path / "library", made))
+    return Space(make_library(tmp_path / "library", made))
 
 
 def kinds(found: list[Recommendation]) -> list[str]:
@@ -203,8 +203,8 @@ class TestTaste:
 
     def test_several_likes_of_one_kind_count_together(self) -> None:
         # Each of the first two likes has a nearest of its own; the last is near to all three.
-        likeness = np.array([[0.9, 0.1, 0.8], [0.1, 0.9, 0.8], [0.1, 0.1, 0.8]])
-        assert nearness(likeness).argmax() == 2
+        similarity = np.array([[0.9, 0.1, 0.8], [0.1, 0.9, 0.8], [0.1, 0.1, 0.8]])
+        assert nearness(similarity).argmax() == 2
 
     def test_who_is_near_to_everybody_does_not_speak_for_all(self) -> None:
         near_to_all = np.array([0.9, 0.9, 0.9, 0.9, 0.3, 0.3])
@@ -218,8 +218,8 @@ class TestTaste:
         assert nearness(np.stack([lonely, met])).argmax() == 1
 
     @given(st.lists(st.floats(-1, 1), min_size=1, max_size=30))
-    def test_one_like_is_its_likeness(self, likeness: list[float]) -> None:
-        rows = np.array([likeness])
+    def test_one_like_is_its_similarity(self, similarity: list[float]) -> None:
+        rows = np.array([similarity])
         assert nearness(rows) == pytest.approx(rows[0], abs=1e-9)
         assert nearness(np.repeat(rows, 3, axis=0)) == pytest.approx(rows[0], abs=1e-9)
 
@@ -299,13 +299,13 @@ class TestReason:
         like = mixed(jazz_of_like[0], "a.mp3", jazz_of_like[1])
         its = mixed(jazz_of_it[0], "b.mp3", jazz_of_it[1])
         axes = np.eye(16)
-        # Around their mean the likeness of the two is 0.82.
+        # Around their mean the similarity of the two is 0.82.
         turned = 0.82 * axes[0] + np.sqrt(1 - 0.82**2) * axes[1]
         made = [replace(like, embedding=np.float32(axes[0]))]
         made.append(replace(its, embedding=np.float32(turned)))
         for number, each in enumerate((axes[0], turned)):
             made.append(entry(f"opposite {number}", -each))
-        space = Space(shelf(tmp_path / "library", made))
+        space = Space(make_library(tmp_path / "library", made))
         (found,) = recommend(space, [space.find("a.mp3")], n=1)
         assert found.reason == words
 
@@ -325,7 +325,7 @@ class TestReason:
             of = {query.name: float(direction @ query.direction) for query in (*likes, *dislikes)}
             best = max(likes, key=lambda query: of[query.name])
             assert each.near.name == best.name
-            assert each.likeness == pytest.approx(of[best.name], abs=1e-5)
+            assert each.similarity == pytest.approx(of[best.name], abs=1e-5)
             worst = max(dislikes, key=lambda query: of[query.name])
             if of[worst.name] > 0.01:
                 assert each.against is not None
@@ -337,10 +337,10 @@ class TestReason:
         found = recommend(space, asked(space, 4), n=3)[0]
         said = json.loads(json.dumps(found.to_dict()))
         assert said.keys() - found.entry.to_dict().keys() == {
-            "score", "near", "likeness", "shared", "reason",
+            "score", "near", "similarity", "shared", "reason",
         }  # fmt: skip
         assert said["near"] == "Artist 4 - Song 4"
-        assert said["score"] == pytest.approx(said["likeness"])
+        assert said["score"] == pytest.approx(said["similarity"])
         assert said["reason"] == found.reason
 
 
@@ -389,7 +389,7 @@ class TestCommand:
         _, library = shelved
         shown = self.run("--like", "twin.flac", *library, "-n", 2, "--diversity", 0).stdout
         header, *lines = shown.splitlines()
-        assert header.split() == ["Score", "Genre", "Track,", "and", "why"]
+        assert header.split() == ["Score", "Genre", "Track,", "and", "reason"]
         rows = self.rows("--like", "twin.flac", *library, "-n", 2, "--diversity", 0)
         for line, row in zip(lines, rows, strict=True):
             assert line.split()[0] == f"{row['score']:.2f}"
@@ -414,7 +414,7 @@ class TestCommand:
             entry(f"{i}.mp3", random.standard_normal(16), title=f"{i}", artist=f"Band {i % 4}")
             for i in range(20)
         ]
-        shelf(tmp_path / "library", made)
+        make_library(tmp_path / "library", made)
         words = ["--like", "0.mp3", "--like", "1.mp3", "--dislike", "2.mp3"]
         rows = self.rows(*words, "--library", tmp_path / "library", "--not-same-artist")
         assert {row["artist"] for row in rows} == {"Band 3"}

@@ -22,11 +22,12 @@ from genrescope.cli import app
 from genrescope.errors import GenrescopeError
 from genrescope.examples import write_examples
 from genrescope.library.duplicates import different_bits, duplicates, fingerprint
-from genrescope.library.playlist import walk, write_m3u8
+from genrescope.library.places import LibraryError
+from genrescope.library.playlist import playlist_between, write_m3u8
 from genrescope.library.scan import scan
-from genrescope.library.similar import Space, Wanted
-from genrescope.library.store import Library, LibraryError
-from shelf import entry, shelf
+from genrescope.library.similar import Space, TrackFilter
+from genrescope.library.store import Library
+from libraries import entry, make_library
 
 pytest.importorskip("lancedb")
 
@@ -49,7 +50,7 @@ def space(tmp_path: Path) -> Space:
     made.append(entry("gone.mp3", vectors(60)[1], deleted=True))
     made.append(entry("silent.mp3", np.zeros(16), genre=None))
     made.append(entry("copy of 05.mp3", vectors(60)[5], content="05.mp3"))
-    return Space(shelf(tmp_path / "library", made))
+    return Space(make_library(tmp_path / "library", made))
 
 
 class TestSimilar:
@@ -63,13 +64,13 @@ class TestSimilar:
         wanted = unit[:60] @ unit[7]
         wanted[7] = -2
         found = space.nearest(space.find("/music/07.mp3"), 60)
-        likeness = {e.path: value for e, value in found}
+        similarity = {e.path: value for e, value in found}
         assert [e.path for e, _ in found] == [f"{i:02d}.mp3" for i in np.argsort(-wanted)[:59]]
-        assert likeness["08.mp3"] == pytest.approx(wanted[8], abs=1e-5)
+        assert similarity["08.mp3"] == pytest.approx(wanted[8], abs=1e-5)
         # Raw cosines of the same tracks say next to nothing.
         raw = every / np.linalg.norm(every, axis=1, keepdims=True)
         assert (raw @ raw.T).min() > 0.85
-        assert min(likeness.values()) < 0
+        assert min(similarity.values()) < 0
 
     def test_neither_itself_nor_copies_nor_what_is_gone_or_silent(self, space: Space) -> None:
         found = {e.path for e, _ in space.nearest(space.find("05.mp3"), 100)}
@@ -80,7 +81,7 @@ class TestSimilar:
         contents = [e.content for e, _ in space.nearest(space.find("07.mp3"), 100)]
         assert sorted(contents) == [f"{i:02d}.mp3" for i in range(60) if i != 7]
         # What its copy may not be for its tags, the other one may be.
-        wanted = Wanted(not_artist="Artist 5")
+        wanted = TrackFilter(not_artist="Artist 5")
         found = {e.path for e, _ in space.nearest(space.find("07.mp3"), 100, wanted)}
         assert "copy of 05.mp3" in found
 
@@ -89,41 +90,46 @@ class TestSimilar:
         with pytest.raises(GenrescopeError, match=r"^Foo: no genre .*; it knows jazz, rock$"):
             space.genre("Foo")
 
-    def test_a_track_that_is_gone_can_still_be_asked_for(self, space: Space) -> None:
-        (first, likeness), *_ = space.nearest(space.find("/music/gone.mp3"), 1)
-        assert first.path == "01.mp3"
-        assert likeness == pytest.approx(1, abs=1e-5)
+    def test_deleted_tracks_are_never_meant(self, space: Space) -> None:
+        for name in ("gone.mp3", "/music/gone.mp3"):
+            with pytest.raises(GenrescopeError, match="gone since the last scan"):
+                space.find(name)
+        with pytest.raises(GenrescopeError, match="no such track"):
+            space.find("GONE")
 
     @pytest.mark.parametrize(
         ("wanted", "allowed"),
         [
-            (Wanted(genre="JAZZ"), lambda i: i % 2 == 0),
-            (Wanted(years=(1970, 1979)), lambda i: 10 <= i < 20),
-            (Wanted(not_artist="artist 3"), lambda i: i % 6 != 3),
-            (Wanted(not_album="Album 3"), lambda i: i % 12 != 3),
+            (TrackFilter(genre="JAZZ"), lambda i: i % 2 == 0),
+            (TrackFilter(years=(1970, 1979)), lambda i: 10 <= i < 20),
+            (TrackFilter(not_artist="artist 3"), lambda i: i % 6 != 3),
+            (TrackFilter(not_album="Album 3"), lambda i: i % 12 != 3),
         ],
     )
-    def test_wishes(self, space: Space, wanted: Wanted, allowed: object) -> None:
-        found = {e.path for e, _ in space.nearest(space.find("gone.mp3"), 100, wanted)}
+    def test_wishes(self, space: Space, wanted: TrackFilter, allowed: object) -> None:
+        found = {e.path for e, _ in space.nearest(space.find("59.mp3"), 100, wanted)}
         found.discard("copy of 05.mp3")
-        assert found == {f"{i:02d}.mp3" for i in range(60) if allowed(i)}
+        assert found == {f"{i:02d}.mp3" for i in range(59) if allowed(i)}
 
     def test_by_name_and_what_is_not_there(self, space: Space) -> None:
         assert space.find("Artist 1 - Song 7").entry.path == "07.mp3"
-        for track, why in (("nowhere.mp3", "no such file"), ("silent.mp3", "nothing but silence")):
+        for track, why in (
+            ("nowhere.mp3", "no such file"),
+            ("silent.mp3", "contains only silence"),
+        ):
             with pytest.raises(GenrescopeError, match=why):
                 space.find(track)
 
     def test_two_of_one_name(self, tmp_path: Path) -> None:
         both = [entry("a.mp3", np.ones(16), root=root) for root in ("/one", "/two")]
-        with pytest.raises(GenrescopeError, match="there are 2 of it"):
-            Space(shelf(tmp_path / "l", both)).find("a.mp3")
+        with pytest.raises(GenrescopeError, match="2 tracks match"):
+            Space(make_library(tmp_path / "l", both)).find("a.mp3")
 
     def test_a_library_of_one_track_and_of_none(self, tmp_path: Path) -> None:
-        alone = Space(shelf(tmp_path / "l", [entry("a.mp3", np.ones(16))]))
+        alone = Space(make_library(tmp_path / "l", [entry("a.mp3", np.ones(16))]))
         assert alone.nearest(alone.find("a.mp3")) == []
         with pytest.raises(LibraryError, match="no track in it"):
-            Space(shelf(tmp_path / "l", []))
+            Space(make_library(tmp_path / "l", []))
 
 
 class TestWalk:
@@ -136,7 +142,7 @@ class TestWalk:
     )
     @given(st.integers(2, 60), st.integers(0, 58))
     def test_ends_length_and_no_repeats(self, space: Space, length: int, start: int) -> None:
-        walked, steps = walk(space, f"{start:02d}.mp3", "59.mp3", length)
+        walked, steps = playlist_between(space, f"{start:02d}.mp3", "59.mp3", length)
         assert [walked[0].path, walked[-1].path] == [f"{start:02d}.mp3", "59.mp3"]
         assert len({each.content for each in walked}) == length == len(steps) + 1
 
@@ -144,14 +150,16 @@ class TestWalk:
         angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
         points = np.zeros((72, 16))
         points[:, 0], points[:, 1] = np.cos(angles), np.sin(angles)
-        circle = Space(shelf(tmp_path / "l", [entry(f"{i}", p) for i, p in enumerate(points)]))
-        walked, steps = walk(circle, "0", "24", 9)
+        circle = Space(
+            make_library(tmp_path / "l", [entry(f"{i}", p) for i, p in enumerate(points)])
+        )
+        walked, steps = playlist_between(circle, "0", "24", 9)
         assert [int(each.path) for each in walked] == list(range(0, 25, 3))
         assert steps == pytest.approx([np.cos(angles[3])] * 8, abs=1e-5)
 
     def test_it_is_smoother_than_chance(self, space: Space) -> None:
         random = np.random.default_rng(0)
-        _, steps = walk(space, "00.mp3", "30.mp3", 10)
+        _, steps = playlist_between(space, "00.mp3", "30.mp3", 10)
         by_chance = []
         for _ in range(50):
             order = [0, *random.permutation([i for i in range(1, 60) if i != 30])[:8], 30]
@@ -162,14 +170,14 @@ class TestWalk:
     def test_what_cannot_be_walked(self, space: Space, tmp_path: Path) -> None:
         outside = write_wav(tmp_path / "x.wav", 3)
         for ends, length, why in (
-            (("00.mp3", "01.mp3"), 61, "only 60 different tracks"),
+            (("00.mp3", "01.mp3"), 61, "only 60 different recordings"),
             (("00.mp3", "01.mp3"), 1, "too short"),
-            (("05.mp3", "copy of 05.mp3"), 3, "are the same"),
-            (("00.mp3", "gone.mp3"), 3, "not in the library"),
+            (("05.mp3", "copy of 05.mp3"), 3, "the same recording"),
+            (("00.mp3", "gone.mp3"), 3, "gone since the last scan"),
             (("00.mp3", str(outside)), 3, "no bundle|shipped"),
         ):
             with pytest.raises(GenrescopeError, match=why):
-                walk(space, *ends, length)
+                playlist_between(space, *ends, length)
 
     def test_a_playlist_as_a_file(self, tmp_path: Path) -> None:
         near = entry("a/b.mp3", np.ones(16), root=str(tmp_path), title="Ö\nÖ", artist="Ä")
@@ -277,8 +285,8 @@ class TestCommands:
         inside = self.run("similar", home / "walking-bass.flac", *library, "-f", "json")
         rows = json.loads(inside)
         assert len(rows) == 6
-        assert [row["likeness"] for row in rows] == sorted(
-            (row["likeness"] for row in rows), reverse=True
+        assert [row["similarity"] for row in rows] == sorted(
+            (row["similarity"] for row in rows), reverse=True
         )
         # The very same sound from outside the library is heard, and its copies are left out.
         outside = tmp_path / "outside.flac"
@@ -331,7 +339,7 @@ class TestCommands:
         out = tmp_path / "walk.m3u8"
         shown = self.run("playlist", *ends, "--length", 4, *library, "-f", "json", "--out", out)
         rows = json.loads(shown)
-        assert [row["likeness"] is None for row in rows] == [True, False, False, False]
+        assert [row["similarity"] is None for row in rows] == [True, False, False, False]
         files = [line for line in out.read_text().splitlines() if not line.startswith("#")]
         assert files == [row["path"] for row in rows]
 

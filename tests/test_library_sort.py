@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from genrescope.cli import app
 from genrescope.errors import FileError
 from genrescope.library.export import export
+from genrescope.library.rows import Entry
 from genrescope.library.sort import Action, SortError, carry_out, plan, undo, write_playlists
-from genrescope.library.store import Entry
-from shelf import MODEL, entry, shelf
+from libraries import MODEL, entry, make_library
 
 pytest.importorskip("lancedb")
 
@@ -250,7 +250,7 @@ class TestCommand:
 
     def test_only_shown_then_done_then_undone(self, tracks: list[Entry], tmp_path: Path) -> None:
         library, to = tmp_path / "library", tmp_path / "sorted"
-        shelf(library, tracks)
+        make_library(library, tracks)
         before = tree(tmp_path / "music")
         shown = self.run("--library", library, "--to", to, "--move", "--playlists")
         assert shown.splitlines() == ["     3 move to Jazz/", "     1 move to Rock/"]
@@ -264,7 +264,7 @@ class TestCommand:
 
     def test_a_part_playlists_alone_and_export(self, tracks: list[Entry], tmp_path: Path) -> None:
         library, to = tmp_path / "library", tmp_path / "sorted"
-        shelf(library, tracks)
+        make_library(library, tracks)
         shown = self.run(tmp_path / "music" / "two", "--library", library, "--to", to)
         assert shown.splitlines() == ["     1 copy to Jazz/"]
         self.run("--library", library, "--to", to, "--playlists", "--yes")

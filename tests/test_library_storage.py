@@ -19,9 +19,11 @@ from typer.testing import CliRunner
 from clips import write_wav
 from genrescope.cli import app
 from genrescope.examples import write_examples
+from genrescope.library.places import LibraryError, locked
+from genrescope.library.rows import Entry
 from genrescope.library.scan import scan
-from genrescope.library.store import Entry, Library, LibraryError, is_library, locked
-from shelf import MODEL, entry, shelf
+from genrescope.library.store import Library, is_library
+from libraries import MODEL, entry, make_library
 from test_library_scan import EAGER, counts, wait_for
 
 pytest.importorskip("lancedb")
@@ -58,13 +60,13 @@ def test_every_command(tmp_path: Path) -> None:
     home, place = tmp_path / "music", f"{PLACE}/commands"
     clips = write_examples(home, seconds=6)
     library = ["--library", f"{place}/"]
-    assert run("scan", home, *library).startswith(f"{len(clips)} heard, 0 unchanged")
+    assert run("scan", home, *library).startswith(f"{len(clips)} classified, 0 unchanged")
     clips[0].rename(home / "moved.flac")
     said = json.loads(run("scan", home, *library, "-f", "json"))
     assert said["library"] == place
-    assert (said["heard"], said["moved"], said["unchanged"]) == (0, 1, len(clips) - 1)
+    assert (said["classified"], said["moved"], said["unchanged"]) == (0, 1, len(clips) - 1)
     (home / "copy.flac").write_bytes(clips[1].read_bytes())
-    assert "0 heard" in run("scan", home, *library)
+    assert "0 classified" in run("scan", home, *library)
     found = json.loads(run("similar", "moved.flac", *library, "-f", "json"))
     assert len(found) == len(clips) - 1
     (group,) = json.loads(run("duplicates", *library, "-f", "json"))
@@ -98,7 +100,9 @@ def test_a_killed_scan_goes_on(tmp_path: Path) -> None:
     assert 2 <= known <= 4
     done = counts(scan([home], library=place))
     assert done == {
-        what: count for what, count in {"heard": 4 - known, "unchanged": known}.items() if count
+        what: count
+        for what, count in {"classified": 4 - known, "unchanged": known}.items()
+        if count
     }
 
 
@@ -122,7 +126,7 @@ def _take(place: str, waited: list[str]) -> None:
 
 def test_two_machines_lose_nothing_and_a_row_stored_twice_becomes_one() -> None:
     place = f"{PLACE}/machines"
-    shelf(place, [])
+    make_library(place, [])
     machines = [Library.open(place) for _ in range(3)]
 
     def work(number: int) -> None:
@@ -144,7 +148,7 @@ def test_two_machines_lose_nothing_and_a_row_stored_twice_becomes_one() -> None:
 
 def test_rows_stored_twice_are_read_once() -> None:
     place = f"{PLACE}/twice"
-    shelf(place, [])
+    make_library(place, [])
     one, other = Library.open(place), Library.open(place)
     one.put([entry("a.mp3", np.ones(16))])
     other.put([entry("a.mp3", np.zeros(16))])
@@ -161,7 +165,7 @@ def test_what_is_damaged_is_said_and_made_anew(storage: str) -> None:
     assert not is_library(place)
     with pytest.raises(LibraryError, match="no library there"):
         Library.open(place)
-    shelf(place, [entry("a.mp3", np.ones(16))])
+    make_library(place, [entry("a.mp3", np.ones(16))])
     client = boto3.client("s3")
     kept = client.list_objects_v2(Bucket="shelf", Prefix="of me/bücher/damaged/")["Contents"]
     for each in kept:
@@ -212,7 +216,7 @@ class TestErrors:
         assert "no keys for it in the environment" in self.failure("az://shelf/x")
 
     def test_nobody_reads_where_in_lancedb_it_went_wrong(self, tmp_path: Path) -> None:
-        shelf(tmp_path / "library", [entry("a.mp3", np.ones(16))])
+        make_library(tmp_path / "library", [entry("a.mp3", np.ones(16))])
         for manifest in (tmp_path / "library" / "tracks.lance" / "_versions").iterdir():
             manifest.write_bytes(b"rubbish")
         said = self.failure(str(tmp_path / "library"))

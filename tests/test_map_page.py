@@ -15,7 +15,7 @@ import pytest
 from genrescope.examples import write_examples
 from genrescope.library.map import Map, Method
 from genrescope.library.map_page import write_page
-from shelf import entry
+from libraries import entry
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
@@ -159,13 +159,13 @@ def test_a_click_plays_a_file_with_an_odd_name(shown: Shown, music: Path) -> Non
 def test_it_says_why_a_track_can_not_be_played(shown: Shown, music: Path) -> None:
     shown.to_the_middle("old.au")
     shown.page.mouse.click(*shown.middle)
-    assert "This browser can't play .au files" in shown.text("#trouble")
+    assert "This browser can't play .au files" in shown.text("#problem")
     assert shown.text("#path") == str(music / "old.au")
     assert shown.page.locator("#player").is_hidden()
     shown.to_the_middle("gone.mp3")
     assert shown.page.locator("#card").is_hidden()
     shown.page.mouse.click(*shown.middle)
-    shown.page.locator("#trouble", has_text="the file is gone").wait_for(timeout=3000)
+    shown.page.locator("#problem", has_text="the file is gone").wait_for(timeout=3000)
 
 
 def test_the_legend_filters(shown: Shown) -> None:
@@ -197,7 +197,7 @@ def test_the_search_looks_at_everything(shown: Shown, words: str) -> None:
         assert shown.text("#count") == "1 found"
 
 
-def test_what_is_found_is_heard_by_click(shown: Shown) -> None:
+def test_a_match_is_played_by_click(shown: Shown) -> None:
     shown.find("koche")
     shown.page.locator("#found button").click()
     assert shown.plays()
@@ -242,7 +242,7 @@ def test_it_works_by_keyboard(shown: Shown) -> None:
     keys.press("Enter")
     assert shown.page.evaluate("document.getElementById('player').paused")
     keys.press("ArrowRight")
-    assert shown.text("#heard").startswith("rock")
+    assert shown.text("#genre").startswith("rock")
     keys.press("Escape")
     assert shown.page.locator("#card").is_hidden()
 

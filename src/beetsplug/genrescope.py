@@ -1,8 +1,8 @@
-"""A plugin for beets that sets the genre of music as Genrescope hears it.
+"""A plugin for beets that sets genres predicted by Genrescope.
 
-It never replaces a genre unless it is told to (`force`), and sets none of which it is less sure
-than `min_confidence`. An album's genre is that of its tracks' mean probabilities, where more than
-half of them were heard.
+It never replaces a genre unless `force` is on, and sets none whose probability is less than
+`min_confidence`. An album's genre is that of its tracks' mean probabilities, where more than half
+of them could be classified.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _FIELD = "genres" if "genres" in Item._fields else "genre"
 
 
-class GenrescopePlugin(BeetsPlugin):  # type: ignore[misc]  # beets is not looked into
+class GenrescopePlugin(BeetsPlugin):  # type: ignore[misc]  # beets has no type hints
     """`beet genrescope`, and the same at every import where `auto` is on."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class GenrescopePlugin(BeetsPlugin):  # type: ignore[misc]  # beets is not looke
             self.register_listener("import_task_files", self._imported)
 
     def commands(self) -> list[ui.Subcommand]:
-        command = ui.Subcommand("genrescope", help="set the genre as it is heard")
+        command = ui.Subcommand("genrescope", help="set the genre predicted from the audio")
         command.parser.add_option(
             "-f", "--force", action="store_true", help="replace genres that are there"
         )
@@ -68,64 +68,64 @@ class GenrescopePlugin(BeetsPlugin):  # type: ignore[misc]  # beets is not looke
 
     def _command(self, library: Library, options: Values, words: list[str]) -> None:
         force = bool(options.force) or self.config["force"].get(bool)
-        set_of = self._hear(library.items(words), force, bool(options.pretend))
+        changed = self._classify(library.items(words), force, bool(options.pretend))
         if not options.pretend:
             write = ui.should_write(options.write)
-            for item in set_of:
+            for item in changed:
                 item.store()
                 if write:
                     item.try_write()
 
     def _import(self, _session: ImportSession, task: ImportTask) -> None:
-        for item in self._hear(task.imported_items(), self.config["force"].get(bool), False):
+        for item in self._classify(task.imported_items(), self.config["force"].get(bool), False):
             item.store()
             self._set_at_import.add(item.id)
 
     def _imported(self, session: ImportSession, task: ImportTask) -> None:  # noqa: ARG002
-        """The files are in their place. The importer wrote their tags, unless it tagged nothing."""
+        """Write the files' tags once they are in their place, where the importer wrote none."""
         for item in task.imported_items():
             if item.id in self._set_at_import and not task.apply and ui.should_write():
                 item.try_write()
             self._set_at_import.discard(item.id)
 
-    def _hear(self, items: Iterable[Item], force: bool, pretend: bool) -> list[Item]:
+    def _classify(self, items: Iterable[Item], force: bool, pretend: bool) -> list[Item]:
         """Give items, and the albums they belong to, their genres; return those that got one.
 
         Albums are stored, items are not.
         """
-        wanted = [item for item in items if force or not item.get(_FIELD)]
-        heard: list[tuple[Item, Prediction]] = []
-        set_of: list[Item] = []
-        files = (os.fsdecode(syspath(item.path)) for item in wanted)
+        todo = [item for item in items if force or not item.get(_FIELD)]
+        predictions: list[tuple[Item, Prediction]] = []
+        changed: list[Item] = []
+        files = (os.fsdecode(syspath(item.path)) for item in todo)
         results = self._loaded().predict_many(files)
-        for item, result in zip(wanted, results, strict=True):
+        for item, result in zip(todo, results, strict=True):
             name = displayable_path(item.path)
             if isinstance(result, FileError):
                 self._log.warning("{}: {}", name, result.reason)
                 continue
             if result.genre is None:
-                self._log.warning("{}: nothing but silence was heard in it", name)
+                self._log.warning("{}: it contains only silence", name)
                 continue
-            heard.append((item, result))
-            genres = self._sure(result.probabilities)
-            said = f"{result.genre} {result.confidence:.0%}"
+            predictions.append((item, result))
+            genres = self._confident(result.probabilities)
+            prediction = f"{result.genre} {result.confidence:.0%}"
             if not genres:
-                self._log.info("{}: not sure enough ({})", name, said)
+                self._log.info("{}: not confident enough ({})", name, prediction)
                 continue
             if pretend:
-                ui.print_(f"{name}: {', '.join(genres)} ({said})")
+                ui.print_(f"{name}: {', '.join(genres)} ({prediction})")
             else:
-                self._log.info("{}: {} ({})", name, ", ".join(genres), said)
+                self._log.info("{}: {} ({})", name, ", ".join(genres), prediction)
             item[_FIELD] = _as_field(genres)
-            set_of.append(item)
+            changed.append(item)
         if not pretend:
-            self._set_albums(heard, force)
-        return set_of
+            self._set_albums(predictions, force)
+        return changed
 
-    def _set_albums(self, heard: Sequence[tuple[Item, Prediction]], force: bool) -> None:
+    def _set_albums(self, predictions: Sequence[tuple[Item, Prediction]], force: bool) -> None:
         albums: dict[int, Album] = {}
         tracks: defaultdict[int, list[Prediction]] = defaultdict(list)
-        for item, prediction in heard:
+        for item, prediction in predictions:
             album = item.get_album()
             if album is not None and album.id and (force or not album.get(_FIELD)):
                 albums[album.id] = album
@@ -135,13 +135,13 @@ class GenrescopePlugin(BeetsPlugin):  # type: ignore[misc]  # beets is not looke
                 continue
             of = [prediction.probabilities for prediction in tracks[number]]
             mean = {genre: sum(each[genre] for each in of) / len(of) for genre in of[0]}
-            genres = self._sure(mean)
+            genres = self._confident(mean)
             if genres:
                 album[_FIELD] = _as_field(genres)
                 album.store(inherit=False)  # its tracks keep their own
 
-    def _sure(self, probabilities: dict[str, float]) -> list[str]:
-        """The most probable genres, as people write them; only such as are sure enough."""
+    def _confident(self, probabilities: dict[str, float]) -> list[str]:
+        """The most probable genres as written in tags, of at least the least confidence."""
         least = self.config["min_confidence"].as_number()
         order = sorted(probabilities, key=lambda genre: -probabilities[genre])
         count = self.config["count"].get(int)

@@ -22,6 +22,7 @@ from genrescope.cli.terminal import (
 from genrescope.cli.writers import WRITERS, output
 from genrescope.errors import FileError, TagError
 from genrescope.inference import Classifier
+from genrescope.settings import default_model
 
 _ENDINGS = {
     ".csv": RowFormat.csv,
@@ -49,7 +50,11 @@ def classify(
         False, "--timeline", help="In the table: the sections of the track and their genres."
     ),
     model: str = typer.Option(
-        "default", "--model", "-m", help="A shipped model, a run folder or a bundle."
+        default_model,
+        "--model",
+        "-m",
+        help="A model's name (see genrescope models list), a run folder or a bundle.",
+        show_default="the one in use",
     ),
     jobs: int | None = typer.Option(
         None, "--jobs", "-j", min=1, help="Files classified at the same time; by default the cores."

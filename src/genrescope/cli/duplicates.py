@@ -13,9 +13,9 @@ from genrescope.cli.terminal import Format, error_line, notice, printable, progr
 
 def duplicates(
     library: str | None = LIBRARY,
-    format: Format = typer.Option(Format.table, "--format", "-f", help="How they are written."),
+    format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
 ) -> None:
-    """Find the same recording twice, also with other tags or in another format.
+    """Find recordings that you have more than once, also with other tags or in other formats.
 
     Nothing is changed. Of each recording the largest file comes first.
 
@@ -46,12 +46,12 @@ def duplicates(
         typer.echo(json.dumps(rows, indent=1))
     else:
         for group in found:
-            what = "the same audio" if group.is_exact else "the same recording"
-            stdout.print(Text(f"{len(group.entries)} files, {what}", style="bold"))
+            kind = "the same audio" if group.is_exact else "the same recording"
+            stdout.print(Text(f"{len(group.entries)} files, {kind}", style="bold"))
             for entry in group.entries:
                 stdout.print(Text(f"  {entry.size / 1e6:8.1f} MB  {printable(str(entry.file))}"))
         extra = sum(len(group.entries) - 1 for group in found)
-        notice(f"recordings that are there more than once: {len(found)}, files too many: {extra}")
+        notice(f"recordings held more than once: {len(found)}, superfluous files: {extra}")
     for failure in failures:
         error_line(str(failure))
     if failures:

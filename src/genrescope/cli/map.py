@@ -1,4 +1,4 @@
-"""`genrescope map`: a library in two dimensions, as a page and as a picture."""
+"""`genrescope map`: a map of a library, as a page and as a picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from genrescope.cli.terminal import Format, notice, printable, progress, stdout
 
 
 class Method(StrEnum):
-    """How a map is drawn; as in `genrescope.library.map`, which only this command should load."""
+    """As in `genrescope.library.map`, which only this command should import."""
 
     tsne = "tsne"
     umap = "umap"
@@ -23,20 +23,27 @@ class Method(StrEnum):
 def map_library(
     library: str | None = LIBRARY,
     out: Path = typer.Option(
-        Path("map.html"), "--out", "-o", metavar="FILE", help="The page; replaced if it is there."
+        Path("map.html"),
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="The page; an existing file is replaced.",
     ),
-    png: Path | None = typer.Option(None, "--png", metavar="FILE", help="Draw it as PNG too."),
-    method: Method = typer.Option(Method.tsne, "--method", help="How it is drawn."),
+    png: Path | None = typer.Option(
+        None, "--png", metavar="FILE", help="Write the map as PNG, too."
+    ),
+    method: Method = typer.Option(Method.tsne, "--method", help="How positions are computed."),
     redraw: bool = typer.Option(
-        False, "--redraw", help="Draw all anew, instead of adding to the map that is kept."
+        False, "--redraw", help="Draw the whole map again, instead of adding to the stored one."
     ),
-    format: Format = typer.Option(Format.table, "--format", "-f", help="How counts are written."),
+    format: Format = typer.Option(
+        Format.table, "--format", "-f", help="Output format of the counts."
+    ),
 ) -> None:
-    """Draw your music as a map: what sounds alike lies together.
+    """Draw a map of your music with similar tracks close together.
 
-    The page works without internet: point at a track to see its name, click to hear it, search,
-    choose genres. The library keeps the map: tracks that came since are placed into it, and no
-    other moves.
+    The page works without internet: point at a track to see its name, click to play it, search,
+    choose genres. The library stores the map: later tracks are placed into it, and no other moves.
 
     Examples:
 
@@ -51,7 +58,7 @@ def map_library(
     if png is not None and png.resolve() == out.resolve():
         raise typer.BadParameter("--out and --png name the same file")
     for path in filter(None, (out, png)):
-        check_writable(path)  # it would be a pity to find out after minutes
+        check_writable(path)  # before minutes of work
     with progress("steps") as bar:
         task = bar.add_task("Drawing", total=None)
         drawn = maps.draw_map(
@@ -70,9 +77,9 @@ def map_library(
         fields = {**files, **about, "tracks": len(drawn.entries), "fresh": drawn.is_fresh, **counts}
         typer.echo(json.dumps(fields))
         return
-    said = f"{len(drawn.entries)} drawn by {drawn.method.label}"
+    summary = f"{len(drawn.entries)} drawn by {drawn.method.label}"
     if not drawn.is_fresh:
-        said += ": " + ", ".join(f"{count} {what}" for what, count in counts.items())
-    stdout.print(said, markup=False)
+        summary += ": " + ", ".join(f"{count} {what}" for what, count in counts.items())
+    stdout.print(summary, markup=False)
     for path in filter(None, (out, png)):
         notice(f"wrote {printable(str(path))}")

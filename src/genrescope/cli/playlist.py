@@ -1,4 +1,4 @@
-"""`genrescope playlist`: a walk from one song to another."""
+"""`genrescope playlist`: from one track to another in small steps."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ from genrescope.cli.terminal import Format
 
 
 def playlist(
-    start: str = typer.Option(..., "--from", metavar="TRACK", help="Where the walk begins."),
-    end: str = typer.Option(..., "--to", metavar="TRACK", help="Where it ends."),
-    length: int = typer.Option(12, "--length", min=2, max=200, help="Tracks, both ends counted."),
+    start: str = typer.Option(..., "--from", metavar="TRACK", help="The first track."),
+    end: str = typer.Option(..., "--to", metavar="TRACK", help="The last track."),
+    length: int = typer.Option(
+        12, "--length", min=2, max=200, help="Number of tracks, including both ends."
+    ),
     library: str | None = LIBRARY,
-    out: Path | None = typer.Option(None, "--out", "-o", metavar="FILE", help="Write it as M3U8."),
-    format: Format = typer.Option(Format.table, "--format", "-f", help="How it is shown."),
+    out: Path | None = typer.Option(
+        None, "--out", "-o", metavar="FILE", help="Write the playlist as M3U8."
+    ),
+    format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
 ) -> None:
-    """Walk from one track to another in small steps, without playing anything twice.
+    """Make a playlist that leads from one track to another in small steps.
 
-    Each track is shown with its likeness to the one before.
+    No recording comes twice. Each track is shown with its similarity to the one before.
 
     Examples:
 
-      genrescope playlist --from waltz.flac --to riff.mp3 --length 12 --out walk.m3u8
+      genrescope playlist --from waltz.flac --to riff.mp3 --length 12 --out path.m3u8
     """
-    from genrescope.library.playlist import walk, write_m3u8
+    from genrescope.library.playlist import playlist_between, write_m3u8
     from genrescope.library.similar import Space
     from genrescope.library.store import Library
 
-    tracks, steps = walk(Space(Library.open(library)), start, end, length)
-    show_tracks(list(zip(tracks, [None, *steps], strict=True)), format, "likeness")
+    tracks, steps = playlist_between(Space(Library.open(library)), start, end, length)
+    show_tracks(list(zip(tracks, [None, *steps], strict=True)), format)
     if out is not None:
         write_m3u8(out, tracks)

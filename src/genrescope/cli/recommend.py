@@ -1,4 +1,4 @@
-"""`genrescope recommend`: from a few liked tracks to more of the kind."""
+"""`genrescope recommend`: more like a few liked tracks."""
 
 from __future__ import annotations
 
@@ -20,31 +20,35 @@ if TYPE_CHECKING:
 
 def recommend(
     like: list[str] = typer.Option(
-        ..., "--like", metavar="TRACK", help="You like it: a file, or a track of the library."
+        ..., "--like", metavar="TRACK", help="A liked track: a file, or a track of the library."
     ),
     dislike: list[str] = typer.Option(
-        [], "--dislike", metavar="TRACK", help="You don't like it; nor what is like it."
+        [], "--dislike", metavar="TRACK", help="A disliked track; tracks like it sink."
     ),
     library: str | None = LIBRARY,
-    n: int = typer.Option(20, "-n", min=1, help="Show so many."),
+    n: int = typer.Option(20, "-n", min=1, help="Number of tracks."),
     diversity: float = typer.Option(
-        0.3, "--diversity", min=0, max=1, help="0: the nearest. 1: as unlike each other as can be."
+        0.3,
+        "--diversity",
+        min=0,
+        max=1,
+        help="0: the nearest. 1: as different from each other as possible.",
     ),
     not_same_artist: bool = typer.Option(
-        False, "--not-same-artist", help="By nobody that you named."
+        False, "--not-same-artist", help="Leave out the artists of the named tracks."
     ),
-    genre: str | None = typer.Option(None, "--genre", help="Of this genre, as it was heard."),
-    year: str | None = typer.Option(None, "--year", metavar="A-B", help="From these years."),
+    genre: str | None = typer.Option(None, "--genre", help="Only of this predicted genre."),
+    year: str | None = typer.Option(None, "--year", metavar="A-B", help="Only from these years."),
     playlist: Path | None = typer.Option(
-        None, "--playlist", metavar="FILE", help="Write what is recommended as M3U8."
+        None, "--playlist", metavar="FILE", help="Write the recommended tracks as M3U8."
     ),
-    format: Format = typer.Option(Format.table, "--format", "-f", help="How they are written."),
+    format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
 ) -> None:
     """Recommend tracks of your library by a few that you like, and some that you don't.
 
-    Each comes with its reason. The score goes by likeness, 1 for the same and 0 for no more alike
-    than any two tracks, less what a track has of those you don't like. A file that is not in the
-    library is heard first.
+    Each comes with its reason. The score is a similarity, 1 for the same and 0 for no more alike
+    than any two tracks, less a third of that to a disliked track. A file that is not in the library
+    is classified first.
 
     Examples:
 
@@ -54,21 +58,21 @@ def recommend(
       --not-same-artist --playlist more.m3u8
     """
     from genrescope.library.playlist import write_m3u8
-    from genrescope.library.recommend import recommend as recommended
-    from genrescope.library.similar import Space, Wanted
+    from genrescope.library.recommend import recommend as find_recommended
+    from genrescope.library.similar import Space, TrackFilter
     from genrescope.library.store import Library
 
     years = years_of(year)
     space = Space(Library.open(library))
     genre = genre and space.genre(genre)
     likes, dislikes = ([space.find(track) for track in tracks] for tracks in (like, dislike))
-    wanted = [Wanted(genre, years)]
+    filters = [TrackFilter(genre, years)]
     if not_same_artist:
-        wanted += [Wanted(not_artist=tag_of(each, "artist")) for each in (*likes, *dislikes)]
-    found = recommended(space, likes, dislikes, n=n, diversity=diversity, wanted=wanted)
+        filters += [TrackFilter(not_artist=tag_of(each, "artist")) for each in (*likes, *dislikes)]
+    found = find_recommended(space, likes, dislikes, n=n, diversity=diversity, filters=filters)
     _show(found, format)
     if not found:
-        notice("no other track in the library is as wished")
+        notice("no other track in the library matches")
         raise typer.Exit(1)
     if playlist is not None:
         write_m3u8(playlist, [each.entry for each in found])
@@ -78,7 +82,7 @@ def _show(found: Sequence[Recommendation], format: Format) -> None:
     if format is Format.json:
         typer.echo(json.dumps([each.to_dict() for each in found], indent=1))
         return
-    stdout.print(Text(f"{'Score':9} {'Genre':10} Track, and why", style="bold"))
+    stdout.print(Text(f"{'Score':9} {'Genre':10} Track, and reason", style="bold"))
     for each in found:
         line = Text(f"{round(each.score, 2) + 0.0:8.2f} ", style="cyan")
         line.append(f" {each.entry.genre or '?':10} ", style="bold")

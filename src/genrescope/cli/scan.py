@@ -1,4 +1,4 @@
-"""`genrescope scan`: a collection's library, made and kept up to date."""
+"""`genrescope scan`: the library of a music collection, made and kept up to date."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 import typer
 
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
+from genrescope.errors import GenrescopeError
+from genrescope.settings import default_model
 
 LIBRARY = typer.Option(
     None,
@@ -25,20 +27,30 @@ def scan(
     folders: list[Path] = typer.Argument(..., metavar="FOLDER", help="Folders of music."),
     library: str | None = LIBRARY,
     model: str = typer.Option(
-        "default", "--model", "-m", help="A shipped model, a run or a bundle."
+        default_model,
+        "--model",
+        "-m",
+        help="A model's name (see genrescope models list), a run or a bundle.",
+        show_default="the one in use",
     ),
     rescan: bool = typer.Option(
-        False, "--rescan", help="Hear everything anew; needed to change the model."
+        False, "--rescan", help="Classify everything again; needed to change the model."
     ),
     jobs: int | None = typer.Option(
-        None, "--jobs", "-j", min=1, help="Files heard at once; as many as cores."
+        None,
+        "--jobs",
+        "-j",
+        min=1,
+        help="Files classified at once; by default as many as there are cores.",
     ),
-    format: Format = typer.Option(Format.table, "--format", "-f", help="How counts are written."),
+    format: Format = typer.Option(
+        Format.table, "--format", "-f", help="Output format of the counts."
+    ),
 ) -> None:
     """Build or refresh a library of your music.
 
-    Only new and changed files are heard; moved ones are recognised, deleted ones marked. It can be
-    stopped at any point and goes on from there the next time.
+    Only new and changed files are classified; moved files are recognised, deleted ones marked. A
+    scan can be stopped at any point and continues from there the next time.
 
     Exit code 1: some files failed. 2: nothing was done.
 
@@ -46,41 +58,49 @@ def scan(
 
       genrescope scan ~/Music
 
-      genrescope scan ~/Music /media/usb --library ~/shelf --format json
+      genrescope scan ~/Music /media/usb --library ~/music-library --format json
     """
-    from genrescope.library.scan import scan as bring_up_to_date
+    from genrescope.library.scan import scan as run_scan
+    from genrescope.library.similar import ModelMismatchError
 
     with progress("files") as bar:
-        task = bar.add_task("Looking", total=None)
+        task = bar.add_task("Finding files", total=None)
 
         def show(done: int, total: int) -> None:
-            bar.update(task, description="Listening", completed=done, total=total)
+            bar.update(task, description="Classifying", completed=done, total=total)
 
-        report = bring_up_to_date(
-            folders,
-            library=library,
-            model=model,
-            rescan=rescan,
-            jobs=jobs,
-            progress=show,
-            waiting=lambda pid: notice(f"another scan (process {pid}) is at work: waiting for it"),
-        )
+        try:
+            report = run_scan(
+                folders,
+                library=library,
+                model=model,
+                rescan=rescan,
+                jobs=jobs,
+                progress=show,
+                waiting=lambda pid: notice(f"waiting for another scan (process {pid})"),
+            )
+        except ModelMismatchError as error:
+            raise GenrescopeError(f"{error}; --rescan classifies everything again") from None
     for failure in report.failures:
         error_line(str(failure))
     counts = asdict(report.counts)
     if format is Format.json:
-        fields = {"library": report.library.folder, **counts}
+        fields = {"library": report.library.place, **counts}
         fields |= {"failed_before": report.failed_before, "interrupted": report.interrupted}
         typer.echo(json.dumps(fields))
     else:
-        stdout.print(", ".join(f"{count} {what}" for what, count in counts.items()), markup=False)
+        stdout.print(
+            ", ".join(f"{count} {outcome}" for outcome, count in counts.items()), markup=False
+        )
         if report.failed_before:
-            notice(f"{report.failed_before} of the unchanged could not be heard before")
-        notice(f"library: {printable(report.library.folder)}")
+            notice(
+                f"{report.failed_before} unchanged files could not be decoded at an earlier scan"
+            )
+        notice(f"library: {printable(report.library.place)}")
     if report.interrupted:
-        notice("interrupted: what was heard is kept")
+        notice("interrupted: files classified until now are stored")
         sys.stdout.flush()
-        # Threads that are in the middle of a file would keep the process for a while.
+        # Threads that are still decoding would delay the exit.
         os._exit(130)
     if report.failures:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`genrescope similar`: what sounds like a track."""
+"""`genrescope similar`: the tracks most similar to one."""
 
 from __future__ import annotations
 
@@ -15,27 +15,31 @@ from genrescope.cli.scan import LIBRARY
 from genrescope.cli.terminal import Format, notice, printable, stdout
 
 if TYPE_CHECKING:
+    from genrescope.library.rows import Entry
     from genrescope.library.similar import Query
-    from genrescope.library.store import Entry
 
 
 def similar(
-    track: str = typer.Argument(..., help="A file, or a track as the library shows it."),
+    track: str = typer.Argument(..., help="A file, or a track of the library by its name."),
     library: str | None = LIBRARY,
-    n: int = typer.Option(10, "-n", min=1, help="Show so many."),
-    not_same_artist: bool = typer.Option(False, "--not-same-artist", help="By somebody else."),
-    not_same_album: bool = typer.Option(False, "--not-same-album", help="From another album."),
-    genre: str | None = typer.Option(None, "--genre", help="Of this genre, as it was heard."),
-    year: str | None = typer.Option(None, "--year", metavar="A-B", help="From these years."),
-    playlist: Path | None = typer.Option(
-        None, "--playlist", metavar="FILE", help="Write the track and these as M3U8."
+    n: int = typer.Option(10, "-n", min=1, help="Number of tracks."),
+    not_same_artist: bool = typer.Option(
+        False, "--not-same-artist", help="Leave out tracks by the same artist."
     ),
-    format: Format = typer.Option(Format.table, "--format", "-f", help="How they are written."),
+    not_same_album: bool = typer.Option(
+        False, "--not-same-album", help="Leave out tracks of the same album."
+    ),
+    genre: str | None = typer.Option(None, "--genre", help="Only of this predicted genre."),
+    year: str | None = typer.Option(None, "--year", metavar="A-B", help="Only from these years."),
+    playlist: Path | None = typer.Option(
+        None, "--playlist", metavar="FILE", help="Write the track and these tracks as M3U8."
+    ),
+    format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
 ) -> None:
-    """Find what sounds like a track, most alike first.
+    """Find the tracks most similar to one, most similar first.
 
-    Likeness is the cosine around the library's middle: 1 is the same, 0 no more alike than any two
-    tracks. A file that is not in the library is heard first.
+    Similarity is the cosine around the library's mean: 1 is the same, 0 no more alike than any two
+    tracks. A file that is not in the library is classified first.
 
     Examples:
 
@@ -44,63 +48,61 @@ def similar(
       genrescope similar song.mp3 --not-same-artist --year 1970-1979 --playlist like-song.m3u8
     """
     from genrescope.library.playlist import write_m3u8
-    from genrescope.library.similar import Space, Wanted
+    from genrescope.library.similar import Space, TrackFilter
     from genrescope.library.store import Library
 
     years = years_of(year)
     space = Space(Library.open(library))
     genre = genre and space.genre(genre)
     query = space.find(track)
-    wanted = Wanted(
+    allowed = TrackFilter(
         genre,
         years,
         tag_of(query, "artist") if not_same_artist else None,
         tag_of(query, "album") if not_same_album else None,
     )
-    found = space.nearest(query, n, wanted)
-    show_tracks(found, format, "likeness")
+    found = space.nearest(query, n, allowed)
+    show_tracks(found, format)
     if not found:
-        notice("no other track in the library is as wished")
+        notice("no other track in the library matches")
         raise typer.Exit(1)
     if playlist is not None:
         write_m3u8(playlist, [query.entry, *(entry for entry, _ in found)])
 
 
-def show_tracks(tracks: Sequence[tuple[Entry, float | None]], format: Format, what: str) -> None:
-    """Show tracks, each with a figure, as a table or as JSON."""
+def show_tracks(tracks: Sequence[tuple[Entry, float | None]], format: Format) -> None:
+    """Show tracks, each with its similarity, as a table or as JSON."""
     if format is Format.json:
         rows = [
-            entry.to_dict() | {what: None if value is None else round(value, 6)}
+            entry.to_dict() | {"similarity": None if value is None else round(value, 6)}
             for entry, value in tracks
         ]
         typer.echo(json.dumps(rows, indent=1))
         return
-    stdout.print(Text(f"{what.title():9} {'Genre':10} Track", style="bold"))
+    stdout.print(Text(f"{'Similarity':10} {'Genre':10} Track", style="bold"))
     for entry, value in tracks:
-        line = Text(
-            "         " if value is None else f"{round(value, 2) + 0.0:8.2f} ", style="cyan"
-        )
+        line = Text(" " * 10 if value is None else f"{round(value, 2) + 0.0:10.2f}", style="cyan")
         line.append(f" {entry.genre or '?':10} ", style="bold")
         line.append(printable(entry.name), style="default not bold")
         stdout.print(line)
 
 
 def years_of(text: str | None) -> tuple[int, int] | None:
-    """What `--year` says, 1975 or 1970-1979, as first and last year."""
+    """The first and last year of `--year`, which is 1975 or 1970-1979."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d{4})(?:-(\d{4}))?", text.strip())
     if match is None:
-        raise typer.BadParameter(f"--year wants 1975 or 1970-1979, not {text}")
+        raise typer.BadParameter(f"--year has to be like 1975 or 1970-1979, not {text}")
     first, last = int(match[1]), int(match[2] or match[1])
     if first > last:
-        raise typer.BadParameter(f"--year goes from earlier to later: {last}-{first}, not {text}")
+        raise typer.BadParameter(f"--year has to be in order: {last}-{first}, not {text}")
     return first, last
 
 
 def tag_of(query: Query, tag: Literal["artist", "album"]) -> str | None:
-    """What a track's tags say, for `--not-same-…`; where that is nothing, it is said."""
-    said: str | None = getattr(query.entry, tag)
-    if said is None:
+    """The artist or album of a track, for `--not-same-…`; a notice where its tags have none."""
+    value: str | None = getattr(query.entry, tag)
+    if value is None:
         notice(f"{query.name}: no {tag} in its tags, --not-same-{tag} leaves nothing out for it")
-    return said
+    return value

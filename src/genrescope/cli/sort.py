@@ -13,8 +13,9 @@ from genrescope.cli.terminal import error_line, notice, printable, progress, std
 from genrescope.errors import FileError
 
 if TYPE_CHECKING:
+    from genrescope.library.rows import Entry
     from genrescope.library.sort import Plan
-    from genrescope.library.store import Entry, Library
+    from genrescope.library.store import Library
 
 
 def sort(
@@ -125,7 +126,7 @@ def _sort(planned: Plan, yes: bool) -> None:
 def _write_playlists(planned: Plan, entries: list[Entry], where_they_are: bool) -> None:
     from genrescope.library.sort import write_playlists
 
-    placed = [(e, e.file) for e in entries if e.is_placed] if where_they_are else planned.placed
+    placed = [(e, e.file) for e in entries if e.has_embedding] if where_they_are else planned.placed
     for file in write_playlists(placed, planned.folder):
         stdout.print(printable(str(file)), markup=False)
 

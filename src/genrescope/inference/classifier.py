@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from os import PathLike, fsdecode, fspath
 from threading import Event
 from typing import Any, BinaryIO, Protocol, TypeVar
@@ -17,6 +18,7 @@ from genrescope.audio import Waveform, source_name
 from genrescope.errors import AudioError, BundleError, CancelledError, FileError
 from genrescope.features import Segment, Source, StreamInfo, Window
 from genrescope.inference.bundle import Bundle, Manifest
+from genrescope.inference.labels import MUSIC, Tags
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 from genrescope.onnx_session import SessionError, onnx_session
 from genrescope.parallel import available_cores
@@ -83,8 +85,9 @@ class Classifier:
         outputs = {output.name: output.shape for output in self._session.get_outputs()}
         if not {"logits", "embedding"} <= set(outputs):
             raise BundleError(name, "model.onnx has no outputs called logits and embedding")
-        if outputs["logits"][1:] != [len(self.genres)]:
-            raise BundleError(name, "model.onnx does not give one logit a genre")
+        head = bundle.manifest.labels
+        if outputs["logits"][1:] != [head.size if head else len(self.genres)]:
+            raise BundleError(name, "model.onnx does not give one logit a genre or label")
         match outputs["embedding"]:
             case [_, int(size)]:
                 self.embedding_size = size
@@ -140,6 +143,12 @@ class Classifier:
 
     def logits_of(self, windows: Iterable[Window]) -> Iterator[Outputs]:
         """As `logits`, for windows that were computed before, by the same front end."""
+        head = self.manifest.labels
+        for segments, logits, embeddings in self.label_logits_of(windows):
+            yield segments, head.genre_logits(logits) if head else logits, embeddings
+
+    def label_logits_of(self, windows: Iterable[Window]) -> Iterator[Outputs]:
+        """As `logits_of`, but the logits of labels where the network has those."""
         for window in windows:
             segments = self.manifest.frontend.segments_of(window)
             if segments:
@@ -193,9 +202,15 @@ class Classifier:
         info = StreamInfo()
         timeline: list[SegmentPrediction] = []
         tables: list[NDArray[np.float64]] = []
+        label_logits: list[NDArray[np.float32]] = []
+        head = self.manifest.labels
         embedding = np.zeros(self.embedding_size)
         windows = _until(stop, self._windows(source, info))
-        for segments, logits, embeddings in self.logits_of(windows):
+        for segments, outputs, embeddings in self.label_logits_of(windows):
+            logits = outputs
+            if head is not None:
+                label_logits.append(outputs)
+                logits = head.genre_logits(outputs)
             probabilities = softmax(logits, self.manifest.temperature)
             tables.append(probabilities)
             embedding += embeddings.sum(axis=0, dtype=np.float64)
@@ -204,27 +219,49 @@ class Classifier:
                 for segment, named in zip(segments, map(self._named, probabilities), strict=True)
             ]
         path = fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
+        mean_embedding = (embedding / max(1, len(timeline))).astype(np.float32)
+        no_genre = Prediction(
+            path=path,
+            genre=None,
+            probabilities=dict.fromkeys(self.genres, 1 / len(self.genres)),
+            timeline=[],
+            embedding=mean_embedding,
+            duration=info.duration,
+            warnings=[*info.warnings, NOTHING_AUDIBLE],
+        )
         if not timeline:
-            return Prediction(
-                path=path,
-                genre=None,
-                probabilities=dict.fromkeys(self.genres, 1 / len(self.genres)),
-                timeline=[],
-                embedding=embedding.astype(np.float32),
-                duration=info.duration,
-                warnings=[*info.warnings, NOTHING_AUDIBLE],
-            )
-        named = self._named(aggregate(np.concatenate(tables), self.manifest.aggregation))
+            return no_genre
+        tags = self._tags(label_logits, mean_embedding)
+        if tags is not None and tags.kind != MUSIC:
+            reason = f"{tags.describe()}: cannot tell a genre"
+            return replace(no_genre, warnings=[*info.warnings, reason], tags=tags)
+        table = np.concatenate(tables)
+        if head is not None:
+            # A spoken introduction says nothing about the music that follows.
+            music = head.has_music(np.concatenate(label_logits))
+            table = table[music] if music.any() else table
+        named = self._named(aggregate(table, self.manifest.aggregation))
         ranked = dict(sorted(named.items(), key=lambda item: -item[1]))
         return Prediction(
             path=path,
             genre=next(iter(ranked)),
             probabilities=ranked,
             timeline=timeline,
-            embedding=(embedding / len(timeline)).astype(np.float32),
+            embedding=mean_embedding,
             duration=info.duration,
             warnings=info.warnings,
+            tags=tags,
         )
+
+    def _tags(
+        self, label_logits: list[NDArray[np.float32]], embedding: NDArray[np.float32]
+    ) -> Tags | None:
+        """What the recording is apart from its genre, where the bundle can tell."""
+        if self.manifest.labels is not None:
+            return self.manifest.labels.read(np.concatenate(label_logits))
+        if self.manifest.music_detector is not None:
+            return self.manifest.music_detector.read(embedding)
+        return None
 
     def predict_many(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import printable
+from genrescope.inference.labels import Tags
 from genrescope.inference.sections import Section, find_sections, shares_of
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ SCHEMA_VERSION = 1
 """Of `Prediction.to_dict`; raised whenever a field is renamed, removed, or changes its meaning."""
 
 _HTML_GENRES = 5
+_CERTAIN = 0.5
+"""A genre that is less probable may be named together with the next one."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Prediction:
         Decoded length in seconds.
     warnings
         Problems that did not prevent a prediction, in plain words.
+    tags
+        Styles, instruments, moods, and whether it is music at all; None where the model can't tell.
 
     Examples
     --------
@@ -80,6 +85,17 @@ class Prediction:
     embedding: NDArray[np.float32] = field(repr=False)
     duration: float
     warnings: list[str]
+    tags: Tags | None = None
+
+    @property
+    def answer(self) -> str:
+        """The genre in words: two genres where either may be right, or what it is instead."""
+        if self.genre is None:
+            return self.tags.kind if self.tags else "silence"
+        (first, likely), *rest = self.top(2)
+        if rest and likely < _CERTAIN and rest[0][1] >= likely / 2:
+            return f"{first} or {rest[0][0]}"
+        return first
 
     @property
     def confidence(self) -> float:
@@ -103,6 +119,7 @@ class Prediction:
             self.timeline,
             self.duration,
             self.warnings,
+            self.tags,
         )
 
     def __repr__(self) -> str:
@@ -192,6 +209,7 @@ class Prediction:
             "shares": _rounded(shares_of(sections)),
             "duration": round(self.duration, 3),
             "warnings": self.warnings,
+            **({"answer": self.answer, **self.tags.to_dict()} if self.tags else {}),
         }
 
 

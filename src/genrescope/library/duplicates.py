@@ -1,4 +1,4 @@
-"""The same recording twice: copies, other tags, other formats.
+"""Recordings that a library holds more than once: copies, also with other tags or formats.
 
 Conventions
 -----------
@@ -9,9 +9,9 @@ half minute: whether the energy of neighbouring bands moved apart or together si
 steps are shorter). Fewer than 35 % different bits mean the same recording, as there; two different
 ones differ in about half.
 
-Only tracks of equal length (within 2 %) whose embeddings are somewhat alike are compared so. An
-embedding alone can't tell: a file compressed hard is heard a little differently, while two pieces
-of one album may be heard the same.
+Fingerprints are compared only of tracks of equal length (within 2 %) whose embeddings are similar.
+Embeddings alone can't tell: strong compression changes them a little, while two pieces of one album
+may have the same.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 
 from genrescope.audio import load
 from genrescope.errors import FileError
+from genrescope.library.rows import Entry
 from genrescope.library.similar import Space
-from genrescope.library.store import Entry
 
 _SAME_DURATION = 1.02
-_SOMEWHAT_ALIKE = 0.6
+_LEAST_SIMILARITY = 0.6
 _DIFFERENT_BITS = 0.35
 _RATE, _N_FFT, _HOP = 5512, 2048, 256
 _LOWEST, _HIGHEST, _BANDS = 300.0, 2000.0, 33
@@ -44,7 +44,7 @@ Fingerprint = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Tracks that are one recording, the largest file first.
+    """Tracks of the same recording, the largest file first.
 
     Attributes
     ----------
@@ -61,44 +61,44 @@ class Duplicates:
 def duplicates(
     space: Space, progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> tuple[list[Duplicates], list[FileError]]:
-    """Find the recordings that a library holds more than once.
+    """Find recordings that a library holds more than once.
 
     Parameters
     ----------
     space
         The library's tracks.
     progress
-        Told how many pairs of how many have been compared.
+        Called with how many pairs of how many have been compared.
 
     Returns
     -------
     list of Duplicates
         In the order of their first file's path.
     list of FileError
-        Files that should have been compared and can't be read any more.
+        Files that should have been compared but can't be read.
     """
     entries = space.entries
     parents = list(range(len(entries)))
     by_content: dict[str, int] = {}
-    for place, entry in enumerate(entries):
-        _join(parents, by_content.setdefault(entry.content, place), place)
+    for row, entry in enumerate(entries):
+        _join(parents, by_content.setdefault(entry.content, row), row)
     pairs = list(_candidates(space))
     fingerprints: dict[int, Fingerprint | None] = {}
     failures: list[FileError] = []
 
-    def of(place: int) -> Fingerprint | None:
-        if place not in fingerprints:
+    def of(row: int) -> Fingerprint | None:
+        if row not in fingerprints:
             try:
-                fingerprints[place] = fingerprint(entries[place].file)
+                fingerprints[row] = fingerprint(entries[row].file)
             except FileError as error:
                 failures.append(error)
-                fingerprints[place] = None
-        return fingerprints[place]
+                fingerprints[row] = None
+        return fingerprints[row]
 
     for done, (one, other) in enumerate(pairs, 1):
         if _top(parents, one) != _top(parents, other):
-            heard = [each for each in (of(one), of(other)) if each is not None]
-            if len(heard) == 2 and different_bits(*heard) < _DIFFERENT_BITS:
+            both = [each for each in (of(one), of(other)) if each is not None]
+            if len(both) == 2 and different_bits(*both) < _DIFFERENT_BITS:
                 _join(parents, one, other)
         progress(done, len(pairs))
     return _groups(entries, parents), failures
@@ -110,7 +110,7 @@ def fingerprint(file: str | os.PathLike[str]) -> Fingerprint:
     Raises
     ------
     AudioError
-        When the file can't be heard.
+        When the file can't be decoded.
     """
     samples = load(file, sample_rate=_RATE, duration=_SECONDS).samples
     samples = np.pad(samples, (0, max(0, _N_FFT - len(samples))))
@@ -124,7 +124,7 @@ def fingerprint(file: str | os.PathLike[str]) -> Fingerprint:
 
 
 def different_bits(one: Fingerprint, other: Fingerprint) -> float:
-    """The share of bits that differ, 0 to 1, where the two fit best; 1 where they are too short."""
+    """The share of bits that differ, 0 to 1, at the best alignment; 1 where they are too short."""
     least = 1.0
     for lag in range(-_LAGS, _LAGS + 1):
         first, second = (one[lag:], other) if lag >= 0 else (one, other[-lag:])
@@ -135,15 +135,15 @@ def different_bits(one: Fingerprint, other: Fingerprint) -> float:
 
 
 def _candidates(space: Space) -> Iterator[tuple[int, int]]:
-    """Pairs of about equal length whose embeddings are somewhat alike; not those equal by byte."""
+    """Pairs of about equal length whose embeddings are similar, without equal contents."""
     durations = np.array([entry.duration for entry in space.entries])
     order = np.argsort(durations, kind="stable")
     durations, directions = durations[order], space.directions[order]
     ends = np.searchsorted(durations, durations * _SAME_DURATION, side="right")
     for start in range(0, len(order), _BLOCK):
         stop = min(start + _BLOCK, len(order))
-        likeness = directions[start:stop] @ directions[start : ends[stop - 1]].T
-        for row, column in zip(*np.nonzero(likeness > _SOMEWHAT_ALIKE), strict=True):
+        similarity = directions[start:stop] @ directions[start : ends[stop - 1]].T
+        for row, column in zip(*np.nonzero(similarity > _LEAST_SIMILARITY), strict=True):
             one, other = start + int(row), start + int(column)
             first, second = int(order[one]), int(order[other])
             equal = space.entries[first].content == space.entries[second].content
@@ -153,8 +153,8 @@ def _candidates(space: Space) -> Iterator[tuple[int, int]]:
 
 def _groups(entries: list[Entry], parents: list[int]) -> list[Duplicates]:
     members: defaultdict[int, list[Entry]] = defaultdict(list)
-    for place, entry in enumerate(entries):
-        members[_top(parents, place)].append(entry)
+    for row, entry in enumerate(entries):
+        members[_top(parents, row)].append(entry)
     groups = [
         Duplicates(
             tuple(sorted(group, key=lambda e: (-e.size, e.file))),
@@ -166,12 +166,12 @@ def _groups(entries: list[Entry], parents: list[int]) -> list[Duplicates]:
     return sorted(groups, key=lambda group: group.entries[0].file)
 
 
-def _top(parents: list[int], place: int) -> int:
-    """The first of a set of joined places; the way there is shortened for the next time."""
-    while parents[place] != place:
-        parents[place] = parents[parents[place]]
-        place = parents[place]
-    return place
+def _top(parents: list[int], row: int) -> int:
+    """The representative of a set in the forest (union-find, with path halving)."""
+    while parents[row] != row:
+        parents[row] = parents[parents[row]]
+        row = parents[row]
+    return row
 
 
 def _join(parents: list[int], one: int, other: int) -> None:

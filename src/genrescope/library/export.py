@@ -11,11 +11,11 @@ from typing import Any
 
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
-from genrescope.library.store import Entry
+from genrescope.library.rows import Entry
 
 
 def export(entries: Sequence[Entry], genres: Sequence[str], path: Path) -> None:
-    """Write a row a track: where, tags, genre, and the probability of each genre.
+    """Write one row a track: path, tags, genre, and the probability of each genre.
 
     Parquet has the embeddings as well. A file of that name is replaced.
 
@@ -26,7 +26,7 @@ def export(entries: Sequence[Entry], genres: Sequence[str], path: Path) -> None:
     """
     form = _FORMS.get(path.suffix.lower())
     if form is None:
-        raise FileError(path, f"the ending says how to write it; wanted: {', '.join(_FORMS)}")
+        raise FileError(path, f"unknown format; the ending has to be one of {', '.join(_FORMS)}")
     rows = [
         entry.to_dict()
         | {

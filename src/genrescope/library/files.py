@@ -1,25 +1,32 @@
-"""What is known of a music file before it is heard: where it is, what it holds, what its tags say.
+"""What is known of a music file before it is classified: its path, its content and its tags.
 
 Conventions
 -----------
-A file's *content* is its coded audio, not decoded, without tags and pictures: it is the same in a
-renamed file, in a copy, and in one whose tags were changed.
+A file's *content* is the hash of its coded audio, not decoded, without tags and pictures: it is the
+same in a renamed file, in a copy, and in one whose tags were changed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mutagen
+import numpy as np
 
 from genrescope.audio.files import find_audio
 from genrescope.audio.packets import coded_audio
 from genrescope.errors import AudioError, FileError, TagError
+from genrescope.library.rows import Entry, inode_of
 from genrescope.library.tags import read_genre
+
+if TYPE_CHECKING:
+    from genrescope.inference import Prediction
 
 # ID3, then mutagen's plain names and Vorbis comments, MP4, APEv2, ASF.
 _NAMES = {
@@ -32,16 +39,33 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Found:
-    """A music file on disk: its absolute path, bytes, and time of change in ns since 1970."""
+    """A music file on disk.
+
+    Attributes
+    ----------
+    file
+        Its absolute path.
+    size, mtime_ns
+        In bytes, and in nanoseconds since 1970.
+    inode
+        Its number on its disk; None where the file system has none.
+    """
 
     file: Path
     size: int
     mtime_ns: int
+    inode: int | None
+
+    @classmethod
+    def of(cls, file: Path, status: os.stat_result | None = None) -> Found:
+        """Look at a file; `status` is its own, where it is known already."""
+        status = status or file.stat()
+        return cls(file, status.st_size, status.st_mtime_ns, inode_of(status))
 
 
 @dataclass(frozen=True)
 class Tags:
-    """What a file's own tags say; None where they say nothing."""
+    """A file's own tags; None where they are missing."""
 
     title: str | None = None
     artist: str | None = None
@@ -51,7 +75,7 @@ class Tags:
 
 
 def music_in(folder: Path) -> tuple[list[Found], list[FileError]]:
-    """The music files in a folder and all folders below it, sorted, and what can't be looked at.
+    """The music files in a folder and all folders below it, sorted, and those it can't look at.
 
     See `genrescope.audio.files.find_audio` for what is passed over.
     """
@@ -64,10 +88,10 @@ def music_in(folder: Path) -> tuple[list[Found], list[FileError]]:
         except OSError as error:
             errors.append(FileError(file, f"not readable: {error.strerror}"))
             continue
-        if not _is_text(str(file)):
+        if not is_text(str(file)):
             errors.append(FileError(file, "its name is not valid UTF-8: rename it"))
         else:
-            found.append(Found(file, status.st_size, status.st_mtime_ns))
+            found.append(Found.of(file, status))
     return found, errors
 
 
@@ -93,7 +117,7 @@ def content_of(file: Path) -> str:
 
 
 def tags_of(file: Path) -> Tags:
-    """Read a file's tags; what is damaged says nothing."""
+    """Read a file's tags; those that are damaged count as missing."""
     try:
         audio = mutagen.File(file)
         held = None if audio is None else audio.tags
@@ -110,6 +134,48 @@ def tags_of(file: Path) -> Tags:
     )
 
 
+def described(found: Found, root: Path, content: str) -> dict[str, Any]:
+    """The fields of an `Entry` that are known before a file is classified."""
+    return {
+        "root": str(root),
+        "path": str(found.file.relative_to(root)),
+        "content": content,
+        "size": found.size,
+        "mtime_ns": found.mtime_ns,
+        "inode": found.inode,
+        **asdict(tags_of(found.file)),
+    }
+
+
+def classified(fields: dict[str, Any], prediction: Prediction, genres: Sequence[str]) -> Entry:
+    """The row of a classified file; `fields` are those of `described`."""
+    probabilities = prediction.probabilities
+    values = [probabilities[genre] if prediction.genre else 0.0 for genre in genres]
+    return Entry(
+        **fields,
+        probabilities=np.array(values, np.float32),
+        embedding=prediction.embedding,
+        genre=prediction.genre,
+        confidence=prediction.confidence,
+        duration=prediction.duration,
+        warnings=[as_text(warning) for warning in prediction.warnings],
+    )
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is valid text, which LanceDB can store."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def as_text(text: str) -> str:
+    """A text that can be stored, whatever file names it quotes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _first(held: Any, names: tuple[str, ...]) -> str | None:
     """The first text that a tag has under one of these names."""
     for name in names if held is not None else ():
@@ -121,14 +187,6 @@ def _first(held: Any, names: tuple[str, ...]) -> str | None:
         if isinstance(value, str):
             first = value
         text = str(first).strip()
-        if text and _is_text(text):
+        if text and is_text(text):
             return text
     return None
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

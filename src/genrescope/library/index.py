@@ -1,14 +1,14 @@
-"""An index of a large library: what is alike is found without looking at every track.
+"""An index of a large library: similar tracks are found without comparing all tracks.
 
 Conventions
 -----------
-The index is a table of its own beside the tracks: each track's direction around the mean (see
-`genrescope.library.similar`) as float16, the row it belongs to, and what search is narrowed down
-by. LanceDB keeps it in cells (IVF, 8 bits a number) and looks through those that are nearest. What
-it finds are candidates: their likeness is computed anew from the embeddings themselves.
+The index is a table of its own: each track's direction around the mean (see
+`genrescope.library.similar`) as float16, the number of its row, and the columns that searches are
+filtered by. LanceDB divides it into cells (IVF, 8 bits a number) and searches the nearest of them.
+The tracks that it finds are candidates, whose similarity is then computed from their embeddings.
 
-The mean and the rows belong to one state of the tracks, whose number the index carries. In any
-other state it is not used: everything is searched then, until the end of a scan makes a new one.
+The mean and the row numbers belong to one version of the tracks, which the index names. In any
+other version it is not used: all tracks are compared, until the end of a scan makes a new index.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.library.store import INDEX, Entry, Library, matrix
+from genrescope.library.places import reading
+from genrescope.library.rows import Entry, matrix
+from genrescope.library.store import INDEX, Library
 
 INDEX_FROM = 100_000
 _SMALLEST = 1e-12
@@ -33,7 +35,7 @@ _CELLS = 20
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """The index of a library in one state; made by `Index.open`.
+    """The index of a library in one version; made by `Index.open`.
 
     Attributes
     ----------
@@ -48,8 +50,8 @@ class Index:
 
     @classmethod
     def open(cls, library: Library) -> Index | None:
-        """The index of a library; None where it has none, or that of another state."""
-        table = library.lance_table(INDEX)
+        """The index of a library; None where it has none, or that of another version."""
+        table = library.further_table(INDEX)
         if table is None:
             return None
         about = json.loads((table.schema.metadata or {}).get(b"genrescope", b"{}"))
@@ -59,7 +61,7 @@ class Index:
 
     @property
     def is_current(self) -> bool:
-        """Whether the library is still in the state that it was made of."""
+        """Whether the library is still in the version that it was made of."""
         return self._version == self.library.version
 
     def nearest(
@@ -69,23 +71,23 @@ class Index:
         where: str | None,
         allows: Callable[[Entry], bool],
     ) -> list[tuple[Entry, float]]:
-        """The `n` tracks most like a direction, with their likeness; fewer only where there are.
+        """The `n` tracks most similar to a direction; fewer only where there are fewer.
 
-        One of each recording.
+        One of each recording, each with its similarity.
 
         Parameters
         ----------
         direction
             Unit vector around the mean, float64 `[size]`.
         where
-            SQL that leaves out what `allows` refuses, on `genre` and `year`; it need not be exact.
+            SQL on `genre` and `year` for what `allows` refuses; it need not be exact.
         allows
             Which tracks may be found.
         """
         count = max(_FEWEST_CANDIDATES, _CANDIDATES_A_TRACK * n)
         while True:
             rows = self._candidates(direction, count, where)
-            entries = [entry for entry in self.library.rows(rows) if allows(entry)] if rows else []
+            entries = [entry for entry in self.library.take(rows) if allows(entry)] if rows else []
             found = self._ranked(direction, entries)
             if len(found) >= n or len(rows) < count:
                 return found[:n]
@@ -94,14 +96,14 @@ class Index:
     def _candidates(
         self, direction: NDArray[np.float64], count: int, where: str | None
     ) -> list[int]:
-        """Rows of tracks, the nearest as far as the index can tell; all where there are fewer."""
-        with self.library.reading():
+        """Row numbers of the nearest tracks, as far as the index can tell, at most `count`."""
+        with reading(self.library.place):
             query = self._table.search(direction.astype(np.float32), "direction")
             query = query.distance_type("cosine").limit(count).select(["row", "_distance"])
-            # More cells are looked through where what is wished for is not in the nearest.
+            # With a filter the nearest cells may hold too little: then more are searched.
             query = query.minimum_nprobes(_CELLS).maximum_nprobes(0)
             found = (query.where(where) if where else query).to_arrow()
-        # As the tracks are stored, so that of copies the same one is found as without an index.
+        # In the order of storage, so that of copies the same one is found as without an index.
         return sorted(int(row) for row in found["row"].to_pylist())
 
     def _ranked(
@@ -110,15 +112,15 @@ class Index:
         if not entries:
             return []
         centred = np.stack([entry.embedding for entry in entries]) - self.mean
-        likeness = unit(centred).astype(np.float32) @ direction.astype(np.float32)
+        similarity = unit(centred).astype(np.float32) @ direction.astype(np.float32)
         best: dict[str, tuple[Entry, float]] = {}
-        for place in np.argsort(-likeness, kind="stable"):
-            best.setdefault(entries[place].content, (entries[place], float(likeness[place])))
+        for row in np.argsort(-similarity, kind="stable"):
+            best.setdefault(entries[row].content, (entries[row], float(similarity[row])))
         return list(best.values())
 
 
 def refresh(library: Library) -> bool:
-    """Make a large library's index, unless it is there; tell whether it was made.
+    """Make a large library's index unless it is current; return whether it was made.
 
     Raises
     ------
@@ -128,15 +130,15 @@ def refresh(library: Library) -> bool:
     import pyarrow as pa
     from lancedb.index import IvfSq
 
-    index = library.lance_table(INDEX)
+    index = library.further_table(INDEX)
     is_whole = index is not None and len(index.list_indices()) > 0
     if library.count() < INDEX_FROM or (is_whole and Index.open(library) is not None):
         return False
     size = library.model.embedding_size
-    tracks = library.placed(["embedding", "genre", "year"])
+    tracks = library.columns(["embedding", "genre", "year"])
     embeddings = matrix(tracks["embedding"], size)
     mean = embeddings.mean(axis=0, dtype=np.float64)
-    # Not rounded in blocks, a million of them would take a gigabyte in between.
+    # Rounded in blocks: a million at once would take another gigabyte.
     directions = np.empty(embeddings.shape, np.float16)
     for start in range(0, len(directions), INDEX_FROM):
         block = slice(start, start + INDEX_FROM)
@@ -149,7 +151,7 @@ def refresh(library: Library) -> bool:
         "direction": pa.FixedSizeListArray.from_arrays(pa.array(directions.ravel()), size),
     }
     library.write_table(INDEX, pa.table(columns, metadata={"genrescope": about}))
-    written = library.lance_table(INDEX)
+    written = library.further_table(INDEX)
     library.commit(lambda: written.create_index("direction", config=IvfSq(distance_type="cosine")))
     return True
 

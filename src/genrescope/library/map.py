@@ -1,23 +1,22 @@
-"""A library in two dimensions: what sounds alike lies together.
+"""A map of a library: its embeddings in two dimensions, similar tracks close together.
 
 Conventions
 -----------
 A map is drawn from the tracks' directions around the library's mean (see
-`genrescope.library.similar`), so that near on it means alike there: t-SNE (L. van der Maaten and
-G. Hinton, JMLR 2008) or UMAP (L. McInnes et al., 2018), both by cosine. PCA draws the two
-directions in which the embeddings themselves differ most. Distances on a map have no unit, and
-those between groups far apart say little.
+`genrescope.library.similar`) by t-SNE (L. van der Maaten and G. Hinton, JMLR 2008) or UMAP
+(L. McInnes et al., 2018), both with cosine distances. PCA draws the two directions of the largest
+variance of the embeddings themselves. Distances on a map have no unit, and those between groups far
+apart mean little.
 
-A map is kept in the library, one for each method, so that it stays what its owner knows: tracks
-that came since are placed into it and no other moves. A track is known again by its root, path and
-content, or where it was moved by its content alone. What is placed does not shape the map, so that
-it is drawn afresh where more tracks are new than were there.
+The library stores one map for each method, so that its owner can get to know it: later tracks are
+placed into it and no other moves. A track is identified by its root, path and content, or if it was
+moved by its content alone. Placed tracks do not shape the map; where more tracks are new than were
+on it, it is drawn again as a whole.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,18 +27,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import GenrescopeError
+from genrescope.library.rows import Entry
 from genrescope.library.similar import Space
-from genrescope.library.store import Entry, Library
+from genrescope.library.store import Library, read_table
+from genrescope.parallel import available_cores
 
 _FORMAT = 1
 _SEED = 0
 _PERPLEXITY = 30.0
-_ITERATIONS = 750  # openTSNE's 250 with exaggerated likeness, then 500
+_ITERATIONS = 750  # openTSNE's 250 of early exaggeration, then 500
 _PLACING = 250
 _PLACING_PERPLEXITY = 5.0
-_TOLD_EVERY = 25
+_PROGRESS_EVERY = 25
 _NEIGHBOURS = 15  # of UMAP
-_FEWEST = 5  # of fewer tracks nothing but PCA can be said
+_FEWEST = 5  # fewer tracks are drawn by PCA alone
 _MANY = 20_000
 _BLOCK = 512
 
@@ -56,7 +57,7 @@ class Method(StrEnum):
 
     @property
     def label(self) -> str:
-        """As people write it."""
+        """Its name in print."""
         return {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}[self.value]
 
 
@@ -67,16 +68,16 @@ class Map:
     Attributes
     ----------
     library
-        The library's place.
+        The library's place, a folder or an address.
     method
         How it was drawn.
     genres
         The model's, in the order that gives them their colours.
     entries, positions
-        The tracks, and where they lie, float64 `[tracks, 2]`, in no unit.
+        The tracks and their positions, float64 `[tracks, 2]`, in no unit.
     kept, placed, gone
-        How many tracks lie where they lay, came into the kept map, and left it. All 0 where the
-        map was drawn afresh.
+        How many tracks stayed, were placed into the stored map, and left it. All 0 where the
+        map was drawn as a whole.
     """
 
     library: str
@@ -101,48 +102,48 @@ def draw_map(
     redraw: bool = False,
     progress: Progress = lambda _done, _total: None,
 ) -> Map:
-    """Draw a library's tracks, or add what is new to the map that the library keeps.
+    """Draw a library's tracks, or place new ones into the map that the library stores.
 
     Parameters
     ----------
     library
-        Its tracks that were heard and are there are drawn; it keeps the map.
+        The tracks with an embedding are drawn; the library stores the map.
     method
-        How. The same tracks give the same map.
+        The same tracks give the same map.
     redraw
-        Forget the kept map.
+        Ignore the stored map.
     progress
-        Told how many steps of how many are done.
+        Called with the number of steps done, and of all steps.
 
     Raises
     ------
     GenrescopeError
         When the method's package is not installed.
     LibraryError
-        When there is no track to draw, or the map can't be kept.
+        When there is no track to draw.
     """
     space = Space(library)
-    about = (library.folder, method, library.model.genres, space.entries)
-    kept = None if redraw else _Kept.read(library, method)
-    if kept is not None:
-        own = kept.places_of(space.entries)
+    about = (library.place, method, library.model.genres, space.entries)
+    stored = None if redraw else _Stored.read(library, method)
+    if stored is not None:
+        own = stored.rows_of(space.entries)
         is_new = own < 0
         new = int(np.count_nonzero(is_new))
         if new <= len(own) - new:
-            positions = kept.positions[own]
+            positions = stored.positions[own]
             if new:
-                positions[is_new] = _placed(space, method, kept, is_new, positions, progress)
-            gone = len(kept.positions) - (len(own) - new)
-            now = _Kept(tuple(map(_key, space.entries)), positions, kept.axes)
-            if now.keys != kept.keys:
+                positions[is_new] = _place(space, method, stored, is_new, positions, progress)
+            gone = len(stored.positions) - (len(own) - new)
+            now = _Stored(tuple(map(_key, space.entries)), positions, stored.axes)
+            if now.keys != stored.keys:
                 now.write(library, method)
             return Map(*about, positions, len(own) - new, new, gone)
-    positions, axes = _drawn(space, method, progress)
-    _Kept(tuple(map(_key, space.entries)), positions, axes).write(library, method)
+    positions, axes = _draw(space, method, progress)
+    _Stored(tuple(map(_key, space.entries)), positions, axes).write(library, method)
     return Map(*about, positions)
 
 
-# --- What a library keeps of a map ---------------------------------------------------------------
+# --- The stored map ------------------------------------------------------------------------------
 
 _Key = tuple[str, str, str]  # root, path and content
 
@@ -152,17 +153,17 @@ def _key(entry: Entry) -> _Key:
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
-    """A map as the library keeps it: whose positions, where, and for PCA the axes."""
+class _Stored:
+    """A map as the library stores it: tracks, positions, and for PCA the axes."""
 
     keys: tuple[_Key, ...]
     positions: Positions
     axes: _Axes | None
 
     @classmethod
-    def read(cls, library: Library, method: Method) -> _Kept | None:
-        """The kept map; None where there is none, or none that goes with this model."""
-        table = library.read_table(f"map-{method}")
+    def read(cls, library: Library, method: Method) -> _Stored | None:
+        """The stored map; None where there is none, or it belongs to another model."""
+        table = read_table(library, f"map-{method}")
         if table is None:
             return None
         about = json.loads((table.schema.metadata or {}).get(b"genrescope", "{}"))
@@ -174,7 +175,7 @@ class _Kept:
         return cls(keys, np.stack([rows["x"], rows["y"]], axis=1), axes)
 
     def write(self, library: Library, method: Method) -> None:
-        """Keep it instead of the one that was kept before."""
+        """Store it in the place of the one before."""
         import pyarrow as pa
 
         axes = self.axes and [self.axes.middle.tolist(), self.axes.across.tolist()]
@@ -186,13 +187,13 @@ class _Kept:
         table = table.replace_schema_metadata({"genrescope": json.dumps(about)})
         library.write_table(f"map-{method}", table)
 
-    def places_of(self, entries: Sequence[Entry]) -> NDArray[np.intp]:
-        """For each track its own place here, -1 for those that are new; none is given twice."""
-        exact = {key: place for place, key in enumerate(self.keys)}
+    def rows_of(self, entries: Sequence[Entry]) -> NDArray[np.intp]:
+        """For each track its row here, -1 for new tracks; no row is given twice."""
+        exact = {key: row for row, key in enumerate(self.keys)}
         own = [exact.pop(_key(entry), -1) for entry in entries]
         moved: defaultdict[str, list[int]] = defaultdict(list)
-        for (_, _, content), place in exact.items():
-            moved[content].append(place)
+        for (_, _, content), row in exact.items():
+            moved[content].append(row)
         for number, entry in enumerate(entries):
             if own[number] < 0 and moved[entry.content]:
                 own[number] = moved[entry.content].pop(0)
@@ -204,18 +205,18 @@ class _Kept:
 
 @dataclass(frozen=True, eq=False)
 class _Axes:
-    """What PCA draws along: the mean embedding `[size]` and two directions `[size, 2]`."""
+    """The axes of PCA: the mean embedding `[size]` and two directions `[size, 2]`."""
 
     middle: NDArray[np.float64]
     across: NDArray[np.float64]
 
     @classmethod
     def of(cls, vectors: NDArray[np.floating]) -> _Axes:
-        """The two directions in which vectors `[tracks, size]` differ most."""
+        """The two directions of the largest variance of vectors `[tracks, size]`."""
         middle = vectors.mean(axis=0, dtype=np.float64)
         centred = vectors - middle
         across = np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]
-        # A direction has no sign of its own; without one the map could be its mirror image.
+        # An eigenvector has no sign of its own; without this the map could be its mirror image.
         signs = np.sign(across[np.argmax(np.abs(across), axis=0), [0, 1]])
         return cls(middle, across * signs)
 
@@ -223,7 +224,7 @@ class _Axes:
         return np.asarray((vectors - self.middle) @ self.across, np.float64)
 
 
-def _drawn(space: Space, method: Method, progress: Progress) -> tuple[Positions, _Axes | None]:
+def _draw(space: Space, method: Method, progress: Progress) -> tuple[Positions, _Axes | None]:
     if method is Method.pca:
         embeddings = _embeddings(space)
         axes = _Axes.of(embeddings)
@@ -231,7 +232,7 @@ def _drawn(space: Space, method: Method, progress: Progress) -> tuple[Positions,
     start = _Axes.of(space.directions).project(space.directions)
     if len(start) < _FEWEST:
         return start, None
-    # Copies would stay on one spot for ever.
+    # Copies would otherwise stay on one point.
     spread = max(float(start.std()), 1e-12)
     start = start / spread + np.random.default_rng(_SEED).normal(0, 0.01, start.shape)
     by = _by_tsne if method is Method.tsne else _by_umap
@@ -239,25 +240,25 @@ def _drawn(space: Space, method: Method, progress: Progress) -> tuple[Positions,
 
 
 def _by_tsne(directions: NDArray[np.float32], start: Positions, progress: Progress) -> Positions:
-    openTSNE = _needed("openTSNE")  # noqa: N806
+    openTSNE = _import("openTSNE")  # noqa: N806
     count = min(int(3 * _PERPLEXITY), len(directions) - 1)
     steps = _Steps(_ITERATIONS, progress)
     tsne = openTSNE.TSNE(
         random_state=_SEED,
         n_jobs=_jobs(len(directions)),
         callbacks=steps,
-        callbacks_every_iters=_TOLD_EVERY,
+        callbacks_every_iters=_PROGRESS_EVERY,
     )
-    likeness = openTSNE.affinity.PerplexityBasedNN(
+    affinities = openTSNE.affinity.PerplexityBasedNN(
         knn_index=_Neighbours(directions, count),
         perplexity=count / 3,
         n_jobs=_jobs(len(directions)),
     )
-    return np.array(tsne.fit(affinities=likeness, initialization=1e-4 * start))
+    return np.array(tsne.fit(affinities=affinities, initialization=1e-4 * start))
 
 
 def _by_umap(directions: NDArray[np.float32], start: Positions, _: Progress) -> Positions:
-    umap = _needed("umap")
+    umap = _import("umap")
     model = umap.UMAP(
         n_neighbors=min(_NEIGHBOURS, len(directions) - 1),
         metric="cosine",
@@ -268,36 +269,36 @@ def _by_umap(directions: NDArray[np.float32], start: Positions, _: Progress) -> 
     return np.array(model.fit_transform(directions), np.float64)
 
 
-def _placed(
+def _place(
     space: Space,
     method: Method,
-    kept: _Kept,
+    stored: _Stored,
     is_new: NDArray[np.bool_],
     positions: Positions,
     progress: Progress,
 ) -> Positions:
-    """Where new tracks go among those whose positions are known."""
-    if kept.axes is not None:
-        return kept.axes.project(_embeddings(space)[is_new])
+    """Positions of new tracks among those whose positions are known."""
+    if stored.axes is not None:
+        return stored.axes.project(_embeddings(space)[is_new])
     new, old = space.directions[is_new], space.directions[~is_new]
     reference = positions[~is_new]
     neighbours = _Neighbours(old, min(_NEIGHBOURS, len(old)))
     if method is Method.umap or len(old) < _FEWEST:
-        places, _ = neighbours.query(new, min(int(_PLACING_PERPLEXITY), len(old)))
-        return np.asarray(np.median(reference[places], axis=1))
-    openTSNE = _needed("openTSNE")  # noqa: N806
-    likeness = openTSNE.affinity.PerplexityBasedNN(
+        nearest, _ = neighbours.query(new, min(int(_PLACING_PERPLEXITY), len(old)))
+        return np.asarray(np.median(reference[nearest], axis=1))
+    openTSNE = _import("openTSNE")  # noqa: N806
+    affinities = openTSNE.affinity.PerplexityBasedNN(
         knn_index=neighbours, perplexity=neighbours.k / 3
     )
     # openTSNE moves the reference to the middle, in place.
     middle = (reference.max(axis=0) + reference.min(axis=0)) / 2
     embedding = openTSNE.TSNEEmbedding(
         reference - middle,
-        likeness,
+        affinities,
         negative_gradient_method="bh",
         n_jobs=_jobs(len(new)),
         callbacks=_Steps(_PLACING, progress),
-        callbacks_every_iters=_TOLD_EVERY,
+        callbacks_every_iters=_PROGRESS_EVERY,
     )
     perplexity = min(_PLACING_PERPLEXITY, len(old) / 3)
     moved = embedding.transform(new, perplexity=perplexity, n_iter=_PLACING)
@@ -305,9 +306,9 @@ def _placed(
 
 
 class _Neighbours:
-    """The nearest tracks by cosine, every one looked at; an index as openTSNE wants it.
+    """Exact nearest neighbours by cosine, as the index that openTSNE expects.
 
-    Its own search is approximate, and differs with the number of threads.
+    openTSNE's own search is approximate, and differs with the number of threads.
     """
 
     def __init__(self, directions: NDArray[np.float32], k: int) -> None:
@@ -315,7 +316,7 @@ class _Neighbours:
         self.n_samples = len(directions)
 
     def build(self) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Each track's `k` nearest others, `[tracks, k]`, and how far they are, 1 - cosine."""
+        """Each track's `k` nearest others and their distances, 1 - cosine, both `[tracks, k]`."""
         return self._search(self.directions, self.k, others=True)
 
     def query(
@@ -341,28 +342,28 @@ class _Neighbours:
 
 
 class _Steps:
-    """Counts openTSNE's steps over all its phases."""
+    """Reports openTSNE's steps over all its phases."""
 
     def __init__(self, total: int, progress: Progress) -> None:
         self.done, self.total, self.progress = 0, total, progress
         progress(0, total)
 
     def __call__(self, _iteration: int, _error: float, _positions: Positions) -> None:
-        self.done += _TOLD_EVERY
+        self.done += _PROGRESS_EVERY
         self.progress(self.done, self.total)
 
 
 def _jobs(tracks: int) -> int:
-    """How many threads: for few tracks they would spend their time in waiting for each other."""
-    return (os.cpu_count() or 1) if tracks >= _MANY else 1
+    """Number of threads: with few tracks they would only wait for each other."""
+    return available_cores() if tracks >= _MANY else 1
 
 
 def _embeddings(space: Space) -> NDArray[np.float32]:
     return np.stack([entry.embedding for entry in space.entries])
 
 
-def _needed(name: str) -> Any:
-    """A package that draws maps.
+def _import(name: str) -> Any:
+    """Import a package that draws maps.
 
     Raises
     ------
@@ -375,7 +376,7 @@ def _needed(name: str) -> Any:
         return import_module(name)
     except ImportError as error:
         how = {
-            "openTSNE": "t-SNE needs openTSNE: pip install 'genrescope[library]'; or --method pca",
-            "umap": "UMAP needs umap-learn: pip install 'genrescope[umap]'; or --method tsne",
+            "openTSNE": "t-SNE needs openTSNE: pip install 'genrescope[library]'",
+            "umap": "UMAP needs umap-learn: pip install 'genrescope[umap]'",
         }[name]
         raise GenrescopeError(how) from error

@@ -1,12 +1,11 @@
-"""What a map looks like: a page that needs nothing but itself, and a PNG.
+"""A map as a page that needs no other files, and as a PNG.
 
 Conventions
 -----------
-Ten colours are told apart by most eyes; who sees fewer has the four shapes as well: genres of one
-shape stay at least 0.15 apart in Oklab to protan, deutan and tritan eyes. The page asks nothing of
-the network. Its own rules (a content security policy with the hashes of its script and style) let
-the browser run nothing that a title or a file name might smuggle in, and load nothing but local
-files.
+Genres have ten colours and four shapes: genres of one shape are at least 0.15 apart in Oklab, also
+for protan, deutan and tritan eyes. The page makes no network requests. Its content security policy,
+with the hashes of its script and style, lets the browser run no code from a title or a file name,
+and load nothing but local files.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ import json
 import tempfile
 from base64 import b64encode
 from hashlib import sha256
-from html import escape
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 import numpy as np
+from markupsafe import Markup
 
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
 from genrescope.library.map import Map, Positions
-from genrescope.library.store import Entry
+from genrescope.library.rows import Entry
+from genrescope.templating import render
 
 COLOURS = (
     *("#1ab4f0", "#a669fd", "#f26a3d", "#e0408f", "#499629"),
@@ -38,7 +37,7 @@ _LAYERS = 8
 
 
 def check_writable(path: Path) -> None:
-    """Find out whether a map can be written to a file, before it is drawn; nothing is left there.
+    """Check that a map can be written to a file, before it is drawn; nothing is left there.
 
     Raises
     ------
@@ -81,18 +80,18 @@ def write_picture(drawn: Map, path: Path) -> None:
     axes = figure.subplots()
     positions, _ = _within_one(drawn.positions)
     genre = np.array([drawn.genres.index(entry.genre or "") for entry in drawn.entries])
-    sure = np.array([entry.confidence for entry in drawn.entries])
-    size = np.clip(9000 / len(genre), 9, 110) * (0.25 + sure)
+    confidence = np.array([entry.confidence for entry in drawn.entries])
+    size = np.clip(9000 / len(genre), 9, 110) * (0.25 + confidence)
     # Layers of all genres, so that the last one does not cover the others.
     layers = np.array_split(np.random.default_rng(0).permutation(len(genre)), _LAYERS)
     for layer in layers:
         for number in np.unique(genre[layer]):
-            of_it = layer[genre[layer] == number]
+            tracks = layer[genre[layer] == number]
             colour, shape = _look(number)
             axes.scatter(
-                positions[of_it, 0],
-                positions[of_it, 1],
-                s=size[of_it] * (0.8 if shape == "diamond" else 1),
+                positions[tracks, 0],
+                positions[tracks, 1],
+                s=size[tracks] * (0.8 if shape == "diamond" else 1),
                 c=colour,
                 marker=_MARKERS[shape],
                 edgecolors="white",
@@ -112,7 +111,7 @@ def write_picture(drawn: Map, path: Path) -> None:
         bbox_to_anchor=(1.0, 0.5),
         frameon=False,
         labelspacing=0.7,
-        title="large: sure, small: unsure\n",
+        title="large: certain, small: uncertain\n",
         title_fontsize=9,
         alignment="left",
     )
@@ -131,38 +130,41 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _page(drawn: Map) -> str:
-    here = files("genrescope.library")
-    template, style, script = (
-        here.joinpath(f"map.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
-    )
+    folder = files("genrescope") / "templates"
+    names = ("map.css", "map-drawing.js", "map.js")
+    style, drawing, control = (folder.joinpath(name).read_text("utf-8") for name in names)
+    script = drawing + control
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
         "media-src file:; img-src data:; base-uri 'none'; form-action 'none'"
     )
-    return Template(template).substitute(
-        policy=policy,
-        title=escape(_title(drawn)),
-        subtitle=escape(f"Near means alike. By {drawn.method.label}."),
-        style=style,
-        script=script,
-        data=_data(drawn),
+    # The files of this package stand in the page as they are, so that their hashes fit, and so
+    # does the JSON, in which `_data` escapes what HTML could misread.
+    return render(
+        "map.html",
+        policy=Markup(policy),  # noqa: S704
+        title=_title(drawn),
+        subtitle=f"Similar tracks lie close together. Positions by {drawn.method.label}.",
+        style=Markup(style),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        data=Markup(_data(drawn)),  # noqa: S704
     )
 
 
 def _data(drawn: Map) -> str:
-    """The tracks as JSON that can stand within a page's script element."""
+    """The tracks as JSON that can stand in a script element."""
     positions, extent = _within_one(drawn.positions)
     roots = sorted({entry.root for entry in drawn.entries})
-    place = {root: number for number, root in enumerate(roots)}
+    number_of = {root: number for number, root in enumerate(roots)}
     tracks = [
         [
             *(round(float(value), 5) for value in position),
             drawn.genres.index(entry.genre or ""),
             round(entry.confidence, 3),
-            place[entry.root],
+            number_of[entry.root],
             entry.path,
             entry.name,
-            _besides(entry),
+            _album(entry),
         ]
         for entry, position in zip(drawn.entries, positions, strict=True)
     ]
@@ -175,20 +177,20 @@ def _data(drawn: Map) -> str:
         "extent": extent,
         "tracks": tracks,
     }
-    # An element ends at the first "</script", whatever quotes stand around it.
+    # The element would end at the first "</script", even within a JSON string.
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _besides(entry: Entry) -> str:
-    """What the tags say besides artist and title."""
-    said = [entry.album, str(entry.year) if entry.year else None]
+def _album(entry: Entry) -> str:
+    """Album and year, and the artist where there is no title to stand with."""
+    parts = [entry.album, str(entry.year) if entry.year else None]
     if entry.artist and not entry.title:
-        said.insert(0, entry.artist)
-    return ", ".join(each for each in said if each)
+        parts.insert(0, entry.artist)
+    return ", ".join(each for each in parts if each)
 
 
 def _within_one(positions: Positions) -> tuple[Positions, list[float]]:
-    """Positions around 0 whose larger extent is -1 to 1, and how far they reach in x and y."""
+    """Positions centred on 0, the larger extent scaled to ±1; and the extents in x and y."""
     low, high = positions.min(axis=0), positions.max(axis=0)
     half = (high - low) / 2
     scale = max(float(half.max()), 1e-12)
@@ -196,7 +198,7 @@ def _within_one(positions: Positions) -> tuple[Positions, list[float]]:
 
 
 def _look(genre: int) -> tuple[str, str]:
-    """A genre's colour and shape, by its place among the model's genres."""
+    """A genre's colour and shape, by its index among the model's genres."""
     return COLOURS[genre % len(COLOURS)], SHAPES[genre % len(SHAPES)]
 
 

@@ -1,16 +1,15 @@
-"""A walk from one song to another, and playlists as files.
+"""Playlists that lead from one track to another in small steps, and playlists as files.
 
-The walk
+The path
 --------
-Tracks are points on a sphere (see `genrescope.library.similar`). Points at equal steps along the
-great circle from one end to the other (slerp; K. Shoemake, Animating Rotation with Quaternion
-Curves, SIGGRAPH 1985) say which tracks come into question: the nearest to each. Of all ways over
-these in so many steps the one is sought whose steps add up to the least, each counted as
-(1 - likeness) cubed, so that middling steps beat short ones and a leap. The search is
-Viterbi's, from place to place; the best way to each track remembers where it has been, so that
-nothing comes twice. That misses ways which were not the best from the beginning; so the best ways
-of all smaller lengths are taken as well, filled up track by track where it costs least, and the
-best of all is the playlist.
+Tracks are points on a sphere (see `genrescope.library.similar`). The candidates are the tracks
+nearest to points at equal steps along the great circle from one end to the other (slerp;
+K. Shoemake, Animating Rotation with Quaternion Curves, SIGGRAPH 1985). Of all paths over these with
+the given number of steps, the one of least cost is sought; a step costs (1 - similarity) cubed, so
+that even steps beat short ones and a jump. The search is Viterbi's, position by position; the best
+path to each track knows which tracks it visited, so that none comes twice. That misses paths which
+were not the best from the beginning; therefore the best paths of all smaller lengths are taken as
+well, filled up track by track where it costs least, and the best of all is the playlist.
 """
 
 from __future__ import annotations
@@ -25,17 +24,18 @@ from numpy.typing import NDArray
 
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError, GenrescopeError
-from genrescope.library.similar import Space, mean_likeness
-from genrescope.library.store import Entry
+from genrescope.library.queries import same_file
+from genrescope.library.rows import Entry
+from genrescope.library.similar import Space, mean_similarity
 
 _CANDIDATES = 400
 _FEWEST_A_POINT = 8
 
 
-def walk(
+def playlist_between(
     space: Space, start: str | os.PathLike[str], end: str | os.PathLike[str], length: int
 ) -> tuple[list[Entry], list[float]]:
-    """A playlist from one track of a library to another, in small steps and without repeats.
+    """Find a playlist from one track of a library to another, in small steps, without repeats.
 
     Parameters
     ----------
@@ -49,28 +49,28 @@ def walk(
     list of Entry
         The tracks in order.
     list of float
-        Their likeness to the one before; one fewer.
+        The similarity of each to the one before; one fewer.
 
     Raises
     ------
     GenrescopeError
-        An end is not in the library, both are the same, or there are not so many tracks.
+        An end is not in the library, both are the same, or there are too few tracks.
     """
     if length < 2:
-        raise GenrescopeError(f"a walk has two ends: a length of {length} is too short")
+        raise GenrescopeError(f"a playlist has two ends: a length of {length} is too short")
     ends = [_position(space, track) for track in (start, end)]
     free = _first_of_each_content(space.entries)
-    for place in ends:
-        free &= np.array([e.content != space.entries[place].content for e in space.entries])
+    for row in ends:
+        free &= np.array([e.content != space.entries[row].content for e in space.entries])
     if space.entries[ends[0]].content == space.entries[ends[1]].content:
-        raise GenrescopeError("a walk goes from one recording to another, and these are the same")
+        raise GenrescopeError("both ends are the same recording")
     if free.sum() < length - 2:
         have = int(free.sum()) + 2
-        raise GenrescopeError(f"only {have} different tracks can be compared, not {length}")
+        raise GenrescopeError(f"the library has only {have} different recordings, not {length}")
     points = _between(space.directions[ends], length - 2)
     order = _path(space.directions, ends, _near(space.directions, points, free), length)
-    steps = [mean_likeness(space.directions, pair) for pair in pairwise(order)]
-    return [space.entries[place] for place in order], steps
+    steps = [mean_similarity(space.directions, pair) for pair in pairwise(order)]
+    return [space.entries[row] for row in order], steps
 
 
 def write_m3u8(path: Path, entries: Sequence[Entry], files: Iterable[Path] | None = None) -> None:
@@ -81,9 +81,9 @@ def write_m3u8(path: Path, entries: Sequence[Entry], files: Iterable[Path] | Non
     Parameters
     ----------
     entries
-        What is played, for lengths and names.
+        The tracks, for lengths and names.
     files
-        Where the tracks are; where the library knows them by default.
+        Their files; by default where the library has them.
 
     Raises
     ------
@@ -104,14 +104,14 @@ def write_m3u8(path: Path, entries: Sequence[Entry], files: Iterable[Path] | Non
 
 def _position(space: Space, track: str | os.PathLike[str]) -> int:
     entry = space.find(track).entry
-    for place, each in enumerate(space.entries):
-        if entry is not None and each.file == entry.file:
-            return place
-    raise FileError(os.fspath(track), "not in the library: scan its folder first")
+    for row, each in enumerate(space.entries):
+        if same_file(each.file, entry.file):
+            return row
+    raise FileError(os.fspath(track), "not in the library: its folder has to be scanned first")
 
 
 def _first_of_each_content(entries: Sequence[Entry]) -> NDArray[np.bool_]:
-    """Copies of one recording count as one track."""
+    """Which tracks to take so that copies of one recording count once."""
     seen: set[str] = set()
     return np.array([not (e.content in seen or seen.add(e.content)) for e in entries])  # type: ignore[func-returns-value]
 
@@ -129,60 +129,60 @@ def _between(ends: NDArray[np.float32], count: int) -> NDArray[np.float32]:
 def _near(
     directions: NDArray[np.float32], points: NDArray[np.float32], free: NDArray[np.bool_]
 ) -> list[int]:
-    """The free tracks that are nearest to any of the points; some of each, and at least enough."""
+    """The free tracks that are nearest to any of the points, some for each point."""
     if not len(points):
         return []
-    likeness = np.where(free, points @ directions.T, -np.inf)
-    by_nearest_point = np.argsort(-likeness.max(axis=0), kind="stable")
+    similarity = np.where(free, points @ directions.T, -np.inf)
+    by_nearest_point = np.argsort(-similarity.max(axis=0), kind="stable")
     near = set(by_nearest_point[: max(_CANDIDATES, 2 * len(points))].tolist())
-    for each in likeness:
+    for each in similarity:
         near.update(np.argpartition(-each, min(_FEWEST_A_POINT, len(each) - 1))[:_FEWEST_A_POINT])
-    return sorted(int(place) for place in near if free[place])
+    return sorted(int(row) for row in near if free[row])
 
 
 def _path(
     directions: NDArray[np.float32], ends: Sequence[int], near: list[int], length: int
 ) -> list[int]:
-    """The way of least cost, of those that are tried, over tracks that are near."""
-    places = [ends[0], *near, ends[1]]
-    chosen = directions[places].astype(np.float64)
+    """The path of least cost, of those that are tried, over candidate tracks."""
+    rows = [ends[0], *near, ends[1]]
+    chosen = directions[rows].astype(np.float64)
     cost = (1 - chosen @ chosen.T) ** 3
-    ways = [_filled(cost, way, length) for way in _ways(cost, length)]
-    best = min(ways, key=lambda way: float(cost[way[:-1], way[1:]].sum()))
-    return [places[each] for each in best]
+    paths = [_filled(cost, path, length) for path in _paths(cost, length)]
+    best = min(paths, key=lambda path: float(cost[path[:-1], path[1:]].sum()))
+    return [rows[each] for each in best]
 
 
-def _ways(cost: NDArray[np.float64], length: int) -> Iterator[list[int]]:
-    """The best way found from the first place to the last, for each number of places."""
+def _paths(cost: NDArray[np.float64], length: int) -> Iterator[list[int]]:
+    """The best path found from the first row to the last, for each number of rows."""
     end = len(cost) - 1
     to = cost.copy()
-    to[:, [0, end]] = np.inf  # the ends are no stations
+    to[:, [0, end]] = np.inf  # the ends are not passed on the way
     best = np.full(len(cost), np.inf)
     best[0] = 0.0
-    been = np.eye(len(cost), dtype=bool)
+    visited = np.eye(len(cost), dtype=bool)
     before: list[NDArray[np.intp]] = []
     yield [0, end]
     for _ in range(length - 2):
-        total = np.where(been, np.inf, best[:, None] + to)
+        total = np.where(visited, np.inf, best[:, None] + to)
         before.append(total.argmin(axis=0))
         best = total.min(axis=0)
-        been = been[before[-1]]
-        np.fill_diagonal(been, True)
+        visited = visited[before[-1]]
+        np.fill_diagonal(visited, True)
         last = int((best + cost[:, end]).argmin())
         if not np.isfinite(best[last]):
             return
-        way = [last]
+        path = [last]
         for step in reversed(before):
-            way.append(int(step[way[-1]]))
-        yield [*reversed(way), end]
+            path.append(int(step[path[-1]]))
+        yield [*reversed(path), end]
 
 
-def _filled(cost: NDArray[np.float64], way: list[int], length: int) -> list[int]:
-    """A way with more places put in, each the one that adds the least where it does so."""
-    way = list(way)
-    while len(way) < length:
-        added = cost[way[:-1]] + cost[way[1:]] - cost[way[:-1], way[1:]][:, None]
-        added[:, way] = np.inf
-        gap, place = np.unravel_index(int(added.argmin()), added.shape)
-        way.insert(int(gap) + 1, int(place))
-    return way
+def _filled(cost: NDArray[np.float64], path: list[int], length: int) -> list[int]:
+    """A path with more rows inserted, each time the row and the gap that add the least."""
+    path = list(path)
+    while len(path) < length:
+        added = cost[path[:-1]] + cost[path[1:]] - cost[path[:-1], path[1:]][:, None]
+        added[:, path] = np.inf
+        gap, row = np.unravel_index(int(added.argmin()), added.shape)
+        path.insert(int(gap) + 1, int(row))
+    return path

@@ -1,10 +1,10 @@
-"""Build or refresh a library: only what is new or has changed is heard.
+"""Build or refresh a library: only files that are new or have changed are classified.
 
 Conventions
 -----------
-A file is *unchanged* where its size and time of change are those of its row. Any other file is
-compared by content: where the same audio is known, what was heard is taken over. It is *moved*
-where the known file is gone, else *recognised*: a copy, a file whose tags changed, or one that came
+A file is *unchanged* where its size and modification time are those of its row. Any other file is
+compared by content: where the same audio is known, its prediction is taken over. It is *moved*
+where the known file is gone, else *recognised*: a copy, a file with other tags, or one that came
 back. Results are written every few seconds, so a kill at any point loses no more than those.
 """
 
@@ -14,7 +14,7 @@ import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,12 @@ import numpy as np
 
 from genrescope.errors import FileError
 from genrescope.inference import Classifier, Prediction
-from genrescope.library.files import Found, content_of, music_in, tags_of
+from genrescope.library.files import Found, as_text, classified, content_of, described, music_in
 from genrescope.library.index import refresh
-from genrescope.library.store import (
-    Entry,
-    Library,
-    LibraryError,
-    Model,
-    Place,
-    default_library,
-    is_library,
-    locked,
-    place_of,
-)
+from genrescope.library.places import LibraryError, Place, default_library, locked, place_of
+from genrescope.library.rows import Entry, Model
+from genrescope.library.similar import ModelMismatchError
+from genrescope.library.store import Library, is_library
 
 _SECONDS_BETWEEN_WRITES = 3.0
 
@@ -45,15 +38,15 @@ class Counts:
 
     Attributes
     ----------
-    heard, unchanged, moved, recognised
+    classified, unchanged, moved, recognised
         See the module's conventions.
     deleted
         Files that are gone since the last scan.
     failed
-        Files that could not be heard, or not even read, at this scan.
+        Files that could not be decoded, or not even read, at this scan.
     """
 
-    heard: int = 0
+    classified: int = 0
     unchanged: int = 0
     moved: int = 0
     recognised: int = 0
@@ -72,11 +65,11 @@ class Report:
     counts
         What happened to how many files.
     failures
-        What failed at this scan, with the reason.
+        The files that failed at this scan, with the reason.
     failed_before
-        Unchanged files that could not be heard at an earlier scan, and were not tried again.
+        Unchanged files that could not be decoded at an earlier scan, and were not tried again.
     interrupted
-        It was stopped; what was heard until then is in the library.
+        The scan was stopped; what was classified until then is in the library.
     """
 
     library: Library
@@ -86,8 +79,8 @@ class Report:
     interrupted: bool = False
 
 
-def _nothing(*_: Any) -> None:
-    """For those who do not watch."""
+def _ignore(*_: Any) -> None:
+    """The default callback."""
 
 
 def scan(
@@ -97,8 +90,8 @@ def scan(
     model: str = "default",
     rescan: bool = False,
     jobs: int | None = None,
-    progress: Callable[[int, int], None] = _nothing,
-    waiting: Callable[[str], None] = _nothing,
+    progress: Callable[[int, int], None] = _ignore,
+    waiting: Callable[[str], None] = _ignore,
 ) -> Report:
     """Bring a library up to date with folders of music.
 
@@ -107,25 +100,29 @@ def scan(
     Parameters
     ----------
     folders
-        What to look through. Rows of other folders are left as they are.
+        Folders of music. Rows of other folders are left as they are.
     library
         The library's folder or address, made where it is missing; None for the default place.
     model
         A shipped model or a bundle.
     rescan
-        Hear everything anew, in these and in all folders that were scanned before; the only way to
-        change the model.
+        Classify everything again, in these and in all folders that were scanned before; the only
+        way to change the model.
     jobs
-        Files heard at once; as many as there are cores by default.
+        Files classified at once; as many as there are cores by default.
     progress
-        Told how many files of how many that are new or changed are done.
+        Called with the number of new or changed files that are done, and of all of them.
     waiting
-        Told the process id of another scan where that has to be waited for.
+        Called with the process id of another scan that has to be waited for.
 
     Raises
     ------
     FileError
-        A folder is missing; a `LibraryError` where the library was made with another model.
+        A folder is missing.
+    ModelMismatchError
+        The library was made with another model, and `rescan` is off.
+    LibraryError
+        The library is damaged or can't be written.
     """
     # A folder that is reached by a link is still one folder.
     roots = [Path(folder).resolve() for folder in folders]
@@ -133,14 +130,14 @@ def scan(
         if not root.is_dir():
             raise FileError(root, "not a folder")
     classifier = Classifier.load(model)
-    folder = place_of(library or default_library())
-    with locked(folder, waiting):
-        made_by = _model(classifier, model)
+    place = place_of(library or default_library())
+    with locked(place, waiting):
+        present = _model_of(classifier, model)
         if rescan:
-            roots += _roots_of(folder)
-            opened = Library.create(folder, made_by)
+            roots += _known_roots(place)
+            opened = Library.create(place, present)
         else:
-            opened = _open_or_create(folder, made_by)
+            opened = _open_or_create(place, present)
         work = _Scan(opened, classifier, roots, progress)
         try:
             work.run(jobs)
@@ -150,7 +147,7 @@ def scan(
         return work.report
 
 
-def _model(classifier: Classifier, source: str) -> Model:
+def _model_of(classifier: Classifier, source: str) -> Model:
     path = Path(source)
     return Model(
         classifier.manifest.name,
@@ -161,32 +158,32 @@ def _model(classifier: Classifier, source: str) -> Model:
     )
 
 
-def _open_or_create(folder: str, model: Model) -> Library:
-    """Open the library or make one; refuse one that another model made."""
-    if not is_library(folder):
-        return Library.create(folder, model)
-    opened = Library.open(folder)
-    if opened.model.sha256 != model.sha256:
-        made, wanted = opened.model, model
-        raise LibraryError(
-            folder,
-            f"made with the model {made.name} ({made.sha256[:8]}), not {wanted.name} "
-            f"({wanted.sha256[:8]}): --rescan hears everything anew",
+def _open_or_create(place: str, model: Model) -> Library:
+    """Open the library or make one; refuse one that was made with another model."""
+    if not is_library(place):
+        return Library.create(place, model)
+    opened = Library.open(place)
+    known = opened.model
+    if known.sha256 != model.sha256:
+        raise ModelMismatchError(
+            place,
+            f"made with the model {known.name} ({known.sha256[:8]}), not {model.name} "
+            f"({model.sha256[:8]})",
         )
     return opened
 
 
-def _roots_of(folder: str) -> list[Path]:
-    """The folders that a library knows and that are still there; none of one that is damaged."""
+def _known_roots(place: str) -> list[Path]:
+    """The folders that a library knows and that exist; none of a damaged one."""
     try:
-        known = {Path(entry.root) for entry in Library.open(folder).entries()}
+        known = {Path(entry.root) for entry in Library.open(place).entries()}
     except LibraryError:
         return []
     return [root for root in sorted(known) if root.is_dir()]
 
 
 class _Scan:
-    """One scan at work: what it knows, what waits to be heard, what waits to be written."""
+    """A running scan: known rows, files to classify, rows to write."""
 
     def __init__(
         self,
@@ -202,7 +199,7 @@ class _Scan:
         self.by_content: defaultdict[str, list[Entry]] = defaultdict(list)
         for entry in self.known.values():
             self.by_content[entry.content].append(entry)
-        self.moved: set[Path] = set()  # where moved files were known before
+        self.moved: set[Path] = set()  # former paths of moved files
         self.pending: deque[tuple[Found, str]] = deque()
         self.ready: list[Entry] = []
         self.outdated: list[Entry] = []
@@ -210,22 +207,22 @@ class _Scan:
         self.done = self.total = 0
 
     def run(self, jobs: int | None) -> None:
-        """Look, hear, write, and mark what is gone."""
-        found, blind = self._look()
+        """Find files, classify the new ones, write rows, and mark those of deleted files."""
+        found, unreadable = self._find()
         changed = [each for each in found.values() if not self._is_unchanged(each)]
         self.total = len(changed)
         self.progress(0, self.total)
-        for result in self.classifier.predict_many(self._unheard(changed), jobs=jobs):
+        for result in self.classifier.predict_many(self._unknown(changed), jobs=jobs):
             self._settle(*self.pending.popleft(), result)
         self.flush()
-        self._mark_deleted(found, blind)
+        self._mark_deleted(found, unreadable)
         counts = self.report.counts
         if len(found) > counts.unchanged or counts.deleted:
             self.library.compact()
         refresh(self.library)
 
-    def _look(self) -> tuple[dict[Path, Found], list[Path]]:
-        """All music files, and the places that could not be looked into."""
+    def _find(self) -> tuple[dict[Path, Found], list[Path]]:
+        """All music files, and the paths that could not be read."""
         found: dict[Path, Found] = {}
         for root in self.roots:
             files, errors = music_in(root)
@@ -240,14 +237,14 @@ class _Scan:
         if entry is None or not same:
             return False
         if entry.deleted:  # it came back as it was
-            self._take(replace(entry, deleted=False), "recognised")
+            self._take(replace(entry, deleted=False, inode=found.inode), "recognised")
             return True
         self.report.counts.unchanged += 1
         self.report.failed_before += entry.problem is not None
         return True
 
-    def _unheard(self, changed: Iterable[Found]) -> Iterator[Path]:
-        """The files whose audio is not known; those that are known are settled on the way."""
+    def _unknown(self, changed: Iterable[Found]) -> Iterator[Path]:
+        """The files whose audio is not known; those whose audio is known are settled here."""
         for found in changed:
             try:
                 content = content_of(found.file)
@@ -263,45 +260,45 @@ class _Scan:
                 yield found.file
 
     def _recognise(self, found: Found, content: str) -> None:
-        """Take over what was heard of the same audio before."""
+        """Take over the prediction of the same audio."""
         same = self.by_content[content]
         gone = (e for e in same if e.file not in self.moved and not os.path.lexists(e.file))
         before = next(gone, None)
         if before is not None:
             self.moved.add(before.file)
             self.outdated.append(before)
-        now = about(found, self._root_of(found.file), content)
+        now = described(found, self._root_of(found.file), content)
         self._take(
             replace(before or same[0], **now, deleted=False),
             "recognised" if before is None else "moved",
         )
 
     def _settle(self, found: Found, content: str, result: Prediction | FileError) -> None:
-        """Turn what was heard into a row."""
-        known = about(found, self._root_of(found.file), content)
+        """Turn the classifier's result into a row."""
+        fields = described(found, self._root_of(found.file), content)
         if isinstance(result, FileError):
             self._fail(result)
             entry = Entry(
-                **known,
+                **fields,
                 probabilities=np.zeros(len(self.classifier.genres), np.float32),
                 embedding=np.zeros(self.classifier.embedding_size, np.float32),
-                problem=_as_text(result.reason),
+                problem=as_text(result.reason),
             )
             self.ready.append(entry)
         else:
-            self._take(heard(known, result, self.classifier.genres), "heard")
+            self._take(classified(fields, result, self.classifier.genres), "classified")
         self._advance()
 
     def _root_of(self, file: Path) -> Path:
-        """The root a file is stored under: the one it has, or the outermost it lies below."""
+        """The root that a file is stored under: its present one, or the outermost above it."""
         if file in self.known:
             return Path(self.known[file].root)
         above = [root for root in self.roots if file.is_relative_to(root)]
         return min(above, key=lambda root: len(root.parts))
 
-    def _take(self, entry: Entry, what: str) -> None:
+    def _take(self, entry: Entry, outcome: str) -> None:
         counts = self.report.counts
-        setattr(counts, what, getattr(counts, what) + 1)
+        setattr(counts, outcome, getattr(counts, outcome) + 1)
         self.ready.append(entry)
 
     def _fail(self, error: FileError) -> None:
@@ -315,14 +312,14 @@ class _Scan:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is ready. First the new places, then without the old: a kill loses nothing."""
+        """Write the rows that are ready, then remove the outdated: a kill in between loses none."""
         self.library.put(self.ready)
-        placed = {entry.file for entry in self.ready}
-        self.library.remove([entry for entry in self.outdated if entry.file not in placed])
+        written = {entry.file for entry in self.ready}
+        self.library.remove([entry for entry in self.outdated if entry.file not in written])
         self.ready, self.outdated, self.written = [], [], time.monotonic()
 
-    def _mark_deleted(self, found: dict[Path, Found], blind: list[Path]) -> None:
-        """Mark what is gone from the scanned folders, as far as they could be looked into."""
+    def _mark_deleted(self, found: dict[Path, Found], unreadable: list[Path]) -> None:
+        """Mark the rows whose files are gone from the scanned folders, where those are readable."""
         gone = [
             entry
             for file, entry in self.known.items()
@@ -330,39 +327,8 @@ class _Scan:
             and file not in self.moved
             and not entry.deleted
             and any(file.is_relative_to(root) for root in self.roots)
-            and not any(file.is_relative_to(place) for place in blind)
+            and not any(file.is_relative_to(path) for path in unreadable)
         ]
-        self.library.mark_deleted(gone)
+        # Their predictions are kept, in case the files come back.
+        self.library.put([replace(entry, deleted=True) for entry in gone])
         self.report.counts.deleted = len(gone)
-
-
-def about(found: Found, root: Path, content: str) -> dict[str, Any]:
-    """What a row says of a file before it is heard."""
-    return {
-        "root": str(root),
-        "path": str(found.file.relative_to(root)),
-        "content": content,
-        "size": found.size,
-        "mtime_ns": found.mtime_ns,
-        **asdict(tags_of(found.file)),
-    }
-
-
-def heard(known: dict[str, Any], prediction: Prediction, genres: Sequence[str]) -> Entry:
-    """The row of a file that was heard; `known` is what `about` gave."""
-    of = prediction.probabilities
-    values = [of[genre] if prediction.genre else 0.0 for genre in genres]
-    return Entry(
-        **known,
-        probabilities=np.array(values, np.float32),
-        embedding=prediction.embedding,
-        genre=prediction.genre,
-        confidence=prediction.confidence,
-        duration=prediction.duration,
-        warnings=[_as_text(warning) for warning in prediction.warnings],
-    )
-
-
-def _as_text(text: str) -> str:
-    """A text that can be stored, whatever names it quotes."""
-    return text.encode(errors="backslashreplace").decode()

@@ -1,12 +1,13 @@
-"""What sounds alike: the tracks of a library as directions around their middle.
+"""Similar tracks: the embeddings of a library as directions around their mean.
 
 Conventions
 -----------
-Likeness is the cosine between two embeddings from which the library's mean was taken off. Raw
-embeddings share most of their direction (what all music has in common), so that their cosines crowd
-near 1; around the mean, 0 says "no more alike than any two tracks here", 1 "the same", and below 0
-"less alike than most". The figures therefore belong to one library. Search looks at every track;
-among 100,000 and more it asks the library's index (`genrescope.library.index`) instead.
+Similarity is the cosine between two embeddings from which the library's mean embedding was
+subtracted. Raw embeddings share most of their direction (what all music has in common), so that
+their cosines crowd near 1; around the mean, 0 stands for "no more alike than any two tracks here",
+1 for "the same", and negative values for "less alike than most". The figures therefore belong to
+one library. Search compares all tracks; in a library of 100,000 and more it uses the index
+(`genrescope.library.index`) instead.
 """
 
 from __future__ import annotations
@@ -21,9 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import FileError, GenrescopeError
-from genrescope.library.files import Found, content_of
+from genrescope.library.files import Found, classified, content_of, described
 from genrescope.library.index import Index, unit
-from genrescope.library.store import Entry, Library, LibraryError
+from genrescope.library.places import LibraryError
+from genrescope.library.queries import absolute, find_track
+from genrescope.library.rows import Entry
+from genrescope.library.store import Library
+
+
+class ModelMismatchError(LibraryError):
+    """A library was made with another model than the one at hand; it has to be scanned anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +41,11 @@ class Query:
     Attributes
     ----------
     name
-        What people call it; the file as it was named, where it is not in the library.
+        Artist and title, or the path; as the caller named it, where it is not in the library.
     direction
         Unit vector around the library's mean, float64 `[size]`.
     entry
-        Its row; that which it would have, where it is not in the library.
+        Its row; where it is not in the library, the row that it would have.
     """
 
     name: str
@@ -46,8 +54,8 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which tracks may be found; None for no wish."""
+class TrackFilter:
+    """Which tracks may be found; None where it does not matter."""
 
     genre: str | None = None
     years: tuple[int, int] | None = None
@@ -55,7 +63,7 @@ class Wanted:
     not_album: str | None = None
 
     def allows(self, entry: Entry) -> bool:
-        """Whether a track is as wished. One without a year or a genre is not in any."""
+        """Whether a track passes. One without a year or a genre fails where that is asked for."""
         return (
             (self.genre is None or _same(self.genre, entry.genre))
             and (
@@ -67,21 +75,20 @@ class Wanted:
         )
 
     def sql(self, genres: Sequence[str]) -> str | None:
-        """Genre and years as the index is asked for them; `genres` are those of the model."""
-        wishes = []
+        """Genre and years as SQL for the index; `genres` are those of the model."""
+        conditions = []
         if self.genre is not None:
             named = (genre.replace("'", "''") for genre in genres if _same(self.genre, genre))
-            wishes.append(" OR ".join(f"genre = '{genre}'" for genre in named) or "false")
+            conditions.append(" OR ".join(f"genre = '{genre}'" for genre in named) or "false")
         if self.years is not None:
-            wishes.append(f"year >= {self.years[0]} AND year <= {self.years[1]}")
-        return " AND ".join(f"({wish})" for wish in wishes) or None
+            conditions.append(f"year >= {self.years[0]} AND year <= {self.years[1]}")
+        return " AND ".join(f"({each})" for each in conditions) or None
 
 
 class Space:
     """The tracks of a library that have an embedding, around their mean.
 
-    Those of a library with an index are not read before they are asked for: `find` and `nearest` do
-    without.
+    In a library with an index, `find` and `nearest` read no more rows than they need.
 
     Raises
     ------
@@ -93,21 +100,17 @@ class Space:
         self.library = library
         self._index = Index.open(library)
         if self._index is None and not self.entries:
-            raise LibraryError(library.folder, "no track in it can be compared with anything")
+            raise LibraryError(library.place, "no track in it can be compared with anything")
 
     @cached_property
     def entries(self) -> list[Entry]:
         """The tracks."""
-        return [entry for entry in self._all if entry.is_placed]
+        return [entry for entry in self.library.entries() if entry.has_embedding]
 
     @cached_property
     def directions(self) -> NDArray[np.float32]:
         """Unit vectors, float32 `[tracks, size]`; zeros for a track that is the mean itself."""
         return unit(self._embeddings - self._mean).astype(np.float32)
-
-    @cached_property
-    def _all(self) -> list[Entry]:
-        return self.library.entries()
 
     @property
     def _embeddings(self) -> NDArray[np.float32]:
@@ -120,38 +123,30 @@ class Space:
         return np.asarray(self._embeddings.mean(axis=0, dtype=np.float64))
 
     def find(self, track: str | os.PathLike[str]) -> Query:
-        """Look a track up, by its file, or by its path or name as the library shows it.
+        """Find a track by its file or name (see `genrescope.library.queries`).
 
-        A file that is not in the library is heard, by the model that heard the library.
+        A file that is not in the library is classified, with the library's own model.
 
         Raises
         ------
         GenrescopeError
-            There is no such file or track, there are several, or it can't be heard.
+            There is no such file or track, there are several, or it can't be decoded.
         """
-        file, wanted = in_place(track), os.fspath(track)
-        here = self._at(file) or ([] if file.exists() else self._called(wanted))
-        if len(here) > 1:
-            places = ", ".join(str(entry.file) for entry in here[:3])
-            raise GenrescopeError(f"{wanted}: there are {len(here)} of it, name one: {places}")
-        is_outside = not here
-        if is_outside:
-            if not file.exists():
-                raise FileError(wanted, "no such file, and no such track in the library")
-            here = [self._hear(file)]
-        (entry,) = here
+        entry = find_track(self.library, track)
+        name = os.fspath(track) if entry is None else entry.name
+        if entry is None:
+            entry = self._classify(absolute(track))
         if entry.genre is None:
-            raise FileError(entry.file, entry.problem or "nothing but silence was heard in it")
-        name = wanted if is_outside else entry.name
-        return Query(name, self._place(entry.embedding), entry)
+            raise FileError(entry.file, entry.problem or "it contains only silence")
+        return Query(name, self._direction(entry.embedding), entry)
 
     def genre(self, name: str) -> str:
-        """A genre as the library's model calls it, upper and lower case aside.
+        """A genre as the library's model spells it, whatever its case.
 
         Raises
         ------
         GenrescopeError
-            It knows none of that name.
+            The model has no genre of that name.
         """
         genres = self.library.model.genres
         for genre in genres:
@@ -161,77 +156,60 @@ class Space:
         raise GenrescopeError(f"{name}: no genre of the library's model; it knows {known}")
 
     def nearest(
-        self, query: Query, n: int = 10, wanted: Wanted | None = None
+        self, query: Query, n: int = 10, allowed: TrackFilter | None = None
     ) -> list[tuple[Entry, float]]:
-        """The `n` tracks most like one, most alike first, with their likeness.
+        """The `n` most similar tracks, most similar first, with their similarity.
 
-        The track itself and copies of its audio are left out; of each other recording that the
+        The track itself and copies of its audio are left out. Of each other recording that the
         library holds more than once, one is found.
         """
-        wanted = wanted or Wanted()
+        allowed = allowed or TrackFilter()
         content = query.entry.content
         index = self._usable_index
         if index is not None:
             return index.nearest(
                 query.direction,
                 n,
-                wanted.sql(self.library.model.genres),
-                lambda entry: entry.content != content and wanted.allows(entry),
+                allowed.sql(self.library.model.genres),
+                lambda entry: entry.content != content and allowed.allows(entry),
             )
-        likeness = self.directions @ query.direction.astype(np.float32)
+        similarity = self.directions @ query.direction.astype(np.float32)
         seen = {content}
         found: list[tuple[Entry, float]] = []
-        for place in np.argsort(-likeness, kind="stable"):
-            entry = self.entries[place]
-            if entry.content not in seen and wanted.allows(entry):
+        for row in np.argsort(-similarity, kind="stable"):
+            entry = self.entries[row]
+            if entry.content not in seen and allowed.allows(entry):
                 seen.add(entry.content)
-                found.append((entry, float(likeness[place])))
+                found.append((entry, float(similarity[row])))
                 if len(found) == n:
                     break
         return found
 
-    def _at(self, file: Path) -> list[Entry]:
-        if self._usable_index:
-            return self.library.at(file)
-        return [entry for entry in self._all if entry.file == file]
-
-    def _called(self, name: str) -> list[Entry]:
-        if self._usable_index:
-            return self.library.called(name)
-        return [entry for entry in self._all if name in (entry.path, entry.name)]
-
     @property
     def _usable_index(self) -> Index | None:
-        """The index, where it is not simpler to look at what was read anyway."""
-        read = "_all" in self.__dict__
-        return self._index if self._index and self._index.is_current and not read else None
+        """The index, unless the rows were read already: then comparing all is simpler."""
+        were_read = "entries" in self.__dict__
+        return self._index if self._index and self._index.is_current and not were_read else None
 
-    def _place(self, embedding: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _direction(self, embedding: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.asarray(unit((embedding - self._mean)[None])[0])
 
-    def _hear(self, file: Path) -> Entry:
+    def _classify(self, file: Path) -> Entry:
+        """The row that a file outside the library would have."""
         from genrescope.inference import Classifier
-        from genrescope.library.scan import about, heard
 
         model = self.library.model
         classifier = Classifier.load(model.source)
         if classifier.manifest.sha256 != model.sha256:
-            reason = f"the model {model.source} is no longer the one that heard it: scan --rescan"
-            raise LibraryError(self.library.folder, reason)
+            reason = f"the model {model.source} has changed since the library was made"
+            raise ModelMismatchError(self.library.place, reason)
         prediction = classifier.predict(file)
-        status = file.stat()
-        found = Found(file, status.st_size, status.st_mtime_ns)
-        return heard(about(found, file.parent, content_of(file)), prediction, model.genres)
+        found = Found.of(file)
+        return classified(described(found, file.parent, content_of(file)), prediction, model.genres)
 
 
-def in_place(file: str | os.PathLike[str]) -> Path:
-    """A file's path as a library has it: absolute, without links but for the file itself."""
-    path = Path(os.path.abspath(file))  # noqa: PTH100
-    return path.parent.resolve() / path.name
-
-
-def mean_likeness(directions: NDArray[np.float32], order: Sequence[int]) -> float:
-    """The mean likeness of neighbours in an order of tracks."""
+def mean_similarity(directions: NDArray[np.float32], order: Sequence[int]) -> float:
+    """The mean similarity of neighbours in a sequence of tracks."""
     chosen = directions[list(order)]
     return float(np.mean(np.sum(chosen[1:] * chosen[:-1], axis=1)))
 

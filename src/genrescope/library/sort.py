@@ -26,7 +26,7 @@ from typing import Literal, get_args
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
 from genrescope.library.playlist import write_m3u8
-from genrescope.library.store import Entry
+from genrescope.library.rows import Entry
 from genrescope.library.tags import genre_name
 
 Action = Literal["copy", "link", "move"]
@@ -96,7 +96,7 @@ def plan(entries: Iterable[Entry], folder: Path, action: Action) -> Plan:
         except OSError:
             skipped += 1
             continue
-        if not entry.is_placed or entry.genre is None:
+        if not entry.has_embedding or entry.genre is None:
             skipped += 1
             continue
         wanted = folder / _in_a_name(entry.genre) / entry.file.name

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.library.store import Entry, Library, Model
+from genrescope.library.rows import Entry, Model
+from genrescope.library.store import Library
 
 MODEL = Model("test", "0" * 64, "test", ("jazz", "rock"), 16)
 
@@ -26,7 +27,7 @@ def entry(name: str, embedding: NDArray, *, root: str = "/music", **changes: obj
     return Entry(root=root, path=name, embedding=np.float32(embedding), **(known | changes))
 
 
-def shelf(folder: Path, entries: Sequence[Entry]) -> Library:
+def make_library(folder: Path, entries: Sequence[Entry]) -> Library:
     library = Library.create(folder, MODEL)
     library.put(entries)
     return library

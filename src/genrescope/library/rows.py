@@ -1,0 +1,217 @@
+"""The rows of a library: tracks and the model that classified them, as values and as Arrow tables.
+
+Conventions
+-----------
+A track is identified by the folder that was scanned (`root`, absolute) and its path below it. All
+rows of a library come from one model, which the table's metadata names. A track that could not be
+decoded has a `problem`; its probabilities and its embedding are zeros, and so are those of digital
+silence.
+
+Format 1 is that of version 0.1; format 2 added the column `inode`. `from_table` reads both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow
+
+FORMAT = 2
+HAS_EMBEDDING = "NOT deleted AND genre IS NOT NULL"
+"""`Entry.has_embedding` as SQL."""
+
+_METADATA_KEY = b"genrescope"
+_INT64 = 2**63 - 1
+_VECTORS = ("probabilities", "embedding")
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model that classified the tracks of a library.
+
+    Attributes
+    ----------
+    name, sha256
+        The bundle's name and the hash of its network, to which the library is bound.
+    source
+        Where the bundle was loaded from: a shipped model's name, or an absolute path.
+    genres
+        In the order of `Entry.probabilities`.
+    embedding_size
+        Length of `Entry.embedding`.
+    """
+
+    name: str
+    sha256: str
+    source: str
+    genres: tuple[str, ...]
+    embedding_size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A track of a library.
+
+    Attributes
+    ----------
+    root, path
+        The scanned folder, absolute, and the file's path below it.
+    content
+        SHA-256 of the coded audio: the same for a moved, a copied or a retagged file.
+    size, mtime_ns
+        Of the file when it was classified, in bytes and in nanoseconds since 1970.
+    title, artist, album, year, genre_tag
+        From the file's own tags; None where they are missing.
+    genre, confidence, probabilities
+        The model's prediction; None, 0 and zeros for silence and unreadable files. float32
+        `[genres]`.
+    embedding
+        float32 `[embedding_size]`.
+    duration
+        Decoded seconds.
+    warnings
+        Problems met while decoding.
+    problem
+        Why it could not be decoded; None where it could.
+    deleted
+        The file was missing at the last scan.
+    inode
+        The file's number on its disk, by which hard links are found; None where it is not known.
+    """
+
+    root: str
+    path: str
+    content: str
+    size: int
+    mtime_ns: int
+    probabilities: NDArray[np.float32] = field(repr=False)
+    embedding: NDArray[np.float32] = field(repr=False)
+    title: str | None = None
+    artist: str | None = None
+    album: str | None = None
+    year: int | None = None
+    genre_tag: str | None = None
+    genre: str | None = None
+    confidence: float = 0.0
+    duration: float = 0.0
+    warnings: Sequence[str] = ()
+    problem: str | None = None
+    deleted: bool = False
+    inode: int | None = None
+
+    @property
+    def file(self) -> Path:
+        """The file's absolute path."""
+        return Path(self.root, self.path)
+
+    @property
+    def name(self) -> str:
+        """Artist and title, or the path where the tags don't name them."""
+        if self.title and self.artist:
+            return f"{self.artist} - {self.title}"
+        return self.title or self.path
+
+    @property
+    def has_embedding(self) -> bool:
+        """Whether the file exists, could be decoded, and is not silent."""
+        return not self.deleted and self.genre is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that JSON, CSV and Parquet show; no probabilities, no embedding."""
+        return {
+            "path": str(self.file),
+            "title": self.title,
+            "artist": self.artist,
+            "album": self.album,
+            "year": self.year,
+            "genre_tag": self.genre_tag,
+            "genre": self.genre,
+            "confidence": round(self.confidence, 6),
+            "duration": round(self.duration, 3),
+            "warnings": list(self.warnings),
+            "problem": self.problem,
+            "deleted": self.deleted,
+        }
+
+
+def inode_of(status: os.stat_result) -> int | None:
+    """A file's number on its disk as a library stores it; None where the file system has none."""
+    return (status.st_ino & _INT64) or None  # some number files by 64 bits without a sign
+
+
+def schema(model: Model) -> pyarrow.Schema:
+    """The columns of a library of this model, with the model in their metadata."""
+    import pyarrow as pa
+
+    types = {
+        **dict.fromkeys(["root", "path", "content"], pa.string()),
+        **dict.fromkeys(["size", "mtime_ns"], pa.int64()),
+        "probabilities": pa.list_(pa.float32(), len(model.genres)),
+        "embedding": pa.list_(pa.float32(), model.embedding_size),
+        **dict.fromkeys(["title", "artist", "album"], pa.string()),
+        "year": pa.int32(),
+        **dict.fromkeys(["genre_tag", "genre"], pa.string()),
+        **dict.fromkeys(["confidence", "duration"], pa.float64()),
+        "warnings": pa.list_(pa.string()),
+        "problem": pa.string(),
+        "deleted": pa.bool_(),
+        "inode": pa.int64(),
+    }
+    metadata = {_METADATA_KEY: json.dumps({"format": FORMAT, **asdict(model)})}
+    return pa.schema(list(types.items()), metadata=metadata)
+
+
+def read_metadata(schema: pyarrow.Schema) -> tuple[int, Model]:
+    """The format and the model that a library's schema names.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        When the metadata is missing or damaged.
+    """
+    stored = json.loads((schema.metadata or {})[_METADATA_KEY])
+    version = stored.pop("format")
+    if not isinstance(version, int):
+        raise TypeError(f"a format is a number, not {version!r}")
+    if version > FORMAT:  # its fields need not be those known here
+        stored = {each.name: stored[each.name] for each in fields(Model)}
+    return version, Model(**{**stored, "genres": tuple(stored["genres"])})
+
+
+def to_table(entries: Iterable[Entry], model: Model) -> pyarrow.Table:
+    """Tracks as an Arrow table in the present format."""
+    import pyarrow as pa
+
+    names = [each.name for each in fields(Entry)]
+    rows = [{name: getattr(entry, name) for name in names} for entry in entries]
+    return pa.Table.from_pylist(rows, schema=schema(model))
+
+
+def from_table(table: pyarrow.Table, model: Model) -> list[Entry]:
+    """The tracks of an Arrow table; what an older format lacks gets its default."""
+    probabilities = matrix(table["probabilities"], len(model.genres))
+    embeddings = matrix(table["embedding"], model.embedding_size)
+    names = [each.name for each in fields(Entry) if each.name in table.column_names]
+    rows = table.select([name for name in names if name not in _VECTORS]).to_pylist()
+    return [
+        Entry(**row, probabilities=p, embedding=e)
+        for row, p, e in zip(rows, probabilities, embeddings, strict=True)
+    ]
+
+
+def matrix(column: pyarrow.ChunkedArray, width: int) -> NDArray[np.float32]:
+    """A column of vectors as float32 `[rows, width]`."""
+    import pyarrow as pa
+
+    chunks = [np.asarray(chunk.flatten()) for chunk in column.chunks]
+    flat = np.concatenate(chunks) if chunks else np.asarray(pa.array([], pa.float32()))
+    return flat.reshape(-1, width)
