@@ -37,7 +37,7 @@ def test_there_are_two_levels() -> None:
         ("Hip-Hop", "hiphop"),
         ("hip hop", "hiphop"),
         ("TECHNO", "electronic"),
-        ("Drum & Bass", None),
+        ("Drum & Bass", "electronic"),
         ("drum and bass", "electronic"),
         ("Soul-RnB", "soul"),
         ("International", "world"),

@@ -1,4 +1,4 @@
-"""Names of genres: which spellings mean the same one, and how a genre is written in a tag.
+"""Names of genres: which spellings mean the same one.
 
 Data sets, models, folders and tags spell one genre in many ways: "hiphop", "Hip-Hop", "hip_hop" and
 "HIP HOP"; "R&B" and "R'n'B"; "Drum & Bass" and "drum and bass". Every comparison of two names goes
@@ -85,14 +85,3 @@ def one_spelling(names: Iterable[str]) -> Mapping[str, str]:
     for name in sorted(counts, key=lambda name: (-counts[name], name)):
         usual.setdefault(genre_key(name), name)
     return {name: usual[genre_key(name)] for name in counts}
-
-
-def genre_title(genre: str) -> str:
-    """A genre as people write it in tags and folder names.
-
-    Examples
-    --------
-    >>> genre_title("hiphop"), genre_title("jazz")
-    ('Hip-Hop', 'Jazz')
-    """
-    return {"hiphop": "Hip-Hop"}.get(genre, genre.title())

@@ -1,7 +1,7 @@
 """The genres that Genrescope names, in two levels, and what data sets and AudioSet call them.
 
-All of it is data, in `taxonomy.yaml`. Names are compared without regard to case, spaces, hyphens
-and other punctuation, so that "Hip-Hop", "hip hop" and "hiphop" are one genre.
+All of it is data, in `taxonomy.yaml`. Names are compared by `genrescope.genres`, so that "Hip-Hop",
+"hip hop" and "hiphop" are one genre.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from genrescope.genres import genre_key
 
 _FILE = Path(__file__).with_name("taxonomy.yaml")
 
@@ -80,7 +82,7 @@ class Taxonomy:
         >>> taxonomy().find("Hip-Hop"), taxonomy().find("Techno"), taxonomy().find("Spoken")
         ('hiphop', 'electronic', None)
         """
-        return _spellings().get(_plain(name))
+        return _spellings().get(genre_key(name))
 
     def tag(self, name: str) -> str:
         """A genre's or style's name as it is spelt in tags.
@@ -121,16 +123,12 @@ def _spellings() -> dict[str, str]:
     found: dict[str, str] = {}
     # Names of genres take precedence over their styles' and others' spellings.
     for genre in taxonomy().genres.values():
-        found.setdefault(_plain(genre.name), genre.name)
+        found.setdefault(genre_key(genre.name), genre.name)
     for genre in taxonomy().genres.values():
         others = (genre.tag, *genre.labels, *genre.also, *genre.datasets.values())
         for other in (*others, *genre.styles, *genre.styles.values()):
-            found.setdefault(_plain(other), genre.name)
+            found.setdefault(genre_key(other), genre.name)
     return found
-
-
-def _plain(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())
 
 
 def _titled(name: str) -> str:
