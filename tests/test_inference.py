@@ -663,9 +663,9 @@ class TestVectorsAndPools:
 class TestWhatCanBePredicted:
     """Paths, bytes, file objects, waveforms and arrays; cancelling; values that behave."""
 
-    @pytest.fixture(scope="class")
-    def song(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        return write_wav(tmp_path_factory.mktemp("song") / "song.wav", 12)
+    @pytest.fixture
+    def song(self, tmp_path: Path) -> Path:
+        return write_wav(tmp_path / "song.wav", 12)
 
     def test_content_is_classified_as_its_file(self, classifier: Classifier, song: Path) -> None:
         by_path = classifier.predict(song)

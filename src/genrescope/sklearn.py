@@ -136,6 +136,8 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     classes_
         The genres, sorted.
+    n_iter_
+        Iterations of the solver.
     head_
         The fitted pipeline of `StandardScaler` and `LogisticRegression`.
     """
@@ -172,28 +174,32 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         head = LogisticRegression(C=self.C, class_weight=self.class_weight, max_iter=self.max_iter)
         self.head_ = make_pipeline(StandardScaler(), head).fit(X, y)
         self.classes_ = self.head_.classes_
+        self.n_iter_ = self.head_[-1].n_iter_
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """The most probable genre of each track."""
-        labels: NDArray[Any] = self.head_.predict(self._matrix(X))
+        labels: NDArray[Any] = self._fitted().predict(self._matrix(X))
         return labels
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
         """The probability of each of `classes_`, `[n, classes]`."""
-        probabilities: NDArray[np.float64] = self.head_.predict_proba(self._matrix(X))
+        probabilities: NDArray[np.float64] = self._fitted().predict_proba(self._matrix(X))
         return probabilities
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
         """The logits, `[n, classes]`, or `[n]` where there are two classes."""
-        logits: NDArray[np.float64] = self.head_.decision_function(self._matrix(X))
+        logits: NDArray[np.float64] = self._fitted().decision_function(self._matrix(X))
         return logits
+
+    def _fitted(self) -> Any:
+        check_is_fitted(self)
+        return self.head_
 
     def _embedding(self) -> GenreEmbedding:
         return GenreEmbedding(self.model, self.layer, self.n_jobs)
 
     def _matrix(self, X: Any) -> NDArray[np.floating]:  # noqa: N803
-        check_is_fitted(self)
         if is_tracks(X):
             X = self._embedding().transform(X)  # noqa: N806
         matrix: NDArray[np.floating] = validate_data(self, X, reset=False)
@@ -207,11 +213,10 @@ class GenreClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 def is_tracks(X: Any) -> bool:  # noqa: N803
     """Whether an input is a sequence of tracks; otherwise it should be a numeric matrix."""
-    values = getattr(X, "tolist", None)
-    if values is not None and getattr(X, "ndim", 1) != 1:
+    if getattr(X, "ndim", 1) != 1:  # matrices, sparse or not, and data frames
         return False
     try:
-        first = next(iter(values() if values is not None else X))
+        first = next(iter(X.tolist() if hasattr(X, "tolist") else X))
     except (TypeError, StopIteration):
         return False
     if isinstance(first, tuple) and len(first) == 2:  # (array, sample_rate), not a row of numbers
