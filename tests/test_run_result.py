@@ -152,7 +152,7 @@ def test_a_folder_without_a_run(tmp_path: Path) -> None:
         find_runs(tmp_path / "none")
 
 
-def test_runs_are_found_and_damaged_ones_told_apart(result: RunResult, tmp_path: Path) -> None:
+def test_runs_are_found_and_damaged_ones_listed(result: RunResult, tmp_path: Path) -> None:
     for name in ("a", "deep/b", "cut"):
         (tmp_path / name).mkdir(parents=True)
         result.write(tmp_path / name)

@@ -7,7 +7,7 @@ version; files of version 0.1, which had none, are read through `genrescope.lega
 Conventions
 -----------
 Scores and intervals are fractions from 0 to 1. A score that is not defined is None, and null in
-JSON. Methods whose names say so give percent.
+JSON. Methods with "percent" in their names give percent.
 """
 
 from __future__ import annotations
@@ -37,6 +37,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _valid_text(value: Any) -> Any:
+    """Text without bytes of a file's name that are no UTF-8: these are written as backslashes."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_valid_text)]
 Score = Annotated[float | None, BeforeValidator(_finite)]
 Interval = tuple[Score, Score]
 
@@ -96,7 +102,7 @@ class DataDescription(_Values):
         Of the tracks' ids, genres, artists and sizes.
     """
 
-    name: str = ""
+    name: Text = ""
     tracks: int | None = None
     with_artist: int | None = None
     fingerprint: str | None = None
@@ -152,8 +158,8 @@ class SplitDescription(_Values):
 class LeftOut(_Values):
     """A track that could not be used, and why where that is known."""
 
-    track: str
-    reason: str = ""
+    track: Text
+    reason: Text = ""
 
     def __str__(self) -> str:
         return f"{self.track}: {self.reason}" if self.reason else self.track
@@ -204,7 +210,7 @@ class RunResult(_Values):
     split
         Of a run; None of an evaluation.
     seed
-        Of a run.
+        Of the run, or of the run that the model comes from.
     leaked
         Whether segments of one track were in both the training and the test subset.
     published
@@ -217,6 +223,9 @@ class RunResult(_Values):
         Tracks that had a teacher's targets.
     genre_map
         Of an evaluation: genres of the data that were counted as another genre of the model.
+    unknown_genres
+        Of an evaluation: genres of the data whose tracks were left out, because the model does not
+        have them.
     command
         The command line that made the result, without where files lie on this machine.
     provenance
@@ -257,8 +266,9 @@ class RunResult(_Values):
     temperature: float | None = None
     chosen_settings: dict[str, Any] = {}
     teacher_tracks: int = 0
-    genre_map: dict[str, str] = {}
-    command: str = ""
+    genre_map: dict[Text, str] = {}
+    unknown_genres: list[Text] = []
+    command: Text = ""
     provenance: Provenance | None = None
     settings: dict[str, Any] = Field(default={}, exclude=True)
     folder: Path | None = Field(default=None, exclude=True)
@@ -332,7 +342,7 @@ class RunResult(_Values):
                 origin = yaml.safe_load(path.read_text(encoding="utf-8"))
             if not isinstance(origin, dict):
                 raise ValueError("expected settings as `name: value`")
-            return result.model_copy(update=_beside(result, origin) | {"folder": folder})
+            return result.model_copy(update=_from_origin(result, origin) | {"folder": folder})
         except FileNotFoundError:
             raise FileError(folder, f"no finished run: it has no {path.name}") from None
         except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
@@ -439,7 +449,7 @@ def find_runs(folder: Path) -> tuple[list[RunResult], list[FileError]]:
     return found, problems
 
 
-def _beside(result: RunResult, origin: Mapping[str, Any]) -> dict[str, Any]:
+def _from_origin(result: RunResult, origin: Mapping[str, Any]) -> dict[str, Any]:
     """What `recipe.yaml` or the model's provenance adds to a result."""
     recipe, data, more = origin.get("recipe"), origin.get("data"), dict[str, Any]()
     if isinstance(recipe, dict):
