@@ -144,7 +144,7 @@ def test_cross_validation_judges_every_track_once(data: Path, tmp_path: Path) ->
 
 
 def test_a_split_by_artist_wants_artists(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="artist table"):
+    with pytest.raises(DatasetError, match="needs the artists of the tracks"):
         Run(load_recipe("default", QUICK), scan(data), tmp_path / "run").execute()
 
 
