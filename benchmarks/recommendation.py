@@ -27,7 +27,8 @@ from genrescope.errors import DatasetError, FileError, GenrescopeError
 from genrescope.evaluation.bootstrap import Figure, mean
 from genrescope.evaluation.predictions import read_predictions
 from genrescope.evaluation.ranking import best_precision_at, coverage, precision_at
-from genrescope.evaluation.run_result import RunResult, SplitDescription
+from genrescope.evaluation.run_result import RunResult
+from genrescope.evaluation.run_values import SplitDescription
 from genrescope.features import Frontend
 from genrescope.inference import Classifier
 from genrescope.library.recommend import DIVERSITY, diversified, nearness, pushed, recommend
@@ -382,7 +383,7 @@ def what_was_judged(run: RunResult, shelf: Shelf) -> list[str]:
     }.get(kind, "at random by artist" if by_artist else "at random by track")
     most = max((shelf.artists == each).sum() for each in shelf.artists)
     text = (
-        f"The network: `{run.command_line}`, trained on {run.train_tracks} tracks, split {split}. "
+        f"The network: `{run.command}`, trained on {run.train_tracks} tracks, split {split}. "
         f"Its test side has {run.n}; {shelf.left_out} are left out, because their artist is not "
         f"known or nothing was heard. That leaves {len(shelf.names)} tracks of "
         f"{len(np.unique(shelf.genres))} genres by {len(np.unique(shelf.artists))} artists, of "

@@ -17,8 +17,8 @@ from genrescope.errors import FileError, RecipeError
 from genrescope.evaluation.published import PublishedRow, published_figures, published_results
 from genrescope.evaluation.published_comparison import compare_with_published
 from genrescope.evaluation.report import write_report
-from genrescope.evaluation.results import to_markdown, write_results
-from genrescope.evaluation.run_result import SplitDescription
+from genrescope.evaluation.results import run_title, to_markdown, write_results
+from genrescope.evaluation.run_values import SplitDescription
 from genrescope.training.recipe import expand, load_recipe, shipped_recipes
 
 LSTM = {"paper": "kth", "table": "table 4", "features": "mfcc 20", "model": "lstm"}
@@ -154,7 +154,7 @@ class TestComparison:
         assert train.interval is validation.interval is None
         assert not train.verdict  # a lower training accuracy is no fault
         assert test.differences == ()
-        assert test.run and test.run.command_line == "genrescope train a"
+        assert test.run and test.run.command == "genrescope train a"
 
     @pytest.mark.parametrize(
         ("accuracy", "verdict"),
@@ -246,7 +246,7 @@ class TestComparison:
         )
         assert found.differences == ("30 other tracks instead of its 31", "data: other")
         assert found.run and found.run.seed == 3
-        assert found.run.command_line == "genrescope evaluate m --data other"
+        assert found.run.command == "genrescope evaluate m --data other"
 
     @pytest.mark.parametrize(
         ("row", "trained_on", "protocol"),
@@ -289,7 +289,10 @@ class TestComparison:
     def test_runs_of_one_recipe_are_distinguished_by_their_folders(self, tmp_path: Path) -> None:
         for name in ("a", "second"):
             put(tmp_path / name, recipe="a", published=None)
-        assert [run.title for run in compare_with_published(tmp_path).others] == ["a", "a (second)"]
+        assert [run_title(run) for run in compare_with_published(tmp_path).others] == [
+            "a",
+            "a (second)",
+        ]
 
     def test_a_score_that_was_not_measured_is_not_listed(self, tmp_path: Path) -> None:
         put(tmp_path / "a", train_accuracy=float("nan"), validation_accuracy=None)

@@ -11,7 +11,8 @@ import yaml
 
 from genrescope.errors import FileError
 from genrescope.evaluation.metrics import METRICS, compute_scores
-from genrescope.evaluation.run_result import LeftOut, RunResult, find_runs
+from genrescope.evaluation.run_result import RunResult, find_runs
+from genrescope.evaluation.run_values import LeftOut
 
 GENRES = ("blues", "jazz", "rock")
 
@@ -60,6 +61,7 @@ def result() -> RunResult:
         left_out=[LeftOut(track="x", reason="not audio")],
         train_accuracy=float("nan"),
         seed=5,
+        command="genrescope train mine",
     )
 
 

@@ -183,7 +183,7 @@ def _seed(run: RunResult) -> str:
 def _show_runs(console: Console, runs: Sequence[tuple[str, RunResult]]) -> None:
     """Runs with a mark before each; below the table data, split, seed and command."""
     from genrescope.evaluation.formatting import NOTHING
-    from genrescope.evaluation.results import accuracy_interval
+    from genrescope.evaluation.results import accuracy_interval, run_title
 
     marked = any(mark for mark, _ in runs)
     figures = ("Tested on", "Accuracy", "95 %", "Macro F1", "Run")
@@ -192,7 +192,7 @@ def _show_runs(console: Console, runs: Sequence[tuple[str, RunResult]]) -> None:
         f1 = run.percent("macro_f1")
         table.add_row(
             *[Text(mark, style="bold red" if run.leaked else "")] * marked,
-            Text(printable(run.title)),
+            Text(printable(run_title(run))),
             f"{run.n} {'segments' if run.leaked else 'tracks'}",
             f"{run.percent('accuracy'):.1f}",
             accuracy_interval(run, " - "),
@@ -201,8 +201,8 @@ def _show_runs(console: Console, runs: Sequence[tuple[str, RunResult]]) -> None:
         )
     console.print(table)
     for number, (_, run) in enumerate(runs, 1):
-        _show_command(console, number, run, [run.data_name, run.protocol, f"seed {_seed(run)}"])
+        _show_command(console, number, run, [str(run.data), run.protocol, f"seed {_seed(run)}"])
 
 
 def _show_command(console: Console, number: int, run: RunResult, facts: Sequence[str]) -> None:
-    console.print(Text(printable(f"{number:>3}  {run.command_line}   ({'; '.join(facts)})")))
+    console.print(Text(printable(f"{number:>3}  {run.command}   ({'; '.join(facts)})")))

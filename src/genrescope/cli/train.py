@@ -146,21 +146,15 @@ def _execute(recipe: Recipe, inputs: Inputs, folder: Path, command: str) -> RunR
 
 
 def _show_family(results: Sequence[RunResult]) -> None:
+    from genrescope.evaluation.formatting import interval, percent
+
     table = Table("Recipe", "Tracks", "Accuracy", "95 % interval", "Macro F1")
     for result in results:
         table.add_row(
             result.recipe,
             str(result.n),
-            _percent(result.percent("accuracy")),
-            _interval(result.interval_percent("accuracy")),
-            _percent(result.percent("macro_f1")),
+            percent(result.accuracy),
+            interval(result.interval.get("accuracy"), " - "),
+            percent(result.macro_f1),
         )
     stdout.print(table)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f} %"
-
-
-def _interval(interval: tuple[float, float] | None) -> str:
-    return "–" if interval is None else f"{interval[0]:.1f} - {interval[1]:.1f} %"

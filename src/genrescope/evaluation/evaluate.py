@@ -13,13 +13,8 @@ from genrescope.evaluation.metrics import compute_scores
 from genrescope.evaluation.predict import TrackPredictions, predict_tracks
 from genrescope.evaluation.predictions import write_predictions
 from genrescope.evaluation.report import write_report
-from genrescope.evaluation.run_result import (
-    RECIPE_FILE,
-    DataDescription,
-    LeftOut,
-    Provenance,
-    RunResult,
-)
+from genrescope.evaluation.run_result import RECIPE_FILE, RunResult
+from genrescope.evaluation.run_values import DataDescription, LeftOut, Provenance
 from genrescope.inference import Classifier
 from genrescope.legacy import renamed_recipe
 

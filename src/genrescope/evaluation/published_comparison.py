@@ -228,7 +228,7 @@ def _summary(run: RunResult) -> dict[str, Any]:
         "accuracy": run.accuracy,
         "interval": run.interval.get("accuracy"),
         "macro_f1": run.macro_f1,
-        "command": run.command_line,
+        "command": run.command,
     }
 
 
@@ -242,7 +242,7 @@ def differences(figure: PublishedFigure, run: RunResult) -> tuple[str, ...]:
     networks = len(run.settings.get("ensemble") or [])
     texts = (
         _tracks(figure, run),
-        "" if _letters(run.data_name) == _letters(figure.dataset) else f"data: {run.data_name}",
+        "" if _letters(str(run.data)) == _letters(figure.dataset) else f"data: {run.data}",
         _split(figure, run),
         *_input(figure, run),
         f"{networks} networks averaged" if networks else "",

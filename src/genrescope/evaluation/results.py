@@ -192,7 +192,7 @@ def _published_table(rows: list[ComparedFigure]) -> Iterator[str]:
             *_figures(line, subsets),
             *[escape_markdown("; ".join(_differences(line, shared)))] * differs,
             *[_explanation(line)] * below,
-            _code(line[0].run.command_line) if line[0].run else NOTHING,
+            _code(line[0].run.command) if line[0].run else NOTHING,
         ]
         for line in lines
     ]
@@ -262,7 +262,7 @@ def accuracy_interval(run: RunResult, separator: str = " to ") -> str:
 
 
 def _runs(runs: Iterable[RunResult]) -> str:
-    lines = [[*_facts(run), _code(run.command_line)] for run in runs]
+    lines = [[*_facts(run), _code(run.command)] for run in runs]
     return markdown_table((*_RUN_COLUMNS, "Command"), f"{_RUN_ALIGNMENT}l", lines)
 
 
@@ -274,10 +274,10 @@ def _leaks(leaks: Iterable[LeakedRun]) -> Iterator[str]:
     )
     lines = []
     for leak in leaks:
-        lines.append(["**LEAKED**", *_facts(leak.run, "segments"), _code(leak.run.command_line)])
+        lines.append(["**LEAKED**", *_facts(leak.run, "segments"), _code(leak.run.command)])
         if leak.leak_free:
             run = leak.leak_free
-            lines.append(["leak-free", *_facts(run), _code(run.command_line)])
+            lines.append(["leak-free", *_facts(run), _code(run.command)])
         else:
             lines.append(["leak-free", "no such run", *[""] * len(_RUN_COLUMNS)])
     yield markdown_table(("", *_RUN_COLUMNS, "Command"), f"l{_RUN_ALIGNMENT}l", lines)
@@ -287,8 +287,8 @@ def _facts(run: RunResult, unit: str = "tracks") -> list[str]:
     """Recipe, data, split, number, seed, accuracy, interval, macro F1."""
     f1 = run.percent("macro_f1")
     return [
-        escape_markdown(run.title),
-        escape_markdown(run.data_name),
+        escape_markdown(run_title(run)),
+        escape_markdown(str(run.data)),
         run.protocol,
         f"{run.n} {unit}",
         _seed(run),
@@ -296,6 +296,13 @@ def _facts(run: RunResult, unit: str = "tracks") -> list[str]:
         accuracy_interval(run),
         NOTHING if f1 is None else f"{f1:.1f}",
     ]
+
+
+def run_title(run: RunResult) -> str:
+    """A run's name, and its folder's where that is another: one recipe may have many runs."""
+    if run.folder is None or run.is_evaluation or run.folder.as_posix().endswith(run.name):
+        return run.name
+    return f"{run.name} ({run.folder.name})"
 
 
 def _seed(run: RunResult) -> str:
