@@ -85,7 +85,7 @@ def test_an_encoder_and_a_head_become_one_bundle(
     assert rows
     for row in rows:
         prediction = classifier.predict(data / row["genre"] / f"{row['track']}.png")
-        assert prediction.genre == row["named"]
+        assert prediction.genre == row["predicted"]
         assert prediction.confidence == pytest.approx(float(row["confidence"]), abs=1e-3)
         assert len(prediction.timeline) > 1, "several segments a track"
     assert json.loads((run / "metrics.json").read_text())["n"] == len(rows)
