@@ -3,6 +3,8 @@
 Everything named in `__all__` is imported when it is first used, so that `import genrescope` stays
 cheap.
 
+Examples
+--------
 >>> import genrescope
 >>> classifier = genrescope.load()
 >>> classifier.genres[:3]
