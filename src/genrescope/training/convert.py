@@ -33,7 +33,7 @@ from genrescope.evaluation.significance import McNemar, mcnemar
 from genrescope.features import Frontend
 from genrescope.features.frontend import WINDOW_SECONDS, Window
 from genrescope.inference import Bundle, Classifier, Manifest
-from genrescope.training.packing import LARGE, pack, whole_graph
+from genrescope.training.bundles import LARGE, make_bundle, whole_graph
 
 Precision = Literal["fp16", "int8"]
 Floats = NDArray[np.float64]
@@ -136,7 +136,7 @@ def convert(
     report
         Called with the number of tracks heard and of all.
     large
-        Bytes, see `pack`.
+        Bytes, see `make_bundle`.
 
     Returns
     -------
@@ -174,7 +174,7 @@ def convert(
     if len(smaller) >= len(model):
         raise BundleError(name, f"would not become smaller by {precision}: it has no large weights")
     fields = {field: getattr(bundle.manifest, field) for field in Manifest.model_fields}
-    made = pack(smaller, large=large, **{**fields, "name": f"{name}-{precision}"})
+    made = make_bundle(smaller, large=large, **{**fields, "name": f"{name}-{precision}"})
     after = Classifier(made)
 
     def heard(tracks: int) -> None:
