@@ -855,6 +855,7 @@ class TestSections:
         assert sum(fields["shares"].values()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_audio_and_stored_spectrograms_give_the_same_genres(
     classifier: Classifier, shared: Path
@@ -888,6 +889,7 @@ def test_without_treble_most_genres_stay_and_others_are_uncertain(
     assert all(dull.confidence < 0.9 for dull in other)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_mp3s(classifier: Classifier, shared: Path) -> None:
     files = sorted((shared / "data/emotify-audio").glob("*/*.mp3"))
