@@ -682,6 +682,22 @@ class TestWhatCanBePredicted:
         assert same(classifier.predict((samples, rate)), by_path)
         assert same(classifier.predict((np.stack([samples, samples], 1), rate)), by_path)
 
+    @pytest.mark.parametrize("inverted", ["all", "half"])
+    def test_an_inverted_channel_changes_no_genre(
+        self, classifier: Classifier, tmp_path: Path, inverted: str
+    ) -> None:
+        sound = music(40)
+        channels = np.stack([sound, sound], 1)
+        channels[0 if inverted == "all" else len(sound) // 2 :, 1] *= -1
+        soundfile.write(tmp_path / "a.flac", channels, RATE)
+        plain = classifier.predict((sound, RATE))
+        for source in (tmp_path / "a.flac", (channels, RATE)):
+            prediction = classifier.predict(source)
+            assert prediction.genre == plain.genre
+            assert prediction.confidence == pytest.approx(plain.confidence, abs=0.02)
+            (warning,) = prediction.warnings
+            assert "opposite phase" in warning
+
     @pytest.mark.parametrize(
         ("source", "error"),
         [
