@@ -605,6 +605,16 @@ def test_truncated_uncompressed_file(tmp_path: Path, name: str) -> None:
         assert reason_of(path) == "truncated: it ends before the sound begins"
 
 
+def test_a_header_that_states_a_negative_duration_is_not_believed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wma", FORMS["wma"], sweep(1.0, 44100), 44100)
+    content = bytearray(path.read_bytes())
+    # ASF states the duration including a preroll in ms, 80 bytes into its file properties.
+    properties = content.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))
+    content[properties + 80 : properties + 88] = (60_000).to_bytes(8, "little")
+    path.write_bytes(content)
+    assert 0 <= info(path).duration < 2
+
+
 @pytest.mark.parametrize("name", ["flac 16", "mp3", "mka flac", "wma", "wavpack", "m4a faststart"])
 def test_truncated_compressed_file(tmp_path: Path, name: str) -> None:
     options = {"movflags": "faststart"} if name == "m4a faststart" else {}

@@ -3,6 +3,8 @@
 Everything named in `__all__` is imported when it is first used, so that `import genrescope` stays
 cheap.
 
+Examples
+--------
 >>> import genrescope
 >>> classifier = genrescope.load()
 >>> classifier.genres[:3]
@@ -24,6 +26,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from genrescope.audio import Waveform, load_audio
+    from genrescope.evaluation.evaluate import evaluate
+    from genrescope.evaluation.run_result import RunResult
+    from genrescope.evaluation.significance import compare
     from genrescope.inference import (
         Bundle,
         Classifier,
@@ -42,8 +47,11 @@ __all__ = [
     "Classifier",
     "GenrescopeError",
     "Prediction",
+    "RunResult",
     "SegmentPrediction",
     "Waveform",
+    "compare",
+    "evaluate",
     "load",
     "load_audio",
     "to_frame",
@@ -53,8 +61,11 @@ _HOME = {
     "Bundle": "genrescope.inference",
     "Classifier": "genrescope.inference",
     "Prediction": "genrescope.inference",
+    "RunResult": "genrescope.evaluation.run_result",
     "SegmentPrediction": "genrescope.inference",
     "Waveform": "genrescope.audio",
+    "compare": "genrescope.evaluation.significance",
+    "evaluate": "genrescope.evaluation.evaluate",
     "load": "genrescope.inference",
     "load_audio": "genrescope.audio",
     "to_frame": "genrescope.inference",

@@ -229,9 +229,9 @@ class CompressedSource:
 
     def _declared_seconds(self) -> float | None:
         """Read the length of the sound from the header; FFmpeg may have estimated it."""
-        if self._stream.duration:
+        if (self._stream.duration or 0) > 0:  # damaged files may name a negative one
             return float(self._stream.duration * self._stream.time_base)
-        if self._container.duration:
+        if (self._container.duration or 0) > 0:
             return float(self._container.duration / 1e6)
         return None
 

@@ -67,6 +67,9 @@ class Manifest(BaseModel):
         How the logits of a sound tagger become genres; None where the logits are of genres.
     music_detector
         What tells music from other sounds by the embedding; None where nothing does, or `labels`.
+    training_tracks
+        Ids and fingerprints of the tracks that the model was trained on, see
+        `genrescope.datasets.fingerprints`; None where they are not listed.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -84,6 +87,7 @@ class Manifest(BaseModel):
     weights_sha256: str | None = None
     labels: LabelHead | None = None
     music_detector: MusicDetector | None = None
+    training_tracks: dict[str, str] | None = None
 
     @model_validator(mode="after")
     def _genres_of_labels(self) -> Self:
@@ -193,7 +197,7 @@ class Bundle:
         # version would fail anyway.
         without = {
             name
-            for name in ("weights_sha256", "labels", "music_detector")
+            for name in ("weights_sha256", "labels", "music_detector", "training_tracks")
             if getattr(self.manifest, name) is None
         }
         text = self.manifest.model_dump_json(indent=1, exclude=without)
