@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from clips import write_song
+from clips import write_song, write_spectrograms
 from genrescope.cli.classify import classify
 from genrescope.cli.evaluate import evaluate as evaluate_command
 from genrescope.cli.map import map_library
@@ -112,3 +112,20 @@ def test_map_counts_them(music: Path, model: Path, tmp_path: Path) -> None:
     done = run(map_library, *words)
     assert json.loads(done.stdout)["used_in_training"] == 3
     assert "3 of 4 tracks were used in training" in done.stderr
+
+
+@pytest.mark.parametrize(("split", "used"), [("random", 16), ("folds", 20), ("by_segment", 20)])
+def test_training_lists_the_tracks_in_the_bundle(tmp_path: Path, split: str, used: int) -> None:
+    pytest.importorskip("torch", reason="training needs the extra train")
+    pytest.importorskip("lightning", reason="training needs the extra train")
+    from genrescope.training.recipe import load_recipe
+    from genrescope.training.run import execute
+
+    settings = [
+        *("training.epochs=1", "model.channels=[4]", "ensemble=[]", "split.by_artist=false"),
+        *(f"split.kind={split}", "split.folds=2"),
+        f"split.i_know_this_leaks={str(split == 'by_segment').lower()}",
+    ]
+    data = write_spectrograms(tmp_path / "data", tracks=10)
+    execute(load_recipe("default-random", settings), read_dataset(data).tracks, tmp_path / "run")
+    assert evaluate(tmp_path / "run", data).tracks_used_in_training == used
