@@ -126,8 +126,6 @@ class Encoder(base.Encoder):
         network.get_submodule("embeddings").to(torch.bfloat16)
         return network
 
-    exported = True
-
     def quick(self, network: nn.Module) -> nn.Module:
         """The network with fewer multiplications."""
         return Quick(cast(VGGish, network))

@@ -2,6 +2,7 @@
 
 from genrescope.inference.bundle import Bundle, Manifest, shipped_bundles
 from genrescope.inference.classifier import Classifier
+from genrescope.inference.embedding import bundle_layer
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     "Manifest",
     "Prediction",
     "SegmentPrediction",
+    "bundle_layer",
     "shipped_bundles",
 ]
