@@ -206,7 +206,7 @@ class TestEmbedding:
         for name, size in Encoder.layers.items():
             assert encoder.embed(sound(1), layer=name).values.shape == (1, size)
         with pytest.raises(
-            RecipeError, match="no layer 'fc9' .did you mean .*; there are: conv, fc1"
+            RecipeError, match=r"no layer 'fc9' .did you mean .*; there are: conv, fc1"
         ):
             encoder.embed(sound(1), layer="fc9")
 
@@ -429,7 +429,7 @@ class TestCommand:
         assert re.search(r"fc3, mean +0\.131 +0\.131\d* +10 % +pass", done.stdout)
         found = json.loads(run("verify", "vggish", "--weights", folder, "-f", "json").stdout)
         assert found["passed"]
-        assert [check["wanted"] for check in found["checks"]] == [0.131, 0.238, 123, 75]
+        assert [check["published"] for check in found["checks"]] == [0.131, 0.238, 123, 75]
 
     def test_verify_fails_other_weights(
         self, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -48,21 +48,21 @@ class Check:
     ----------
     what
         What it is.
-    wanted, found
-        Published, and ours.
+    published, found
+        The published figure, and ours.
     tolerance
-        Fraction of `wanted` that ours may be off by.
+        Fraction of `published` that ours may be off by.
     """
 
     what: str
-    wanted: float
+    published: float
     found: float
     tolerance: float
 
     @property
     def passed(self) -> bool:
         """Whether ours is near enough."""
-        return abs(self.found - self.wanted) <= self.tolerance * abs(self.wanted)
+        return abs(self.found - self.published) <= self.tolerance * abs(self.published)
 
 
 class Encoder(ABC):
@@ -177,7 +177,7 @@ class Encoder(ABC):
         Raises
         ------
         WeightsError
-            When it can't be had, or is not what was published.
+            When it can't be obtained, or is not the published one.
         """
         return obtain(weights, locate(weights, self.weights[0], self.given))
 
@@ -190,7 +190,7 @@ class Encoder(ABC):
         Raises
         ------
         WeightsError
-            When the weights can't be had, or are not what was published.
+            When the weights can't be obtained, or are not the published ones.
         """
         if self._network is None:
             import torch
@@ -236,7 +236,7 @@ class Encoder(ABC):
         AudioError
             When the file can't be decoded.
         WeightsError
-            When the weights can't be had, or are not what was published.
+            When the weights can't be obtained, or are not the published ones.
         RecipeError
             When there is no such layer.
         """
@@ -271,7 +271,7 @@ class Encoder(ABC):
         Raises
         ------
         WeightsError
-            When the weights can't be had, or are not what was published.
+            When the weights can't be obtained, or are not the published ones.
         RecipeError
             When there is no such layer.
         """

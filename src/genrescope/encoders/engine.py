@@ -17,7 +17,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from genrescope.encoders.store import Embedding, EmbeddingStore, Times
+from genrescope.encoders.store import Embedding, Store, Times
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.features.spectrogram import FloatArray
 from genrescope.parallel import available_cores
@@ -71,7 +71,7 @@ class EmbeddingModel(Generic[Source]):
     load: Callable[[], Run]
     key: str
     parallel: bool = True
-    store: EmbeddingStore | None = None
+    store: Store | None = None
 
 
 def embed(
@@ -233,7 +233,7 @@ class _Engine(Generic[Source]):
         if track.outcome is not None:
             return track.outcome
         embedding = Embedding(
-            np.concatenate(track.values) if track.values else np.zeros((0, 0), np.float32),
+            np.concatenate(track.values or [np.zeros((0, 0), np.float32)]),
             np.concatenate([piece.starts for piece in track.read] or [np.zeros(0)]),
             np.concatenate([piece.ends for piece in track.read] or [np.zeros(0)]),
             any(piece.padded for piece in track.read),

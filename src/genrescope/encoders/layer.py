@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 AudioSource = str | PathLike[str] | Waveform
 
+_BLOCK_SECONDS = 30
+
 EMBEDDING_VERSION = 1
 """To be raised whenever embeddings change though weights and front end stay what they are."""
 
@@ -148,7 +150,9 @@ class _Samples:
 
     def _decoded(self) -> Iterable[FloatArray]:
         if isinstance(self.source, Waveform):
-            return [self.source.resampled(self.sample_rate).samples]
+            samples = self.source.resampled(self.sample_rate).samples
+            step = _BLOCK_SECONDS * self.sample_rate
+            return (samples[start : start + step] for start in range(0, len(samples), step))
         return audio.stream(self.source, sample_rate=self.sample_rate)
 
 

@@ -1,14 +1,14 @@
 """Embeddings kept on disk by the content of a file and a key; arrays and keys are all it knows.
 
-They are kept as float16, and given rounded to it the first time too, so that a result does not
-depend on whether it was there before.
+Those of an encoder are kept as float16, and given rounded to it the first time too, so that a
+result does not depend on whether it was there before.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,16 @@ class Embedding:
     starts: Times
     ends: Times
     padded: bool
+
+
+class Store(Protocol):
+    """Where the engine looks for the embedding of a file, and keeps it."""
+
+    def get(self, path: str | PathLike[str]) -> Embedding | None:
+        """What was kept for a file; None where nothing was."""
+
+    def put(self, path: str | PathLike[str], embedding: Embedding) -> Embedding:
+        """Keep an embedding, and give it as `get` will."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,43 @@ class EmbeddingStore:
         """
         packed = _packed(embedding)
         return _unpacked(self.cache.get_or_compute(path, self.key, lambda: packed))
+
+
+@dataclass(frozen=True)
+class VectorStore:
+    """Embeddings of a recipe's segments on disk: as they are, and without times.
+
+    The attributes are those of `EmbeddingStore`.
+    """
+
+    cache: FeatureCache
+    key: str
+
+    def get(self, path: str | PathLike[str]) -> Embedding | None:
+        """What was kept for a file, all times being 0; None where nothing was.
+
+        Raises
+        ------
+        FileError
+            When the file can't be read.
+        """
+        values = self.cache.get(path, self.key)
+        return None if values is None else _timeless(values)
+
+    def put(self, path: str | PathLike[str], embedding: Embedding) -> Embedding:
+        """Keep the values of an embedding, and give it as `get` will.
+
+        Raises
+        ------
+        FileError
+            When the file can't be read.
+        """
+        return _timeless(self.cache.get_or_compute(path, self.key, lambda: embedding.values))
+
+
+def _timeless(values: NDArray[Any]) -> Embedding:
+    times = np.zeros(len(values))
+    return Embedding(values, times, times, padded=False)
 
 
 def _packed(embedding: Embedding) -> NDArray[Any]:

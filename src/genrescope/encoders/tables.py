@@ -164,13 +164,16 @@ def read_table(path: Path) -> Iterator[TrackRows]:
     heading = read_heading(path)
     read = _read_parquet if path.suffix.lower() == ".parquet" else _read_npz
     try:
-        rows = read(path)
-        waiting = next(rows, (np.zeros((0, heading.size), np.float32), np.zeros(0), np.zeros(0)))
+        blocks = read(path)
+        values = np.zeros((0, heading.size), np.float32)
+        times = np.zeros((0, 2))
         for name, count, stamp in heading.tracks:
-            while len(waiting[0]) < count:
-                waiting = tuple(map(np.concatenate, zip(waiting, next(rows), strict=True)))
-            yield TrackRows(name, stamp, *(each[:count] for each in waiting))
-            waiting = tuple(each[count:] for each in waiting)
+            while len(values) < count:
+                block = next(blocks)
+                values = np.concatenate([values, block[0]])
+                times = np.concatenate([times, np.stack(block[1:], axis=1)])
+            yield TrackRows(name, stamp, values[:count], times[:count, 0], times[:count, 1])
+            values, times = values[count:], times[count:]
     except (*_UNREADABLE, StopIteration) as error:
         raise FileError(path, f"damaged: {_line(error)}") from None
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 _BLOCK = 2**20
-_PATIENCE = 30  # seconds without a byte after which a server counts as gone
+_TIMEOUT = 30  # seconds without a byte after which a download fails
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Weights:
 
 
 class WeightsError(FileError):
-    """A file of weights can't be had, is not what was published, or does not fit the network."""
+    """A file of weights can't be obtained, is not the published one, or does not fit."""
 
 
 def weights_folder() -> Path:
@@ -116,7 +116,7 @@ def find(weights: Weights, given: Path | None = None) -> Path:
     Raises
     ------
     WeightsError
-        When it is not here, or is not the one that was published.
+        When it is not there, or is not the published one.
     """
     if given is None:
         path = weights_folder() / weights.file
@@ -181,7 +181,7 @@ def obtain(weights: Weights, given: Path | None = None) -> Path:
     Raises
     ------
     WeightsError
-        When it can't be had, or is not the one that was published.
+        When it can't be obtained, or is not the published one.
     """
     # A folder need not hold all the files of an encoder.
     if given is not None and (not given.is_dir() or (given / weights.file).is_file()):
@@ -204,7 +204,7 @@ def fetch(weights: Weights, report: Callable[[int, int], None] | None = None) ->
     Raises
     ------
     WeightsError
-        When it can't be downloaded, or is not the one that was published.
+        When it can't be downloaded, or is not the published one.
     """
     path = weights_folder() / weights.file
     if path.is_file():
@@ -248,9 +248,11 @@ def _silent(_have: int, _total: int) -> None:
 def _check(weights: Weights, path: Path) -> None:
     found = digest(path)
     if not found.startswith(weights.sha256.lower()):
-        wanted = weights.sha256 + "…" * (len(weights.sha256) < len(found))
+        published = weights.sha256 + "…" * (len(weights.sha256) < len(found))
         have = found[: max(8, len(weights.sha256))]
-        raise WeightsError(path, f"not the published {weights.file}: SHA-256 {have}…, not {wanted}")
+        raise WeightsError(
+            path, f"not the published {weights.file}: SHA-256 {have}…, not {published}"
+        )
 
 
 def _download(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> None:
@@ -273,7 +275,7 @@ def _append(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> boo
     headers = {"Range": f"bytes={have}-"} if have else {}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - of our own tables
     try:
-        response = urllib.request.urlopen(request, timeout=_PATIENCE)  # noqa: S310
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
     except HTTPError as error:
         # The file is complete, or longer than it should be, which the hash will show.
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
