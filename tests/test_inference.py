@@ -18,7 +18,6 @@ import zipfile
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
 
 import av
 import numpy as np
@@ -37,7 +36,7 @@ from genrescope import (
     SegmentPrediction,
     Waveform,
 )
-from genrescope.aggregation import Aggregation, aggregate
+from genrescope.aggregation import RULES, aggregate
 from genrescope.audio import load
 from genrescope.errors import BundleError, FileError
 from genrescope.features import Frontend, SegmentSettings
@@ -656,7 +655,7 @@ class TestVectorsAndPools:
         vectors = np.random.default_rng(1).normal(size=(9, 4))
         by_aggregation = {
             aggregation: Classifier(small_bundle(self.STORED, aggregation)).predict(vectors)
-            for aggregation in get_args(Aggregation)
+            for aggregation in RULES.names()
         }
         rows = [s.probabilities for s in by_aggregation["mean_probability"].timeline]
         table = np.array([[row[genre] for genre in "abc"] for row in rows])
@@ -919,6 +918,7 @@ class TestSections:
         assert sum(fields["shares"].values()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_audio_and_stored_spectrograms_give_the_same_genres(
     classifier: Classifier, shared: Path
@@ -952,6 +952,7 @@ def test_without_treble_most_genres_stay_and_others_are_uncertain(
     assert all(dull.confidence < 0.9 for dull in other)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_mp3s(classifier: Classifier, shared: Path) -> None:
     files = sorted((shared / "data/emotify-audio").glob("*/*.mp3"))
