@@ -541,7 +541,7 @@ class TestEvaluate:
         done = genrescope(
             "evaluate", "default", "--data", shared / "data/gtzan-audio", "--format", "json"
         )
-        # These tracks were trained on: this shows that audio is heard, not how well.
+        # These tracks were trained on: this shows that audio is read, not how well it is classified.
         assert json.loads(done.stdout)["accuracy"] > 0.9
 
 
