@@ -372,7 +372,7 @@ class TestEvaluate:
         assert set(fields["by_genre"]) == {"jazz", "rock"}
         assert fields["interval"]["accuracy"][0] <= fields["accuracy"]
         assert "macro_f1" in fields
-        assert [Path(f["path"]).name for f in fields["failed"]] == ["broken.wav"]
+        assert [Path(f["track"]).name for f in fields["left_out"]] == ["broken.wav"]
         assert "not genres of the model: polka" in done.stderr
         assert "accuracy" in genrescope("evaluate", "default", "--data", tmp_path).stdout
 

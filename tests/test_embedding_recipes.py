@@ -85,7 +85,7 @@ def test_an_encoder_and_a_head_become_one_bundle(
     assert rows
     for row in rows:
         prediction = classifier.predict(data / row["genre"] / f"{row['track']}.png")
-        assert prediction.genre == row["named"]
+        assert prediction.genre == row["predicted"]
         assert prediction.confidence == pytest.approx(float(row["confidence"]), abs=1e-3)
         assert len(prediction.timeline) > 1, "several segments a track"
     assert json.loads((run / "metrics.json").read_text())["n"] == len(rows)
@@ -329,7 +329,7 @@ def test_checkpointing_changes_memory_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"encoder": "vggish"}, "hears 96 frames at once"),
+        ({"encoder": "vggish"}, "takes segments of 96 frames"),
         ({"layer": "deepest"}, "has no layer 'deepest'"),
         ({"slower": 0}, "slower must be above 0"),
         ({"encoder": "ears"}, "no encoder 'ears'"),

@@ -143,7 +143,7 @@ def test_the_family_and_the_study_left_what_the_page_promises(clone: Clone) -> N
 
 def test_the_new_classifier_chose_its_settings(clone: Clone) -> None:
     told = metrics(clone.folder / "runs/flux-lda")
-    assert told["chosen"]["of"] == 2
+    assert told["chosen_settings"]["of"] == 2
     # Made by seven programs with little left to chance, the clips are easily told apart.
     assert told["accuracy"] > 0.5
 

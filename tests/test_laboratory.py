@@ -24,7 +24,7 @@ from clips import write_spectrograms, write_wav
 from genrescope.cli import app
 from genrescope.datasets import Track, read_table, scan
 from genrescope.errors import DatasetError, GenrescopeError, RecipeError
-from genrescope.evaluation.beside import set_beside
+from genrescope.evaluation.published_comparison import compare_with_published
 from genrescope.features import Frontend
 from genrescope.inference import Bundle, Classifier
 from genrescope.training import run as run_module
@@ -183,7 +183,7 @@ class TestHonesty:
                 "validation": relabelled(tracks, "validation"),
             }.items()
         }
-        chosen = {name: values["chosen"] for name, values in metrics.items()}
+        chosen = {name: values["chosen_settings"] for name, values in metrics.items()}
         assert chosen["as it is"]["of"] == 6
         assert chosen["test"] == chosen["as it is"]
         assert model_of(tmp_path / "test") == model_of(tmp_path / "as it is")
@@ -221,9 +221,9 @@ class TestHonesty:
     ) -> None:
         few = [t for t in tracks if t.split != "train" or int(t.id[-1]) < 5]
         plan = classical("kNN", model={"tuned": True})  # its first: 200 neighbours, of 45 rows
-        chosen = carry_out(plan, few, tmp_path / "run", vectors=vectors)["chosen"]
+        chosen = carry_out(plan, few, tmp_path / "run", vectors=vectors)["chosen_settings"]
         assert chosen["n_neighbors"] < 45
-        with pytest.raises(GenrescopeError, match="200 neighbours can't be had of 45"):
+        with pytest.raises(GenrescopeError, match="200 neighbours are more than 45"):
             carry_out(classical("kNN"), few, tmp_path / "plain", vectors=vectors)
 
 
@@ -237,7 +237,7 @@ class TestSplits:
         self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
     ) -> None:
         metrics = carry_out(classical(), tracks, tmp_path / "run", vectors=vectors, name="Mine")
-        assert (metrics["train"], metrics["validation"], metrics["n"]) == (30, 15, 15)
+        assert (metrics["train_tracks"], metrics["validation_tracks"], metrics["n"]) == (30, 15, 15)
         (rows,) = judged_by_part(tmp_path / "run")
         assert {row[0] for row in rows} == {t.id for t in tracks if t.split == "test"}
         assert metrics["split"]["kind"] == "official"
@@ -252,7 +252,7 @@ class TestSplits:
             (lists / f"{side}.txt").write_text("".join(names[1:]))
         plan = classical(split={"kind": "lists", "folder": lists})
         metrics = carry_out(plan, tracks, tmp_path / "run", vectors=vectors)
-        assert (metrics["train"], metrics["validation"], metrics["n"]) == (29, 14, 14)
+        assert (metrics["train_tracks"], metrics["validation_tracks"], metrics["n"]) == (29, 14, 14)
         for file in ("recipe.yaml", "metrics.json", "bundle/bundle.json", "report.md"):
             assert "somewhere" not in (tmp_path / "run" / file).read_text()
         with pytest.raises(RecipeError, match=r"a split by lists needs split\.folder=FOLDER"):
@@ -265,7 +265,7 @@ class TestSplits:
             signed = [replace(t, artist=a) for t, a in zip(tracks, artists, strict=True)]
             plan = classical("NB", split={"kind": "folds", "folds": 3, **split})
             metrics = carry_out(plan, signed, tmp_path / name, vectors=vectors)
-            found: int | None = metrics["by_artists_learned_from"]
+            found: int | None = metrics["test_tracks_of_training_artists"]
             return found
 
         pairs = [f"{t.genre} {n // 2}" for n, t in enumerate(tracks)]
@@ -280,7 +280,7 @@ class TestSplits:
         plan = classical("NB", split={"kind": "folds", "folds": 3, "repeats": 2})
         metrics = carry_out(plan, tracks, tmp_path / "run", vectors=vectors)
         names = [f"{repeat}fold-{n}" for repeat in ("", "repeat-2-") for n in (1, 2, 3)]
-        assert list(metrics["parts"]) == names
+        assert list(metrics["folds"]) == names
         parts = judged_by_part(tmp_path / "run")
         everything = sorted(t.id for t in tracks)
         first, second = (
@@ -294,9 +294,9 @@ class TestSplits:
         right = np.mean([row[2] == row[3] for part in parts for row in part])
         assert metrics["accuracy"] == pytest.approx(right, abs=1e-4)
         for part in parts:
-            told = metrics["parts"][part[0][1]]
-            assert told["test"] == len(part)
-            assert told["train"] == 60 - len(part)
+            told = metrics["folds"][part[0][1]]
+            assert told["test_tracks"] == len(part)
+            assert told["train_tracks"] == 60 - len(part)
             assert told["accuracy"] == pytest.approx(np.mean([r[2] == r[3] for r in part]))
         assert (tmp_path / "run/folds.png").is_file()
 
@@ -336,7 +336,7 @@ class TestSplits:
         assert "LEAKED" in page.split("##")[0]
         assert "LEAKED" in (tmp_path / "runs/leaky/report.html").read_text()
         assert "LEAKED" not in (tmp_path / "runs/honest/report.md").read_text()
-        results = set_beside(tmp_path / "runs")
+        results = compare_with_published(tmp_path / "runs")
         assert [r.run.folder.name for r in results.rows if r.run] == ["honest"]
         assert [leak.run.folder.name for leak in results.leaks] == ["leaky"]
 
@@ -438,7 +438,7 @@ class TestGoingOn:
         (folder / "metrics.json").unlink()
         assert carry_out(plan, tracks, folder, vectors=vectors) == before
         assert len(fitted) == 1
-        assert before["chosen"]["of"] == 6
+        assert before["chosen_settings"]["of"] == 6
 
     def test_what_was_computed_once_is_read(
         self, sounds: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
@@ -561,17 +561,19 @@ class TestMaterial:
 
         some = {name: v for name, v in vectors.items() if not name.endswith("7")}
         metrics = carry_out(classical(), tracks, tmp_path / "run", vectors=some, reporter=Told())
-        assert metrics["left_out"] == [t.id for t in tracks if t.id.endswith("7")]
+        left_out = [track["track"] for track in metrics["left_out"]]
+        assert left_out == [t.id for t in tracks if t.id.endswith("7")]
         assert len(told) == 6
-        assert told[0] == f"{metrics['left_out'][0]}: no vectors of it are stored (--features)"
-        assert metrics["train"] + metrics["validation"] + metrics["n"] == 54
+        assert told[0] == f"{left_out[0]}: no vectors of it are stored (--features)"
+        assert metrics["train_tracks"] + metrics["validation_tracks"] + metrics["n"] == 54
 
     def test_a_genre_of_which_nothing_is_heard_is_none(
         self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
     ) -> None:
         without = {name: v for name, v in vectors.items() if "disco" not in name}
         metrics = carry_out(classical(), tracks, tmp_path / "run", vectors=without)
-        assert metrics["left_out"] == [t.id for t in tracks if t.genre == "disco"]
+        left_out = [track["track"] for track in metrics["left_out"]]
+        assert left_out == [t.id for t in tracks if t.genre == "disco"]
         assert list(metrics["by_genre"]) == ["blues", "metal"]
         assert Classifier.load(tmp_path / "run").genres == ["blues", "metal"]
         blues = {name: v for name, v in vectors.items() if "blues" in name}

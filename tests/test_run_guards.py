@@ -85,8 +85,10 @@ class TestGoingOnWithAnotherSplit:
         sides = json.loads((run / "parts" / "only" / "tracks.json").read_text())
         metrics = json.loads((run / "metrics.json").read_text())
         assert sorted(sides["train"] + sides["aside"]) == sorted(VECTORS)[20:]
-        assert metrics["train"] == len(sides["train"]) < 40, "without those that were chosen on"
-        assert metrics["parts"]["only"]["train"] == len(sides["train"])
+        assert metrics["train_tracks"] == len(sides["train"]) < 40, (
+            "without those that were chosen on"
+        )
+        assert metrics["folds"]["only"]["train_tracks"] == len(sides["train"])
 
 
 class TestTheFolder:
@@ -131,8 +133,8 @@ def test_silence_is_neither_learned_nor_judged(tmp_path: Path) -> None:
     )
     Run(plan, scan(tmp_path / "data"), tmp_path / "run").execute()
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert sorted(metrics["left_out"]) == ["high5", "low5"]
-    assert metrics["n"] + metrics["train"] + metrics["validation"] == 10
+    assert sorted(track["track"] for track in metrics["left_out"]) == ["high5", "low5"]
+    assert metrics["n"] + metrics["train_tracks"] + metrics["validation_tracks"] == 10
 
 
 def test_each_segment_that_passes_for_a_track_has_its_own_embedding(tmp_path: Path) -> None:

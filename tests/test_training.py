@@ -56,7 +56,7 @@ def test_a_run_learns_and_leaves_what_it_promises(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["accuracy"] > 0.7  # energy in different bands is easily told apart
     assert metrics["n"] == 4
-    assert (metrics["train"], metrics["validation"]) == (12, 4)
+    assert (metrics["train_tracks"], metrics["validation_tracks"]) == (12, 4)
     assert metrics["interval"]["accuracy"][0] <= metrics["accuracy"]
     for picture in ("confusion.png", "curves.png", "reliability.png"):
         with Image.open(run / picture) as image:
@@ -139,12 +139,12 @@ def test_cross_validation_judges_every_track_once(data: Path, tmp_path: Path) ->
     scores = Run(plan, scan(data), tmp_path / "run").execute()
     assert scores.n == 20
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
-    assert sorted(metrics["parts"]) == ["fold-1", "fold-2", "fold-3"]
-    assert metrics["train"] == 20  # the network that is kept has learned from all
+    assert sorted(metrics["folds"]) == ["fold-1", "fold-2", "fold-3"]
+    assert metrics["train_tracks"] == 20  # the network that is kept has learned from all
 
 
 def test_a_split_by_artist_wants_artists(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="artist table"):
+    with pytest.raises(DatasetError, match="needs the artists of the tracks"):
         Run(load_recipe("default", QUICK), scan(data), tmp_path / "run").execute()
 
 
@@ -154,7 +154,9 @@ def test_a_broken_track_is_left_out_and_named(tmp_path: Path) -> None:
     Run(
         load_recipe("default-random", [*QUICK, "training.epochs=1"]), scan(data), tmp_path / "run"
     ).execute()
-    assert json.loads((tmp_path / "run/metrics.json").read_text())["left_out"] == ["broken"]
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["left_out"] == [
+        {"track": "broken", "reason": ""}
+    ]
 
 
 def test_export_refuses_a_graph_that_differs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ AGGREGATIONS = {
     "median": "median_probability",
     "mode": "majority",
 }
+PREDICTION_COLUMNS = {"part": "fold", "named": "predicted"}
 _DOTTED = {"voting": "aggregation", "training.average": "training.ema_decay"}
 
 

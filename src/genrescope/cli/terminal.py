@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -15,6 +17,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 
@@ -23,6 +26,14 @@ class Format(StrEnum):
 
     table = "table"
     json = "json"
+
+
+class PageFormat(StrEnum):
+    """As `Format`, and as Markdown for a page."""
+
+    table = "table"
+    json = "json"
+    markdown = "markdown"
 
 
 stdout = Console(highlight=False, soft_wrap=True)
@@ -57,6 +68,20 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:.1f} {self.unit}/s", style="cyan")
+
+
+def plain_table(*columns: str, figures: Sequence[str] = (), wrap: bool = False) -> Table:
+    """A table with a rule below its head alone, for `columns` of words and then of figures.
+
+    Figures of a wide table may `wrap`; its columns are closer, too.
+    """
+    padding = (0, 1 if wrap else 2, 0, 0)
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, padding=padding)
+    for column in table.columns:
+        column.overflow = "fold"
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=not wrap, overflow="fold")
+    return table
 
 
 def progress(unit: str) -> Progress:

@@ -22,6 +22,7 @@ from genrescope.cli.laboratory import (
 )
 from genrescope.cli.terminal import error_line, notice, progress, stderr, stdout
 from genrescope.errors import GenrescopeError
+from genrescope.evaluation.run_result import RunResult
 
 if TYPE_CHECKING:
     from genrescope.evaluation.metrics import Scores
@@ -93,7 +94,7 @@ def train(
     if not judged:
         raise typer.Exit(2)
     if len(names) == 1:
-        show(judged[0][1])
+        show(RunResult.read(folder))
         stderr.print(f"Run: {folder}   Report: {folder / 'report.html'}", markup=False)
     else:
         _show_family(judged)

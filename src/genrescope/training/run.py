@@ -41,6 +41,7 @@ from genrescope.evaluation.calibration import fit_temperature
 from genrescope.evaluation.metrics import Scores, compute_scores
 from genrescope.evaluation.predictions import Predictions, write_predictions
 from genrescope.evaluation.report import write_report
+from genrescope.evaluation.run_result import RunResult
 from genrescope.inference.bundle import Bundle
 from genrescope.inference.classifier import Classifier
 from genrescope.legacy import renamed_recipe
@@ -539,38 +540,40 @@ class Run:
         scores = compute_scores(
             truth, table, self.genres, groups=[self.groups[answer.track] for answer in answers]
         )
-        metrics = {
-            **scores.to_dict(),
-            # Folds that are dealt more than once judge each track as often.
-            "n": len({answer.track for answer in answers}),
-            "recipe": self.recipe.name,
-            "command": self.command,
-            "seed": self.recipe.seed,
-            "split": self.recipe.split.model_dump(mode="json", exclude={"folder"}),
-            "leaked": self.recipe.split.i_know_this_leaks,
-            "published": self.recipe.published and self.recipe.published.model_dump(),
-            "data": self._data,
-            "train": len(kept.learned_from),
-            "validation": len(split.validation),
+        result = RunResult.from_scores(
+            scores,
+            # Repeated folds test each track as often.
+            n=len({answer.track for answer in answers}),
+            recipe=self.recipe.name,
+            command=self.command,
+            seed=self.recipe.seed,
+            split=self.recipe.split.model_dump(mode="json"),
+            leaked=self.recipe.split.i_know_this_leaks,
+            grouped_by_artist=self.recipe.split.by_artist,
+            published=self.recipe.published and self.recipe.published.model_dump(),
+            data=self._data,
+            train_tracks=len(kept.learned_from),
+            validation_tracks=len(split.validation),
             **self._other_sides(kept, split, temperature),
-            "temperature": round(temperature, 4),
-            "by_artists_learned_from": self._by_artists_learned_from(parts, answers),
-            "left_out": self.left_out,
-            "chosen": kept.learned.chosen,
-            "parts": {
+            temperature=round(temperature, 4),
+            test_tracks_of_training_artists=self._by_artists_learned_from(parts, answers),
+            left_out=[{"track": track} for track in self.left_out],
+            chosen_settings=kept.learned.chosen,
+            teacher_tracks=len(set(self.teacher) & set(self.tracks)),
+            folds={
                 part.name: {
-                    "train": len(part.learned_from),
-                    "test": sum(answer.part == part.name for answer in answers),
+                    "train_tracks": len(part.learned_from),
+                    "test_tracks": sum(answer.part == part.name for answer in answers),
                     "accuracy": self._right(a for a in answers if a.part == part.name),
                 }
                 for part in parts
             },
-        }
-        write_atomic(self.folder / "metrics.json", json.dumps(metrics, indent=1).encode())
+        )
+        result.write(self.folder)
         predictions = Predictions(
             genres=tuple(self.genres),
             tracks=tuple(answer.track for answer in answers),
-            parts=tuple(answer.part for answer in answers),
+            folds=tuple(answer.part for answer in answers),
             truth=truth,
             probabilities=table,
         )
@@ -580,7 +583,7 @@ class Run:
         model = kept.learned.model
         if self.embedder:
             model = joined(self.embedder.graph, model)
-        self._bundle(model, temperature, metrics).save(self.folder / "bundle")
+        self._bundle(model, temperature, result.to_dict()).save(self.folder / "bundle")
         write_report(self.folder)
         return scores
 
