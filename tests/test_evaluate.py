@@ -10,6 +10,7 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner, Result
 
+import genrescope
 from clips import write_wav
 from genrescope.cli.evaluate import evaluate
 from genrescope.datasets import read_dataset
@@ -121,3 +122,15 @@ def test_nothing_that_can_be_decoded(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="d: none of the 1 tracks could be decoded"):
         evaluate_model("default", tmp_path / "d", folder=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_public_names(data: Path, tmp_path: Path) -> None:
+    for name, jobs in (("a", 1), ("b", 2)):
+        found = genrescope.evaluate(
+            "default", data, genre_map={"Hip-Hop": "hiphop"}, jobs=jobs, folder=tmp_path / name
+        )
+        assert genrescope.RunResult.read(tmp_path / name).to_dict() | {"command": ""} == (
+            found.to_dict()
+        )
+    comparison = genrescope.compare(tmp_path / "a", tmp_path / "b")
+    assert (comparison.n, comparison.difference) == (4, 0), "the number of jobs changes nothing"

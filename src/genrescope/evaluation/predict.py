@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.aggregation import Aggregation, aggregate_logits
 from genrescope.datasets import Track
 from genrescope.errors import DatasetError, FileError
 from genrescope.evaluation.predictions import Predictions
@@ -23,26 +22,6 @@ ONLY = "only"
 def segment_logits(classifier: Classifier, windows: Iterable[Window]) -> NDArray[np.float32]:
     """Logits of all segments of a track, `[segments, genres]`, from its windows."""
     return np.concatenate([logits for _, logits, _ in classifier.logits_of(windows)])
-
-
-def track_probabilities(
-    logits: Mapping[str, NDArray[np.floating]],
-    tracks: Sequence[str],
-    temperature: float,
-    rule: Aggregation,
-) -> NDArray[np.float64]:
-    """Probabilities of tracks `[tracks, genres]` from the logits of their segments.
-
-    Parameters
-    ----------
-    logits
-        By track, `[segments, genres]`.
-    tracks
-        Which tracks, in the order of the rows.
-    temperature, rule
-        See `genrescope.aggregation.aggregate_logits`.
-    """
-    return np.stack([aggregate_logits(logits[track], temperature, rule) for track in tracks])
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import av
 import mutagen
 import numpy as np
 
-from genrescope.audio import AUDIO_SUFFIXES
-from genrescope.errors import FileError, TagError
+from genrescope.audio.files import find_audio
+from genrescope.audio.packets import coded_audio
+from genrescope.errors import AudioError, FileError, TagError
 from genrescope.library.rows import Entry, inode_of
 from genrescope.library.tags import read_genre
 
@@ -78,28 +77,22 @@ class Tags:
 def music_in(folder: Path) -> tuple[list[Found], list[FileError]]:
     """The music files in a folder and all folders below it, sorted, and those it can't look at.
 
-    Names that begin with a dot are passed over. Links to folders are not followed.
+    See `genrescope.audio.files.find_audio` for what is passed over.
     """
+    searched = find_audio(folder)
     found: list[Found] = []
-    unread: list[OSError] = []
-    errors: list[FileError] = []
-    for root, folders, names in os.walk(folder, onerror=unread.append):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if name.startswith(".") or Path(name).suffix.lower() not in AUDIO_SUFFIXES:
-                continue
-            file = Path(root, name)
-            try:
-                status = file.stat()
-            except OSError as error:
-                errors.append(FileError(file, f"not readable: {error.strerror}"))
-                continue
-            if not is_text(str(file)):
-                errors.append(FileError(file, "its name is not valid UTF-8: rename it"))
-            elif stat.S_ISREG(status.st_mode):
-                found.append(Found.of(file, status))
-    errors += [FileError(e.filename or folder, f"not readable: {e.strerror}") for e in unread]
-    return sorted(found, key=lambda each: each.file), errors
+    errors = list(searched.errors)
+    for file in searched.files:
+        try:
+            status = file.stat()
+        except OSError as error:
+            errors.append(FileError(file, f"not readable: {error.strerror}"))
+            continue
+        if not is_text(str(file)):
+            errors.append(FileError(file, "its name is not valid UTF-8: rename it"))
+        else:
+            found.append(Found.of(file, status))
+    return found, errors
 
 
 def content_of(file: Path) -> str:
@@ -111,18 +104,13 @@ def content_of(file: Path) -> str:
         When it can't be read.
     """
     try:
-        file.open("rb").close()  # FFmpeg does not tell why a file can't be opened
         digest = hashlib.sha256()
         try:
-            with av.open(str(file)) as container:
-                stream = container.streams.audio[0]
-                codec = stream.codec_context
-                digest.update(f"{codec.name} {stream.rate} {codec.channels}\n".encode())
-                for packet in container.demux(stream):
-                    digest.update(bytes(packet))
-        except (av.FFmpegError, IndexError, ValueError):
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256")
+            for packet in coded_audio(file):
+                digest.update(packet)
+        except AudioError:
+            with file.open("rb") as whole:
+                digest = hashlib.file_digest(whole, "sha256")
     except OSError as error:
         raise FileError(file, f"not readable: {error.strerror}") from error
     return digest.hexdigest()

@@ -35,7 +35,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-import av
 import mutagen
 from mutagen._vorbis import VCommentDict
 from mutagen.apev2 import APEv2
@@ -43,6 +42,7 @@ from mutagen.asf import ASFTags
 from mutagen.id3 import ID3, TCON, Encoding
 from mutagen.mp4 import MP4Tags
 
+from genrescope.audio.packets import open_container
 from genrescope.errors import TagError
 
 _GENRE_KEYS = {"tcon", "genre", "\xa9gen", "wm/genre"}
@@ -318,7 +318,7 @@ def _id3v1_code(genre: str) -> int:
 def _audio_digest(path: Path) -> bytes:
     """Hash the coded audio, not decoded, wherever the container has put it."""
     digest = hashlib.sha256()
-    with av.open(str(path)) as container:
+    with path.open("rb", buffering=0) as file, open_container(file) as container:
         for packet in container.demux(container.streams.audio):
             digest.update(bytes(packet))
     return digest.digest()

@@ -28,6 +28,7 @@ from genrescope.aggregation import aggregate_logits
 from genrescope.audio import Waveform
 from genrescope.datasets import Dataset, Track
 from genrescope.errors import BundleError, DatasetError, FileError, GenrescopeError
+from genrescope.evaluation.predict import segment_logits
 from genrescope.evaluation.significance import McNemar, mcnemar
 from genrescope.features import Frontend
 from genrescope.features.frontend import WINDOW_SECONDS, Window
@@ -368,10 +369,9 @@ def _compare(
 
 
 def _probabilities(classifier: Classifier, windows: Sequence[Window]) -> Floats:
-    """Of a track, `[genres]`, by the bundle's own vote."""
-    logits = [logits for _, logits, _ in classifier.logits_of(windows)]
-    manifest = classifier.manifest
-    return aggregate_logits(np.concatenate(logits), manifest.temperature, manifest.aggregation)
+    """Of a track, `[genres]`, by the aggregation of the bundle."""
+    logits, manifest = segment_logits(classifier, windows), classifier.manifest
+    return aggregate_logits(logits, manifest.temperature, manifest.aggregation)
 
 
 def _milliseconds(before: Classifier, after: Classifier) -> Pair:
