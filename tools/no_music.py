@@ -26,6 +26,7 @@ from sklearn.linear_model import LogisticRegression
 
 from genrescope import Classifier, Prediction, Waveform
 from genrescope.atomic import write_atomic
+from genrescope.audio import load
 from genrescope.inference import Bundle
 from genrescope.inference.bundle import SHIPPED
 from genrescope.inference.labels import MusicDetector
@@ -81,18 +82,21 @@ def _files(sources: Any, folder: Path) -> list[Any]:
 
 def fit(data: Path) -> None:
     """Fit the detector and write it into the shipped bundle."""
-    from genrescope.examples import SAMPLE_RATE, STYLES, render
+    from genrescope.examples import PIECES, SAMPLE_RATE, render
 
     bundle = Bundle.load("default")
     plain = Bundle(bundle.manifest.model_copy(update={"music_detector": None}), bundle.model)
     classifier = Classifier(plain)
     pieces = [
-        Waveform((render(style, seconds=20, seed=5) / 2**15).astype(np.float32), SAMPLE_RATE)
-        for style in STYLES
+        Waveform((render(piece, seconds=20, seed=5) / 2**15).astype(np.float32), SAMPLE_RATE)
+        for piece in PIECES
     ]
-    music = predict(classifier, [*music_of(data / "gtzan-audio"), *pieces])
+    clips = [load(path) for path in music_of(data / "gtzan-audio")]
+    music = predict(classifier, [*clips, *pieces, *map(dull, clips)])
     others = sounds("training")
     rejected = predict(classifier, [content for _, content in others])
+    waves = [content for _, content in others if isinstance(content, Waveform)]
+    rejected += predict(classifier, map(dull, waves))
     # What is mostly digital silence has no embedding.
     rejected = [prediction for prediction in rejected if prediction.timeline]
     x = np.array([prediction.embedding for prediction in [*music, *rejected]], float)
@@ -108,6 +112,11 @@ def fit(data: Path) -> None:
     manifest = bundle.manifest.model_copy(update={"schema_version": 3, "music_detector": detector})
     Bundle(manifest, bundle.model).save(SHIPPED / "default")
     print(json.dumps({"music": int(y.sum()), "no_music": int((~y).sum())}))
+
+
+def dull(waveform: Waveform) -> Waveform:
+    """The same without treble, as on old recordings and on the telephone."""
+    return waveform.resampled(8000)
 
 
 def coefficients(x: Floats, y: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, float]:
