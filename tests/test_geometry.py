@@ -30,7 +30,7 @@ from genrescope.evaluation import geometry as measures
 from genrescope.evaluation.bootstrap import mean
 from genrescope.evaluation.geometry import EmbeddedTracks
 from genrescope.training.recipe import load_recipe
-from genrescope.training.run import Run
+from genrescope.training.run import execute
 
 # Two tracks of genre 0 in one direction, one of genre 1 at a right angle, one opposite.
 SQUARE = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]])
@@ -257,7 +257,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     (folder / "learning.yaml").write_text(LEARNING)
-    Run(load_recipe(folder / "learning.yaml"), scan(data), folder / "run", name="mine").execute()
+    execute(load_recipe(folder / "learning.yaml"), scan(data), folder / "run", name="mine")
     return folder / "run"
 
 
@@ -387,7 +387,7 @@ class TestCommand:
 
     def test_of_folds_no_track_is_a_test_track(self, data: Path, tmp_path: Path) -> None:
         (tmp_path / "folded.yaml").write_text(FOLDS)
-        Run(load_recipe(tmp_path / "folded.yaml"), scan(data), tmp_path / "run").execute()
+        execute(load_recipe(tmp_path / "folded.yaml"), scan(data), tmp_path / "run")
         assert "was trained on all of its tracks" in fails(tmp_path / "run", "--data", data)
         done = call(tmp_path / "run", "--data", data, "--tracks", "all", "-f", "json")
         assert json.loads(done.stdout)["tracks"] == {"training or validation": 16}

@@ -407,11 +407,11 @@ class TestBundle:
 @pytest.fixture(scope="module")
 def large() -> Bundle:
     pytest.importorskip("onnx")
-    from genrescope.training.packing import pack
+    from genrescope.training.bundles import make_bundle
 
     bundle = Bundle.load("default")
     fields = {name: getattr(bundle.manifest, name) for name in Manifest.model_fields}
-    return pack(bundle.model, large=1000, **fields)
+    return make_bundle(bundle.model, large=1000, **fields)
 
 
 class TestExternalWeights:

@@ -4,11 +4,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from genrescope.training.inputs import Inputs, read_inputs
     from genrescope.training.recipe import Recipe, load_recipe, shipped_recipes
+    from genrescope.training.reporter import DefaultReporter, Reporter
+    from genrescope.training.run import execute
 
-__all__ = ["Recipe", "load_recipe", "shipped_recipes"]
-
-_HOME = dict.fromkeys(__all__, "genrescope.training.recipe")
+_HOME = {
+    **dict.fromkeys(("Recipe", "load_recipe", "shipped_recipes"), "genrescope.training.recipe"),
+    **dict.fromkeys(("Inputs", "read_inputs"), "genrescope.training.inputs"),
+    **dict.fromkeys(("DefaultReporter", "Reporter"), "genrescope.training.reporter"),
+    "execute": "genrescope.training.run",
+}
+__all__ = [
+    "DefaultReporter",
+    "Inputs",
+    "Recipe",
+    "Reporter",
+    "execute",
+    "load_recipe",
+    "read_inputs",
+    "shipped_recipes",
+]
 
 
 def __getattr__(name: str) -> Any:
