@@ -75,13 +75,16 @@ class TestClassify:
         (row,) = json.loads(genrescope("classify", folder / "a.wav", "-f", "json").stdout)
         assert list(row) == [
             "schema_version", "path", "genre", "confidence", "probabilities", "timeline",
-            "sections", "shares", "duration", "warnings",
+            "sections", "shares", "duration", "warnings", "answer",
+            "kind", "music", "styles", "instruments", "moods", "uses",
         ]  # fmt: skip
         assert row["schema_version"] == 1
         assert row["confidence"] == row["probabilities"][row["genre"]]
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
         assert row["timeline"][0]["start"] == 0
         assert row["duration"] == pytest.approx(3)
+        assert row["kind"] == "music"
+        assert 0.5 <= row["music"] <= 1
 
     def test_csv_and_jsonl_say_the_same(self, folder: Path) -> None:
         table = genrescope("classify", folder, "-f", "csv").stdout

@@ -11,6 +11,7 @@ import typer
 
 from genrescope.audio.files import PassedOver
 from genrescope.cli.files import find
+from genrescope.cli.models import note_better_model
 from genrescope.cli.terminal import (
     RowFormat,
     error_line,
@@ -23,7 +24,7 @@ from genrescope.cli.training_tracks import note_training_tracks
 from genrescope.cli.writers import WRITERS, output
 from genrescope.errors import FileError, TagError
 from genrescope.inference import Classifier
-from genrescope.settings import default_model
+from genrescope.settings import SHIPPED_MODEL, default_model
 
 _ENDINGS = {
     ".csv": RowFormat.csv,
@@ -132,6 +133,8 @@ def classify(
         writer.close()
     for failure in failures:
         error_line(str(failure))
+    if model == SHIPPED_MODEL:
+        note_better_model()
     if passed_over and files:
         notice(str(passed_over))
     if interrupted:

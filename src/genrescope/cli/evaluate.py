@@ -37,6 +37,9 @@ def evaluate(
         metavar="THEIRS=OURS",
         help="A genre of the data counts as that genre of the model; may be repeated.",
     ),
+    closed_set: bool = typer.Option(
+        False, "--closed-set", help="The model chooses among the genres of the data only."
+    ),
     out: Path | None = typer.Option(
         None,
         "--out",
@@ -50,7 +53,8 @@ def evaluate(
     where artists are known.
 
     Only tracks of the model's genres are used, and those of genres mapped to one of them with
-    --genre-map. The model may predict any of its genres, also where the music has only some.
+    --genre-map. The model may predict any of its genres, also where the music has only some,
+    unless --closed-set is given. A track that the model takes for no music counts as wrong.
 
     Scores on tracks that the model was trained on say little about other music. Such tracks are
     recognised by fingerprints of their sound where the bundle lists them, and counted.
@@ -75,9 +79,10 @@ def evaluate(
             model,
             dataset,
             genre_map=mapping,
+            closed_set=closed_set,
             jobs=jobs,
             folder=out,
-            command=_command_line(model, data, genre_map),
+            command=_command_line(model, data, genre_map, closed_set=closed_set),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if result.unknown_genres:
@@ -105,11 +110,12 @@ def _genre_map(pairs: list[str]) -> dict[str, str]:
     return mapping
 
 
-def _command_line(model: str, data: Path, genre_map: list[str]) -> str:
+def _command_line(model: str, data: Path, genre_map: list[str], *, closed_set: bool) -> str:
     """The command, for whoever reads the scores; without where files lie on this machine."""
     named = Path(model).name if Path(model).is_absolute() else model
     words = ["genrescope evaluate", named, f"--data {data.resolve().name}"]
-    return " ".join([*words, *(f"--genre-map {pair}" for pair in genre_map)])
+    words += [f"--genre-map {pair}" for pair in genre_map] + ["--closed-set"] * closed_set
+    return " ".join(words)
 
 
 def show(result: RunResult) -> None:

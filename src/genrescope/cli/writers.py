@@ -21,6 +21,10 @@ from genrescope.atomic import open_atomic
 from genrescope.cli.terminal import drop_stdout, printable, stdout
 from genrescope.errors import FileError
 from genrescope.inference import Prediction
+from genrescope.inference.labels import Tags
+
+_DETAILS = 4  # names of each group in the table
+_TAGS = ("answer", "kind", "music", "styles", "instruments", "moods")
 
 
 @contextmanager
@@ -89,7 +93,8 @@ class Table(_Writer):
         self.console = stdout
         if not self.stream.isatty():
             self.console = Console(file=self.stream, highlight=False, soft_wrap=True)
-        self.width = max(map(len, [*self.genres, "Genre"])) + 1
+        # Room for an answer of two genres.
+        self.width = max(map(len, [*self.genres, "Genre"])) + (1 if len(self.genres) <= 10 else 8)
         self.has_heading = False
 
     def write(self, prediction: Prediction) -> None:
@@ -98,7 +103,10 @@ class Table(_Writer):
             heading = f"{'Genre':{self.width}} {'Confidence':15} File"
             self.console.print(Text(heading, style="bold"))
             self.has_heading = True
-        self._line(prediction.genre, prediction.confidence, printable(prediction.path or ""))
+        answer = prediction.answer if prediction.tags is not None else prediction.genre
+        self._line(answer, prediction.confidence, printable(prediction.path or ""))
+        if prediction.tags is not None and (details := _details(prediction.tags)):
+            self.console.print(Text(f"  {details}", style="dim"))
         for genre, value in prediction.top(self.top)[1:]:
             self._line(genre, value, "", style="dim")
         for warning in prediction.warnings:
@@ -120,6 +128,12 @@ class Table(_Writer):
         line.append(f" {100 * value:3.0f}% ", style=style or "default")
         line.append(rest, style=style or "not bold")
         self.console.print(line)
+
+
+def _details(tags: Tags) -> str:
+    """Styles, instruments and moods of a track in a line; empty where the model knows none."""
+    groups = (tags.styles, tags.instruments, tags.moods)
+    return "; ".join(", ".join(list(group)[:_DETAILS]) for group in groups if group)
 
 
 def _share(value: float, genre: str) -> str:
@@ -159,7 +173,8 @@ class Csv(_Writer):
     def open(self) -> None:
         """Write the heading."""
         self.rows = csv.writer(self.stream, lineterminator="\n")
-        self.rows.writerow(["path", "genre", "confidence", "duration", "warnings", *self.genres])
+        heading = ["path", "genre", "confidence", "duration", "warnings", *self.genres]
+        self.rows.writerow([*heading, *_TAGS])
 
     def write(self, prediction: Prediction) -> None:
         """Write a row."""
@@ -172,8 +187,14 @@ class Csv(_Writer):
                 fields["duration"],
                 "; ".join(prediction.warnings),
                 *(fields["probabilities"][genre] for genre in self.genres),
+                *(_cell(fields.get(name, "")) for name in _TAGS),
             ]
         )
+
+
+def _cell(value: Any) -> Any:
+    """Names in a cell of a table, the most probable first."""
+    return "; ".join(value) if isinstance(value, dict) else value
 
 
 def _clock(seconds: float) -> str:

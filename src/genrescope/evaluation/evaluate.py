@@ -16,8 +16,10 @@ from genrescope.evaluation.predictions import write_predictions
 from genrescope.evaluation.report import write_report
 from genrescope.evaluation.run_result import RECIPE_FILE, RunResult
 from genrescope.evaluation.run_values import DataDescription, LeftOut, Provenance
+from genrescope.genres import find_genre
 from genrescope.inference import Classifier
 from genrescope.legacy import renamed_recipe
+from genrescope.taxonomy import taxonomy
 
 
 def evaluate(
@@ -25,6 +27,7 @@ def evaluate(
     data: Dataset | str | PathLike[str],
     *,
     genre_map: Mapping[str, str] | None = None,
+    closed_set: bool = False,
     jobs: int | None = None,
     folder: str | PathLike[str] | None = None,
     command: str = "",
@@ -46,6 +49,9 @@ def evaluate(
         A data set, or what `read_dataset` takes.
     genre_map
         The model's genre for a genre of the data that has another name.
+    closed_set
+        Whether the model chooses among the genres of the data only; their probabilities are scaled
+        to sum to 1. By default it may predict any of its genres.
     jobs
         Files decoded at once; as many as there are cores by default.
     folder
@@ -81,6 +87,8 @@ def evaluate(
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
     dataset = data if isinstance(data, Dataset) else read_dataset(Path(data))
     mapping = dict(genre_map or {})
+    if classifier.manifest.labels is not None:
+        mapping = {**_usual_names(dataset, classifier.genres), **mapping}
     tracks, unknown = map_genres(dataset.tracks, mapping, classifier.genres)
     done = count(1)
 
@@ -89,7 +97,7 @@ def evaluate(
             progress(next(done), len(tracks))
 
     try:
-        found = predict_tracks(classifier, tracks, jobs=jobs, progress=step)
+        found = predict_tracks(classifier, tracks, closed_set=closed_set, jobs=jobs, progress=step)
     except DatasetError as error:
         raise DatasetError(f"{dataset.name}: {error}") from None
     listed = classifier.manifest.training_tracks
@@ -106,6 +114,16 @@ def evaluate(
         _write(result, found, target)
         result = result.model_copy(update={"folder": target})
     return result
+
+
+def _usual_names(dataset: Dataset, genres: list[str]) -> dict[str, str]:
+    """The model's genre for each genre of the data that the taxonomy knows by another name."""
+    found = {}
+    for name in {track.genre for track in dataset.tracks}:
+        meant = taxonomy().find(name)
+        if find_genre(name, genres) is None and meant in genres and meant is not None:
+            found[name] = meant
+    return found
 
 
 def _result(classifier: Classifier, dataset: Dataset, found: TrackPredictions) -> RunResult:

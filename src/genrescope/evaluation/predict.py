@@ -47,15 +47,20 @@ def predict_tracks(
     classifier: Classifier,
     tracks: Sequence[Track],
     *,
+    closed_set: bool = False,
     jobs: int | None = None,
     progress: Callable[[], None] | None = None,
 ) -> TrackPredictions:
     """Predict the genres of tracks, on all cores.
 
+    A track that the model takes for no music counts as wrong.
+
     Parameters
     ----------
     tracks
         Their genres must be genres of the classifier.
+    closed_set
+        Whether the model chooses among the genres of the tracks only, instead of all of its own.
     jobs
         Files decoded at once; as many as there are cores by default.
     progress
@@ -67,17 +72,23 @@ def predict_tracks(
         When none of the tracks can be decoded.
     """
     decoded: list[Track] = []
-    rows: list[list[float]] = []
+    rows: list[NDArray[np.float64]] = []
     failures: list[FileError] = []
+    present = {track.genre for track in tracks}
+    allowed = np.array([not closed_set or genre in present for genre in classifier.genres])
     with closing(classifier.predict_many((t.path for t in tracks), jobs=jobs)) as results:
         for track, result in zip(tracks, results, strict=True):
             if isinstance(result, FileError):
                 failures.append(result)
-            elif result.genre is None:
+            elif result.genre is None and result.tags is None:
                 failures.append(FileError(track.path, result.warnings[-1]))
             else:
                 decoded.append(track)
-                rows.append([result.probabilities[genre] for genre in classifier.genres])
+                row = np.array([result.probabilities[genre] for genre in classifier.genres])
+                if result.genre is None:
+                    # All genres are equally probable; the right one must not win by its position.
+                    row[classifier.genres.index(track.genre)] *= 0.999
+                rows.append(row * allowed / (row * allowed).sum())
             if progress:
                 progress()
     if not rows:

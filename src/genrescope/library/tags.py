@@ -44,6 +44,7 @@ from mutagen.mp4 import MP4Tags
 
 from genrescope.audio.packets import open_container
 from genrescope.errors import TagError
+from genrescope.taxonomy import taxonomy
 
 _GENRE_KEYS = {"tcon", "genre", "\xa9gen", "wm/genre"}
 _UNWRITABLE = "this format has no genre tag we can write"
@@ -74,7 +75,7 @@ class TagChange:
 
 def genre_name(genre: str) -> str:
     """A model's genre as people write it in tags: ``Hip-Hop`` for ``hiphop``, ``Jazz``."""
-    return {"hiphop": "Hip-Hop"}.get(genre, genre.title())
+    return taxonomy().tag(genre)
 
 
 def read_genre(path: str | PathLike[str]) -> str | None:
