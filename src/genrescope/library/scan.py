@@ -22,7 +22,8 @@ import numpy as np
 
 from genrescope.errors import FileError
 from genrescope.inference import Classifier, Prediction
-from genrescope.library.files import Found, as_text, classified, content_of, described, music_in
+from genrescope.library.content import content_of
+from genrescope.library.files import Found, as_text, classified, described, music_in
 from genrescope.library.index import refresh
 from genrescope.library.places import LibraryError, Place, default_library, locked, place_of
 from genrescope.library.rows import Entry, Model

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import FileError, GenrescopeError
-from genrescope.library.files import Found, classified, content_of, described
+from genrescope.library.content import content_of
+from genrescope.library.files import Found, classified, described
 from genrescope.library.index import Index, unit
 from genrescope.library.places import LibraryError
 from genrescope.library.queries import absolute, find_track
