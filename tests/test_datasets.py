@@ -1,4 +1,4 @@
-"""Folders to tracks, and splits that keep together what belongs together."""
+"""Folders to tracks, and splits that keep in one subset what belongs together."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from genrescope.datasets import (
     fold_splits,
     group_tracks,
     listed_split,
+    mark_repeats,
     random_split,
     scan,
     with_artists,
 )
-from genrescope.datasets.repeats import GTZAN_REPEATS, KNOWN_REPEATS
-from genrescope.datasets.splits import divide
+from genrescope.datasets.layouts import builtin_repeats
+from genrescope.datasets.layouts.gtzan import Gtzan
+from genrescope.datasets.splits import SUBSETS, divide
 from genrescope.errors import DatasetError
-
-SIDES = ("train", "validation", "test")
 
 
 def lay_out(root: Path, *files: str) -> Path:
@@ -35,10 +35,11 @@ def lay_out(root: Path, *files: str) -> Path:
 
 
 def named(*ids: str, artist: str | None = None) -> list[Track]:
-    return [Track(name, Path(f"{name}.wav"), name.partition(".")[0], artist) for name in ids]
+    tracks = [Track(name, Path(f"{name}.wav"), name.partition(".")[0], artist) for name in ids]
+    return mark_repeats(tracks, builtin_repeats())
 
 
-def alone(tracks: list[Track]) -> dict[str, str]:
+def by_track(tracks: list[Track]) -> dict[str, str]:
     return group_tracks(tracks, by_artist=False)
 
 
@@ -49,10 +50,10 @@ def table(folder: Path, text: str, encoding: str = "utf-8") -> Path:
 
 
 def test_scan_finds_tracks_with_their_genres(tmp_path: Path) -> None:
-    lay_out(tmp_path, "rock/b.wav", "jazz/c.mp3", "jazz/a.png")
+    lay_out(tmp_path, "rock/b.wav", "jazz/c.mp3", "jazz/a.flac")
     found = [(track.id, track.genre, track.path, track.artist) for track in scan(tmp_path)]
     assert found == [
-        ("a", "jazz", tmp_path / "jazz/a.png", None),
+        ("a", "jazz", tmp_path / "jazz/a.flac", None),
         ("b", "rock", tmp_path / "rock/b.wav", None),
         ("c", "jazz", tmp_path / "jazz/c.mp3", None),
     ]
@@ -68,15 +69,25 @@ def test_odd_names_are_ids_as_they_are(tmp_path: Path, name: str, suffix: str) -
     assert track.path.is_file()
 
 
-def test_what_is_no_music_is_passed_over(tmp_path: Path) -> None:
+def test_files_that_are_no_music_are_ignored(tmp_path: Path) -> None:
     lay_out(tmp_path, "jazz/a.wav", "jazz/cover.jpg", "jazz/._a.wav", "a.wav", ".git/b.png")
-    lay_out(tmp_path, "jazz/deeper/c.wav", "rock/d.wav/e.txt")
+    lay_out(tmp_path, "rock/d.wav/e.txt")
     assert [track.id for track in scan(tmp_path)] == ["a"]
 
 
-def test_audio_is_preferred_to_its_spectrogram(tmp_path: Path) -> None:
-    lay_out(tmp_path, "jazz/a.png", "jazz/a.flac", "jazz/b.wav", "jazz/b.PNG", "jazz/c.png")
-    assert [track.path.name for track in scan(tmp_path)] == ["a.flac", "b.wav", "c.png"]
+def test_music_is_found_at_any_depth(tmp_path: Path) -> None:
+    files = ["jazz/a.wav", "jazz/Miles/Kind/b.flac", "rock/x/y/z/c.mp3"]
+    tracks = scan(lay_out(tmp_path, *files))
+    assert [(t.id, t.genre, t.path) for t in tracks] == [
+        ("a", "jazz", tmp_path / files[0]),
+        ("b", "jazz", tmp_path / files[1]),
+        ("c", "rock", tmp_path / files[2]),
+    ]
+
+
+def test_names_that_repeat_within_a_genre_take_the_whole_path_into_the_id(tmp_path: Path) -> None:
+    lay_out(tmp_path, "jazz/one/01.wav", "jazz/two/01.wav", "rock/01.wav")
+    assert [t.id for t in scan(tmp_path)] == ["jazz/one/01", "jazz/two/01", "rock/01"]
 
 
 def test_a_name_in_two_genres_takes_the_genre_into_the_id(tmp_path: Path) -> None:
@@ -94,7 +105,7 @@ def test_only_the_genres_asked_for(tmp_path: Path) -> None:
     [
         ("nowhere", None, "nowhere: no such folder"),
         ("jazz/a.wav", None, "a.wav: no such folder"),
-        ("jazz", None, "jazz: no tracks in it; wanted is FOLDER/<genre>/<file>"),
+        ("jazz", None, "jazz: no tracks in it; expected FOLDER/<genre>/<file>"),
         (".", ["rock", "pop"], "no tracks of pop, rock in it"),
     ],
 )
@@ -119,12 +130,12 @@ def test_artists_come_from_a_table(tmp_path: Path, encoding: str, column: str) -
 @pytest.mark.parametrize(
     ("text", "encoding", "words"),
     [
-        ("track,singer\njazz.1,Miles\n", "utf-8", "wanted are the columns track and artist"),
-        ("file,artist\njazz.1,Miles\n", "utf-8", "wanted are the columns track and artist"),
-        ("", "utf-8", "wanted are the columns track and artist"),
-        ("track,artist\njazz.7,Miles\n", "utf-8", "knows none of these tracks"),
-        ("track,artist\njazz.1\n", "utf-8", "knows none of these tracks"),
-        ("track,artist\njazz.1,José\n", "latin-1", "can't decode byte"),
+        ("track,singer\njazz.1,Miles\n", "utf-8", "line 1: expected a column for the artists"),
+        ("song,artist\njazz.1,Miles\n", "utf-8", "line 1: expected a column for the tracks"),
+        ("", "utf-8", "line 1: expected a column for the tracks .*; the columns are: none"),
+        ("track,artist\njazz.7,Miles\n", "utf-8", "names none of these tracks"),
+        ("track,artist\njazz.1\n", "utf-8", "line 2, column artist: 1 cells, expected 2"),
+        ("track,artist\njazz.1,José\n", "latin-1", "line 2 or later: .*can't decode byte"),
     ],
 )
 def test_unusable_artist_tables_are_refused(
@@ -151,22 +162,22 @@ def test_groups_are_artists_and_the_unknown_of_a_genre() -> None:
     assert groups["jazz.1"] == groups["rock.1"]
     assert groups["jazz.2"] == groups["jazz.3"]
     assert len(set(groups.values())) == 4
-    assert len(set(alone(tracks).values())) == 6
-    with pytest.raises(DatasetError, match="needs an artist table"):
+    assert len(set(by_track(tracks).values())) == 6
+    with pytest.raises(DatasetError, match="needs the artists of the tracks"):
         group_tracks(named("jazz.1"), by_artist=True)
 
 
-@pytest.mark.parametrize("pair", KNOWN_REPEATS, ids=lambda pair: "=".join(pair))
+@pytest.mark.parametrize("pair", builtin_repeats(), ids=lambda pair: "=".join(pair))
 def test_known_repeats_are_one_group(pair: tuple[str, str]) -> None:
-    assert len(set(alone(named(*pair, "pop.00001")).values())) == 2
+    assert len(set(by_track(named(*pair, "pop.00001")).values())) == 2
     for first, second in [(None, "A"), ("A", None), ("A", "B")]:
         tracks = [*named(pair[0], artist=first), *named(pair[1], artist=second)]
-        tracks += named("pop.00001", artist="C")
+        tracks = mark_repeats([*tracks, *named("pop.00001", artist="C")], [pair])
         groups = group_tracks(tracks, by_artist=True)
         assert groups[pair[0]] == groups[pair[1]] != groups["pop.00001"]
 
 
-def test_check_lets_an_honest_split_pass() -> None:
+def test_check_accepts_a_split_without_leaks() -> None:
     split = Split(("a", "b"), ("c",), ("d",))
     assert split.check({"a": "1", "b": "1", "c": "2", "d": "3"}) is split
 
@@ -185,14 +196,17 @@ def test_check_refuses_a_mixed_split_and_names_the_track(split: Split, words: st
         split.check({"a": "one artist", "b": "one artist", "c": "another"})
 
 
-# Any tracks of these genres, repeats among them, by any artists, who may play in many genres.
+# Tracks of these genres, repeats among them, by artists who may play in several genres.
 IDS = st.tuples(st.sampled_from(["pop", "metal", "rock"]), st.integers(0, 99))
 ARTISTS = st.one_of(st.none(), st.integers(0, 9).map(str))
 COLLECTIONS = st.dictionaries(IDS, ARTISTS, min_size=3, max_size=80).map(
-    lambda found: [
-        Track(f"{genre}.{number:05d}", Path("x"), genre, artist)
-        for (genre, number), artist in found.items()
-    ]
+    lambda found: mark_repeats(
+        [
+            Track(f"{genre}.{number:05d}", Path("x"), genre, artist)
+            for (genre, number), artist in found.items()
+        ],
+        Gtzan.repeats,
+    )
 )
 FRACTIONS = st.sampled_from([(0.6, 0.2, 0.2), (0.8, 0.1, 0.1), (0.34, 0.33, 0.33), (0.7, 0, 0.3)])
 
@@ -201,33 +215,33 @@ def groups_of(tracks: list[Track]) -> dict[str, str]:
     return group_tracks(tracks, by_artist=any(track.artist for track in tracks))
 
 
-def assert_honest(tracks: list[Track], groups: dict[str, str], split: Split) -> None:
-    sides = [set(getattr(split, side)) for side in SIDES]
-    assert sum(map(len, sides)) == len(tracks)
-    assert set.union(*sides) == {track.id for track in tracks}
-    of_group = [{groups[track] for track in side} for side in sides]
+def assert_no_leaks(tracks: list[Track], groups: dict[str, str], split: Split) -> None:
+    subsets = [set(getattr(split, subset)) for subset in SUBSETS]
+    assert sum(map(len, subsets)) == len(tracks)
+    assert set.union(*subsets) == {track.id for track in tracks}
+    of_group = [{groups[track] for track in subset} for subset in subsets]
     assert sum(map(len, of_group)) == len(set(groups.values()))
     artists = {track.id: track.artist for track in tracks if track.artist}
-    of_artist = [{artists[track] for track in side if track in artists} for side in sides]
+    of_artist = [{artists[track] for track in subset & artists.keys()} for subset in subsets]
     assert sum(map(len, of_artist)) == len(set(artists.values()))
-    for pair in GTZAN_REPEATS:
-        assert sum(bool(side & set(pair)) for side in sides) <= 1
+    for pair in Gtzan.repeats:
+        assert sum(bool(subset & set(pair)) for subset in subsets) <= 1
 
 
 @given(tracks=COLLECTIONS, fractions=FRACTIONS, seed=st.integers(0, 2**31 - 1))
-def test_random_splits_keep_groups_whole_and_lose_nothing(
+def test_random_splits_keep_groups_whole_and_every_track(
     tracks: list[Track], fractions: tuple[float, ...], seed: int
 ) -> None:
-    groups, wanted = groups_of(tracks), dict(zip(SIDES, fractions, strict=True))
+    groups, settings = groups_of(tracks), dict(zip(SUBSETS, fractions, strict=True))
     try:
-        split = random_split(tracks, groups, **wanted, seed=seed)
+        split = random_split(tracks, groups, **settings, seed=seed)
     except DatasetError as error:
         assert "too few to split" in str(error)
         parts = divide(tracks, groups, fractions, seed=seed)
         assert [] in [part for part, fraction in zip(parts, fractions, strict=True) if fraction]
         return
-    assert_honest(tracks, groups, split)
-    assert split == random_split(tracks[::-1], groups, **wanted, seed=seed)
+    assert_no_leaks(tracks, groups, split)
+    assert split == random_split(tracks[::-1], groups, **settings, seed=seed)
 
 
 @given(tracks=COLLECTIONS, folds=st.integers(2, 6), seed=st.integers(0, 2**31 - 1))
@@ -241,7 +255,7 @@ def test_folds_test_each_track_once(tracks: list[Track], folds: int, seed: int) 
         return
     assert len(splits) == folds
     for split in splits:
-        assert_honest(tracks, groups, split)
+        assert_no_leaks(tracks, groups, split)
         assert split.train
         assert split.test
         assert not split.validation
@@ -254,7 +268,7 @@ def test_folds_test_each_track_once(tracks: list[Track], folds: int, seed: int) 
     fractions=FRACTIONS,
     seed=st.integers(0, 99),
 )
-def test_each_genre_has_the_wanted_fractions_but_for_one_artist(
+def test_each_genre_has_its_fractions_but_for_one_artist(
     sizes: list[list[int]], fractions: tuple[float, ...], seed: int
 ) -> None:
     tracks = [
@@ -267,23 +281,25 @@ def test_each_genre_has_the_wanted_fractions_but_for_one_artist(
     for part, fraction in zip(parts, fractions, strict=True):
         found = Counter(int(track.partition(".")[0]) for track in part)
         for genre, artists in enumerate(sizes):
-            wanted = fraction * sum(artists)
-            # A part takes an artist only while it lacks tracks, so it passes its mark by less
+            expected = fraction * sum(artists)
+            # A subset takes an artist only while it lacks tracks, so it exceeds its number by less
             # than one artist; and the others together leave it short by less than one each.
-            assert wanted - 2 * max(artists) <= found[genre] < wanted + max(artists) + 1e-9
+            assert expected - 2 * max(artists) <= found[genre] < expected + max(artists) + 1e-9
 
 
 def test_single_tracks_are_split_to_the_fraction() -> None:
     tracks = named(*(f"{genre}.{i}" for genre in ("jazz", "rock") for i in range(50)))
-    split = random_split(tracks, alone(tracks), train=0.6, validation=0.2, test=0.2, seed=4)
-    counts = [Counter(track.partition(".")[0] for track in getattr(split, side)) for side in SIDES]
+    split = random_split(tracks, by_track(tracks), train=0.6, validation=0.2, test=0.2, seed=4)
+    counts = [
+        Counter(track.partition(".")[0] for track in getattr(split, subset)) for subset in SUBSETS
+    ]
     assert counts == [{"jazz": n, "rock": n} for n in (30, 10, 10)]
 
 
 def test_another_seed_is_another_split() -> None:
     tracks = named(*(f"jazz.{i}" for i in range(40)))
     splits = {
-        random_split(tracks, alone(tracks), train=0.5, validation=0, test=0.5, seed=seed)
+        random_split(tracks, by_track(tracks), train=0.5, validation=0, test=0.5, seed=seed)
         for seed in range(20)
     }
     assert len(splits) == 20
@@ -293,14 +309,14 @@ def test_another_seed_is_another_split() -> None:
 def test_fractions_must_sum_to_one(fractions: tuple[float, ...]) -> None:
     tracks = named("jazz.1", "jazz.2", "jazz.3")
     with pytest.raises(DatasetError, match="must sum to 1"):
-        random_split(tracks, alone(tracks), **dict(zip(SIDES, fractions, strict=True)), seed=0)
+        random_split(tracks, by_track(tracks), **dict(zip(SUBSETS, fractions, strict=True)), seed=0)
 
 
 @pytest.mark.parametrize("folds", [0, 1, 4])
 def test_impossible_numbers_of_folds_are_refused(folds: int) -> None:
     tracks = named("jazz.1", "jazz.2", "jazz.3")
     with pytest.raises(DatasetError, match=f"^{folds} folds are too many"):
-        fold_splits(tracks, alone(tracks), folds=folds, seed=0)
+        fold_splits(tracks, by_track(tracks), folds=folds, seed=0)
 
 
 def write_lists(folder: Path, **lists: str) -> Path:
@@ -331,7 +347,7 @@ def test_lists_tell_genres_apart_where_names_repeat(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lists", "words"),
     [
-        ({"train": "a", "valid": "b"}, r"one list test\*.txt, found 0"),
+        ({"train": "a", "valid": "b"}, r"expected one list test\*.txt, found 0"),
         ({"train": "a", "train2": "a", "valid": "b", "test": "c"}, r"train\*.txt, found 2"),
         ({"train": "a", "valid": "x", "test": "c"}, "valid.txt: names none of the tracks"),
         ({"train": "a", "valid": "b", "test": "c\na"}, "track a would be in test .* in train"),
@@ -361,7 +377,7 @@ def test_the_lists_of_the_literature(shared: Path, gtzan: list[Track]) -> None:
     assert len(gtzan) == 850
     assert sum(track.artist is None for track in gtzan) == 52
     split = listed_split(gtzan, shared / "data/gtzan-splits")
-    assert [len(getattr(split, side)) for side in SIDES] == [423, 174, 187]
+    assert [len(getattr(split, subset)) for subset in SUBSETS] == [423, 174, 187]
 
 
 @pytest.mark.shared
@@ -371,7 +387,7 @@ def test_gtzan_in_folds_by_artist(gtzan: list[Track], seed: int) -> None:
     genre = {track.id: track.genre for track in gtzan}
     total = Counter(genre.values())
     for split in fold_splits(gtzan, groups, folds=5, seed=seed):
-        assert_honest(gtzan, groups, split)
+        assert_no_leaks(gtzan, groups, split)
         counts = Counter(genre[track] for track in split.test)
         # A fifth of each genre; one artist alone has 24 of the 86 reggae tracks.
         for name, number in counts.items():

@@ -1,4 +1,4 @@
-"""Published splits, repeated folds, and the split that leaks on purpose."""
+"""Published splits and repeated folds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from genrescope.datasets import (
     Track,
     group_tracks,
+    mark_repeats,
     official_split,
     repeated_folds,
 )
@@ -29,24 +30,26 @@ def test_the_official_split_is_the_tracks_own() -> None:
     assert (split.train, split.validation, split.test) == (("a", "b"), ("c",), ("e",))
 
 
-def test_a_split_without_validation_has_that_side_empty() -> None:
+def test_a_split_without_validation_has_that_subset_empty() -> None:
     assert official_split([track("a", "train"), track("b", "test")]).validation == ()
 
 
-@pytest.mark.parametrize("sides", [(None, None), ("train", "validation"), ("test", "test")])
-def test_without_both_sides_there_is_no_official_split(sides: tuple[str | None, ...]) -> None:
+@pytest.mark.parametrize("subsets", [(None, None), ("train", "validation"), ("test", "test")])
+def test_without_training_and_test_there_is_no_official_split(
+    subsets: tuple[str | None, ...],
+) -> None:
     with pytest.raises(DatasetError, match="no official split"):
-        official_split([track(str(i), side) for i, side in enumerate(sides)])
+        official_split([track(str(i), subset) for i, subset in enumerate(subsets)])
 
 
 @pytest.mark.parametrize("pair", [("57371", "72149"), ("metal.00058", "rock.00016")])
-def test_repeats_on_two_sides_are_refused_by_name(pair: tuple[str, str]) -> None:
-    tracks = [track(pair[0], "train"), track(pair[1], "test")]
+def test_repeats_in_two_subsets_are_refused_by_name(pair: tuple[str, str]) -> None:
+    tracks = mark_repeats([track(pair[0], "train"), track(pair[1], "test")], [pair])
     with pytest.raises(DatasetError, match=f"track {pair[1]} would be in test"):
         official_split(tracks)
 
 
-def test_folds_are_dealt_anew_in_each_repeat() -> None:
+def test_each_repetition_has_other_folds() -> None:
     tracks = [track(str(i), genre=f"g{i % 2}") for i in range(40)]
     groups = group_tracks(tracks, by_artist=False)
     repeats = repeated_folds(tracks, groups, folds=4, repeats=3, seed=5)

@@ -115,15 +115,15 @@ HEAD = "track,a,b\n"
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "wanted is a column filename, track or track_id"),
-        ("name,a\nx,1\n", "wanted is a column filename, track or track_id"),
+        ("", "line 1: expected a column for the tracks .filename, track, track_id"),
+        ("name,a\nx,1\n", "line 1: expected a column for the tracks .filename, track, track_id"),
         (HEAD, "no rows of numbers"),
         ("track,genre\nx,rock\n", "no rows of numbers"),
-        (HEAD + "x,1\n", "row 2 has 2 of 3 columns"),
-        (HEAD + "x,1,2\ny,1,loud\n", "row 3: .*'loud'"),
-        (HEAD + "x,1,nan\n", "track x: b is no finite number"),
+        (HEAD + "x,1\n", "line 2, column b: 2 cells, expected 3"),
+        (HEAD + "x,1,2\ny,1,loud\n", "line 3, column b: expected a number, found 'loud'"),
+        (HEAD + "x,1,nan\n", "track x: b is not a finite number"),
         ("track,a,genre\nx,1,rock\nx,2,pop\n", "track x is pop and rock"),
-        ("feature,a\nstatistics,b\n2,1\n", "wanted are three header rows, found 2"),
+        ("feature,a\nstatistics,b\n2,1\n", "expected three header rows, found 2"),
         ("feature,a\nstatistics,b\nnumber,1\n2,\n", "could not convert"),
     ],
 )
@@ -137,14 +137,14 @@ def test_unusable_csv_tables_are_refused(tmp_path: Path, text: str, words: str) 
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"X": [[1.0]]}, "wanted are the arrays X and track_id, or X and IDS"),
-        ({"IDS": ["a"]}, "wanted are the arrays"),
-        ({"X": [[1.0]], "IDS": ["a", "b"]}, r"2 tracks do not go with numbers of shape \(1, 1\)"),
-        ({"X": [1.0], "IDS": ["a"]}, r"1 tracks do not go with numbers of shape \(1,\)"),
+        ({"X": [[1.0]]}, "expected the arrays X and track_id, or X and IDS"),
+        ({"IDS": ["a"]}, "expected the arrays"),
+        ({"X": [[1.0]], "IDS": ["a", "b"]}, r"2 track ids, but numbers of shape \(1, 1\)"),
+        ({"X": [1.0], "IDS": ["a"]}, r"1 track ids, but numbers of shape \(1,\)"),
         ({"X": [[1.0]], "IDS": ["a"], "Y": [10]}, "Y has numbers beyond GTZAN's 10 genres"),
         ({"X": [[1.0]], "IDS": ["a"], "Y": [1, 2]}, "2 genres for 1 rows"),
         ({"X": [[1.0]], "IDS": ["a"], "columns": ["b", "c"]}, "2 names for 1 columns"),
-        ({"X": [[1.0, np.inf]], "IDS": ["a"]}, "track a: column 2 is no finite number"),
+        ({"X": [[1.0, np.inf]], "IDS": ["a"]}, "track a: column 2 is not a finite number"),
         ({"X": np.array([[None]]), "IDS": ["a"]}, "not a readable .npz file"),
     ],
 )
@@ -154,7 +154,7 @@ def test_unusable_arrays_are_refused(tmp_path: Path, arrays: dict[str, object], 
     assert str(tmp_path / "t.npz") in str(caught.value)
 
 
-def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_table_is_refused(tmp_path: Path) -> None:
     for name in ("t.npz", "t.csv"):
         (tmp_path / name).write_bytes(b"\xff\xfe no table")
         with pytest.raises(DatasetError, match=name):
@@ -165,13 +165,13 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
         read_table([])
 
 
-def test_files_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+def test_files_with_other_columns_or_the_same_tracks_are_refused(tmp_path: Path) -> None:
     one = write(tmp_path, "one.csv", "track,a\nx,1\n")
     two = write(tmp_path, "two.csv", "track,a\ny,1\nx,1\n")
     with pytest.raises(DatasetError, match=r"track x is in .*one.csv and in .*two.csv"):
         read_table([one, two])
     for text in ("track,b\ny,1\n", "track,a,b\ny,1,2\n"):
-        with pytest.raises(DatasetError, match=r"two.csv: its columns are not those"):
+        with pytest.raises(DatasetError, match=r"two.csv: its columns are not those of the"):
             read_table([one, write(tmp_path, "two.csv", text)])
 
 

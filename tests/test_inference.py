@@ -308,7 +308,7 @@ class TestBundle:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ({"schema_version": 3}, "schema version 3"),
+            ({"schema_version": 4}, "schema version 4"),
             ({"genres": ["one"]}, "not valid"),
             ({"genres": ["a", "b"]}, "one logit a genre"),
             ({"temperature": 0}, "not valid"),

@@ -17,6 +17,7 @@ from genrescope.cli import (
     evaluate,
     examples,
     geometry,
+    models,
     playlist,
     recipes,
     recommend,
@@ -56,6 +57,7 @@ app.command()(tune.tune)
 app.command()(convert.convert)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(encoders.app, name="encoders")
+app.add_typer(models.app, name="models")
 app.command()(examples.examples)
 
 

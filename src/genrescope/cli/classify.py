@@ -15,6 +15,7 @@ from genrescope.cli.terminal import error_line, notice, printable, progress, std
 from genrescope.cli.writers import WRITERS, output
 from genrescope.errors import FileError, TagError
 from genrescope.inference import Classifier
+from genrescope.settings import default_model
 
 
 class Format(StrEnum):
@@ -38,7 +39,11 @@ def classify(
         False, "--timeline", help="In the table: where in the track each genre is heard."
     ),
     model: str = typer.Option(
-        "default", "--model", "-m", help="A shipped model, a run or a bundle."
+        default_model,
+        "--model",
+        "-m",
+        help="A model's name (see genrescope models list), a run or a bundle.",
+        show_default="the one in use",
     ),
     jobs: int | None = typer.Option(
         None, "--jobs", "-j", min=1, help="Files heard at once; as many as cores."

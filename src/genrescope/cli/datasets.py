@@ -1,4 +1,4 @@
-"""`genrescope datasets check`: what is in a data set, and what is wrong with it."""
+"""`genrescope datasets`: which data sets are known, and what is in one."""
 
 from __future__ import annotations
 
@@ -13,19 +13,84 @@ from rich.table import Table
 from rich.text import Text
 
 from genrescope.cli.terminal import Format, notice, printable, progress
-from genrescope.datasets import Dataset, read_dataset
+from genrescope.datasets import LAYOUTS, Dataset, Layout, read_dataset
 from genrescope.datasets.check import Report, check_dataset, is_table
 from genrescope.datasets.dataset import some
+from genrescope.datasets.layouts import layout
+from genrescope.datasets.splits import SUBSETS
 
-app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
+app = typer.Typer(no_args_is_help=True, help="List the known data sets; check one for faults.")
 
-_SIDES = ("train", "validation", "test")
 _NAMED = 4
+_FORMAT = typer.Option(Format.table, "--format", "-f", help="Output as tables or as JSON.")
 
 
 @app.callback()
 def _root() -> None:
-    """Look at data sets."""
+    """List the known data sets; check one for faults."""
+
+
+@app.command("list")
+def list_layouts(format: Format = _FORMAT) -> None:
+    """List the data sets and layouts that are recognised.
+
+    Examples:
+
+      genrescope datasets list
+
+      genrescope datasets list --format json
+    """
+    layouts = {name: layout(name) for name in LAYOUTS.names()}
+    if format is Format.json:
+        typer.echo(json.dumps([_about(name, each) for name, each in layouts.items()], indent=1))
+        return
+    table = Table("Name", "Data set", "Files")
+    for name, each in sorted(layouts.items(), key=lambda item: (item[1].generic, item[0])):
+        table.add_row(name, Text(each.about.title), Text(each.about.files))
+    Console(highlight=False).print(table)
+
+
+@app.command("info")
+def info(
+    name: str = typer.Argument(..., help="Name of a data set, see: genrescope datasets list."),
+    format: Format = _FORMAT,
+) -> None:
+    """Show what is known of a data set: makers, licence, how to get it, layout, faults.
+
+    Examples:
+
+      genrescope datasets info gtzan
+    """
+    fields = _about(name, layout(name))
+    if format is Format.json:
+        typer.echo(json.dumps(fields, indent=1))
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for key, value in fields.items():
+        text = _words(value)
+        if text:
+            table.add_row(Text(key.replace("_", " ").capitalize(), style="bold"), Text(text))
+    Console(highlight=False).print(table)
+
+
+def _about(name: str, known: Layout) -> dict[str, object]:
+    return {
+        "name": name,
+        **asdict(known.about),
+        "tracks": sum(known.about.genres.values()) or None,
+        "subsets": list(known.subsets),
+        "known_repeats": [list(ids) for ids in known.repeats],
+        "known_faults": dict(known.faults),
+    }
+
+
+def _words(value: object) -> str:
+    """A value of `_about` on as many lines as it has entries."""
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {entry}" for key, entry in value.items())
+    if isinstance(value, list):
+        return ", ".join(" = ".join(entry) if isinstance(entry, list) else entry for entry in value)
+    return "" if value is None else str(value)
 
 
 @app.command()
@@ -36,18 +101,19 @@ def check(
     subset: str | None = typer.Option(
         None, "--subset", help="Of FMA: small, medium, large or full."
     ),
-    format: Format = typer.Option(
-        Format.table, "--format", "-f", help="How what was found is written."
+    artists: Path | None = typer.Option(
+        None, "--artists", help="CSV with the columns track and artist; else from the files' tags."
     ),
+    format: Format = _FORMAT,
     jobs: int | None = typer.Option(
-        None, "--jobs", "-j", min=1, help="Files read at once; as many as cores."
+        None, "--jobs", "-j", min=1, help="Files decoded at once; as many as cores by default."
     ),
 ) -> None:
-    """Tell what is in a data set, and what is corrupt, missing, repeated or odd.
+    """Report what is in a data set, and what is corrupt, missing, repeated or odd.
 
-    Every file is read to its end.
+    Every file is decoded to its end.
 
-    Exit code 0: all is fine. 1: there are problems. 2: there is no data set.
+    Exit code 0: no problems. 1: there are problems. 2: there is no data set.
 
     Examples:
 
@@ -57,9 +123,9 @@ def check(
 
       genrescope datasets check my-music/tracks.csv --jobs 2
     """
-    dataset = read_dataset(path, subset=subset)
+    dataset = read_dataset(path, subset=subset, artists=artists)
     with progress("files") as bar:
-        task = bar.add_task("Reading", total=len(dataset.tracks))
+        task = bar.add_task("Decoding", total=len(dataset.tracks))
         try:
             report = check_dataset(
                 dataset,
@@ -69,6 +135,8 @@ def check(
         except KeyboardInterrupt:
             notice("interrupted")
             raise typer.Exit(130) from None
+    for note in dataset.notes:
+        notice(note)
     if format is Format.json:
         typer.echo(json.dumps(_fields(path, report), indent=1))
     else:
@@ -83,14 +151,17 @@ def _fields(path: Path, report: Report) -> dict[str, object]:
         "path": printable(str(path)),
         "name": dataset.name,
         "kind": dataset.kind,
+        "content": dataset.content,
         "tracks": len(dataset.tracks),
         "genres": dict(sorted(Counter(t.genre for t in dataset.tracks).items())),
         "splits": dict(Counter(t.split for t in dataset.tracks if t.split)),
         "artists": len({t.artist for t in dataset.tracks if t.artist}),
+        "without_artist": sum(t.artist is None for t in dataset.tracks),
         "lengths": [asdict(lengths) for lengths in report.lengths],
         "sample_rates": report.sample_rates,
         "channels": report.channels,
-        "left_out": [{"track": name, "reason": reason} for name, reason in dataset.left_out],
+        "left_out": [{"track": left.id, "reason": left.reason} for left in dataset.left_out],
+        "notes": list(dataset.notes),
         "problems": [asdict(problem) for problem in report.problems],
     }
 
@@ -110,7 +181,7 @@ def _show(path: Path, report: Report) -> None:
     for problem in report.problems:
         table.add_row(
             problem.kind,
-            str(len(problem.tracks)),
+            str(len(problem.tracks) or ""),
             Text(printable(some(problem.tracks, _NAMED))),
             Text(printable(problem.detail)),
         )
@@ -118,15 +189,15 @@ def _show(path: Path, report: Report) -> None:
 
 
 def _genres(dataset: Dataset) -> Table:
-    """How many tracks of each genre, and on which official side they are."""
+    """Number of tracks of each genre, and of those in each subset of the official split."""
     counts = Counter(track.genre for track in dataset.tracks)
-    of_side = Counter((track.genre, track.split) for track in dataset.tracks)
-    sides = [side for side in _SIDES if any(track.split == side for track in dataset.tracks)]
-    table = Table("Genre", "Tracks", *sides)
+    of_subset = Counter((track.genre, track.split) for track in dataset.tracks)
+    subsets = [name for name in SUBSETS if any(track.split == name for track in dataset.tracks)]
+    table = Table("Genre", "Tracks", *subsets)
     for column in table.columns[1:]:
         column.justify = "right"
     for genre in sorted(counts):
-        of_genre = (str(of_side[genre, side]) for side in sides)
+        of_genre = (str(of_subset[genre, subset]) for subset in subsets)
         table.add_row(Text(printable(genre)), str(counts[genre]), *of_genre)
     return table
 
@@ -134,7 +205,7 @@ def _genres(dataset: Dataset) -> Table:
 def _facts(report: Report) -> list[str]:
     lines = []
     for lengths in report.lengths:
-        what = "audio files" if lengths.unit == "s" else "stored spectrograms"
+        what = "audio files" if lengths.unit == "s" else f"stored {report.dataset.content}"
         lines.append(
             f"{lengths.files} {what}: median {lengths.median:.4g} {lengths.unit}, "
             f"from {lengths.shortest:.4g} to {lengths.longest:.4g} {lengths.unit}"
@@ -143,10 +214,13 @@ def _facts(report: Report) -> list[str]:
         rates = ", ".join(f"{rate} Hz ({n})" for rate, n in report.sample_rates.items())
         channels = ", ".join(f"{count} ({n})" for count, n in report.channels.items())
         lines.append(f"sample rates: {rates}; channels: {channels}")
-    artists = {track.artist for track in report.dataset.tracks if track.artist}
-    lines.append(f"artists: {len(artists) or 'not known'}")
-    if all(is_table(track.path) for track in report.dataset.tracks):
-        lines.append("no files to read: the tracks are known from a table alone")
+    tracks = report.dataset.tracks
+    artists = {track.artist for track in tracks if track.artist}
+    unknown = sum(track.artist is None for track in tracks)
+    note = f" ({unknown} tracks without)" if artists and unknown else ""
+    lines.append(f"artists: {len(artists) or 'not known'}{note}")
+    if all(is_table(track.path) for track in tracks):
+        lines.append("no files to decode: the tracks are known from a table alone")
     elif not report.lengths:
-        lines.append("nothing could be read: see below")
+        lines.append("nothing could be decoded: see below")
     return lines

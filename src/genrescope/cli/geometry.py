@@ -20,7 +20,7 @@ from rich.text import Text
 
 from genrescope.cli.laboratory import ARTISTS
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stderr
-from genrescope.datasets import Dataset, Track, group_tracks, read_dataset, with_artists
+from genrescope.datasets import Dataset, Track, group_tracks, read_dataset
 from genrescope.errors import BundleError, DatasetError, FileError
 from genrescope.inference import Classifier
 
@@ -108,14 +108,10 @@ def geometry(
     from genrescope.evaluation.geometry import measure
     from genrescope.evaluation.geometry_page import Geometry, write_folder, write_page
 
-    classifier, dataset = _load(model), read_dataset(data)
+    classifier, dataset = _load(model), read_dataset(data, artists=artists)
     names = _layers(classifier, layer)
     for line in dataset.notices():
         notice(line)
-    if artists is not None:
-        dataset = Dataset(
-            dataset.name, dataset.kind, with_artists(dataset.tracks, artists), dataset.left_out
-        )
     chosen = _choose(model, classifier, dataset, tracks)
     places, vectors, failures = _embed(classifier, chosen.tracks, names)
     for failure in failures:

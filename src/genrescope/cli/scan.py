@@ -12,6 +12,7 @@ import typer
 
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 from genrescope.errors import GenrescopeError
+from genrescope.settings import default_model
 
 LIBRARY = typer.Option(
     None,
@@ -26,7 +27,11 @@ def scan(
     folders: list[Path] = typer.Argument(..., metavar="FOLDER", help="Folders of music."),
     library: str | None = LIBRARY,
     model: str = typer.Option(
-        "default", "--model", "-m", help="A shipped model, a run or a bundle."
+        default_model,
+        "--model",
+        "-m",
+        help="A model's name (see genrescope models list), a run or a bundle.",
+        show_default="the one in use",
     ),
     rescan: bool = typer.Option(
         False, "--rescan", help="Classify everything again; needed to change the model."

@@ -1,13 +1,13 @@
-"""What is in a data set, and what is wrong with it, found by reading every file to its end.
+"""What is in a data set, and what is wrong with it, found by decoding every file to its end.
 
 Conventions
 -----------
-Problems are of these kinds: "corrupt" (can't be read, wholly or in part), "missing" (listed, or one
-of GTZAN's hundred a genre, but not there), "repeated" (one recording under two ids), "length",
-"rate" and "channels" (odd: unlike the others), "silent" (digital silence, a hundredth of it or
-more) and "short" (under a second, too little to judge). A length is odd when it is more than 1 s or
-5 % from the median. Whole songs have all kinds of lengths: where less than half of the files are
-near the median, none is odd.
+Problems are of these kinds: "corrupt" (can't be decoded, wholly or in part), "missing" (listed, or
+one of the tracks that its makers published, but not there), "repeated" (one recording under two
+ids), "length", "rate" and "channels" (unlike the others), "silent" (a hundredth or more of it is
+digital silence) and "short" (under a second, too short to classify). A length is odd when it is
+more than 1 s or 5 % from the median. Whole songs have all kinds of lengths: where less than half of
+the files are near the median, none is odd.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import AudioError, info, stream
-from genrescope.datasets import gtzan
 from genrescope.datasets.dataset import NO_FILE, NO_GENRE, Dataset
-from genrescope.datasets.repeats import KNOWN_REPEATS
+from genrescope.datasets.layouts import LAYOUTS, layout
 from genrescope.datasets.tracks import Track
 from genrescope.parallel import available_cores
 
@@ -38,7 +37,7 @@ SHORTEST_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, with all tracks that it is wrong with."""
+    """One problem, and the ids of all tracks that have it; none where they can't be named."""
 
     kind: str
     tracks: tuple[str, ...]
@@ -58,7 +57,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Report:
-    """What a data set was found to be.
+    """What was found in a data set.
 
     Attributes
     ----------
@@ -81,7 +80,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What one file was found to be; without a unit it could not be read.
+    """What was found in one file; without a unit it could not be decoded.
 
     `length` and `silent` (how much of it is digital silence) are in `unit`.
     """
@@ -101,24 +100,24 @@ def check_dataset(
     jobs: int | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Read every file of a data set and tell what is odd.
+    """Decode every file of a data set and list what is wrong.
 
-    Tracks that are known from a table alone have no file to read.
+    Tracks that are known from a table alone have no file to decode.
 
     Parameters
     ----------
     dataset
         As `read_dataset` gives it.
     jobs
-        Files read at once; as many as cores by default.
+        Files decoded at once; as many as cores by default.
     report
-        Called with how many files have been read, of how many.
+        Called with the number of files that are done, and the number of all.
     """
     tracks = [track for track in dataset.tracks if not is_table(track.path)]
     facts: dict[str, _Facts] = {}
     with ThreadPoolExecutor(jobs or available_cores(), thread_name_prefix="genrescope") as pool:
         try:
-            for track, found in zip(tracks, pool.map(_look, tracks), strict=True):
+            for track, found in zip(tracks, pool.map(_read, tracks), strict=True):
                 facts[track.id] = found
                 if report is not None:
                     report(len(facts), len(tracks))
@@ -152,18 +151,18 @@ def check_dataset(
 
 
 def is_table(path: Path) -> bool:
-    """Tell whether a track has no file of its own, but is known from this table."""
+    """Whether a track's path is a table of vectors or labels, not a file of its own."""
     return path.suffix.lower() in (".csv", ".npz")
 
 
-def _look(track: Track) -> _Facts:
+def _read(track: Track) -> _Facts:
     """Read one file to its end."""
     if track.path.suffix.lower() == ".png":
-        return _look_at_spectrogram(track.path)
-    return _listen(track.path)
+        return _read_spectrogram(track.path)
+    return _decode(track.path)
 
 
-def _listen(path: Path) -> _Facts:
+def _decode(path: Path) -> _Facts:
     warnings: list[str] = []
     samples, zeros, content = 0, 0, hashlib.sha256()
     try:
@@ -186,13 +185,13 @@ def _listen(path: Path) -> _Facts:
 
 
 def _silent_samples(block: NDArray[np.float32], stretch: int) -> int:
-    """Samples in stretches of nothing but zeros; single ones are in any sound."""
+    """Number of samples in stretches that are all zero; single zeros are in any sound."""
     starts = np.arange(0, len(block), max(1, stretch))
     lengths = np.diff(starts, append=len(block))
     return int(lengths[~np.logical_or.reduceat(block != 0, starts)].sum())
 
 
-def _look_at_spectrogram(path: Path) -> _Facts:
+def _read_spectrogram(path: Path) -> _Facts:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -209,9 +208,9 @@ def _look_at_spectrogram(path: Path) -> _Facts:
 
 def _corrupt(dataset: Dataset, facts: dict[str, _Facts]) -> list[Problem]:
     of_fault: dict[str, list[str]] = defaultdict(list)
-    for name, reason in dataset.left_out:
-        if reason not in (NO_FILE, NO_GENRE):
-            of_fault[f"{reason}; left out"].append(name)
+    for left in dataset.left_out:
+        if left.reason not in (NO_FILE, NO_GENRE):
+            of_fault[f"{left.reason}; left out"].append(left.id)
     for name, found in facts.items():
         if found.fault:
             of_fault[found.fault].append(name)
@@ -219,16 +218,31 @@ def _corrupt(dataset: Dataset, facts: dict[str, _Facts]) -> list[Problem]:
 
 
 def _missing(dataset: Dataset) -> list[Problem]:
-    listed = tuple(name for name, reason in dataset.left_out if reason == NO_FILE)
-    problems = [Problem("missing", listed, "listed, but there is no such file")] if listed else []
-    unlabelled = tuple(name for name, reason in dataset.left_out if reason == NO_GENRE)
-    if unlabelled:
-        problems.append(Problem("missing", unlabelled, "the table names no genre; left out"))
-    if dataset.kind == "gtzan":
-        for genre, names in gtzan.absent(dataset).items():
-            there = gtzan.TRACKS_A_GENRE - len(names)
-            detail = f"{there} of GTZAN's {gtzan.TRACKS_A_GENRE} {genre} tracks are there"
-            problems.append(Problem("missing", tuple(names), detail))
+    problems = []
+    for reason, detail in (
+        (NO_FILE, "listed, but there is no such file"),
+        (NO_GENRE, "the table names no genre; left out"),
+    ):
+        names = tuple(left.id for left in dataset.left_out if left.reason == reason)
+        problems += [Problem("missing", names, detail)] if names else []
+    return [*problems, *_fewer_than_published(dataset)]
+
+
+def _fewer_than_published(dataset: Dataset) -> list[Problem]:
+    """A problem for each genre of which not all tracks that were published are there."""
+    if dataset.kind not in LAYOUTS:
+        return []
+    known = layout(dataset.kind)
+    there = {track.id for track in dataset.tracks} | {left.id for left in dataset.left_out}
+    counts = Counter(track.genre for track in dataset.tracks)
+    counts += Counter(left.genre for left in dataset.left_out)
+    problems = []
+    for genre in sorted({track.genre for track in dataset.tracks} & known.about.genres.keys()):
+        number = known.about.genres[genre]
+        if counts[genre] < number:
+            absent = tuple(name for name in known.ids(genre) if name not in there)
+            detail = f"{counts[genre]} of {known.about.title}'s {number} {genre} tracks are there"
+            problems.append(Problem("missing", absent, detail))
     return problems
 
 
@@ -240,10 +254,14 @@ def _repeated(tracks: Sequence[Track], read: dict[str, _Facts]) -> list[Problem]
         of_content[found.content].append(name)
     same = [tuple(names) for names in of_content.values() if len(names) > 1]
     found_out = {frozenset((a, b)) for names in same for a in names for b in names}
+    of_recording: dict[str, list[str]] = defaultdict(list)
+    for track in tracks:
+        if track.recording is not None:
+            of_recording[track.recording].append(track.id)
     known = [
-        pair
-        for pair in KNOWN_REPEATS
-        if set(pair) <= genre.keys() and frozenset(pair) not in found_out
+        tuple(names)
+        for names in of_recording.values()
+        if any(frozenset((names[0], other)) not in found_out for other in names[1:])
     ]
 
     def problem(names: tuple[str, ...], detail: str) -> Problem:
@@ -253,7 +271,7 @@ def _repeated(tracks: Sequence[Track], read: dict[str, _Facts]) -> list[Problem]
 
     return [
         *(problem(names, "identical content") for names in same),
-        *(problem(pair, "known to be one recording") for pair in known),
+        *(problem(names, "known to be one recording") for names in known),
     ]
 
 
@@ -283,14 +301,14 @@ def _silent(read: dict[str, _Facts]) -> list[Problem]:
 
 def _short(audio: dict[str, _Facts]) -> list[Problem]:
     return [
-        Problem("short", (name,), f"{found.length:.2g} s is too short to judge")
+        Problem("short", (name,), f"{found.length:.2g} s is too short to classify")
         for name, found in audio.items()
         if found.length < SHORTEST_SECONDS
     ]
 
 
 def _odd(kind: str, values: dict[str, int], words: str) -> list[Problem]:
-    """Tracks whose value is not the most frequent one, by value."""
+    """A problem for each value but the most frequent, with the tracks that have it."""
     if not values:
         return []
     usual = Counter(values.values()).most_common(1)[0][0]

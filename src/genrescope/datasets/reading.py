@@ -2,20 +2,25 @@
 
 Conventions
 -----------
-Reading looks at names, tables and single headers and decodes nothing, so it is fast; what is wrong
-inside the files is found by `genrescope.datasets.check`.
+Reading looks at names, tables, single headers and, for artists, tags; it decodes nothing, so it is
+fast. What is wrong inside the files is found by `genrescope.datasets.check`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from genrescope.datasets import fma, gtzan, listing
+from genrescope.datasets.artists import artists_from_tags, with_artists
 from genrescope.datasets.dataset import Dataset
-from genrescope.datasets.tracks import Track, scan
+from genrescope.datasets.layout import Layout
+from genrescope.datasets.layouts import LAYOUTS, builtin_repeats, layout
+from genrescope.datasets.tracks import Track, mark_repeats
+from genrescope.datasets.walk import genre_tree
 from genrescope.errors import DatasetError
+from genrescope.genres import genre_key, one_spelling
 
 
 def read_dataset(
@@ -23,27 +28,29 @@ def read_dataset(
     *,
     subset: str | None = None,
     genres: Iterable[str] | None = None,
+    artists: str | PathLike[str] | None = None,
+    kind: str | None = None,
 ) -> Dataset:
     """List the tracks of a data set with genre and, where known, artist and official split.
 
-    These are recognised, in this order:
+    The layout is recognised by what is there: first the data sets that are known by name (see
+    `genrescope datasets list`), then a folder of genre folders or a table of tracks.
 
-    - FMA: a folder with `fma_small/000/000002.mp3` and so on next to `fma_metadata/tracks.csv`, one
-      of the two folders, or the table itself. Without the audio the tracks are read from the table
-      alone, for use with feature tables; their file is then the table.
-    - GTZAN: a folder of genre folders (`.au`, `.wav`, others), or what holds it as `genres/` or
-      `genres_original/`.
-    - A folder of genre folders: audio, or stored spectrograms (8-bit grey PNG).
-    - A CSV file with the columns path and genre and, if known, artist and split.
+    Different spellings of one genre ("Hip-Hop" and "hip hop") become one, the most frequent.
 
     Parameters
     ----------
     path
-        A folder or a CSV file.
+        A folder or a table.
     subset
         Of FMA: small, medium, large or full; told by the folder's name by default.
     genres
-        Only these genres; all by default.
+        Only these genres, in any spelling; all by default.
+    artists
+        A table of track and artist. Without it artists come from the data set itself or, where it
+        names none, from the tags of its files.
+    kind
+        Name of the layout, where it is not to be found out.
 
     Raises
     ------
@@ -51,37 +58,81 @@ def read_dataset(
         When nothing of this kind is there, or it holds no track of these genres.
     """
     root = Path(path)
-    wanted = None if genres is None else frozenset(genres)
     if not root.exists():
         raise DatasetError(f"{root}: no such file or folder")
-    place = fma.find(root, subset)
-    if place is not None:
-        return fma.read(place, subset=subset, genres=wanted)
-    if subset is not None:
-        raise DatasetError(f"{root}: is not FMA, which alone has subsets")
-    if root.is_file():
-        return listing.read(root, genres=wanted)
-    folder = gtzan.genre_folders(root)
-    tracks = scan(folder, genres=wanted)
-    _refuse_pictures(tracks)
-    if gtzan.is_gtzan(tracks):
-        return gtzan.read(tracks)
-    return Dataset(root.resolve().name, "folders", tracks, [])
+    found = layout(kind) if kind is not None else recognise(root)
+    if subset is not None and subset not in found.subsets:
+        there = ", ".join(found.subsets) or "none"
+        raise DatasetError(f"{root}: {found.about.title} has no subset {subset!r}; it has: {there}")
+    dataset = found.read(root, subset=subset)
+    dataset = _one_spelling(dataset)
+    if genres is not None:
+        dataset = _only(root, dataset, genres)
+    repeats = builtin_repeats() if found.generic else found.repeats
+    tracks = mark_repeats(dataset.tracks, repeats)
+    if artists is not None:
+        tracks = with_artists(tracks, artists)
+    elif dataset.content == "audio" and not any(track.artist for track in tracks):
+        tracks = artists_from_tags(tracks)
+    return replace(dataset, tracks=tracks)
 
 
-def _refuse_pictures(tracks: Sequence[Track]) -> None:
-    """Refuse pictures of spectrograms in colour, such as the Kaggle copy of GTZAN has too."""
-    picture = tracks[0].path
-    if any(track.path.suffix.lower() != ".png" for track in tracks):
-        return  # one cover among the music is no reason to refuse all of it
-    try:
-        with picture.open("rb") as file:
-            head = file.read(26)
-    except OSError:
-        return  # reading it will say what is wrong
-    # The 26th byte of a PNG is its colour type: 0 is grey (PNG specification, 11.2.2).
-    if head[:4] == b"\x89PNG" and len(head) == 26 and head[25] != 0:
-        raise DatasetError(
-            f"{picture}: a picture in colour, not a stored spectrogram (8-bit grey); "
-            "wanted is the folder of the audio (genres_original)"
-        )
+def recognise(path: Path) -> Layout:
+    """The layout of an existing file or folder.
+
+    Raises
+    ------
+    DatasetError
+        When it looks like several data sets, or like none.
+    """
+    layouts = {name: layout(name) for name in LAYOUTS.names()}
+    for generic in (False, True):
+        found = [n for n, each in layouts.items() if each.generic == generic and each.detect(path)]
+        if len(found) > 1:
+            raise DatasetError(f"{path}: looks like {' and '.join(found)}; name the kind of it")
+        if found:
+            return layouts[found[0]]
+    raise DatasetError(f"{path}: not a data set; expected a folder or a table of tracks")
+
+
+def scan(folder: str | PathLike[str], *, genres: Iterable[str] | None = None) -> list[Track]:
+    """List the tracks of a folder of genre folders, sorted by id, whatever data set it is.
+
+    Parameters
+    ----------
+    folder
+        Holds one folder for each genre.
+    genres
+        Only these genres; all by default.
+
+    Raises
+    ------
+    DatasetError
+        When the folder is missing, or holds no track of these genres.
+    """
+    root = Path(folder)
+    tree = genre_tree(root)
+    dataset = Dataset(root.name, "folders", tree.tracks())
+    tracks = dataset.tracks if genres is None else _only(root, dataset, genres).tracks
+    return mark_repeats(tracks, builtin_repeats())
+
+
+def _one_spelling(dataset: Dataset) -> Dataset:
+    spelling = one_spelling(track.genre for track in dataset.tracks)
+    changed = sorted(name for name, usual in spelling.items() if name != usual)
+    if not changed:
+        return dataset
+    tracks = [replace(track, genre=spelling[track.genre]) for track in dataset.tracks]
+    note = "spellings of one genre: " + ", ".join(f"{n} -> {spelling[n]}" for n in changed)
+    return replace(dataset, tracks=tracks, notes=(*dataset.notes, note))
+
+
+def _only(root: Path, dataset: Dataset, genres: Iterable[str]) -> Dataset:
+    """The part of a data set that is of these genres."""
+    names: Sequence[str] = list(genres)
+    wanted = {genre_key(name) for name in names}
+    tracks = [track for track in dataset.tracks if genre_key(track.genre) in wanted]
+    left_out = [left for left in dataset.left_out if genre_key(left.genre) in wanted]
+    if not tracks:
+        raise DatasetError(f"{root}: no tracks of {', '.join(sorted(names))} in it")
+    return replace(dataset, tracks=tracks, left_out=left_out)

@@ -1,4 +1,4 @@
-"""Feature tables: vectors of tracks that somebody has computed already.
+"""Feature tables: vectors of tracks that were computed elsewhere.
 
 Conventions
 -----------
@@ -6,6 +6,7 @@ A table has one row of numbers a track, or several where a row is a segment; row
 in their order. Track ids are as `read_dataset` gives them: a file's name without folder and suffix
 (with the folder, where names repeat), FMA's numbers without leading zeros. The rows of the Kaggle
 copy's `features_3_sec.csv`, `blues.00000.0.wav` and so on, are segments of the track blues.00000.
+CSV files may have any of the separators and spellings that `genrescope.datasets.csv_files` knows.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import AUDIO_SUFFIXES
-from genrescope.datasets.gtzan import GTZAN_GENRES
-from genrescope.datasets.rows import csv_rows, first_of
-from genrescope.datasets.tracks import Track
+from genrescope.datasets.csv_files import CsvTable, csv_rows
+from genrescope.datasets.layouts import builtin_repeats
+from genrescope.datasets.layouts.gtzan import GTZAN_GENRES
+from genrescope.datasets.tracks import Track, mark_repeats
 from genrescope.errors import DatasetError
 
 _NUMBER_COLUMNS = ("track_id",)
@@ -32,13 +34,13 @@ _NAME_COLUMNS = ("filename", "track")
 _GENRE_COLUMNS = ("label", "genre")
 _NO_FEATURES = ("length",)  # samples of the file, in the tables of the Kaggle copy of GTZAN
 _SEGMENT = re.compile(rf"((?:{'|'.join(GTZAN_GENRES)})\.\d{{5}})\.\d+")
-# The published MusiCNN activations of GTZAN are a file for each side.
-_SIDE_OF_FILE = {"training_": "train", "evaluation_": "test"}
+# The published MusiCNN activations of GTZAN are a file for each subset.
+_SUBSET_OF_FILE = {"training_": "train", "evaluation_": "test"}
 
 
 @dataclass(frozen=True)
 class Table:
-    """Vectors of tracks, with what else the files know.
+    """Vectors of tracks, with genres and splits where the files state them.
 
     Attributes
     ----------
@@ -47,7 +49,7 @@ class Table:
     genres
         By track id; empty where the files name none.
     split
-        Side by track id, "train" or "test"; empty where the files name none.
+        Subset by track id, "train" or "test"; empty where the files name none.
     columns
         Names of the numbers `[size]`; empty where the files name none.
     files
@@ -73,10 +75,11 @@ class Table:
             raise DatasetError(
                 f"{self.files[nameless]}: does not name the genre of track {nameless}"
             )
-        return [
+        tracks = [
             Track(track, self.files[track], self.genres[track], split=self.split.get(track))
             for track in sorted(self.vectors)
         ]
+        return mark_repeats(tracks, builtin_repeats())
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class _Rows:
     values: NDArray[np.float32]
     genres: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
-    side: str | None = None
+    subset: str | None = None
 
 
 def read_table(paths: Sequence[str | PathLike[str]]) -> Table:
@@ -98,7 +101,7 @@ def read_table(paths: Sequence[str | PathLike[str]]) -> Table:
     - `.npz` with `track_id` `[n]` and `X` `[n, size]`, if known `columns` `[size]`;
     - `.npz` with `IDS` `[n]`, the track of each segment, and `X` `[n, size]`, if known `Y` `[n]`:
       genres by name, or GTZAN's ten by number in alphabetical order. Files called `training_…`
-      and `evaluation_…` are the two sides of a split;
+      and `evaluation_…` are the training and the test subset;
     - `.csv` with a column filename, track or track_id, if known label or genre, and numbers;
     - FMA's `features.csv`, with its three header rows.
 
@@ -110,8 +113,8 @@ def read_table(paths: Sequence[str | PathLike[str]]) -> Table:
     Raises
     ------
     DatasetError
-        When a file is none of these or holds what is no finite number, files do not go together,
-        or a track is in two of them.
+        When a file is none of these or holds a number that is not finite, files do not fit
+        together, or a track is in two of them.
     """
     if not paths:
         raise DatasetError("no feature table was named")
@@ -129,16 +132,16 @@ def _read_npz(path: Path) -> _Rows:
         with np.load(path, allow_pickle=False) as arrays:
             key = next((name for name in ("track_id", "IDS") if name in arrays.files), None)
             if key is None or "X" not in arrays.files:
-                raise DatasetError(f"{path}: wanted are the arrays X and track_id, or X and IDS")
+                raise DatasetError(f"{path}: expected the arrays X and track_id, or X and IDS")
             values = arrays["X"].astype(np.float32)
             names = arrays[key].astype(str).tolist()
             labels = arrays["Y"] if "Y" in arrays.files else np.zeros(0, str)
             columns = arrays["columns"].astype(str).tolist() if "columns" in arrays.files else []
     except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path}: not a readable .npz file: {error}") from None
-    side = next((s for start, s in _SIDE_OF_FILE.items() if path.name.startswith(start)), None)
+    subset = next((s for start, s in _SUBSET_OF_FILE.items() if path.name.startswith(start)), None)
     ids = _numbers(names) if key == "track_id" else _names(names)
-    return _Rows(ids, values, _genre_names(path, labels), columns, side)
+    return _Rows(ids, values, _genre_names(path, labels), columns, subset)
 
 
 def _genre_names(path: Path, labels: NDArray[Any]) -> list[str]:
@@ -151,41 +154,46 @@ def _genre_names(path: Path, labels: NDArray[Any]) -> list[str]:
 
 
 def _read_csv(path: Path) -> _Rows:
-    rows = csv_rows(path)
-    header = next(rows, [])
-    if header[:1] == ["feature"]:
+    table = CsvTable(path)
+    if table.header[:1] == ["feature"]:
         return _read_fma(path)
-    at = first_of((*_NAME_COLUMNS, *_NUMBER_COLUMNS), header)
-    genre = first_of(_GENRE_COLUMNS, header)
-    if at is None:
-        raise DatasetError(f"{path}: wanted is a column filename, track or track_id")
-    numbers = [i for i, n in enumerate(header) if i not in (at, genre) and n not in _NO_FEATURES]
+    at = table.required("tracks", (*_NAME_COLUMNS, *_NUMBER_COLUMNS))
+    genre = table.column(_GENRE_COLUMNS)
+    numbers = [
+        i for i, n in enumerate(table.header) if i not in (at, genre) and n not in _NO_FEATURES
+    ]
     ids, genres, values = [], [], []
-    for number, row in enumerate(rows, 2):
-        if not any(row):
-            continue
-        if len(row) != len(header):
-            raise DatasetError(f"{path}: row {number} has {len(row)} of {len(header)} columns")
-        ids.append(row[at])
-        genres += [] if genre is None else [row[genre]]
+    for row in table:
+        ids.append(row.cells[at])
+        genres += [] if genre is None else [row.cells[genre]]
         try:
-            values.append(np.array([row[i] for i in numbers], np.float32))
-        except ValueError as error:
-            raise DatasetError(f"{path}: row {number}: {error}") from None
-    ids = _numbers(ids) if header[at] in _NUMBER_COLUMNS else _names(ids)
+            values.append(np.array([row.cells[i] for i in numbers], np.float32))
+        except ValueError:
+            bad = next(i for i in numbers if not _is_number(row.cells[i]))
+            problem = f"expected a number, found {row.cells[bad]!r}"
+            raise row.error(problem, table.header[bad]) from None
+    ids = _numbers(ids) if table.header[at].lower() in _NUMBER_COLUMNS else _names(ids)
     stacked = np.stack(values) if values else np.zeros((0, len(numbers)), np.float32)
-    return _Rows(ids, stacked, genres, [header[i] for i in numbers])
+    return _Rows(ids, stacked, genres, [table.header[i] for i in numbers])
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _read_fma(path: Path) -> _Rows:
     """FMA's descriptors: header rows of feature, statistic and number, then one row a track."""
     header: list[list[str]] = []
     for row in csv_rows(path):
-        if row[:1] and row[0].isdecimal():
+        if row.cells[:1] and row.cells[0].isdecimal():
             break
-        header.append(row)
+        header.append(row.cells)
     if len(header) < 3:
-        raise DatasetError(f"{path}: wanted are three header rows, found {len(header)}")
+        raise DatasetError(f"{path}: expected three header rows, found {len(header)}")
     try:
         # Whole numbers are exact in float32 up to 16 million, and the last track is 155 320.
         table = np.loadtxt(path, np.float32, delimiter=",", skiprows=len(header), ndmin=2)
@@ -201,7 +209,7 @@ def _numbers(names: Sequence[str]) -> list[str]:
 
 
 def _names(files: Sequence[str]) -> list[str]:
-    """Track ids of file names: without folder and suffix, unless that takes two for one."""
+    """Track ids of file names: without folder and suffix, where they stay unique."""
     paths = {file: PurePosixPath(file.replace("\\", "/")) for file in dict.fromkeys(files)}
     # Not every name has a suffix, and those of GTZAN have a dot inside.
     bare = {f: p.with_suffix("") if _is_file(p) else p for f, p in paths.items()}
@@ -218,7 +226,8 @@ def _is_file(path: PurePosixPath) -> bool:
 def _validate(path: Path, rows: _Rows) -> None:
     if rows.values.ndim != 2 or len(rows.values) != len(rows.ids):
         raise DatasetError(
-            f"{path}: {len(rows.ids)} tracks do not go with numbers of shape {rows.values.shape}"
+            f"{path}: {len(rows.ids)} track ids, but numbers of shape {rows.values.shape}; "
+            "expected one row of numbers for each id"
         )
     if not rows.values.size:
         raise DatasetError(f"{path}: no rows of numbers in it")
@@ -230,7 +239,7 @@ def _validate(path: Path, rows: _Rows) -> None:
     if len(bad):
         row, column = (int(place) for place in bad[0])
         name = rows.columns[column] if rows.columns else f"column {column + 1}"
-        raise DatasetError(f"{path}: track {rows.ids[row]}: {name} is no finite number")
+        raise DatasetError(f"{path}: track {rows.ids[row]}: {name} is not a finite number")
 
 
 def _join(table: Table, path: Path, rows: _Rows) -> None:
@@ -238,7 +247,7 @@ def _join(table: Table, path: Path, rows: _Rows) -> None:
     if table.vectors:
         size = next(iter(table.vectors.values())).shape[1]
         if rows.values.shape[1] != size or rows.columns != table.columns:
-            raise DatasetError(f"{path}: its columns are not those of the file before it")
+            raise DatasetError(f"{path}: its columns are not those of the first file")
     table.columns[:] = rows.columns
     places: dict[str, list[int]] = {}
     for place, track in enumerate(rows.ids):
@@ -253,5 +262,5 @@ def _join(table: Table, path: Path, rows: _Rows) -> None:
         table.files[track] = path
         if genres:
             table.genres[track] = genres.pop()
-        if rows.side is not None:
-            table.split[track] = rows.side
+        if rows.subset is not None:
+            table.split[track] = rows.subset

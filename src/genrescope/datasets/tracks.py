@@ -1,22 +1,13 @@
-"""A folder of genre folders as a list of tracks, with what is known and what is wrong of each.
-
-Conventions
------------
-`FOLDER/<genre>/<file>`: the folder's name is the genre, a file's name without its suffix is the
-track's id. Files are audio or stored spectrograms (PNG). Where the same id is there twice in a
-genre, audio is preferred.
-"""
+"""`Track`, one labelled piece of music, and what can be done with lists of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
 from pathlib import Path
 
-from genrescope.audio import AUDIO_SUFFIXES
-from genrescope.datasets.rows import csv_rows, first_of
 from genrescope.errors import DatasetError
+from genrescope.genres import find_genre, same_genre
 
 
 @dataclass(frozen=True)
@@ -25,8 +16,21 @@ class Track:
 
     Attributes
     ----------
+    id
+        Unique in its data set: the file's name without its suffix, unless names repeat.
+    path
+        The audio file or stored spectrogram; the table, where the track is known from a table of
+        vectors alone.
+    genre
+        The label, as the data set spells it.
+    artist
+        Name or number of the artist; None where it is not known.
     split
-        The side that the data set's authors put it on, "train", "validation" or "test".
+        The subset that the makers of the data set assigned it to, "train", "validation" or "test";
+        None where they assigned it to none.
+    recording
+        Id of the recording, where the data set is known to hold it more than once: tracks with the
+        same one belong in the same subset. None where no repeat is known.
     """
 
     id: str
@@ -34,82 +38,45 @@ class Track:
     genre: str
     artist: str | None = None
     split: str | None = None
+    recording: str | None = None
 
 
-def scan(folder: str | PathLike[str], *, genres: Iterable[str] | None = None) -> list[Track]:
-    """List the tracks of a folder of genre folders, sorted by id.
+def mark_repeats(tracks: Iterable[Track], repeats: Iterable[Sequence[str]]) -> list[Track]:
+    """Give the tracks of each known repeat the same `recording`, the first of their ids.
 
     Parameters
     ----------
-    folder
-        Holds one folder for each genre.
-    genres
-        Only these genres; all by default.
-
-    Raises
-    ------
-    DatasetError
-        When the folder is missing, or holds no track of these genres.
+    tracks
+        Of one data set.
+    repeats
+        Ids of tracks that are one recording; those of which fewer than two are there are ignored.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder")
-    wanted = None if genres is None else set(genres)
-    found: dict[tuple[str, str], Track] = {}
-    for path in sorted(root.glob("*/*")):
-        genre, suffix = path.parent.name, path.suffix.lower()
-        if path.name.startswith(".") or genre.startswith(".") or not path.is_file():
-            continue
-        if not (suffix in AUDIO_SUFFIXES or suffix == ".png"):
-            continue
-        if wanted is not None and genre not in wanted:
-            continue
-        key = (genre, path.stem)
-        if key not in found or suffix != ".png":
-            found[key] = Track(path.stem, path, genre)
-    if not found:
-        only = "" if wanted is None else f" of {', '.join(sorted(wanted))}"
-        raise DatasetError(f"{root}: no tracks{only} in it; wanted is FOLDER/<genre>/<file>")
-    # Names may repeat from genre to genre (001.mp3 in each): then the genre belongs to the id.
-    unique = len({name for _, name in found}) == len(found)
-    tracks = (t if unique else replace(t, id=f"{t.genre}/{t.id}") for t in found.values())
-    return sorted(tracks, key=lambda track: track.id)
-
-
-def with_artists(tracks: Iterable[Track], table: str | PathLike[str]) -> list[Track]:
-    """Add the artist of each track from a CSV with a `track` and an `artist` column.
-
-    A column called `artist_group` (a number that stands for an artist) does as well.
-
-    Raises
-    ------
-    DatasetError
-        When the table can't be read, lacks the columns, or knows none of the tracks.
-    """
-    rows = csv_rows(table)
-    header = next(rows, [])
-    column = first_of(("artist", "artist_group"), header)
-    if "track" not in header or column is None:
-        raise DatasetError(f"{table}: wanted are the columns track and artist (or artist_group)")
-    place = header.index("track")
-    artist = {row[place]: row[column] for row in rows if len(row) > max(place, column)}
-    named = [replace(track, artist=artist.get(track.id) or None) for track in tracks]
-    if not any(track.artist for track in named):
-        raise DatasetError(f"{table}: knows none of these tracks")
-    return named
+    tracks = list(tracks)
+    known = {track.id for track in tracks}
+    recording: dict[str, str] = {}
+    for ids in repeats:
+        present = [name for name in ids if name in known]
+        if len(present) > 1:
+            recording |= dict.fromkeys(present, present[0])
+    return [
+        replace(track, recording=recording[track.id]) if track.id in recording else track
+        for track in tracks
+    ]
 
 
 def map_genres(
     tracks: Sequence[Track], mapping: Mapping[str, str], genres: Iterable[str]
 ) -> tuple[list[Track], list[str]]:
-    """Call genres by a model's names, and leave out those that it does not know.
+    """Give the tracks a model's names of their genres, and leave out genres it does not know.
+
+    Spellings don't matter: "Hip-Hop" is a model's "hiphop" (see `genrescope.genres`).
 
     Parameters
     ----------
     tracks
         Of any data set.
     mapping
-        The model's name for a genre of the tracks; a genre that is not in it keeps its own.
+        The model's genre for a genre of the tracks; a genre that is not in it keeps its own name.
     genres
         The model's.
 
@@ -121,23 +88,24 @@ def map_genres(
     Raises
     ------
     DatasetError
-        When the mapping names a genre that the tracks or the model do not have, or nothing is left.
+        When the mapping names a genre that the tracks or the model do not have, or no track is
+        left.
     """
-    known, there = set(genres), {track.genre for track in tracks}
+    known, there = list(genres), sorted({track.genre for track in tracks})
+    wanted: dict[str, str] = {}
     for theirs, ours in mapping.items():
-        if theirs not in there:
-            raise DatasetError(
-                f"no track is of the genre {theirs!r}; there are {', '.join(sorted(there))}"
-            )
-        if ours not in known:
+        named = [genre for genre in there if same_genre(genre, theirs)]
+        if not named:
+            raise DatasetError(f"no track is of the genre {theirs!r}; there are {', '.join(there)}")
+        if find_genre(ours, known) is None:
             raise DatasetError(
                 f"{theirs!r} can't become {ours!r}; the model knows {', '.join(sorted(known))}"
             )
-    named = [replace(track, genre=mapping.get(track.genre, track.genre)) for track in tracks]
-    kept = [track for track in named if track.genre in known]
+        wanted |= dict.fromkeys(named, ours)
+    name = {genre: find_genre(wanted.get(genre, genre), known) for genre in there}
+    kept = [replace(track, genre=new) for track in tracks if (new := name[track.genre]) is not None]
     if not kept:
         raise DatasetError(
-            f"none of {', '.join(sorted(there))} is a genre of the model: "
-            f"{', '.join(sorted(known))}"
+            f"none of {', '.join(there)} is a genre of the model: {', '.join(sorted(known))}"
         )
-    return kept, sorted(genre for genre in there if mapping.get(genre, genre) not in known)
+    return kept, [genre for genre in there if name[genre] is None]

@@ -34,6 +34,11 @@ STORED_HOP_LENGTH = 1920
 STORED_BINS = 544
 STORED_STEP_DB = 0.644
 
+# Another kind of stored picture, which `genrescope.datasets.layouts.fma_mel` reads: 128 mel bands
+# by 128 frames in 64 levels.
+_FMA_MEL_SHAPE = (128, 128)
+_FMA_MEL_LEVELS = 63
+
 
 @dataclass(frozen=True)
 class Spectrogram:
@@ -141,7 +146,8 @@ def load_spectrogram(path: str | PathLike[str]) -> Spectrogram:
     Raises
     ------
     FileError
-        When the file is not an 8-bit grey PNG, or is taller than the FFT has bins.
+        When the file is not an 8-bit grey PNG, is a mel spectrogram, or is taller than the FFT has
+        bins.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -153,6 +159,8 @@ def load_spectrogram(path: str | PathLike[str]) -> Spectrogram:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         reason = "not a readable PNG image" if Path(path).is_file() else "no such file"
         raise FileError(path, reason) from None
+    if pixels.shape == _FMA_MEL_SHAPE and pixels.max() <= _FMA_MEL_LEVELS:
+        raise FileError(path, "a mel spectrogram of FMA's, not a power spectrogram")
     if pixels.shape[0] > STORED_N_FFT // 2 + 1:
         raise FileError(path, f"{pixels.shape[0]} rows, more than an FFT of 2048 has bins")
     power = np.power(10.0, pixels.astype(np.float32) * np.float32(STORED_STEP_DB / 10))

@@ -14,18 +14,29 @@ import zlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from genrescope.aggregation import Aggregation
 from genrescope.atomic import write_atomic
 from genrescope.errors import BundleError, RecipeError
 from genrescope.features import Frontend
+from genrescope.inference.labels import LabelHead, MusicDetector
 from genrescope.legacy import renamed_manifest
 from genrescope.onnx_session import WEIGHTS_FILE
+from genrescope.paths import data_folder
 
 SCHEMA_VERSION: Literal[2] = 2
+KNOWN_VERSIONS = (2, 3)
+"""3 has `labels` or `music_detector`, which versions before 0.2 do not know; 2 has neither."""
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
 # A small archive can claim to hold any number of bytes; no model that is used here comes near.
 _LARGEST = {"bundle.json": 2**24, "model.onnx": 2**30, WEIGHTS_FILE: 2**32}
@@ -52,11 +63,15 @@ class Manifest(BaseModel):
         Of `model.onnx`.
     weights_sha256
         Of `model.onnx.data`; None where the graph holds its weights itself.
+    labels
+        How the logits of a sound tagger become genres; None where the logits are of genres.
+    music_detector
+        What tells music from other sounds by the embedding; None where nothing does, or `labels`.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[2, 3] = SCHEMA_VERSION
     name: str
     genres: list[str] = Field(min_length=2)
     frontend: Frontend
@@ -67,6 +82,14 @@ class Manifest(BaseModel):
     licence: str
     sha256: str
     weights_sha256: str | None = None
+    labels: LabelHead | None = None
+    music_detector: MusicDetector | None = None
+
+    @model_validator(mode="after")
+    def _genres_of_labels(self) -> Self:
+        if self.labels is not None and list(self.labels.genres) != self.genres:
+            raise ValueError("the genres of labels are not the model's genres")
+        return self
 
     @field_validator("genres")
     @classmethod
@@ -100,12 +123,15 @@ class Bundle:
         try:
             if str(source) in shipped_bundles():
                 path = SHIPPED / str(source)
+            elif str(source) in fetched_bundles():
+                path = fetched_folder() / str(source)
             elif (path / "bundle").is_dir():
                 path = path / "bundle"
             text, model = _read(path, "bundle.json"), _read(path, "model.onnx")
         except (FileNotFoundError, KeyError):
             names = ", ".join(shipped_bundles())
-            reason = f"no bundle.json and model.onnx there; shipped models: {names}"
+            reason = f"no bundle.json and model.onnx there; shipped models: {names}; "
+            reason += "for others see genrescope models list"
             raise BundleError(source, reason) from None
         except (*_UNREADABLE, OSError) as error:
             raise BundleError(source, f"not a bundle ({error})") from None
@@ -114,8 +140,9 @@ class Bundle:
             version = fields.get("schema_version") if isinstance(fields, dict) else None
             if version == 1:  # of version 0.1
                 fields = renamed_manifest(fields)
-            elif version != SCHEMA_VERSION:
-                raise BundleError(source, f"schema version {version}, not {SCHEMA_VERSION}")
+            elif version not in KNOWN_VERSIONS:
+                known = " or ".join(map(str, KNOWN_VERSIONS))
+                raise BundleError(source, f"schema version {version}, not {known}")
             manifest = Manifest.model_validate(fields)
         except (ValidationError, ValueError, RecursionError, RecipeError) as error:
             first = str(error).splitlines()
@@ -152,7 +179,11 @@ class Bundle:
         write_atomic(target / "model.onnx", self.model)
         # Versions that know nothing of weights beside the graph refuse the field: it is there only
         # where they would fail anyway.
-        without = {"weights_sha256"} if self.weights is None else None
+        without = {
+            name
+            for name in ("weights_sha256", "labels", "music_detector")
+            if getattr(self.manifest, name) is None
+        }
         text = self.manifest.model_dump_json(indent=1, exclude=without)
         write_atomic(target / "bundle.json", (text + "\n").encode())
         if self.weights is None:
@@ -162,6 +193,16 @@ class Bundle:
 def shipped_bundles() -> list[str]:
     """Names of the models that come with the package."""
     return sorted(p.name for p in SHIPPED.iterdir() if (p / "bundle.json").is_file())
+
+
+def fetched_folder() -> Path:
+    """Where models are that were fetched with `genrescope models fetch`."""
+    return data_folder("models")
+
+
+def fetched_bundles() -> list[str]:
+    """Names of the models that were fetched."""
+    return sorted(path.parent.name for path in fetched_folder().glob("*/bundle.json"))
 
 
 # What `zipfile` raises for archives that are damaged, encrypted or packed in an unknown way.

@@ -18,6 +18,7 @@ from genrescope.audio import Waveform
 from genrescope.errors import AudioError, BundleError, FileError
 from genrescope.features import Segment, Source, StreamInfo, Window
 from genrescope.inference.bundle import Bundle, Manifest
+from genrescope.inference.labels import MUSIC, Tags
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 from genrescope.onnx_session import SessionError, onnx_session
 from genrescope.parallel import available_cores
@@ -52,8 +53,9 @@ class Classifier:
         outputs = {output.name: output.shape for output in self._session.get_outputs()}
         if not {"logits", "embedding"} <= set(outputs):
             raise BundleError(name, "model.onnx has no outputs called logits and embedding")
-        if outputs["logits"][1:] != [len(self.genres)]:
-            raise BundleError(name, "model.onnx does not give one logit a genre")
+        head = bundle.manifest.labels
+        if outputs["logits"][1:] != [head.size if head else len(self.genres)]:
+            raise BundleError(name, "model.onnx does not give one logit a genre or label")
         match outputs["embedding"]:
             case [_, int(size)]:
                 self.embedding_size = size
@@ -92,12 +94,21 @@ class Classifier:
         AudioError
             When the file can't be heard.
         """
+        return self.logits_of(self._windows(source, info))
+
+    def _windows(self, source: Source, info: StreamInfo | None) -> Iterator[Window]:
         if isinstance(source, Waveform) and not np.isfinite(source.samples).all():
             raise AudioError("waveform", "some of its samples are not finite numbers")
-        return self.logits_of(self.manifest.frontend.windows(source, info))
+        return self.manifest.frontend.windows(source, info)
 
     def logits_of(self, windows: Iterable[Window]) -> Iterator[Outputs]:
         """As `logits`, for windows that were computed before, by the same front end."""
+        head = self.manifest.labels
+        for segments, logits, embeddings in self.label_logits_of(windows):
+            yield segments, head.genre_logits(logits) if head else logits, embeddings
+
+    def label_logits_of(self, windows: Iterable[Window]) -> Iterator[Outputs]:
+        """As `logits_of`, but the logits of labels where the network has those."""
         for window in windows:
             segments = self.manifest.frontend.segments_of(window)
             if segments:
@@ -127,13 +138,18 @@ class Classifier:
         """As `predict`, but gives up before the next window once it is told to stop."""
         info = StreamInfo()
         timeline: list[SegmentPrediction] = []
-        heard: list[NDArray[np.float64]] = []
+        tables: list[NDArray[np.float64]] = []
+        label_logits: list[NDArray[np.float32]] = []
+        head = self.manifest.labels
         embedding = np.zeros(self.embedding_size)
-        for segments, logits, embeddings in self.logits(source, info):
+        for segments, logits, embeddings in self.label_logits_of(self._windows(source, info)):
             if stop.is_set():
                 raise CancelledError
+            if head is not None:
+                label_logits.append(logits)
+                logits = head.genre_logits(logits)
             probabilities = softmax(logits, self.manifest.temperature)
-            heard.append(probabilities)
+            tables.append(probabilities)
             embedding += embeddings.sum(axis=0, dtype=np.float64)
             timeline += [
                 SegmentPrediction(segment.start, min(segment.end, info.duration), named)
@@ -151,17 +167,46 @@ class Classifier:
                 duration=info.duration,
                 warnings=[*info.warnings, silence],
             )
-        named = self._named(aggregate(np.concatenate(heard), self.manifest.aggregation))
+        table = np.concatenate(tables)
+        mean_embedding = (embedding / len(timeline)).astype(np.float32)
+        tags = self._tags(label_logits, mean_embedding)
+        if tags is not None and tags.kind != MUSIC:
+            return Prediction(
+                path=path,
+                genre=None,
+                probabilities=dict.fromkeys(self.genres, 1 / len(self.genres)),
+                timeline=[],
+                embedding=mean_embedding,
+                duration=info.duration,
+                warnings=[*info.warnings, f"{tags.describe()}: cannot tell a genre"],
+                tags=tags,
+            )
+        if head is not None:
+            # A spoken introduction says nothing of the music that follows.
+            music = head.has_music(np.concatenate(label_logits))
+            table = table[music] if music.any() else table
+        named = self._named(aggregate(table, self.manifest.aggregation))
         ranked = dict(sorted(named.items(), key=lambda item: -item[1]))
         return Prediction(
             path=path,
             genre=next(iter(ranked)),
             probabilities=ranked,
             timeline=timeline,
-            embedding=(embedding / len(timeline)).astype(np.float32),
+            embedding=mean_embedding,
             duration=info.duration,
             warnings=info.warnings,
+            tags=tags,
         )
+
+    def _tags(
+        self, label_logits: list[NDArray[np.float32]], embedding: NDArray[np.float32]
+    ) -> Tags | None:
+        """What the recording is besides its genre, where the bundle can tell."""
+        if self.manifest.labels is not None:
+            return self.manifest.labels.read(np.concatenate(label_logits))
+        if self.manifest.music_detector is not None:
+            return self.manifest.music_detector.read(embedding)
+        return None
 
     def predict_many(
         self, sources: Iterable[Source], *, jobs: int | None = None

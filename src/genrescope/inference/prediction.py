@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.inference.labels import Tags
+
+_SURE = 0.5
+"""A genre that is less probable may be named together with the next one."""
+
 
 @dataclass(frozen=True)
 class SegmentPrediction:
@@ -44,6 +49,8 @@ class Prediction:
         Seconds heard.
     warnings
         Problems met on the way, in plain words.
+    tags
+        Styles, instruments, moods, and whether it is music at all; None where the model can't tell.
     """
 
     path: str | None
@@ -53,6 +60,17 @@ class Prediction:
     embedding: NDArray[np.float32] = field(repr=False)
     duration: float
     warnings: list[str]
+    tags: Tags | None = None
+
+    @property
+    def answer(self) -> str:
+        """The genre in words: two genres where either may be right, or what it is instead."""
+        if self.genre is None:
+            return self.tags.kind if self.tags else "silence"
+        (first, likely), *rest = self.top(2)
+        if rest and likely < _SURE and rest[0][1] >= likely / 2:
+            return f"{first} or {rest[0][0]}"
+        return first
 
     @property
     def confidence(self) -> float:
@@ -81,6 +99,7 @@ class Prediction:
             ],
             "duration": round(self.duration, 3),
             "warnings": self.warnings,
+            **({"answer": self.answer, **self.tags.to_dict()} if self.tags else {}),
         }
 
 

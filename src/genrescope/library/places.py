@@ -243,7 +243,7 @@ def locked(place: Place, waiting: Callable[[str], None] = lambda _pid: None) -> 
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = _acquired(file, lambda: waiting(_holder(holder)))
-        holder.write_text(str(os.getpid()))
+        holder.write_text(str(os.getpid()), encoding="utf-8")
     except OSError as error:
         raise LibraryError(file.parent, f"can't be written: {error.strerror}") from error
     try:
@@ -277,6 +277,6 @@ def _acquired(file: Path, waiting: Callable[[], None]) -> BaseFileLock:
 def _holder(file: Path) -> str:
     """The process id of the lock's holder; "?" where it is not known yet."""
     try:
-        return file.read_text().strip() or "?"
+        return file.read_text(encoding="utf-8").strip() or "?"
     except OSError:
         return "?"

@@ -1,0 +1,207 @@
+"""`genrescope models`: the models that are here, and those that can be fetched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+
+from genrescope.cli.terminal import Format, notice, printable, stderr
+from genrescope.settings import SHIPPED_MODEL, default_model, settings_file, write_settings
+
+app = typer.Typer(no_args_is_help=True, help="Models: which are here, and which can be fetched.")
+
+
+@app.callback()
+def _root() -> None:
+    """Models: which are here, and which can be fetched."""
+
+
+@app.command("list")
+def list_(
+    format: Format = typer.Option(Format.table, "--format", "-f", help="How the list is written."),
+) -> None:
+    """List the models, whether they are here, and which one is used where none is named.
+
+    Examples:
+
+      genrescope models list
+
+      genrescope models list --format json
+    """
+    rows = _rows()
+    if format is Format.json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    table = Table("Model", "", "Licence", "Download", "What it is", box=box.SIMPLE_HEAD)
+    for row in rows:
+        state = "in use" if row["in_use"] else "here" if row["here"] else "not here"
+        size = f"{row['download_bytes'] / 1e6:.1f} MB" if row["download_bytes"] else ""
+        table.add_row(
+            Text(row["name"], style="bold"), state, row["licence"], size, Text(row["about"])
+        )
+    Console(highlight=False).print(table)
+
+
+@app.command()
+def fetch(
+    name: str = typer.Argument(..., help="One of genrescope models list."),
+    weights: Path | None = typer.Option(
+        None, "--weights", metavar="FILE", help="The published file, where it is here already."
+    ),
+) -> None:
+    """Fetch a model: download its published weights, check them, and make a bundle of them.
+
+    A download that broke off continues where it stopped. With GENRESCOPE_OFFLINE=1 nothing is
+    downloaded. No torch is needed.
+
+    Exit code 2: the weights could not be had; the message says which file to put where.
+
+    Examples:
+
+      genrescope models fetch audioset
+
+      genrescope models fetch audioset --weights ~/Downloads/mn04_as_mAP_432.pt
+    """
+    from genrescope.encoders.weights import is_here
+    from genrescope.hub.catalogue import fetch as fetch_model
+    from genrescope.hub.catalogue import known_model
+
+    model = known_model(name)
+    if weights is None and not is_here(model.weights):
+        with _bar(model.weights.file, model.weights.size) as report:
+            folder = fetch_model(model, report=report)
+    else:
+        folder = fetch_model(model, weights)
+    typer.echo(printable(str(folder)))
+    if default_model() != name:
+        notice(f"use it with --model {name}, or always after: genrescope models use {name}")
+
+
+@app.command()
+def info(
+    name: str = typer.Argument(..., help="A model's name, a run, or a bundle."),
+    format: Format = typer.Option(Format.table, "--format", "-f", help="How it is written."),
+) -> None:
+    """Show what a model knows, where it comes from, and what was measured of it.
+
+    Examples:
+
+      genrescope models info audioset
+
+      genrescope models info runs/my-run --format json
+    """
+    from genrescope.hub.catalogue import KNOWN
+    from genrescope.inference import Bundle
+    from genrescope.inference.bundle import fetched_bundles
+
+    if name in KNOWN and name not in fetched_bundles():
+        model = KNOWN[name]
+        fields: dict[str, Any] = {
+            "name": name,
+            "about": model.about,
+            "here": False,
+            "licence": model.weights.licence,
+            "weights": model.weights.url,
+            "sha256": model.weights.sha256,
+            "paper": model.paper,
+        }
+    else:
+        bundle = Bundle.load(name)
+        manifest = bundle.manifest
+        size = len(bundle.model) + len(bundle.weights or b"")
+        head = manifest.labels
+        fields = {
+            "name": manifest.name,
+            "here": True,
+            "genres": manifest.genres,
+            "styles": list(head.styles) if head else [],
+            "instruments": list(head.instruments) if head else [],
+            "moods": list(head.moods) if head else [],
+            "rejects_what_is_no_music": bool(head or manifest.music_detector),
+            "licence": manifest.licence,
+            "bytes": size,
+            "provenance": manifest.provenance,
+            "metrics": manifest.metrics,
+        }
+    if format is Format.json:
+        typer.echo(json.dumps(fields, indent=1))
+        return
+    for key, value in fields.items():
+        if key in ("provenance", "metrics"):
+            continue
+        shown = ", ".join(value) if isinstance(value, list) else value
+        if shown not in ("", None):
+            typer.echo(f"{key.replace('_', ' ')}: {shown}")
+    for key, value in fields.get("provenance", {}).items():
+        if isinstance(value, str):
+            typer.echo(f"{key.replace('_', ' ')}: {value}")
+
+
+@app.command()
+def use(
+    name: str = typer.Argument(..., help="A model's name, a run, or a bundle."),
+) -> None:
+    """Use a model wherever none is named, from now on.
+
+    It is kept in the configuration file. The environment variable GENRESCOPE_MODEL takes
+    precedence over it, and --model over both.
+
+    Examples:
+
+      genrescope models use audioset
+
+      genrescope models use default
+    """
+    from genrescope.inference import Bundle
+    from genrescope.inference.bundle import fetched_bundles, shipped_bundles
+
+    Bundle.load(name)
+    named = name in (*shipped_bundles(), *fetched_bundles())
+    # A path must be found from any folder.
+    write_settings(model=name if named else str(Path(name).resolve()))
+    typer.echo(f"{name} is used where no model is named ({printable(str(settings_file()))})")
+
+
+def _rows() -> list[dict[str, Any]]:
+    from genrescope.hub.catalogue import KNOWN
+
+    used = default_model()
+    shipped = {
+        "name": SHIPPED_MODEL,
+        "about": "GTZAN's ten genres; comes with the package",
+        "licence": "Apache-2.0",
+        "download_bytes": 0,
+        "here": True,
+        "in_use": used == SHIPPED_MODEL,
+    }
+    return [shipped] + [
+        {
+            "name": model.name,
+            "about": model.about,
+            "licence": model.weights.licence,
+            "download_bytes": model.weights.size,
+            "here": model.is_here(),
+            "in_use": used == model.name,
+        }
+        for model in KNOWN.values()
+    ]
+
+
+@contextmanager
+def _bar(name: str, size: int) -> Iterator[Callable[[int, int], None]]:
+    """A bar in bytes on stderr; silent where that is not a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    disable = not stderr.is_terminal
+    with Progress(*columns, TransferSpeedColumn(), console=stderr, disable=disable) as bar:
+        task = bar.add_task(name, total=size)
+        yield lambda have, total: bar.update(task, completed=have, total=total or size)

@@ -1,0 +1,85 @@
+"""Who a track is by: from a table, or from the tags of its file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+
+from genrescope.datasets.csv_files import CsvTable, is_nothing
+from genrescope.datasets.tracks import Track
+from genrescope.errors import DatasetError
+from genrescope.parallel import available_cores
+
+_TRACK_COLUMNS = ("track", "track_id", "id", "filename", "file", "path")
+_ARTIST_COLUMNS = ("artist", "artist_group", "artist_name", "artist_id")
+
+# ID3, Vorbis comments and "easy" keys, MP4, APEv2, ASF.
+_TAGS = ("TPE1", "artist", "\xa9ART", "Artist", "Author")
+_UNKNOWN = {"", "unknown", "unknown artist", "various", "various artists", "va", "n/a", "none"}
+_GUEST = re.compile(r"\s*[(\[]?\b(?:feat|ft|featuring)\b\.?\s.*$", re.IGNORECASE)
+
+
+def with_artists(tracks: Iterable[Track], table: str | PathLike[str]) -> list[Track]:
+    """Add the artist of each track from a table with a `track` and an `artist` column.
+
+    A column called `artist_group` (a number that stands for an artist) does as well. Tracks that
+    the table does not name have no artist then.
+
+    Raises
+    ------
+    DatasetError
+        When the table can't be read, lacks the columns, or names none of the tracks.
+    """
+    rows = CsvTable(table)
+    track_at = rows.required("tracks", _TRACK_COLUMNS)
+    artist_at = rows.required("artists", _ARTIST_COLUMNS)
+    artist = {row.cells[track_at]: row.cells[artist_at] for row in rows}
+    artist = {name: who for name, who in artist.items() if not is_nothing(who)}
+    named = [replace(track, artist=artist.get(track.id)) for track in tracks]
+    if not any(track.artist for track in named):
+        raise DatasetError(f"{table}: names none of these tracks")
+    return named
+
+
+def artists_from_tags(tracks: Sequence[Track]) -> list[Track]:
+    """Add the artist that each track's file names in its tags, where it names one.
+
+    Guests ("feat. …") don't count, and neither does the case of a name; "Various Artists" and the
+    like are no artist. A file that can't be read has none.
+    """
+    with ThreadPoolExecutor(available_cores()) as pool:
+        names = list(pool.map(_artist, [track.path for track in tracks]))
+    spelling: dict[str, str] = {}
+    for name in names:
+        if name is not None:
+            spelling.setdefault(_key(name), name)
+    return [
+        replace(track, artist=None if name is None else spelling[_key(name)])
+        for track, name in zip(tracks, names, strict=True)
+    ]
+
+
+def _key(name: str) -> str:
+    return " ".join(name.casefold().split())
+
+
+def _artist(path: Path) -> str | None:
+    """The artist in the tags of one file."""
+    import mutagen
+
+    try:
+        file = mutagen.File(path)
+        tags = None if file is None else file.tags
+        found = next((tags[key] for key in _TAGS if key in tags), None) if tags else None
+    # mutagen raises what it likes on damaged files; they are named when they are decoded.
+    except Exception:
+        return None
+    if found is None:
+        return None
+    first = found[0] if isinstance(found, list) else getattr(found, "text", [found])[0]
+    name = _GUEST.sub("", str(first)).strip()
+    return None if _key(name) in _UNKNOWN else name

@@ -1,0 +1,179 @@
+"""Tables as text: the separator, byte order mark and spelling of columns are found out.
+
+Conventions
+-----------
+Columns are separated by a comma, semicolon, tab or vertical bar, whichever makes most of the first
+line. Text is UTF-8 or, with its byte order mark, UTF-16. Names of columns are compared in lower
+case. Spaces around cells don't count. Errors name the line of the file and the column.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from genrescope.errors import DatasetError
+
+# FMA's tables hold whole web pages in a cell; Python's own limit is 128 KiB.
+_LONGEST_CELL = 1 << 24
+_SEPARATORS = ",;\t|"
+_NOTHING = {"", "nan", "none", "null", "na", "n/a", "<na>"}
+
+_SUBSETS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "evaluation", "eval"), "test"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes
+    ----------
+    table
+        The file.
+    line
+        Its line in the file, from 1; the last one, where a cell holds line breaks.
+    cells
+        Text of each column, without spaces around it.
+    """
+
+    table: Path
+    line: int
+    cells: list[str]
+
+    def error(self, problem: str, column: str | None = None) -> DatasetError:
+        """An error that says where in which file the problem is."""
+        where = f"line {self.line}" + (f", column {column}" if column else "")
+        return DatasetError(f"{self.table}: {where}: {problem}")
+
+
+class CsvTable:
+    """The rows of a table under one header row.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Attributes
+    ----------
+    header
+        Names of the columns as they stand there, without spaces around them.
+
+    Raises
+    ------
+    DatasetError
+        When the file can't be read as a table; also while its rows are read.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = Path(path)
+        self._rows = csv_rows(path)
+        first = next(self._rows, None)
+        self.header = first.cells if first else []
+        self._names = [name.lower() for name in self.header]
+
+    def column(self, names: Sequence[str]) -> int | None:
+        """Place of the first of these names, in lower case, that is a column."""
+        return next((self._names.index(name) for name in names if name in self._names), None)
+
+    def required(self, what: str, names: Sequence[str]) -> int:
+        """As `column`, but an error that lists the names where there is none."""
+        place = self.column(names)
+        if place is None:
+            there = ", ".join(filter(None, self.header)) or "none"
+            raise DatasetError(
+                f"{self.path}: line 1: expected a column for the {what} ({', '.join(names)}); "
+                f"the columns are: {there}"
+            )
+        return place
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the rows that are not empty, each with as many cells as the header.
+
+        Empty cells beyond the header, which spreadsheets leave, are dropped.
+        """
+        width = len(self.header)
+        for row in self._rows:
+            if not any(row.cells):
+                continue
+            if len(row.cells) < width:
+                missing = self.header[len(row.cells)]
+                raise row.error(f"{len(row.cells)} cells, expected {width}", missing)
+            if any(row.cells[width:]):
+                raise row.error(f"{len(row.cells)} cells, expected {width}")
+            yield Row(row.table, row.line, row.cells[:width])
+
+
+def csv_rows(path: str | PathLike[str]) -> Iterator[Row]:
+    """Yield the rows of a table as they are, the header too.
+
+    Raises
+    ------
+    DatasetError
+        When the file can't be read as a table.
+    """
+    limit = csv.field_size_limit(_LONGEST_CELL)
+    line = 0
+    try:
+        with Path(path).open(newline="", encoding=_encoding(path)) as file:
+            reader = csv.reader(file, delimiter=_separator(file))
+            for cells in reader:
+                line = reader.line_num
+                yield Row(Path(path), line, [cell.strip() for cell in cells])
+    except UnicodeDecodeError as error:
+        # Text is decoded in blocks: the line of the byte is found by counting.
+        line = Path(path).read_bytes()[: error.start].count(b"\n") + 1 if line == 0 else line + 1
+        raise DatasetError(
+            f"{path}: line {line} or later: {error}; expected text in UTF-8"
+        ) from None
+    except csv.Error as error:
+        raise DatasetError(f"{path}: line {line + 1}: {error}") from None
+    except OSError as error:
+        raise DatasetError(f"{path}: {error.strerror or error}") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _encoding(path: str | PathLike[str]) -> str:
+    with Path(path).open("rb") as file:
+        head = file.read(2)
+    return "utf-16" if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def _separator(file: io.TextIOBase) -> str:
+    """The separator that makes most columns of the first line; a comma where none does."""
+    line = file.readline()
+    file.seek(0)
+    columns = {c: len(next(csv.reader([line], delimiter=c), [])) for c in _SEPARATORS}
+    return max(_SEPARATORS, key=lambda separator: columns[separator])
+
+
+def is_nothing(cell: str) -> bool:
+    """Whether a cell holds no value: empty, or as pandas and databases write that."""
+    return cell.lower() in _NOTHING
+
+
+def subset_of(row: Row, place: int, column: str = "split") -> str | None:
+    """The subset that a cell names: "train", "validation" or "test"; None for no value.
+
+    Raises
+    ------
+    DatasetError
+        When the cell holds another word.
+    """
+    word = row.cells[place]
+    if is_nothing(word):
+        return None
+    subset = _SUBSETS.get(word.lower())
+    if subset is None:
+        raise row.error(f"expected train, validation or test, not {word!r}", column)
+    return subset

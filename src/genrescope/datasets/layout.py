@@ -1,0 +1,108 @@
+"""What a module in `genrescope.datasets.layouts` defines: one data set, or one way to lay one out.
+
+A layout is found by the name of its module. Another package adds layouts by entry points::
+
+    [project.entry-points."genrescope.datasets"]
+    my_set = "my_package.my_set:MySet"
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from genrescope.datasets.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class About:
+    """Facts about a data set, for `genrescope datasets info` and the data page.
+
+    Attributes
+    ----------
+    title
+        Its usual name.
+    description
+        What it is, in a sentence or two.
+    files
+        How its files lie, as a tree of names.
+    citation
+        The publication to cite; empty for what is no publication.
+    licence
+        Of music and labels, as far as the makers state one.
+    url
+        Address of its makers.
+    download
+        How to get it.
+    size
+        Of the archive that its makers publish.
+    hashes
+        Name of an archive -> its hash as published, such as "sha1:ade1…".
+    genres
+        Genre -> number of tracks, where the makers fixed them.
+    """
+
+    title: str
+    description: str
+    files: str
+    citation: str = ""
+    licence: str = ""
+    url: str = ""
+    download: str = ""
+    size: str = ""
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    genres: Mapping[str, int] = field(default_factory=dict)
+
+
+class Layout(ABC):
+    """One data set: how to recognise it, how to read it, and what is known of it.
+
+    Attributes
+    ----------
+    about
+        Facts about it.
+    generic
+        True for a way to lay out any music, such as a folder of genre folders: it is tried only
+        where no named data set is recognised.
+    subsets
+        Names of the sizes that it is published in, from the smallest.
+    repeats
+        Ids of tracks that are known to be the same recording; they are kept in one subset of every
+        split.
+    faults
+        Id -> what is known to be wrong with the track.
+    """
+
+    about: ClassVar[About]
+    generic: ClassVar[bool] = False
+    subsets: ClassVar[tuple[str, ...]] = ()
+    repeats: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    faults: ClassVar[Mapping[str, str]] = {}
+
+    @abstractmethod
+    def detect(self, path: Path) -> bool:
+        """Whether an existing file or folder is this data set, by names and tables alone."""
+
+    @abstractmethod
+    def read(self, path: Path, *, subset: str | None = None) -> Dataset:
+        """List its tracks, sorted by id.
+
+        Parameters
+        ----------
+        path
+            For which `detect` was true.
+        subset
+            One of `subsets`; None for what is there.
+
+        Raises
+        ------
+        DatasetError
+            When a table is not as it should be, or there are no tracks.
+        """
+
+    def ids(self, genre: str) -> tuple[str, ...]:  # noqa: ARG002 - for layouts that number tracks
+        """Ids of all tracks of a genre, where they follow from a rule; otherwise none."""
+        return ()

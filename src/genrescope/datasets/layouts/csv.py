@@ -1,0 +1,128 @@
+"""A data set as a table: path and genre and, if known, artist and split of each track.
+
+Conventions
+-----------
+Paths are relative to the table's folder; slashes may lean either way. A track's id is its file's
+name without suffix, or the whole path without suffix where names repeat.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+from genrescope.datasets.csv_files import CsvTable, Row, is_nothing, subset_of
+from genrescope.datasets.dataset import NO_FILE, NO_GENRE, Dataset, LeftOut
+from genrescope.datasets.layout import About, Layout
+from genrescope.datasets.tracks import Track
+from genrescope.datasets.walk import mixed
+from genrescope.errors import DatasetError
+
+PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path", "location")
+GENRE_COLUMNS = ("genre", "label", "class", "category", "genre_top")
+ARTIST_COLUMNS = ("artist", "artist_name", "artist_group", "artist_id")
+
+
+class Listing(Layout):
+    """A CSV file that lists the tracks."""
+
+    about = About(
+        title="Table of tracks",
+        description="Music that lies in any order: a table says which file is of which genre. "
+        "Commas, semicolons or tabs; artist and split if known.",
+        files="tracks.csv with the columns path, genre and, if known, artist and split",
+    )
+    generic = True
+
+    def detect(self, path: Path) -> bool:
+        """Any file."""
+        return path.is_file()
+
+    def read(self, path: Path, *, subset: str | None = None) -> Dataset:  # noqa: ARG002
+        """List the tracks; a file that is not there and a row without a genre are left out."""
+        table = CsvTable(path)
+        path_at = table.required("files", PATH_COLUMNS)
+        genre_at = table.required("genres", GENRE_COLUMNS)
+        artist_at, split_at = table.column(ARTIST_COLUMNS), table.column(("split",))
+        rows: dict[Path, Row] = {}
+        for row in table:
+            file = _file(row, path_at, table.header[path_at])
+            if file in rows:
+                raise row.error(
+                    f"{row.cells[path_at]} is listed twice, first in line {rows[file].line}"
+                )
+            rows[file] = row
+        tracks: list[Track] = []
+        left_out: list[LeftOut] = []
+        for name, (file, row) in zip(_ids(rows), rows.items(), strict=True):
+            genre = row.cells[genre_at]
+            artist = None if artist_at is None else row.cells[artist_at]
+            split = None if split_at is None else subset_of(row, split_at)
+            if is_nothing(genre):
+                left_out.append(LeftOut(name, NO_GENRE))
+            elif not _is_file(file):
+                left_out.append(LeftOut(name, NO_FILE, genre))
+            else:
+                named = None if artist is None or is_nothing(artist) else artist
+                tracks.append(Track(name, file, genre, named, split))
+        return _dataset(path, tracks, left_out)
+
+
+def _file(row: Row, place: int, column: str) -> Path:
+    """The file that a cell names, whether it is there or not."""
+    cell = row.cells[place]
+    folder = row.table.parent
+    if is_nothing(cell) and not (cell and _is_file(folder / cell)):
+        raise row.error("expected the path of a file, found nothing", column)
+    file = folder / cell
+    if "\\" in cell and not _is_file(file):
+        file = folder / cell.replace("\\", "/")
+    if os.path.isdir(file):  # noqa: PTH112 - as in _is_file
+        raise row.error(f"{cell!r} is a folder, expected a file", column)
+    return file
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; False for names that no file can have."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path's raises where a name is too long
+
+
+def _ids(rows: dict[Path, Row]) -> list[str]:
+    """The id of each file: its name without suffix, or the whole path where names repeat."""
+    if not rows:
+        return []
+    folder = next(iter(rows.values())).table.parent
+    below = [file.relative_to(folder) if file.is_relative_to(folder) else file for file in rows]
+    paths = [PurePosixPath(file.as_posix()).with_suffix("") for file in below]
+    unique = len({path.name for path in paths}) == len(paths)
+    ids = [path.name if unique else str(path) for path in paths]
+    if len(set(ids)) < len(ids):
+        first: dict[str, Row] = {}
+        for name, row in zip(ids, rows.values(), strict=True):
+            if name in first:
+                raise row.error(f"{name} is listed twice, first in line {first[name].line}")
+            first[name] = row
+    return ids
+
+
+def _dataset(table: Path, tracks: list[Track], left_out: list[LeftOut]) -> Dataset:
+    if not tracks:
+        why = f"; none of the {len(left_out)} it lists can be used" if left_out else ""
+        missing = next((left for left in left_out if left.reason == NO_FILE), None)
+        why += f": {missing.id}: {NO_FILE}" if missing else ""
+        raise DatasetError(f"{table}: no tracks in it{why}")
+    pictures = [track.path for track in tracks if track.path.suffix.lower() == ".png"]
+    if pictures and len(pictures) < len(tracks):
+        audio = [track.path for track in tracks if track.path.suffix.lower() != ".png"]
+        raise DatasetError(mixed(table, audio, pictures))
+    by_id = sorted(tracks, key=lambda track: track.id)
+    return Dataset(
+        table.resolve().parent.name,
+        "csv",
+        by_id,
+        sorted(left_out),
+        "power spectrograms" if pictures else "audio",
+    )
+
+
+LAYOUT = Listing()

@@ -1,0 +1,1 @@
+"""Known models: their published weights, made into bundles without torch."""

@@ -1,0 +1,201 @@
+"""From the labels of a sound tagger to genres, styles, instruments, moods, and to "no music".
+
+A tagger such as EfficientAT gives one logit for each of AudioSet's 527 labels, and several labels
+may be true at once. The rules here are data in a bundle, see `LabelHead`:
+
+- The logit of a genre is the largest logit of its labels, plus an offset. Its offsets and the
+  bundle's temperature are fitted by `tools/audioset_head.py`; a softmax over genres follows, as for
+  any other bundle.
+- Styles, instruments, moods and uses are labels of their own: the mean over segments of the
+  sigmoid of the logit.
+- Music is one label too. Where its mean probability is under a threshold, the recording is no
+  music, and the likeliest of the other kinds of sound says what it is instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MUSIC = "music"
+NO_MUSIC = "no music"
+# A kind of sound must be this probable to be named; otherwise it is just "no music".
+_NAMED_ABOVE = 0.1
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What a recording is and holds, besides its genre.
+
+    Attributes
+    ----------
+    kind
+        "music", or what it is instead: "speech", "noise", "tone", …, or "no music".
+    music
+        Probability of music.
+    styles, instruments, moods, uses
+        Name to probability, the likeliest first; those under the threshold are left out. They do
+        not exclude each other.
+    """
+
+    kind: str
+    music: float
+    styles: Mapping[str, float] = field(default_factory=dict)
+    instruments: Mapping[str, float] = field(default_factory=dict)
+    moods: Mapping[str, float] = field(default_factory=dict)
+    uses: Mapping[str, float] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        """The kind of sound in words: "music", "no music", or "speech, no music"."""
+        return self.kind if self.kind in (MUSIC, NO_MUSIC) else f"{self.kind}, {NO_MUSIC}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tags as JSON has them."""
+        groups = {name: getattr(self, name) for name in _GROUPS}
+        return {
+            "kind": self.kind,
+            "music": round(self.music, 6),
+            **{name: {k: round(v, 6) for k, v in group.items()} for name, group in groups.items()},
+        }
+
+
+_GROUPS = ("styles", "instruments", "moods", "uses")
+
+
+class GenreEvidence(BaseModel):
+    """The labels that are evidence of a genre, as numbers of outputs, and the genre's offset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    labels: tuple[int, ...] = Field(min_length=1)
+    offset: float = Field(0.0, allow_inf_nan=False)
+
+
+class LabelHead(BaseModel):
+    """How the logits of labels are read; see the module.
+
+    Attributes
+    ----------
+    size
+        Number of labels, that is of the network's logits.
+    genres
+        Evidence of each genre of the bundle.
+    music
+        The label that says that there is music.
+    music_above
+        Probability of music under which a recording is no music.
+    styles, instruments, moods, uses
+        Name to label.
+    shown_above
+        Probability under which a style, instrument, mood or use is left out.
+    sounds
+        What a recording without music is, name to labels.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int = Field(gt=0)
+    genres: dict[str, GenreEvidence] = Field(min_length=2)
+    music: int
+    music_above: float = Field(gt=0, lt=1)
+    styles: dict[str, int] = {}
+    instruments: dict[str, int] = {}
+    moods: dict[str, int] = {}
+    uses: dict[str, int] = {}
+    shown_above: float = Field(0.1, gt=0, lt=1)
+    sounds: dict[str, tuple[int, ...]] = {}
+
+    @model_validator(mode="after")
+    def _labels_exist(self) -> Self:
+        numbers = [self.music]
+        for group in (self.styles, self.instruments, self.moods, self.uses):
+            numbers += group.values()
+        for labels in (*self.sounds.values(), *(g.labels for g in self.genres.values())):
+            numbers += labels
+        if not all(0 <= number < self.size for number in numbers):
+            raise ValueError(f"expected labels from 0 to {self.size - 1}")
+        return self
+
+    def genre_logits(self, logits: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Logits of genres `[segments, genres]` from those of labels `[segments, size]`."""
+        columns = [
+            logits[:, list(evidence.labels)].max(axis=1) + evidence.offset
+            for evidence in self.genres.values()
+        ]
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    def has_music(self, logits: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Which segments are music, bool `[segments]`."""
+        return np.asarray(_sigmoid(logits[:, self.music]) >= self.music_above)
+
+    def read(self, logits: NDArray[np.floating]) -> Tags:
+        """What the labels say of a track, from the logits of its segments `[segments, size]`."""
+        probabilities = _sigmoid(logits).mean(axis=0)
+        music = float(probabilities[self.music])
+        groups = {name: self._likely(getattr(self, name), probabilities) for name in _GROUPS}
+        if music >= self.music_above:
+            return Tags(MUSIC, music, **groups)
+        return Tags(self._sound(probabilities), music)
+
+    def _likely(
+        self, labels: Mapping[str, int], probabilities: NDArray[np.float64]
+    ) -> dict[str, float]:
+        found = {name: float(probabilities[label]) for name, label in labels.items()}
+        ranked = sorted(found.items(), key=lambda item: -item[1])
+        return {name: value for name, value in ranked if value >= self.shown_above}
+
+    def _sound(self, probabilities: NDArray[np.float64]) -> str:
+        def likeliest(labels: Sequence[int]) -> float:
+            return float(probabilities[list(labels)].max())
+
+        found = {name: likeliest(labels) for name, labels in self.sounds.items()}
+        best = max(found, key=found.__getitem__, default=NO_MUSIC)
+        return best if found.get(best, 0.0) >= _NAMED_ABOVE else NO_MUSIC
+
+
+class MusicDetector(BaseModel):
+    """Whether a recording is music, by logistic regression on its mean embedding.
+
+    For bundles whose network knows genres only. The embedding's numbers `x` become
+    `(x - mean) / deviation`; the probability is the sigmoid of `weights . x + bias`.
+
+    Attributes
+    ----------
+    music_above
+        Probability under which a recording is no music.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+    music_above: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if not len(self.mean) == len(self.deviation) == len(self.weights) > 0:
+            raise ValueError("expected as many means, deviations and weights")
+        if not all(value > 0 for value in self.deviation):
+            raise ValueError("expected deviations above 0")
+        return self
+
+    def probability(self, embedding: NDArray[np.floating]) -> float:
+        """Probability of music, from the mean embedding of a track."""
+        scaled = (embedding - np.array(self.mean)) / np.array(self.deviation)
+        return float(_sigmoid(np.asarray(scaled @ np.array(self.weights) + self.bias)))
+
+    def read(self, embedding: NDArray[np.floating]) -> Tags:
+        """Whether a track is music, from its mean embedding."""
+        music = self.probability(embedding)
+        return Tags(MUSIC if music >= self.music_above else NO_MUSIC, music)
+
+
+def _sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -60, 60))))

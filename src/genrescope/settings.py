@@ -1,0 +1,72 @@
+"""The user's settings: `config.toml` in the configuration folder, and environment variables.
+
+`GENRESCOPE_MODEL`, where it is set, takes precedence over the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+
+from genrescope.atomic import write_atomic
+from genrescope.errors import FileError
+from genrescope.paths import config_folder
+
+SHIPPED_MODEL = "default"
+
+
+def settings_file() -> Path:
+    """Where the settings are."""
+    return config_folder("config.toml")
+
+
+def read_settings() -> dict[str, str | bool]:
+    """The settings of the file; empty where there is none.
+
+    Raises
+    ------
+    FileError
+        When the file is damaged or has settings that are not known.
+    """
+    path = settings_file()
+    try:
+        fields = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise FileError(path, f"can't be read: {error}") from None
+    for name, value in fields.items():
+        if name not in _KNOWN or not isinstance(value, _KNOWN[name]):
+            known = ", ".join(_KNOWN)
+            raise FileError(path, f"unknown or wrong setting {name!r}; known settings: {known}")
+    return fields
+
+
+def write_settings(**changes: str | bool) -> Path:
+    """Change settings in the file, and return where it is.
+
+    Raises
+    ------
+    FileError
+        When the file is damaged or can't be written.
+    """
+    path, fields = settings_file(), read_settings() | changes
+    # A string of JSON is a string of TOML, and so are `true` and `false`.
+    lines = [f"{name} = {json.dumps(value)}" for name, value in sorted(fields.items())]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, ("\n".join(lines) + "\n").encode())
+    except OSError as error:
+        raise FileError(path, f"can't be written: {error.strerror or error}") from None
+    return path
+
+
+def default_model() -> str:
+    """The model that is used where none is named: environment, settings, or the shipped one."""
+    named = os.environ.get("GENRESCOPE_MODEL") or read_settings().get("model")
+    return str(named or SHIPPED_MODEL)
+
+
+_KNOWN: dict[str, type] = {"model": str, "told_of_audioset": bool}
