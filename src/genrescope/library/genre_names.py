@@ -1,10 +1,11 @@
-"""Genres as tags spell them: which of them mean none, and which are the same."""
+"""Genres as tags have them: which values name one, and how a model's genre is written."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
+
+from genrescope.genres import genre_key
 
 # What programs write for lack of a genre. ID3v1's number 12 is "Other", 255 is none.
 _NONE = {
@@ -28,22 +29,11 @@ def is_genre(text: str) -> bool:
     return words not in _NONE
 
 
-def same_genre(one: str, other: str) -> bool:
-    """Whether two texts spell one genre: case, accents, spaces, hyphens and "&" aside."""
-    return _key(one) == _key(other)
-
-
 def genres_of(values: Iterable[str]) -> list[str]:
     """The values of a genre tag that name a genre, stripped, each once."""
     found: dict[str, str] = {}
     for value in values:
         text = value.strip()
         if text and is_genre(text):
-            found.setdefault(_key(text), text)
+            found.setdefault(genre_key(text), text)
     return list(found.values())
-
-
-def _key(genre: str) -> str:
-    text = unicodedata.normalize("NFKD", genre.casefold().replace("&", "and"))
-    # Genres in scripts without letters of ASCII keep what they are made of.
-    return "".join(char for char in text if char.isalnum()) or genre.strip()

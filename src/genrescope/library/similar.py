@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import FileError, GenrescopeError
+from genrescope.genres import find_genre
 from genrescope.library.content import content_of
 from genrescope.library.files import Found, classified, described
 from genrescope.library.index import Index, unit
@@ -142,7 +143,7 @@ class Space:
         return Query(name, self._direction(entry.embedding), entry)
 
     def genre(self, name: str) -> str:
-        """A genre as the library's model spells it, whatever its case.
+        """A genre as the library's model spells it, from any spelling.
 
         Raises
         ------
@@ -150,11 +151,11 @@ class Space:
             The model has no genre of that name.
         """
         genres = self.library.model.genres
-        for genre in genres:
-            if _same(name, genre):
-                return genre
-        known = ", ".join(genres)
-        raise GenrescopeError(f"{name}: no genre of the library's model; it knows {known}")
+        found = find_genre(name.strip(), genres)
+        if found is None:
+            known = ", ".join(genres)
+            raise GenrescopeError(f"{name}: no genre of the library's model; it knows {known}")
+        return found
 
     def nearest(
         self, query: Query, n: int = 10, allowed: TrackFilter | None = None

@@ -37,9 +37,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from genrescope.errors import AudioError, TagError
+from genrescope.genres import same_genre
 from genrescope.library import riff_info, trailing_tags
 from genrescope.library.content import audio_digest
-from genrescope.library.genre_names import genre_name, genres_of, is_genre, same_genre
+from genrescope.library.genre_names import genre_name, genres_of, is_genre
 from genrescope.library.leftovers import temporary_copy
 from genrescope.library.tag_containers import open_tags
 from genrescope.library.trailing_tags import Trailing
