@@ -16,8 +16,8 @@ pytest.importorskip("librosa", reason="needs genrescope[lab]")
 import librosa
 
 from genrescope.audio import Waveform, load
-from genrescope.errors import RecipeError
-from genrescope.features import Spectrogram, make_feature
+from genrescope.errors import FileError, RecipeError
+from genrescope.features import Frontend, SegmentSettings, make_feature
 from genrescope.features.descriptors import FAMILIES
 from genrescope.features.statistics import STATISTICS, statistics
 
@@ -97,7 +97,7 @@ def test_frames_are_those_of_the_stft_whatever_the_length(samples: int, hop_leng
     settings = {"kind": "descriptors", "hop_length": hop_length, "families": ["zcr", "chroma_cqt"]}
     feature = make_feature(settings)
     sound = Waveform(music(4).samples[:samples], RATE)
-    values, silent = feature.hear(sound)
+    values, silent = feature.compute(sound)
     assert values.shape == (13, 1 + samples // hop_length)
     assert silent.shape == values.shape[1:]
     assert np.isfinite(values).all()
@@ -107,16 +107,19 @@ def test_silence_and_a_short_sound_give_numbers_and_no_warnings() -> None:
     feature = make_feature({"kind": "descriptors"})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        values, silent = feature.hear(Waveform(np.zeros(2 * RATE, np.float32), RATE))
+        values, silent = feature.compute(Waveform(np.zeros(2 * RATE, np.float32), RATE))
         assert np.isfinite(values).all()
         assert silent.all()
         assert np.isfinite(feature(Waveform(music(4).samples[: RATE // 2], RATE))).all()
 
 
-def test_a_stored_spectrogram_is_refused() -> None:
-    spectrogram = Spectrogram(np.ones((1025, 5), np.float32), np.arange(1025) * 10.77, 0.023)
-    with pytest.raises(RecipeError, match="descriptors: needs audio"):
-        make_feature({"kind": "descriptors"}).of_spectrogram(spectrogram)
+def test_a_stored_spectrogram_is_refused(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.ones((544, 100), np.uint8)).save(tmp_path / "a.png")
+    frontend = Frontend(feature={"kind": "descriptors"}, segments=SegmentSettings(seconds=3))
+    with pytest.raises(FileError, match=r"a.png: a stored spectrogram, but feature descriptors"):
+        list(frontend.windows(tmp_path / "a.png"))
 
 
 @pytest.mark.parametrize(

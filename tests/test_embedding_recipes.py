@@ -329,7 +329,7 @@ def test_checkpointing_changes_memory_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"encoder": "vggish"}, "hears 96 frames at once"),
+        ({"encoder": "vggish"}, "takes segments of 96 frames"),
         ({"layer": "deepest"}, "has no layer 'deepest'"),
         ({"slower": 0}, "slower must be above 0"),
         ({"encoder": "ears"}, "no encoder 'ears'"),

@@ -75,7 +75,7 @@ def test_the_sound_itself_is_a_feature() -> None:
     sound = music(2.01, rate=24000)
     sound[24000:30000] = 0
     feature = make_feature({"kind": "waveform"})
-    values, silent = feature.hear(Waveform(sound, 24000))
+    values, silent = feature.compute(Waveform(sound, 24000))
     assert values.shape == (320, 150)
     np.testing.assert_array_equal(values.T.ravel(), sound[: 320 * 150])
     assert set(np.flatnonzero(silent)) == set(range(75, 93))

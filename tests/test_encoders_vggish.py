@@ -77,7 +77,7 @@ class TestFrontEnd:
             assert FEATURE(Waveform(np.ones(samples, np.float32), 16000)).shape == (64, frames)
 
     def test_silence_is_the_logarithm_of_the_offset(self) -> None:
-        values, silent = FEATURE.hear(Waveform(np.zeros(16000, np.float32), 16000))
+        values, silent = FEATURE.compute(Waveform(np.zeros(16000, np.float32), 16000))
         assert values == pytest.approx(np.log(0.01))
         assert silent.all()
 
@@ -444,7 +444,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
 
 
 def test_an_unknown_encoder_is_named_beside_those_there_are() -> None:
-    with pytest.raises(RecipeError, match=r"no encoder 'vgg'; there are: .*vggish"):
+    with pytest.raises(RecipeError, match=r"no encoder 'vgg' .*; there are: .*vggish"):
         make_encoder("vgg")
     with pytest.raises(ValueError, match="precision"):
         Encoder(precision="int8")

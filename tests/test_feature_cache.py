@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -124,11 +126,9 @@ def test_where_nothing_can_be_written_all_is_computed(track: Path, tmp_path: Pat
     for _ in range(2):
         np.testing.assert_array_equal(cache.get_or_compute(track, "mfcc", work), VALUES)
     assert work.times == 2
-    assert cache.size_bytes() == 0
-    cache.clear()
 
 
-def test_a_file_that_changes_while_it_is_heard_is_not_kept(track: Path, folder: Path) -> None:
+def test_a_file_that_changes_while_it_is_read_is_not_kept(track: Path, folder: Path) -> None:
     def changing() -> np.ndarray:
         track.write_bytes(b"something else")
         return VALUES
@@ -137,18 +137,28 @@ def test_a_file_that_changes_while_it_is_heard_is_not_kept(track: Path, folder: 
     assert entries(folder) == []
 
 
-def test_clear_removes_entries_and_nothing_else(track: Path, folder: Path) -> None:
+def test_get_gives_what_is_kept_and_computes_nothing(track: Path, folder: Path) -> None:
     cache = FeatureCache(folder)
+    assert cache.get(track, "mfcc") is None
     cache.get_or_compute(track, "mfcc", Work())
-    cache.get_or_compute(track, "mel", Work())
-    assert cache.size_bytes() == sum(path.stat().st_size for path in entries(folder)) > 0
-    mine = entries(folder)[0].parent / "thesis.npy"
-    mine.write_text("years of work")
-    left_behind = entries(folder)[0].with_name(f".{'0' * 64}.npy.abc")
-    left_behind.write_bytes(b"half an entry")
-    cache.clear()
-    assert entries(folder) == [mine]
-    assert cache.size_bytes() == 0
+    kept = cache.get(track, "mfcc")
+    assert kept is not None
+    np.testing.assert_array_equal(kept, VALUES)
+    assert cache.get(track, "mel") is None
+
+
+def test_entries_of_version_0_1_are_found(track: Path, folder: Path) -> None:
+    """Version 0.1 named an entry by the hash of version, content and settings, in this order."""
+    content = hashlib.sha256(track.read_bytes()).hexdigest()
+    key = hashlib.sha256(f"1\n{content}\nmfcc".encode()).hexdigest()
+    buffer = io.BytesIO()
+    np.save(buffer, VALUES)
+    entry = folder / key[:2] / f"{key}.npy"
+    entry.parent.mkdir(parents=True)
+    entry.write_bytes(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
+    work = Work()
+    np.testing.assert_array_equal(FeatureCache(folder).get_or_compute(track, "mfcc", work), VALUES)
+    assert work.times == 0
 
 
 def test_a_missing_file_is_named(folder: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import librosa
 from genrescope.audio import Waveform, load
 from genrescope.errors import FileError, RecipeError
 from genrescope.features import (
-    FeatureSettings,
+    Feature,
     Spectrogram,
     feature_kinds,
     load_spectrogram,
@@ -184,12 +184,15 @@ def test_a_feature_refuses_another_sample_rate() -> None:
             {"kind": "spectrogram"},
             "no feature 'spectrogram'; there are: descriptors",
         ),
-        ({}, "no feature None"),
+        ({}, "no kind given"),
         ({"kind": "mfcc", "n_mfccs": 20}, "feature mfcc.n_mfccs: Extra inputs are not permitted"),
         ({"kind": "mfcc", "n_mfcc": 0}, "feature mfcc.n_mfcc: Input should be greater"),
-        ({"kind": "mfcc", "n_mfcc": 30, "n_mels": 20}, "30 MFCCs can't be had from 20 mel bands"),
+        (
+            {"kind": "mfcc", "n_mfcc": 30, "n_mels": 20},
+            "30 MFCCs can't be computed from 20",
+        ),
         ({"kind": "mel", "sample_rate": 16000}, "0, 11025 and 8000"),
-        ({"kind": "mel", "fmin": 500, "fmax": 400}, "wanted is fmin < fmax"),
+        ({"kind": "mel", "fmin": 500, "fmax": 400}, "expected fmin < fmax"),
         ({"kind": "mel", "n_mels": 1000}, "1000 mel bands are too many for these 1025"),
         ({"kind": "mel", "n_bins": 2000}, "n_bins must be between 1 and 1025, not 2000"),
         ({"kind": "mel", "n_fft": 32768, "center": False}, "fewer than 1 frames in a second"),
@@ -203,7 +206,7 @@ def test_wrong_settings_are_refused_in_a_line(settings: dict[str, object], words
     assert "\n" not in str(caught.value)
 
 
-def scaled(feature: FeatureSettings, spectrogram: Spectrogram) -> np.ndarray:
+def scaled(feature: Feature, spectrogram: Spectrogram) -> np.ndarray:
     return standardise(feature.of_spectrogram(spectrogram), spectrogram.silent)
 
 

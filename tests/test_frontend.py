@@ -102,7 +102,7 @@ def test_another_sample_rate_is_brought_to_the_features() -> None:
 @pytest.mark.parametrize("frontend", [LONG, SPARSE], ids=["long", "gaps between frames"])
 def test_later_windows_are_the_track_from_there_on(frontend: Frontend) -> None:
     music = noise(95)
-    step = frontend._window_frames * frontend.computed.hop_length
+    step = frontend.computed.frame_count(30 * RATE) * frontend.computed.hop_length
     for number, window in enumerate(list(frontend.windows(music))[:3]):
         assert window.start == pytest.approx(number * step / RATE)
         part = Waveform(music.samples[number * step :][: 30 * RATE], RATE)
@@ -158,7 +158,7 @@ def test_a_window_that_reaches_back_adds_one_segment_at_its_end() -> None:
 
 @pytest.mark.parametrize("seconds", [0, 0.5, 0.99])
 def test_too_short_is_refused_in_plain_words(seconds: float) -> None:
-    with pytest.raises(AudioError, match=rf"waveform: too short to judge: {seconds:.2f} s, at le"):
+    with pytest.raises(AudioError, match=rf"waveform: too short to classify: {seconds:.2f} s, at"):
         windows(LONG, seconds)
 
 
@@ -211,7 +211,7 @@ def test_a_short_clip_is_repeated_but_its_times_are_its_own(frames: int) -> None
 @pytest.mark.parametrize(
     ("silent", "starts"),
     [
-        (slice(0, 64), [0, 64, 128, 192, 216]),  # half of the first segment: still heard
+        (slice(0, 64), [0, 64, 128, 192, 216]),  # half of the first segment: still kept
         (slice(0, 65), [64, 128, 192, 216]),
         (slice(200, 344), [0, 64, 128]),
         (slice(0, 344), []),
@@ -255,9 +255,9 @@ def test_stored_spectrograms_are_cut_by_the_same_rules(
 
 
 def test_stored_spectrograms_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match=r"a.png: too short to judge: 0.95 s"):
+    with pytest.raises(AudioError, match=r"a.png: too short to classify: 0.95 s"):
         list(LONG.windows(store(tmp_path / "a.png", 11)))
-    with pytest.raises(FileError, match=r"stored at a hop of 87.1 ms, but .* listens at 23.2 ms"):
+    with pytest.raises(FileError, match=r"stored at a hop of 87.1 ms, but .* has one of 23.2 ms"):
         list(PAPER.windows(store(tmp_path / "a.png", 344)))
 
 
@@ -267,8 +267,8 @@ def test_a_track_and_its_stored_spectrogram_give_the_same_segments(shared: Path)
         shared / f"data/gtzan-{kind}/jazz/jazz.00004.{suffix}"
         for kind, suffix in [("audio", "flac"), ("spectrograms", "png")]
     ]
-    (heard,), (seen,) = (list(LONG.windows(track)) for track in tracks)
-    for one, other in zip(LONG.segments_of(heard), LONG.segments_of(seen), strict=False):
+    (decoded,), (stored,) = (list(LONG.windows(track)) for track in tracks)
+    for one, other in zip(LONG.segments_of(decoded), LONG.segments_of(stored), strict=False):
         assert np.abs(one.values - other.values).mean() < 0.02
         assert one.start == other.start
 
@@ -394,17 +394,17 @@ def test_stored_vectors_are_scaled_where_asked_for() -> None:
          "objects"],
 )  # fmt: skip
 def test_vectors_that_do_not_fit_are_one_line(given: np.ndarray) -> None:
-    with pytest.raises(FileError, match=r"^(vectors: wanted are 4 finite numbers in each|float32)"):
+    with pytest.raises(FileError, match=r"^(vectors: expected 4 finite numbers in each|float32)"):
         list(stored().windows(given))
 
 
-def test_who_hears_stored_vectors_hears_no_audio_and_the_reverse(tmp_path: Path) -> None:
+def test_a_model_of_stored_vectors_takes_no_audio_and_the_reverse(tmp_path: Path) -> None:
     for source, name in [(tmp_path / "a.wav", "a.wav"), (noise(5), "Waveform")]:
         with pytest.raises(
-            FileError, match=rf"{name}: this model hears stored vectors \(feature stored\)$"
+            FileError, match=rf"{name}: this model takes stored vectors \(feature stored\)$"
         ):
             list(stored().windows(source))
     with pytest.raises(
-        FileError, match=r"ndarray: this model hears audio, not stored vectors \(feature mfcc\)$"
+        FileError, match=r"ndarray: this model takes audio, not stored vectors \(feature mfcc\)$"
     ):
         list(PAPER.windows(vectors(3)))

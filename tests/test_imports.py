@@ -16,7 +16,6 @@ HEAVY = ("torch", "lightning", "pandas", "matplotlib", "sklearn", "librosa", "la
 KNOWN: dict[str, set[str]] = {
     "src/genrescope/training/run.py": {"encoding"},
     "src/genrescope/encoders/weights.py": {"fcntl"},
-    "src/genrescope/library/store.py": {"fcntl"},
 }
 # Modules of the standard library and attributes that one system or another lacks.
 MODULES = {"fcntl", "grp", "msvcrt", "pty", "pwd", "resource", "termios", "tty", "winreg"}

@@ -202,7 +202,7 @@ def test_one_name_is_not_many(classifier: Classifier) -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2, 0.99])
 def test_too_short_to_judge(classifier: Classifier, seconds: float) -> None:
-    with pytest.raises(AudioError, match="too short to judge"):
+    with pytest.raises(AudioError, match="too short to classify"):
         classifier.predict(Waveform(music(seconds), RATE))
 
 
@@ -603,11 +603,11 @@ class TestVectorsAndPools:
     def test_audio_is_no_vector(self, tmp_path: Path) -> None:
         sound = write_wav(tmp_path / "a.wav")
         stored = Classifier(small_bundle(self.STORED, "mean_probability"))
-        with pytest.raises(FileError, match="this model hears stored vectors"):
+        with pytest.raises(FileError, match="this model takes stored vectors"):
             stored.predict(sound)
-        with pytest.raises(FileError, match="wanted are 4 finite numbers in each"):
+        with pytest.raises(FileError, match="expected 4 finite numbers in each"):
             stored.predict(np.zeros((3, 5)))
-        with pytest.raises(FileError, match="hears audio, not stored vectors"):
+        with pytest.raises(FileError, match="takes audio, not stored vectors"):
             Classifier(small_bundle(self.POOLED, "mean_probability")).predict(np.zeros((3, 4)))
         results = list(stored.predict_many([np.zeros(4), sound]))
         assert [type(result) for result in results] == [Prediction, FileError]

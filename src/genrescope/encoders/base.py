@@ -283,8 +283,8 @@ class Encoder(ABC):
         values = feature(sound)
         padded = values.shape[1] < frames
         if padded:
-            wanted = frames * feature.hop_length + feature.n_fft
-            samples = np.pad(sound.samples, (0, max(0, wanted - len(sound.samples))))
+            filled = (frames + 2 * feature.edge_frames) * feature.hop_length + feature.frame_overlap
+            samples = np.pad(sound.samples, (0, max(0, filled - len(sound.samples))))
             values = feature(Waveform(samples, feature.sample_rate))[:, :frames]
         step = max(1, round(self.hop / feature.hop))
         cut = np.lib.stride_tricks.sliding_window_view(values, frames, axis=1)[:, ::step]

@@ -1,6 +1,6 @@
 """From a waveform or a stored spectrogram to arrays: one implementation for training and use."""
 
-from genrescope.features.base import FeatureSettings, feature_kinds, make_feature, standardise
+from genrescope.features.base import Feature, SpectrogramFeature, StftFeature, standardise
 from genrescope.features.frontend import (
     Frontend,
     Segment,
@@ -9,6 +9,7 @@ from genrescope.features.frontend import (
     StreamInfo,
     Window,
 )
+from genrescope.features.registry import feature_kinds, make_feature
 from genrescope.features.spectrogram import (
     Spectrogram,
     is_stored_spectrogram,
@@ -17,12 +18,14 @@ from genrescope.features.spectrogram import (
 )
 
 __all__ = [
-    "FeatureSettings",
+    "Feature",
     "Frontend",
     "Segment",
     "SegmentSettings",
     "Source",
     "Spectrogram",
+    "SpectrogramFeature",
+    "StftFeature",
     "StreamInfo",
     "Window",
     "feature_kinds",

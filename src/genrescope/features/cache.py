@@ -1,9 +1,9 @@
-"""Computed features kept on disk, so that an interrupted run goes on where it stopped.
+"""Arrays kept on disk, so that an interrupted run continues where it stopped.
 
 Conventions
 -----------
-An entry is found by the *content* of the file it was computed from and by the settings it was
-computed with: a file may be moved, and one that changed is computed anew. An entry is a `.npy`
+An entry is found by the content of the file it was computed from and by the settings it was
+computed with: a file may be moved, and one that changed is computed again. An entry is a `.npy`
 file with the SHA-256 of its bytes behind it, and one that is damaged counts as none.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
@@ -46,6 +46,16 @@ class FeatureCache:
         self.folder = folder if folder is not None else cache_folder("features")
         self._known: dict[tuple[int, int, int, int], str] = {}
 
+    def get(self, path: str | PathLike[str], settings: str) -> NDArray[Any] | None:
+        """What was kept for a file and settings; None where nothing was.
+
+        Raises
+        ------
+        FileError
+            When the file can't be read.
+        """
+        return _read(self._entry(self._content(path), settings))
+
     def get_or_compute(
         self, path: str | PathLike[str], settings: str, compute: Callable[[], NDArray[Any]]
     ) -> NDArray[Any]:
@@ -58,7 +68,7 @@ class FeatureCache:
         path
             The file that `compute` reads.
         settings
-            All that the result depends on besides, as text: the front end as JSON, say.
+            All else that the result depends on, as text: the front end as JSON, say.
         compute
             Gives an array of numbers, of any shape and type; it is kept as it is.
 
@@ -68,9 +78,7 @@ class FeatureCache:
             When the file can't be read.
         """
         content = self._content(path)
-        text = f"{FEATURE_VERSION}\n{content}\n{settings}"
-        key = hashlib.sha256(text.encode()).hexdigest()
-        entry = self.folder / key[:2] / f"{key}.npy"
+        entry = self._entry(content, settings)
         kept = _read(entry)
         if kept is not None:
             return kept
@@ -82,33 +90,10 @@ class FeatureCache:
                 _write(entry, values)
         return values
 
-    def size_bytes(self) -> int:
-        """Bytes that all entries take."""
-        total = 0
-        for entry in self._entries():
-            with suppress(OSError):
-                total += entry.stat().st_size
-        return total
-
-    def clear(self) -> None:
-        """Remove all entries, and nothing else that may lie in the folder.
-
-        Raises
-        ------
-        FileError
-            When an entry can't be removed.
-        """
-        for entry in list(self._entries()):
-            try:
-                entry.unlink(missing_ok=True)
-            except OSError as error:
-                raise FileError(entry, f"can't be removed: {error.strerror}") from error
-
-    def _entries(self) -> Iterator[Path]:
-        digit = "[0-9a-f]"
-        # The second kind is what is left of a writing that was cut short.
-        for name in (f"{digit * 64}.npy", f".{digit * 64}.npy.*"):
-            yield from self.folder.glob(f"{digit * 2}/{name}")
+    def _entry(self, content: str, settings: str) -> Path:
+        """Where the entry of a file's content and settings is."""
+        key = hashlib.sha256(f"{FEATURE_VERSION}\n{content}\n{settings}".encode()).hexdigest()
+        return self.folder / key[:2] / f"{key}.npy"
 
     def _content(self, path: str | PathLike[str]) -> str:
         """SHA-256 of a file, remembered for as long as its size and time stay what they are."""

@@ -8,8 +8,8 @@ same hop, both tuned to the music. In the combinations of the FMA's baselines, w
 paper's figure 8 repeats, "chroma" stands for `chroma_cens` (7 statistics of 12 rows are the 84
 numbers that it adds), "contrast" for `spectral_contrast` and "centroid" for `spectral_centroid`.
 
-As there, `rmse` is measured on the windowed frames of the STFT, some 0.61 (the root of 3/8) of the
-sound's own.
+As there, `rmse` is measured on the windowed frames of the STFT, which gives about 0.61 (the root of
+3/8) of the waveform's own.
 
 Where the numbers in FMA's `features.csv` differ from these: FMA's code ran at each file's own
 rate but left librosa at 22 050 Hz for all but the constant-Q families and MFCC, so that at
@@ -30,7 +30,7 @@ from pydantic import Field, field_validator, model_validator
 
 from genrescope.audio import Waveform
 from genrescope.errors import RecipeError
-from genrescope.features.base import FeatureSettings
+from genrescope.features.base import Computed, StftFeature
 from genrescope.features.filterbank import mel_power, power_to_db
 from genrescope.features.mfcc import dct
 from genrescope.features.spectrogram import FloatArray, Spectrogram
@@ -60,7 +60,7 @@ _OCTAVES = 7
 _PITCHES = 12
 
 
-class Feature(FeatureSettings):
+class Descriptors(StftFeature):
     """Descriptors, the families one under the other in the order asked for, `[size, frames]`.
 
     There is a frame for each of the STFT's; the constant-Q transform's, should it have one more or
@@ -90,14 +90,16 @@ class Feature(FeatureSettings):
         return families
 
     @model_validator(mode="after")
-    def _whole(self) -> Feature:
+    def _whole(self) -> Descriptors:
         if self.n_bins is not None or not self.center:
             raise ValueError("descriptors need all bins and center: true")
         if self.sample_rate / self.n_fft > 100:
             # The spectral contrast's lowest bands are 200 Hz wide and must hold some bins.
             raise ValueError(f"n_fft {self.n_fft} is too short for the spectral contrast")
         if self.n_mels < FAMILIES["mfcc"]:
-            raise ValueError(f"{FAMILIES['mfcc']} MFCCs can't be had from {self.n_mels} mel bands")
+            raise ValueError(
+                f"{FAMILIES['mfcc']} MFCCs can't be computed from {self.n_mels} mel bands"
+            )
         return self
 
     @property
@@ -105,17 +107,12 @@ class Feature(FeatureSettings):
         """Rows of all families."""
         return sum(FAMILIES[family] for family in self.families)
 
-    def of_spectrogram(self, spectrogram: Spectrogram) -> FloatArray:  # noqa: ARG002
-        """Refuse: zero crossings and the constant-Q transform need the sound itself.
+    @property
+    def local(self) -> bool:
+        """No: the tuning is estimated from all frames."""
+        return False
 
-        Raises
-        ------
-        RecipeError
-            Always.
-        """
-        raise RecipeError("feature descriptors: needs audio, and a stored spectrogram is none")
-
-    def hear(self, waveform: Waveform) -> tuple[FloatArray, NDArray[np.bool_]]:
+    def compute(self, waveform: Waveform) -> Computed:
         """Compute the descriptors, and which of the frames are digital silence.
 
         Raises
@@ -136,9 +133,9 @@ class Feature(FeatureSettings):
 
 @dataclass(frozen=True)
 class _Analysis:
-    """A sound with its transforms, each computed once; a method gives each family's rows."""
+    """A waveform with its transforms, each computed once, and a method for each family's rows."""
 
-    feature: Feature
+    feature: Descriptors
     waveform: Waveform
     spectrogram: Spectrogram
     librosa: Any

@@ -1,7 +1,7 @@
 """Mel filters on any frequency axis, and decibels.
 
-The mel scale is Slaney's (linear below 1 kHz, logarithmic above; Auditory Toolbox, 1998), which
-is librosa's default.
+The mel scale is Slaney's (linear below 1 kHz, logarithmic above; Auditory Toolbox, 1998), which is
+librosa's default, but for `htk_mel_filters`, which has that of HTK and Kaldi.
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ def mel_filters(
     """
     low, high = hz_to_mel(np.array([fmin, fmax]))
     edges = mel_to_hz(np.linspace(low, high, n_mels + 2))
-    rising = (frequencies - edges[:-2, None]) / np.diff(edges)[:-1, None]
-    falling = (edges[2:, None] - frequencies) / np.diff(edges)[1:, None]
-    filters = np.maximum(0.0, np.minimum(rising, falling))
+    filters = _triangles(frequencies, edges)
     empty = np.flatnonzero(~filters.any(axis=1))
     if len(empty):
         raise ValueError(
@@ -63,6 +61,31 @@ def mel_filters(
             f"band {empty[0]} holds none"
         )
     return np.asarray(filters * (2.0 / (edges[2:] - edges[:-2]))[:, None])
+
+
+def htk_mel_filters(
+    frequencies: NDArray[np.float64], *, n_mels: int, fmin: float, fmax: float
+) -> FloatArray:
+    """Mel filters of HTK and Kaldi: triangles of height 1 on a mel axis, float32 `[n_mels, bins]`.
+
+    The parameters are those of `mel_filters`; a band that holds none of the bins is all zero.
+    """
+    low, high = _htk_mel(np.array([fmin, fmax]))
+    edges = np.linspace(low, high, n_mels + 2)
+    bins = _htk_mel(frequencies)
+    return np.asarray(_triangles(bins, edges), np.float32)
+
+
+def _htk_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mel of frequencies in Hz, as HTK and Kaldi have it."""
+    return np.asarray(1127.0 * np.log1p(hz / 700.0))
+
+
+def _triangles(bins: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Triangles of height 1 at `bins`, each from one edge over the next to the one after that."""
+    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    return np.asarray(np.maximum(0.0, np.minimum(rising, falling)))
 
 
 def mel_power(spectrogram: Spectrogram, *, n_mels: int, fmin: float, fmax: float) -> FloatArray:
@@ -74,8 +97,8 @@ def mel_power(spectrogram: Spectrogram, *, n_mels: int, fmin: float, fmax: float
 def band_sums(filters: FloatArray, values: FloatArray) -> FloatArray:
     """The product of `filters` `[bands, bins]`, mostly zero, and `values` `[bins, frames]`.
 
-    Band by band, of only its own bins: a product of matrices would be shared out over threads that
-    wait for one another, which is slow where files are heard in parallel.
+    Band by band, over its own bins only: a product of matrices would be spread over threads that
+    wait for one another, which is slow where several files are computed in parallel.
     """
     sums = np.zeros((len(filters), values.shape[1]), np.float32)
     for total, weights in zip(sums, filters, strict=True):

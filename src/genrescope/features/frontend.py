@@ -3,8 +3,8 @@
 Conventions
 -----------
 A track is cut into *windows* of half a minute, each standardised by itself, so that a track of any
-length is heard in constant memory and an hour-long mix is judged as its parts. A window is cut into
-overlapping *segments*, which the model sees one by one.
+length is read in constant memory. A window is cut into overlapping *segments*, which the model sees
+one by one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from genrescope import audio
 from genrescope.errors import AudioError, FileError
-from genrescope.features.base import FeatureSettings, make_feature, standardise
+from genrescope.features.base import Feature, SpectrogramFeature, standardise
+from genrescope.features.registry import make_feature
+from genrescope.features.segments import segment_starts
 from genrescope.features.spectrogram import (
     FloatArray,
     Spectrogram,
@@ -33,13 +35,13 @@ from genrescope.features.statistics import Statistic, statistics
 Source = str | PathLike[str] | audio.Waveform | FloatArray
 
 WINDOW_SECONDS = 30.0
-# Under a second there is no music to judge, only a sound.
+# What is shorter than a second holds too little music to classify.
 SHORTEST_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Window:
-    """The scaled feature of one stretch of a track.
+    """The scaled feature of one window of a track.
 
     Attributes
     ----------
@@ -50,8 +52,8 @@ class Window:
     start
         Seconds from the beginning of the track.
     fresh
-        First frame that a segment may begin at: 0 but for a last window that reaches back, where
-        one segment is left to hear.
+        First frame that a segment may begin at. It is 0 but for a last window that begins before
+        the end of the window before it, of which one segment is left to classify.
     """
 
     values: FloatArray
@@ -62,7 +64,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Segment:
-    """One stretch that a model sees: float32 `[size, frames]`, with its times in seconds."""
+    """What a model sees at once: float32 `[size, frames]`, with its times in seconds."""
 
     values: FloatArray
     start: float
@@ -71,14 +73,14 @@ class Segment:
 
 @dataclass
 class StreamInfo:
-    """What was met while a track was heard.
+    """What was found while a track was read.
 
     Attributes
     ----------
     duration
-        Seconds heard so far.
+        Seconds read so far.
     warnings
-        Plain words about what went wrong but did not stop the work.
+        What is wrong with the file though it could be decoded.
     """
 
     duration: float = 0.0
@@ -86,7 +88,7 @@ class StreamInfo:
 
 
 class SegmentSettings(BaseModel):
-    """Length of a segment in seconds, and the part of it that the next one shares."""
+    """Length of a segment in seconds, and the fraction of it that the next one shares."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -122,7 +124,7 @@ class Frontend(BaseModel):
         _ = self.computed
 
     @cached_property
-    def computed(self) -> FeatureSettings:
+    def computed(self) -> Feature:
         """The feature itself."""
         return make_feature(self.feature)
 
@@ -148,14 +150,6 @@ class Frontend(BaseModel):
         """Frames from one segment to the next."""
         return max(1, round(self.segment_frames * (1 - self.segments.overlap)))
 
-    @property
-    def _window_frames(self) -> int:
-        feature = self.computed
-        samples = int(WINDOW_SECONDS * feature.sample_rate)
-        if not feature.center:
-            samples -= feature.n_fft
-        return samples // feature.hop_length + 1
-
     def windows(self, source: Source, info: StreamInfo | None = None) -> Iterator[Window]:
         """The windows of an audio file, a waveform, a stored spectrogram or stored vectors.
 
@@ -170,9 +164,9 @@ class Frontend(BaseModel):
         Raises
         ------
         AudioError
-            When the file can't be heard or is shorter than `SHORTEST_SECONDS`.
+            When the file can't be decoded or is shorter than `SHORTEST_SECONDS`.
         FileError
-            When a stored spectrogram can't be read.
+            When a stored spectrogram can't be read, or the feature can't be computed from it.
         """
         info = info if info is not None else StreamInfo()
         rate = self.computed.sample_rate
@@ -192,12 +186,12 @@ class Frontend(BaseModel):
         feature = self.computed
         if not isinstance(source, np.ndarray) or feature.kind != "stored":
             name = source if isinstance(source, str | PathLike) else type(source).__name__
-            hears = "stored vectors" if feature.kind == "stored" else "audio, not stored vectors"
-            raise FileError(name, f"this model hears {hears} (feature {feature.kind})")
+            takes = "stored vectors" if feature.kind == "stored" else "audio, not stored vectors"
+            raise FileError(name, f"this model takes {takes} (feature {feature.kind})")
         vectors = np.atleast_2d(source)
-        wanted = vectors.ndim == 2 and len(vectors) and vectors.shape[1] == feature.size
-        if not (wanted and vectors.dtype.kind in "fiu" and np.isfinite(vectors).all()):
-            raise FileError("vectors", f"wanted are {feature.size} finite numbers in each")
+        fits = vectors.ndim == 2 and len(vectors) and vectors.shape[1] == feature.size
+        if not (fits and vectors.dtype.kind in "fiu" and np.isfinite(vectors).all()):
+            raise FileError("vectors", f"expected {feature.size} finite numbers in each")
         values = vectors.T.astype(np.float32)
         info.duration = values.shape[1] * self.hop
         silent = np.zeros(values.shape[1], np.bool_)
@@ -208,15 +202,20 @@ class Frontend(BaseModel):
     def _windows_of_stored(
         self, spectrogram: Spectrogram, source: str | PathLike[str], info: StreamInfo
     ) -> Iterator[Window]:
+        feature = self.computed
+        if not isinstance(feature, SpectrogramFeature):
+            needs = f"a stored spectrogram, but feature {feature.kind} is computed from audio"
+            raise FileError(source, needs)
         if abs(spectrogram.hop - self.hop) > 1e-6:
             raise FileError(
                 source,
                 f"stored at a hop of {spectrogram.hop * 1000:.1f} ms, "
-                f"but this model listens at {self.hop * 1000:.1f} ms",
+                f"but this model has one of {self.hop * 1000:.1f} ms",
             )
-        total, size = spectrogram.power.shape[1], self._window_frames
+        total = spectrogram.power.shape[1]
+        size = feature.frame_count(int(WINDOW_SECONDS * feature.sample_rate))
         info.duration = total * spectrogram.hop
-        self._refuse_short(source, info.duration)
+        _refuse_short(source, info.duration)
         for start in range(0, total, size):
             left, first = total - start, start
             if start and left * spectrogram.hop < SHORTEST_SECONDS:
@@ -226,7 +225,7 @@ class Frontend(BaseModel):
             power = spectrogram.power[:, first : start + size]
             part = Spectrogram(power, spectrogram.frequencies, spectrogram.hop)
             yield self._window(
-                self.computed.of_spectrogram(part),
+                feature.of_spectrogram(part),
                 part.silent,
                 first * spectrogram.hop,
                 reaches_back=first < start,
@@ -236,9 +235,8 @@ class Frontend(BaseModel):
         self, blocks: Iterator[FloatArray], source: str | PathLike[str], info: StreamInfo
     ) -> Iterator[Window]:
         feature = self.computed
-        advance = self._window_frames * feature.hop_length
-        # What a window covers reaches past its last hop by the rest of the FFT's own window.
-        rest = 0 if feature.center else max(0, feature.n_fft - feature.hop_length)
+        frames = feature.frame_count(int(WINDOW_SECONDS * feature.sample_rate))
+        advance, rest = frames * feature.hop_length, feature.frame_overlap
         length = advance + rest
         segment = self.segment_frames * feature.hop_length + rest
         buffer = np.zeros(0, np.float32)
@@ -252,23 +250,17 @@ class Frontend(BaseModel):
                 previous, buffer = buffer[:advance], buffer[advance:]
                 position += advance
         if position == 0:
-            self._refuse_short(source, len(buffer) / feature.sample_rate)
+            _refuse_short(source, len(buffer) / feature.sample_rate)
             yield self._window_of_samples(buffer, 0)
         elif len(buffer) < SHORTEST_SECONDS * feature.sample_rate:
             return
         elif len(buffer) >= segment:
             yield self._window_of_samples(buffer, position)
         else:
-            # Too little for a segment of its own: it is heard with what came before it.
+            # Too little for a segment of its own: it is read with what came before it.
             back = previous[-(length - len(buffer)) :]
             both = np.concatenate([back, buffer])
             yield self._window_of_samples(both, position - len(back), reaches_back=True)
-
-    def _refuse_short(self, source: str | PathLike[str], seconds: float) -> None:
-        if seconds < SHORTEST_SECONDS:
-            lasts = int(100 * seconds) / 100  # rounded down: "1.00 s" would be no reason
-            needed = f"at least {SHORTEST_SECONDS:g} s needed"
-            raise AudioError(source, f"too short to judge: {lasts:.2f} s, {needed}")
 
     def _window_of_samples(
         self, samples: FloatArray, position: int, *, reaches_back: bool = False
@@ -276,7 +268,7 @@ class Frontend(BaseModel):
         feature = self.computed
         waveform = audio.Waveform(samples, feature.sample_rate)
         start = position / feature.sample_rate
-        return self._window(*feature.hear(waveform), start, reaches_back=reaches_back)
+        return self._window(*feature.compute(waveform), start, reaches_back=reaches_back)
 
     def _window(
         self,
@@ -292,11 +284,11 @@ class Frontend(BaseModel):
         return Window(values, silent, start, fresh)
 
     def cuts(self, window: Window) -> list[Window]:
-        """Cut a window into the stretches that become segments; mostly silent ones are left out.
+        """Cut a window into stretches that become segments; mostly silent ones are left out.
 
-        Where all of them are digital silence, the one in which most is heard stands for the window,
-        if that is at least a second. The last stretch ends with the window. A window shorter than a
-        segment is repeated to fill one, or pooled as it is.
+        Where all of them are mostly digital silence, the one with the least of it is kept, if at
+        least a second of it is not silent. The last stretch ends with the window. A window shorter
+        than a segment is repeated to fill one, or pooled as it is.
         """
         length, total = self.segment_frames, window.values.shape[1]
         values, silent = window.values, window.silent
@@ -305,32 +297,43 @@ class Frontend(BaseModel):
         if total < length:
             values = np.pad(values, ((0, 0), (0, length - total)), mode="wrap")
             silent = np.pad(silent, (0, length - total), mode="wrap")
-        last = values.shape[1] - length
-        starts = [*range(window.fresh, last, self.segment_hop), last]
-        heard = {start: 1 - silent[start : start + length].mean() for start in starts}
-        judged = [start for start in starts if heard[start] >= 0.5]
-        most = max(starts, key=heard.__getitem__)
-        if not judged and heard[most] * length * self.hop >= SHORTEST_SECONDS:
-            judged = [most]
+        frames = values.shape[1]
+        starts = segment_starts(
+            frames, length, self.segment_hop, first=window.fresh, reach_end=True
+        )
+        sounding = {start: 1 - silent[start : start + length].mean() for start in starts}
+        kept = [start for start in starts if sounding[start] >= 0.5]
+        most = max(starts, key=sounding.__getitem__)
+        if not kept and sounding[most] * length * self.hop >= SHORTEST_SECONDS:
+            kept = [most]
         return [
             Window(
                 values[:, start : start + length],
                 silent[start : start + length],
                 window.start + start * self.hop,
             )
-            for start in judged
+            for start in kept
         ]
 
     def segments_of(self, window: Window) -> list[Segment]:
         """The segments of a window, as the model sees them, see `cuts`."""
         lasts = min(self.segment_frames, window.values.shape[1]) * self.hop
         return [
-            Segment(self._pooled(cut.values, cut.silent), cut.start, cut.start + lasts)
+            Segment(_pooled(cut, self.pool), cut.start, cut.start + lasts)
             for cut in self.cuts(window)
         ]
 
-    def _pooled(self, values: FloatArray, silent: NDArray[np.bool_]) -> FloatArray:
-        if not self.pool:
-            return np.ascontiguousarray(values)
-        heard = values[:, ~silent]
-        return statistics(heard if heard.size else values, self.pool)[:, None]
+
+def _refuse_short(source: str | PathLike[str], seconds: float) -> None:
+    if seconds < SHORTEST_SECONDS:
+        lasts = int(100 * seconds) / 100  # rounded down: "1.00 s" would be no reason
+        needed = f"at least {SHORTEST_SECONDS:g} s needed"
+        raise AudioError(source, f"too short to classify: {lasts:.2f} s, {needed}")
+
+
+def _pooled(cut: Window, pool: tuple[Statistic, ...]) -> FloatArray:
+    """A stretch as a segment: as it is, or statistics over the frames that are not silent."""
+    if not pool:
+        return np.ascontiguousarray(cut.values)
+    sounding = cut.values[:, ~cut.silent]
+    return statistics(sounding if sounding.size else cut.values, pool)[:, None]

@@ -1,20 +1,57 @@
-"""Power summed into mel bands."""
+"""Mel bands: their power, their power in decibels, and their mean in decibels."""
 
 from __future__ import annotations
 
-from genrescope.features.base import FeatureSettings
-from genrescope.features.filterbank import mel_power
+import numpy as np
+
+from genrescope.features.base import SpectrogramFeature
+from genrescope.features.filterbank import band_sums, mel_filters, mel_power, power_to_db
 from genrescope.features.spectrogram import FloatArray, Spectrogram
 
+# Under any bin of real music (quantisation noise included), so that only true zeros meet it.
+_TINY_POWER = np.float32(1e-20)
 
-class Feature(FeatureSettings):
+
+class Mel(SpectrogramFeature):
     """Mel spectrogram, `[n_mels, frames]`, equal to `librosa.feature.melspectrogram`."""
 
+    def of_spectrogram(self, spectrogram: Spectrogram) -> FloatArray:
+        """Compute the power of each band, float32 `[n_mels, frames]`."""
+        return mel_power(spectrogram, n_mels=self.n_mels, fmin=self.fmin, fmax=self.fmax)
+
+
+class LogMel(SpectrogramFeature):
+    """Log-mel spectrogram in dB, `[n_mels, frames]`, at most 80 dB under its loudest value.
+
+    Equal to `librosa.power_to_db(librosa.feature.melspectrogram(...))`.
+    """
+
     @property
-    def size(self) -> int:
-        """Bands."""
-        return self.n_mels
+    def local(self) -> bool:
+        """No: the floor lies under the loudest value of all frames."""
+        return False
 
     def of_spectrogram(self, spectrogram: Spectrogram) -> FloatArray:
-        """Compute power per band, float32 `[n_mels, frames]`."""
-        return mel_power(spectrogram, n_mels=self.n_mels, fmin=self.fmin, fmax=self.fmax)
+        """Compute each band in dB, float32 `[n_mels, frames]`."""
+        return power_to_db(
+            mel_power(spectrogram, n_mels=self.n_mels, fmin=self.fmin, fmax=self.fmax)
+        )
+
+
+class GeometricMel(SpectrogramFeature):
+    """Mean dB over each mel band, weighted by its triangle, `[n_mels, frames]`.
+
+    This is the geometric mean of the power over a band, in decibels. An unknown gain and an unknown
+    contrast of the spectrogram come out of it as an offset and a factor, which standardising
+    removes: a model that was trained on stored spectrograms, whose dB scale is lost, gets the same
+    values from audio. A mel band summed in power does not have this property.
+    """
+
+    def of_spectrogram(self, spectrogram: Spectrogram) -> FloatArray:
+        """Compute the mean dB of each band, float32 `[n_mels, frames]`."""
+        filters = mel_filters(
+            spectrogram.frequencies, n_mels=self.n_mels, fmin=self.fmin, fmax=self.fmax
+        )
+        weights = (filters / filters.sum(axis=1, keepdims=True)).astype(np.float32)
+        decibels = np.float32(10) * np.log10(np.maximum(spectrogram.power, _TINY_POWER))
+        return band_sums(weights, decibels)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from genrescope.features.base import FeatureSettings
+from genrescope.features.base import SpectrogramFeature
 from genrescope.features.filterbank import mel_power, power_to_db
 from genrescope.features.spectrogram import FloatArray, Spectrogram
 
@@ -29,7 +29,7 @@ def delta(values: FloatArray, *, order: int = 1, width: int = DELTA_WIDTH) -> Fl
 
     A polynomial of degree `order` is fitted to `width` frames around each frame (Savitzky and
     Golay, 1964) and its derivative of that order is taken. The first and last `width / 2` frames
-    take theirs from the polynomial of the first and last full stretch.
+    take theirs from the polynomial of the first and last `width` frames.
 
     Parameters
     ----------
@@ -50,14 +50,14 @@ def delta(values: FloatArray, *, order: int = 1, width: int = DELTA_WIDTH) -> Fl
     half = width // 2
     times: NDArray[np.float64] = np.arange(-half, half + 1, dtype=np.float64)
     # The leading coefficient of the fit times order! is the derivative; a polynomial of that very
-    # degree has the same derivative all over its stretch, hence the constant edges.
+    # degree has the same derivative in all its frames, hence the constant edges.
     kernel = np.linalg.pinv(np.vander(times, order + 1))[0] * factorial(order)
     windows = np.lib.stride_tricks.sliding_window_view(values, width, axis=1)
     return np.pad(windows @ kernel.astype(np.float32), ((0, 0), (half, half)), mode="edge")
 
 
-class Feature(FeatureSettings):
-    """MFCCs, equal to `librosa.feature.mfcc`, followed by as many deltas of each as wanted.
+class MFCC(SpectrogramFeature):
+    """MFCCs, equal to `librosa.feature.mfcc`, followed by their deltas.
 
     Attributes
     ----------
@@ -71,13 +71,13 @@ class Feature(FeatureSettings):
     deltas: int = Field(0, ge=0, le=2)
 
     @model_validator(mode="after")
-    def _enough_bands(self) -> Feature:
+    def _enough_bands(self) -> MFCC:
         if self.n_mfcc > self.n_mels:
-            raise ValueError(f"{self.n_mfcc} MFCCs can't be had from {self.n_mels} mel bands")
+            raise ValueError(f"{self.n_mfcc} MFCCs can't be computed from {self.n_mels} mel bands")
         return self
 
     @property
-    def fewest_frames(self) -> int:
+    def min_frames(self) -> int:
         """Frames without which there is no delta."""
         return DELTA_WIDTH if self.deltas else 1
 
@@ -85,6 +85,11 @@ class Feature(FeatureSettings):
     def size(self) -> int:
         """Coefficients and their deltas."""
         return self.n_mfcc * (1 + self.deltas)
+
+    @property
+    def local(self) -> bool:
+        """No: the floor lies under the loudest value of all frames."""
+        return False
 
     def of_spectrogram(self, spectrogram: Spectrogram) -> FloatArray:
         """Compute MFCCs, then deltas, float32 `[size, frames]`."""

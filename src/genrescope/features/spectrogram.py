@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,7 @@ def kept_frequencies(sample_rate: int, n_fft: int, n_bins: int | None) -> NDArra
 
 @lru_cache(maxsize=8)
 def _hann(n_fft: int) -> FloatArray:
-    """Periodic Hann window, the one an STFT wants."""
+    """Periodic Hann window, which an STFT needs."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
 
 
@@ -95,6 +96,8 @@ def power_spectrogram(
     hop_length: int = 512,
     center: bool = True,
     n_bins: int | None = None,
+    window: NDArray[np.floating] | None = None,
+    pad_mode: Literal["constant", "reflect"] = "constant",
 ) -> Spectrogram:
     """Squared magnitude of the short-time Fourier transform, as `|librosa.stft|²`.
 
@@ -111,26 +114,33 @@ def power_spectrogram(
         `t * hop_length`. Without it frame `t` covers samples `[t * hop, t * hop + n_fft)`.
     n_bins
         Keep only this many evenly spread bins (see `kept_bins`); all by default.
+    window
+        At most `n_fft` samples in the place of the Hann window; frames are as long as it is, and
+        zeros follow up to `n_fft`. Its type is the precision of the FFT.
+    pad_mode
+        What is padded where frames are centred: zeros, or the waveform reflected.
 
     Returns
     -------
     Spectrogram
-        `[n_fft / 2 + 1 or n_bins, frames]`; a waveform shorter than one window has no frame
-        when `center` is off.
+        `[n_fft / 2 + 1 or n_bins, frames]`; without `center` a waveform shorter than the window has
+        no frame.
     """
-    samples = waveform.samples
-    if center:
-        samples = np.pad(samples, n_fft // 2)
+    samples, window = waveform.samples, _hann(n_fft) if window is None else window
+    if center and (len(samples) or pad_mode == "constant"):
+        # NumPy goes on reflecting where the waveform is shorter than the padding.
+        samples = np.pad(samples, n_fft // 2, mode=pad_mode)
     bins = kept_bins(n_bins or n_fft // 2 + 1, n_fft)
     frequencies = kept_frequencies(waveform.sample_rate, n_fft, n_bins)
     hop = hop_length / waveform.sample_rate
-    if len(samples) < n_fft:
+    if len(samples) < len(window):
         return Spectrogram(np.zeros((len(bins), 0), np.float32), frequencies, hop)
-    frames = np.lib.stride_tricks.sliding_window_view(samples, n_fft)[::hop_length]
+    frames = np.lib.stride_tricks.sliding_window_view(samples, len(window))[::hop_length]
     power = np.empty((len(bins), len(frames)), np.float32)
     # A block at a time: windowing all overlapping frames at once would take n_fft / hop copies.
     for start in range(0, len(frames), 128):
-        spectrum = np.fft.rfft(frames[start : start + 128] * _hann(n_fft), axis=1)[:, bins]
+        windowed = frames[start : start + 128] * window
+        spectrum = np.fft.rfft(windowed, n=n_fft, axis=1)[:, bins]
         power[:, start : start + 128] = (spectrum.real**2 + spectrum.imag**2).T
     return Spectrogram(power, frequencies, hop)
 
@@ -174,5 +184,5 @@ def load_spectrogram(path: str | PathLike[str]) -> Spectrogram:
 
 
 def is_stored_spectrogram(path: str | PathLike[str]) -> bool:
-    """Whether a file is taken for a stored spectrogram, by its name."""
+    """Whether the name of a file is that of a stored spectrogram."""
     return fspath(path).lower().endswith(".png")

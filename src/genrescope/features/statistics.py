@@ -1,4 +1,4 @@
-"""Numbers that sum up a track: statistics of each row of a feature over its frames.
+"""Statistics of each row of a feature over its frames.
 
 The seven are those of the FMA data set's descriptors (Defferrard et al. 2017): moments and order
 statistics of the population, not estimates of a larger one.
@@ -21,7 +21,7 @@ STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 
 
 def statistics(values: FloatArray, names: Sequence[str] = STATISTICS) -> FloatArray:
-    """Sum up each row of a feature over its frames.
+    """Statistics of each row of a feature over its frames.
 
     Skew is `m3 / m2^1.5` and kurtosis `m4 / m2^2 - 3` (Fisher's, 0 for a normal distribution),
     where `mk` is the k-th central moment. A row that does not vary has 0 for both. All is computed

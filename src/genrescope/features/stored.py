@@ -1,19 +1,20 @@
-"""Vectors that were computed elsewhere and stored: a pretrained network's, say, or a table's.
+"""Vectors that were computed elsewhere and stored: embeddings of a network, or rows of a table.
 
-They can't be computed from audio here; a model that learned from them is given such vectors again.
+There is no rule here to compute them from audio: a model that was trained on such vectors is given
+vectors again.
 """
 
 from __future__ import annotations
 
 from pydantic import Field
 
+from genrescope.audio import Waveform
 from genrescope.errors import RecipeError
-from genrescope.features.base import FeatureSettings
-from genrescope.features.spectrogram import FloatArray, Spectrogram
+from genrescope.features.base import Computed, Feature
 
 
-class Feature(FeatureSettings):
-    """A vector for each stretch of a track, as it was stored.
+class Stored(Feature):
+    """Vectors of a track in the order of time, `[width, vectors]`.
 
     Attributes
     ----------
@@ -39,6 +40,13 @@ class Feature(FeatureSettings):
         """Seconds from vector to vector."""
         return self.seconds
 
-    def of_spectrogram(self, _: Spectrogram) -> FloatArray:
-        """Refuse: there is no rule to compute them by."""
+    def compute(self, waveform: Waveform) -> Computed:
+        """Refuse audio.
+
+        Raises
+        ------
+        RecipeError
+            Always.
+        """
+        del waveform
         raise RecipeError(f"the vectors {self.name!r} are stored, not computed from audio")

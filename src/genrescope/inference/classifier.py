@@ -130,7 +130,7 @@ class Classifier:
         Raises
         ------
         AudioError
-            When the file can't be heard, or is too short to judge.
+            When the file can't be heard, or is too short to classify.
         """
         return self._predict(source, Event())
 

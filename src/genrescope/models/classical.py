@@ -1,7 +1,7 @@
 """Classifiers of scikit-learn and XGBoost on flattened segments, with or without PCA.
 
 A pipeline standardises each number of a segment, projects onto principal components where a recipe
-asks for them, and classifies. The thirteen classifiers of figures 6 and 8 of the Berkeley paper
+has `pca`, and classifies. The thirteen classifiers of figures 6 and 8 of the Berkeley paper
 (`berkeley`) have the settings of the FMA baseline code that it builds on (Defferrard et al., ISMIR
 2017, github.com/mdeff/fma); whatever that code leaves open is scikit-learn's default of today.
 XGBoost, which the paper names without settings, has its own defaults.
@@ -18,7 +18,7 @@ the same thing on standardised numbers, not after PCA).
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from genrescope.aggregation import softmax
 from genrescope.errors import GenrescopeError, RecipeError
 
 CHECKED = 500
-"""So many training vectors are kept, evenly spaced, to check an exported graph on."""
+"""Number of training vectors, evenly spaced, that an exported graph is checked on."""
 
 
 class _Kind(NamedTuple):
@@ -70,13 +70,13 @@ _KINDS = {
 }
 
 
-_CALMED: list[dict[str, Any]] = [
+_REGULARISED: list[dict[str, Any]] = [
     {"alpha": 1.0},
     {"alpha": 10.0},
     {"early_stopping": True},
     {"early_stopping": True, "alpha": 10.0},
 ]
-# What `tuned: true` chooses among; the first is the setting above. Found on the validation tracks
+# What `tuned: true` chooses among; the first is the setting above. Chosen on the validation tracks
 # of FMA-small, where more than these few made no difference beyond chance.
 _GRIDS: dict[str, list[dict[str, Any]]] = {
     "LR": [{}, *({"C": c} for c in (0.001, 0.003, 0.01, 0.03, 0.1))],
@@ -109,8 +109,8 @@ _GRIDS: dict[str, list[dict[str, Any]]] = {
         {"n_estimators": 200},
         {"n_estimators": 400},
     ],
-    "MLP1": [{}, *_CALMED],
-    "MLP2": [{}, *_CALMED],
+    "MLP1": [{}, *_REGULARISED],
+    "MLP2": [{}, *_REGULARISED],
     "NB": [{}, *({"var_smoothing": v} for v in (1e-3, 0.01, 0.03, 0.1, 0.3))],
     "QDA": [{}, *({"reg_param": r} for r in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9))],
     "XGBoost": [
@@ -128,7 +128,7 @@ _GRIDS: dict[str, list[dict[str, Any]]] = {
 
 
 def candidates(name: str) -> list[dict[str, Any]]:
-    """A few settings worth trying for a classifier, the usual one first.
+    """The settings that `tuned: true` tries for a classifier, the usual one first.
 
     Raises
     ------
@@ -145,8 +145,8 @@ def classifiers() -> list[str]:
     return list(_KINDS)
 
 
-class Model:
-    """A classifier that is fitted in one go; not a torch module.
+class Classical:
+    """A classifier of scikit-learn or XGBoost; not a torch module.
 
     Parameters
     ----------
@@ -158,8 +158,6 @@ class Model:
         One of `classifiers()`.
     pca
         Number of principal components to keep, or None for no PCA.
-    whiten
-        Whether each component is brought to variance 1.
     seed
         Of whatever is random in PCA and classifier.
     **hyper
@@ -180,6 +178,8 @@ class Model:
         When scikit-learn, skl2onnx or XGBoost is missing.
     """
 
+    trainer: ClassVar[str] = "sklearn"
+
     def __init__(
         self,
         shape: tuple[int, int],
@@ -187,7 +187,6 @@ class Model:
         *,
         name: str,
         pca: int | None = None,
-        whiten: bool = False,
         seed: int = 0,
         **hyper: Any,
     ) -> None:
@@ -195,29 +194,27 @@ class Model:
             raise ValueError(f"no classifier {name!r}; there are: {', '.join(_KINDS)}")
         length = shape[0] * shape[1]
         if pca is not None and not 1 <= pca <= length:
-            raise ValueError(f"pca: {pca} components can't be had of {length} numbers")
-        if whiten and pca is None:
-            raise ValueError("whiten: there is nothing to whiten without pca")
+            raise ValueError(f"pca: {pca} components of {length} numbers are not possible")
         _needed("skl2onnx")
         self.shape, self.genres, self.name = shape, genres, name
         self.embedding_size = length if pca is None else pca
         steps = [("scale", _needed("sklearn.preprocessing").StandardScaler())]
         if pca is not None:
-            components = _needed("sklearn.decomposition").PCA(pca, whiten=whiten, random_state=seed)
+            components = _needed("sklearn.decomposition").PCA(pca, random_state=seed)
             steps.append(("pca", components))
         steps.append(("classify", _classifier(name, seed, hyper)))
         self.pipeline = _needed("sklearn.pipeline").Pipeline(steps)
         self._checked: NDArray[np.float32] | None = None
 
     def fit(self, vectors: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> None:
-        """Fit scaler, PCA and classifier to the training side.
+        """Fit scaler, PCA and classifier to the training subset.
 
         Parameters
         ----------
         vectors
             Flattened segments, `[n, size * frames]`.
         labels
-            Index of each segment's genre, `[n]`; every genre has to be there.
+            Index of each segment's genre, `[n]`; each genre needs a segment.
 
         Raises
         ------
@@ -230,25 +227,26 @@ class Model:
         neighbours = getattr(self.pipeline["classify"], "n_neighbors", 0)
         if neighbours > len(vectors):
             raise GenrescopeError(
-                f"model {self.name}: {neighbours} neighbours can't be had of "
+                f"model {self.name}: {neighbours} neighbours are more than "
                 f"{len(vectors)} training segments; set n_neighbors"
             )
         try:
-            # In double precision the exported graph takes the same side of every threshold.
+            # In double precision the exported graph decides as the tree does at every threshold.
             self.pipeline.fit(vectors.astype(np.float64), labels)
         except (ValueError, np.linalg.LinAlgError) as error:
             raise GenrescopeError(f"model {self.name}: {error}") from None
         self._checked = vectors[:: -(-len(vectors) // CHECKED)].astype(np.float32)
 
     def probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Probabilities `[n, genres]` of flattened segments, as the pipeline itself has them.
+        """Probabilities `[n, genres]` of flattened segments, as the pipeline itself computes them.
 
-        SVCrbf, SVCpoly1, linSVC1 and linSVC2 know no probabilities, and Platt's cost a fit five
-        times as long: theirs are the softmax of the decision values. Their order means something;
-        how sure they are only after a temperature was fitted on other tracks.
+        SVCrbf, SVCpoly1, linSVC1 and linSVC2 give no probabilities, and Platt's would make the fit
+        five times as long: here they are the softmax of the decision values. Their order is that of
+        the classifier; as confidences they are of use only after a temperature was fitted on other
+        tracks.
         """
         wide = vectors.astype(np.float64)
-        if knows_probabilities(self.pipeline["classify"]):
+        if hasattr(self.pipeline["classify"], "predict_proba"):
             return np.asarray(self.pipeline.predict_proba(wide), np.float64)
         values = np.asarray(self.pipeline.decision_function(wide), np.float64)
         return softmax(np.stack([-values, values], axis=1) if values.ndim == 1 else values)
@@ -270,7 +268,7 @@ class Model:
             When it is not fitted, can't be exported with these settings, or ONNX Runtime's
             probabilities differ from scikit-learn's by more than 1e-3.
         """
-        from genrescope.models._classical_onnx import check_graph, graph
+        from genrescope.models.sklearn_onnx import check_graph, graph
 
         if self._checked is None:
             raise GenrescopeError(f"model {self.name}: fit it before it is exported")
@@ -279,11 +277,6 @@ class Model:
         segments = self._checked.reshape(-1, *self.shape)
         check_graph(model, segments, self.probabilities, tied=tied)
         return model
-
-
-def knows_probabilities(classifier: Any) -> bool:
-    """Whether probabilities are the classifier's own, not ones made of decision values."""
-    return type(classifier).__name__ not in ("SVC", "LinearSVC")
 
 
 def _classifier(name: str, seed: int, hyper: dict[str, Any]) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from genrescope.models._layers import check_halvings, layer_sizes
+from genrescope.models.layers import check_halvings, layer_sizes
 
 
 def _convolution(inside: int, outside: int) -> list[nn.Module]:
@@ -18,7 +19,7 @@ def _convolution(inside: int, outside: int) -> list[nn.Module]:
     ]
 
 
-class Model(nn.Module):
+class CNN(nn.Module):
     """Convolutions over bands and frames, their mean as embedding, one linear layer on top.
 
     Parameters
@@ -30,8 +31,10 @@ class Model(nn.Module):
     channels
         Of each block; every block halves bands and frames.
     dropout
-        Part of the embedding that is dropped before the linear layer in training.
+        Fraction of the embedding that is dropped before the linear layer in training.
     """
+
+    trainer: ClassVar[str] = "torch"
 
     def __init__(
         self,

@@ -1,27 +1,27 @@
-"""A pretrained network that goes on learning, with a head for the genres on top.
+"""A pretrained network that is fine-tuned, with a head for the genres on top.
 
 Its recipe has the encoder's own front end as feature and a segment as long as one of the encoder's;
-networks for pictures take any length. What is frozen stays as published; what is not learns more
-slowly the nearer it is to the front, and may begin later (Howard and Ruder, ACL 2018, sections 3.2
-and 3.3: "discriminative" rates, "gradual unfreezing").
+networks for pictures take any length. Frozen layers stay as published; the others have a lower
+learning rate the nearer they are to the input, and may be unfrozen later (Howard and Ruder, ACL
+2018, sections 3.2 and 3.3: "discriminative" rates, "gradual unfreezing").
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from genrescope.encoders import make_encoder
-from genrescope.models._layers import dense, depths, layer_sizes
+from genrescope.models.layers import dense, depths, layer_sizes
 
-_PART = 8  # segments
+_CHECKPOINTED = 8  # segments at a time
 
 
-class Model(nn.Module):
+class FineTuned(nn.Module):
     """An encoder, dense layers, one layer on top; the last dense layer is the embedding.
 
     Parameters
@@ -31,7 +31,7 @@ class Model(nn.Module):
     genres
         Number of genres.
     encoder, layer
-        One of `genrescope.encoders`, and where in it; its usual layer if none is named.
+        One of `genrescope.encoders`, and one of its layers; its default layer if none is named.
     weights
         File or folder of its weights; by default the cache.
     untrained
@@ -41,17 +41,21 @@ class Model(nn.Module):
     dropout
         After each dense layer, in training.
     learning
-        How many of the encoder's parts learn, counted from the back: 0 freezes it, -1 lets all
-        learn. A part is a module that has weights of its own; those of Keras are one part.
+        Number of the encoder's modules that are trained, counted from the output: 0 freezes the
+        encoder, -1 trains all. What counts as one is a module with weights of its own; a network of
+        Keras is one.
     unfreeze
-        The head learns alone for so many epochs, and after each so many more one part joins it,
-        from the back to the front; 0 lets all begin at once.
+        Number of epochs after which one more module is unfrozen, from the output to the input; the
+        head alone is trained before. 0 trains all `learning` modules from the start.
     slower
-        Factor of the learning rate from the head to the hindmost part, and so on to the front.
+        Factor of the learning rate from the head to the last module, and from each to the one
+        before it.
     checkpointing
-        Compute the encoder anew on the way back, 8 segments at a time, instead of keeping what
-        all its parts gave: less memory, more time.
+        Compute the encoder again in the backward pass, 8 segments at a time, instead of keeping
+        its activations: less memory, more time.
     """
+
+    trainer: ClassVar[str] = "torch"
 
     def __init__(
         self,
@@ -76,8 +80,8 @@ class Model(nn.Module):
             raise ValueError(f"{encoder} has no layer {self.layer!r}: {', '.join(source.layers)}")
         if not source.whole and shape[1] != source.frontend.segment_frames:
             raise ValueError(
-                f"{encoder} hears {source.frontend.segment_frames} frames at once "
-                f"({source.seconds:g} s), not {shape[1]}"
+                f"{encoder} takes segments of {source.frontend.segment_frames} frames "
+                f"({source.seconds:g} s), not of {shape[1]}"
             )
         if not 0 < slower <= 1:
             raise ValueError(f"slower must be above 0 and at most 1, not {slower:g}")
@@ -95,7 +99,7 @@ class Model(nn.Module):
         self.embedding_size = hidden[-1]
 
     def at_epoch(self, epoch: int) -> None:
-        """Let those parts learn that do so in an epoch, the first being 0."""
+        """Unfreeze the modules that are trained in an epoch, the first being 0."""
         count = min(self.learning, epoch // self.unfreeze) if self.unfreeze else self.learning
         for place, part in enumerate(reversed(self.parts)):
             for weight in part.parameters(recurse=False):
@@ -104,7 +108,7 @@ class Model(nn.Module):
     def learning_rates(self, rate: float) -> list[dict[str, Any]]:
         """Groups of the encoder's weights for an optimizer, each with its learning rate.
 
-        Those that learn only later are among them: without a gradient they stay what they are.
+        Those that are unfrozen only later are among them: without a gradient they do not change.
         """
         parts = [*reversed(self.parts)][: self.learning]
         return [
@@ -112,8 +116,8 @@ class Model(nn.Module):
             for place, part in enumerate(parts, 1)
         ]
 
-    def train(self, mode: bool = True) -> Model:
-        """Let the head learn; the encoder's statistics and dropout stay as they were published."""
+    def train(self, mode: bool = True) -> FineTuned:
+        """Set the mode of the head; the encoder stays in evaluation mode."""
         super().train(mode)
         self.encoder.eval()
         return self
@@ -121,10 +125,10 @@ class Model(nn.Module):
     def forward(self, segments: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and embeddings of `[segments, size, frames]`."""
         if self.checkpointing and self.training:
-            # In small parts: on the way back only what one of them gave is there at a time.
+            # A few at a time: in the backward pass only their activations are in memory.
             parts = (
                 torch.utils.checkpoint.checkpoint(self._encoded, part, use_reentrant=False)
-                for part in torch.split(segments, _PART)
+                for part in torch.split(segments, _CHECKPOINTED)
             )
             found = torch.cat([*parts])
         else:
@@ -135,11 +139,11 @@ class Model(nn.Module):
     def outputs(self, segments: Tensor) -> dict[str, Tensor]:
         """Logits, embedding, and the depths that the leiden paper compares, `[segments, size]`.
 
-        `none` is the picture itself (of networks that look at one), `immediate` what the encoder
-        gives, `deep` the first dense layer, `shallow` the last.
+        `none` is the picture itself (of networks for pictures), `immediate` the encoder's output,
+        `deep` the output of the first dense layer, `shallow` that of the last.
         """
         found = self.encoder(segments)
-        # Its size as a plain number: an exported graph says it of each output.
+        # Its size as a plain number, so that an exported graph states it.
         picture = {name: found[name].reshape(-1, size) for name, size in self.pictures.items()}
         immediate = found[self.layer]
         embedding = self.head(immediate)

@@ -1,23 +1,24 @@
 """The LSTM of the KTH paper (`kth`, figure 5): two recurrent layers over the frames of the MFCCs.
 
 The paper's numbers: cells of 128 and 32, one fully connected layer with softmax on top; 20 or 60
-inputs a frame, 129 or 1290 frames. Ours, because it is silent: the output of the *last* frame is
-what the top layer sees, no dropout unless a recipe asks for it, and how the weights begin
-(orthogonal recurrent weights, a forget gate that starts open: Jozefowicz et al., ICML 2015,
-found that without it a long sequence is forgotten before anything is learnt from it).
+inputs a frame, 129 or 1290 frames. Ours, because it says nothing of it: the top layer sees the
+output of the *last* frame, no dropout unless a recipe asks for it, and the initial weights
+(orthogonal recurrent weights, and a bias of 1 for the forget gate: Jozefowicz et al., ICML 2015,
+found that without it long sequences are hardly learned).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from genrescope.models._layers import layer_sizes
+from genrescope.models.layers import layer_sizes
 
 
-class Model(nn.Module):
+class LSTM(nn.Module):
     """LSTM layers over frames; the last output of the last layer is the embedding.
 
     Parameters
@@ -31,6 +32,8 @@ class Model(nn.Module):
     dropout
         After each layer, in training.
     """
+
+    trainer: ClassVar[str] = "torch"
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class Model(nn.Module):
             for inside, cells in zip([shape[0], *units[:-1]], units, strict=True)
         )
         for layer in self.layers:
-            _begin(layer)
+            _initialise(layer)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(units[-1], genres)
         self.embedding_size = units[-1]
@@ -61,8 +64,8 @@ class Model(nn.Module):
         return self.output(embedding), embedding
 
 
-def _begin(layer: nn.Module) -> None:
-    """Set what the weights of a layer start from; torch's order of gates is i, f, g, o."""
+def _initialise(layer: nn.Module) -> None:
+    """Set the initial weights of a layer; torch's order of gates is i, f, g, o."""
     for name, weights in layer.named_parameters():
         with torch.no_grad():
             if name.startswith("weight_ih"):

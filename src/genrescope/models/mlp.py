@@ -5,22 +5,22 @@ softmax on the MFCCs of a whole clip. With `hidden: [256]` on VGGish embeddings 
 the Berkeley paper (`berkeley`: one hidden layer of 256, then the output layer), and the dense
 network of the Vellore paper (`vellore`).
 
-The papers' numbers: 4 × 256 (`kth`), 256 (`berkeley`). Ours, because they are silent: ReLU between
-the layers, no dropout unless a recipe asks for it, and all of `vellore`'s, whose text says no more
-than "fully connected".
+The papers' numbers: 4 × 256 (`kth`), 256 (`berkeley`). Ours, because they say nothing of it: ReLU
+between the layers, no dropout unless a recipe asks for it, and all of `vellore`'s, whose text says
+no more than "fully connected".
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
-from genrescope.models._layers import dense, depths, layer_sizes
+from genrescope.models.layers import dense, depths, layer_sizes
 
 
-class Model(nn.Module):
+class MLP(nn.Module):
     """Fully connected layers; the last hidden one is the embedding.
 
     Parameters
@@ -34,6 +34,8 @@ class Model(nn.Module):
     dropout
         After each hidden layer, in training.
     """
+
+    trainer: ClassVar[str] = "torch"
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class Model(nn.Module):
         return self.output(embedding), embedding
 
     def outputs(self, segments: Tensor) -> dict[str, Tensor]:
-        """Logits, embedding, and what the first and the last hidden layer give, `[n, nodes]`."""
+        """Logits, embedding, outputs of the first and the last hidden layer, `[n, nodes]`."""
         inputs, layers = segments.flatten(1), cast(nn.Sequential, self.hidden[1])
         embedding = layers(inputs)
         named = {"logits": self.output(embedding), "embedding": embedding}

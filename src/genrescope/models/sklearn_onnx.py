@@ -18,7 +18,6 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from genrescope.aggregation import softmax
 from genrescope.errors import GenrescopeError
-from genrescope.models.classical import knows_probabilities
 from genrescope.onnx_session import onnx_session
 
 TOLERANCE = 1e-3
@@ -78,7 +77,7 @@ def graph(pipeline: Any, shape: tuple[int, int], genres: int) -> bytes:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         kind = type(classifier).__name__
         raise GenrescopeError(f"{kind} can't be exported with these settings: {reason}") from error
-    if knows_probabilities(classifier):
+    if hasattr(classifier, "predict_proba"):
         clipped = parts.add("Clip", parts.double(values), parts.constant(SMALLEST))
         values = parts.add("Log", clipped)
     parts.single(values, output="logits")
@@ -101,21 +100,21 @@ def check_graph(
     *,
     tied: float = 0.0,
 ) -> None:
-    """Compare a graph with what it was made of.
+    """Compare a graph with the model it was exported from.
 
     Parameters
     ----------
     model, segments, probabilities
-        The graph, `[n, size, frames]`, and what the model itself says of `[n, size * frames]`.
+        The graph, `[n, size, frames]`, and the model's own probabilities of `[n, size * frames]`.
     tied
-        Part of the segments that may differ, because which of several equally near neighbours
-        counts is anyone's choice: the same recording twice in the training set is enough.
+        Fraction of the segments that may differ, because either of two equally near neighbours may
+        be taken: the same recording twice in the training set is enough.
 
     Raises
     ------
     GenrescopeError
         When a probability of `segments [n, size, frames]` differs by more than 1e-3, or another
-        genre is named where the first two are further apart than that.
+        genre is first where the first two are further apart than that.
     """
     session = onnx_session(model, threads=0)
     (logits,) = session.run(["logits"], {"segments": segments})
@@ -147,16 +146,13 @@ def _preprocessing(parts: _Graph, pipeline: Any, shape: tuple[int, int]) -> str:
     vector = parts.add("Div", vector, parts.constant(pipeline["scale"].scale_))
     if "pca" in pipeline.named_steps:
         pca = pipeline["pca"]
-        projection = pca.components_.T
-        if pca.whiten:
-            projection = projection / np.sqrt(pca.explained_variance_)
         vector = parts.add("Sub", vector, parts.constant(pca.mean_))
-        vector = parts.add("MatMul", vector, parts.constant(projection))
+        vector = parts.add("MatMul", vector, parts.constant(pca.components_.T))
     return vector
 
 
 def _converted(parts: _Graph, classifier: Any, vector: str) -> str:
-    """Append what skl2onnx or onnxmltools makes of a classifier; its second output counts."""
+    """Append the nodes of skl2onnx or onnxmltools; their second output is the scores."""
     single = type(classifier).__name__ in _SINGLE
     name = parts.add("Identity", parts.single(vector) if single else vector, output="vector")
     if type(classifier).__name__ == "XGBClassifier":
@@ -176,7 +172,7 @@ def _converted_sklearn(classifier: Any, name: str, single: bool) -> ModelProto:
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
     kind = FloatTensorType if single else DoubleTensorType
-    option = "zipmap" if knows_probabilities(classifier) else "raw_scores"
+    option = "zipmap" if hasattr(classifier, "predict_proba") else "raw_scores"
     return convert_sklearn(
         classifier,
         initial_types=[(name, kind([None, classifier.n_features_in_]))],
@@ -197,8 +193,8 @@ def _svc(parts: _Graph, svc: Any, vector: str) -> str:
     """Decision values of an SVC, one against the rest.
 
     An SVC has one machine for each pair of genres. As scikit-learn does, a genre's value is the
-    number of machines that vote for it, and a part of one third at most that breaks ties: the sum
-    of its machines' values, squashed (`sklearn.utils.multiclass._ovr_decision_function`).
+    number of machines that decide for it, and at most a third of one more that breaks ties: the sum
+    of its machines' values, scaled (`sklearn.utils.multiclass._ovr_decision_function`).
     """
     pairs, intercepts = _pairs(svc)
     decisions = parts.add(
@@ -209,17 +205,17 @@ def _svc(parts: _Graph, svc: Any, vector: str) -> str:
     genres = len(svc.classes_)
     if genres == 2:
         return parts.add("Concat", parts.add("Neg", decisions), decisions, axis=1)
-    sides = np.zeros((len(intercepts), genres))
+    signs = np.zeros((len(intercepts), genres))
     for row, (first, second) in enumerate(combinations(range(genres), 2)):
-        sides[row, first], sides[row, second] = 1, -1
-    signs = parts.constant(sides)
+        signs[row, first], signs[row, second] = 1, -1
+    signed = parts.constant(signs)
     firsts = parts.double(parts.add("GreaterOrEqual", decisions, parts.constant(0)))
-    votes = parts.add("MatMul", firsts, signs)
-    votes = parts.add("Add", votes, parts.constant((sides < 0).sum(0)))
-    sums = parts.add("MatMul", decisions, signs)
+    votes = parts.add("MatMul", firsts, signed)
+    votes = parts.add("Add", votes, parts.constant((signs < 0).sum(0)))
+    sums = parts.add("MatMul", decisions, signed)
     limits = parts.add("Add", parts.add("Abs", sums), parts.constant(1))
-    squashed = parts.add("Div", sums, parts.add("Mul", limits, parts.constant(3)))
-    return parts.add("Add", votes, squashed)
+    scaled = parts.add("Div", sums, parts.add("Mul", limits, parts.constant(3)))
+    return parts.add("Add", votes, scaled)
 
 
 def _pairs(svc: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -239,7 +235,7 @@ def _pairs(svc: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def _kernel(parts: _Graph, svc: Any, vector: str) -> str:
     """Kernel of the vector and each support vector, `[n, vectors]`."""
-    # In single precision they take half the room and are exact enough.
+    # In single precision they take half the memory and are exact enough.
     support = parts.double(parts.constant(svc.support_vectors_.T, np.float32))
     products = parts.add("MatMul", vector, support)
     if svc.kernel == "linear":

@@ -1,4 +1,4 @@
-"""Parts that several networks are made of."""
+"""Layers that several networks share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def layer_sizes(name: str, sizes: object) -> list[int]:
-    """Give the sizes of a recipe back as a list.
+    """The sizes that a recipe gives, as a list.
 
     Raises
     ------
@@ -38,30 +38,30 @@ def dense(inputs: int, sizes: Sequence[int], dropout: float) -> nn.Sequential:
 
 
 def depths(layers: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
-    """The embeddings that the leiden paper takes out of dense layers, `[n, nodes]`.
+    """The embeddings that the leiden paper takes from dense layers, `[n, nodes]`.
 
     Parameters
     ----------
     layers
         Of `dense`, in evaluation mode.
     inputs
-        What they see, `[n, inputs]`.
+        Their input, `[n, inputs]`.
 
     Returns
     -------
     deep, shallow
-        What the first dense layer gives, and what the last one does.
+        The outputs of the first and of the last dense layer.
     """
     deep: Tensor = layers[:2](inputs)
     shallow: Tensor = layers[2:](deep)
-    # Each is an output of its own in a graph, not another name of one.
+    # Times 1, so that an exported graph has an output for each, not two names for one.
     return {"deep": deep * 1.0, "shallow": shallow * 1.0}
 
 
 def convolutions(
     shape: tuple[int, int], filters: Sequence[int], dropout: float
 ) -> tuple[nn.Sequential, int]:
-    """Blocks of 3 × 3 convolution, ReLU, 2 × 2 max pooling and dropout, flattened in the end.
+    """Blocks of 3 × 3 convolution, ReLU, 2 × 2 max pooling and dropout, then flattened.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def convolutions(
     Returns
     -------
     layers, outputs
-        The blocks, and how many numbers they give for an image.
+        The blocks, and the number of their outputs for one image.
 
     Raises
     ------

@@ -1,0 +1,94 @@
+"""The project's own files: workflows, forms, extras, and which tests run where."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import EXTRAS, missing
+
+ROOT = Path(__file__).resolve().parents[1]
+GITHUB = ROOT / ".github"
+WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def test_make_test_skips_nothing_for_lack_of_an_extra() -> None:
+    if os.environ.get("GENRESCOPE_TESTS") != "all":
+        pytest.skip("only `make test` promises that every extra of `dev` is installed")
+    assert missing("dev") == ()
+
+
+def test_the_base_install_is_told_apart_from_the_extras() -> None:
+    assert missing("test") == ()
+    base = {re.match(r"[\w.-]+", each)[0] for each in PROJECT["dependencies"]}
+    assert not base & {"torch", "pandas", "matplotlib", "scikit-learn", "librosa"}
+    assert {"train", "lab", "encoders", "library", "docs", "test", "dev"} <= set(EXTRAS)
+
+
+def test_every_dependency_has_a_version_that_was_tested() -> None:
+    listed = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in listed}
+    # `app` and `scale` are not part of `dev`: nothing here needs them yet.
+    extras = [
+        each for name in EXTRAS if name not in ("app", "scale", "all") for each in EXTRAS[name]
+    ]
+    for requirement in [*PROJECT["dependencies"], *extras]:
+        name = re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-")
+        assert name == "genrescope" or name in pinned, requirement
+
+
+class TestWorkflows:
+    """Checked against their schema, by actionlint, and against what the project promises."""
+
+    @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+    def test_they_follow_the_schema(self, path: Path) -> None:
+        assert schema_errors("github-workflows", path) == ""
+
+    @pytest.mark.parametrize("path", sorted((GITHUB / "ISSUE_TEMPLATE").glob("[!c]*.yml")))
+    def test_issue_forms_follow_the_schema(self, path: Path) -> None:
+        assert schema_errors("github-issue-forms", path) == ""
+
+    def test_actionlint_finds_nothing(self, lint) -> None:
+        assert lint(WORKFLOWS) == []
+
+    def test_actionlint_would_find_something(self, lint, tmp_path: Path) -> None:
+        wrong = tmp_path / "wrong.yml"
+        text = WORKFLOWS[0].read_text(encoding="utf-8")
+        wrong.write_text(text.replace("runs-on: ubuntu-latest", "runs-on: ${{ nothing.os }}", 1))
+        assert any("nothing" in line for line in lint([wrong]))
+
+    def test_every_promised_python_and_system_is_tested(self) -> None:
+        jobs = yaml.safe_load((GITHUB / "workflows" / "test.yml").read_text("utf-8"))["jobs"]
+        classifiers = " ".join(PROJECT["classifiers"])
+        promised = re.findall(r"Python :: (3\.\d+)", classifiers)
+        assert jobs["base"]["strategy"]["matrix"]["python"] == promised
+        systems = jobs["base"]["strategy"]["matrix"]["os"]
+        assert {name.partition("-")[0] for name in systems} == {"ubuntu", "macos", "windows"}
+
+    @pytest.fixture
+    def lint(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.syspath_prepend(str(ROOT / "tools"))
+        from actionlint import problems
+
+        def found(paths: list[Path]) -> list[str]:
+            lines = problems(paths)
+            if lines is None:
+                pytest.skip("actionlint is not installed: python tools/actionlint.py --install")
+            return lines
+
+        return found
+
+
+def schema_errors(schema: str, path: Path) -> str:
+    pytest.importorskip("check_jsonschema", reason="needs genrescope[dev]")
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
+    done = subprocess.run([*command, str(path)], capture_output=True, text=True)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
