@@ -215,7 +215,7 @@ class TestSort:
             entry(f"{i}.mp3", np.ones(16), genre=("jazz", "hiphop")[i % 2], confidence=i / 10)
             for i in range(4)
         ]
-        files = write_playlists(
+        files, _ = write_playlists(
             [Placed(e, {"jazz": "Jazz"}.get(e.genre, "Hip-Hop"), 1.0, e.file) for e in made],
             tmp_path / "lists",
         )

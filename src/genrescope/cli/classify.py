@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 
 import typer
 
 from genrescope.cli.files import find
-from genrescope.cli.terminal import error_line, notice, printable, progress, stderr
+from genrescope.cli.tags import Named, TagOptions
+from genrescope.cli.tags import write_tags as apply_tags
+from genrescope.cli.terminal import error_line, notice, progress, stderr
 from genrescope.cli.writers import WRITERS, output
-from genrescope.errors import FileError, TagError
+from genrescope.errors import FileError
 from genrescope.inference import Classifier
 from genrescope.settings import default_model
 
@@ -61,6 +62,27 @@ def classify(
         False, "--dry-run", help="With --write-tags: only show what would change."
     ),
     yes: bool = typer.Option(False, "--yes", "-y", help="With --write-tags: do not ask."),
+    append: bool = typer.Option(
+        False, "--append", help="With --write-tags: add to the genres that are there."
+    ),
+    force: bool = typer.Option(
+        False, "--force", help="With --overwrite: replace genres that the model does not know, too."
+    ),
+    min_confidence: float | None = typer.Option(
+        None,
+        "--min-confidence",
+        min=0,
+        max=1,
+        help="With --write-tags: write no genre of a lower probability.",
+        show_default="0.5",
+    ),
+    count: int | None = typer.Option(
+        None,
+        "--count",
+        min=1,
+        help="With --write-tags: write up to this many genres.",
+        show_default="1",
+    ),
 ) -> None:
     """Name the genre of music files.
 
@@ -80,8 +102,25 @@ def classify(
 
       genrescope classify ~/Music --write-tags --dry-run
     """
-    if (overwrite or dry_run or yes) and not write_tags:
-        raise typer.BadParameter("--overwrite, --dry-run and --yes go with --write-tags")
+    tag_options = TagOptions(
+        overwrite,
+        append,
+        force,
+        TagOptions.min_confidence if min_confidence is None else min_confidence,
+        count or TagOptions.count,
+        dry_run,
+        yes,
+    )
+    needs_tags = overwrite or append or force or dry_run or yes
+    if (needs_tags or min_confidence is not None or count is not None) and not write_tags:
+        raise typer.BadParameter(
+            "--overwrite, --append, --force, --min-confidence, --count, --dry-run and --yes need "
+            "--write-tags"
+        )
+    if overwrite and append:
+        raise typer.BadParameter("choose one of --overwrite and --append")
+    if force and not overwrite:
+        raise typer.BadParameter("--force needs --overwrite")
     if write_tags and not (yes or dry_run) and not sys.stdin.isatty():
         raise typer.BadParameter("nobody is there to ask: --write-tags needs --yes or --dry-run")
     classifier = Classifier.load(model)
@@ -89,7 +128,7 @@ def classify(
     files = [item for item in found if isinstance(item, Path)]
     failures = [item for item in found if isinstance(item, FileError)]
     # Only what is still needed: a whole collection's timelines would fill the memory.
-    named: list[tuple[str | None, str | None]] = []
+    named: list[Named] = []
     interrupted = False
     # The bar first: while it is on the screen, what is printed goes above it.
     with progress("files") as bar, output(destination) as stream:
@@ -100,7 +139,9 @@ def classify(
                 if isinstance(result, FileError):
                     failures.append(result)
                 else:
-                    named.append((result.path, result.genre))
+                    named.append(
+                        (result.path or "", result.top(tag_options.count) if result.genre else [])
+                    )
                     writer.write(result)
                 bar.advance(task)
         except KeyboardInterrupt:
@@ -114,56 +155,7 @@ def classify(
         # Threads that are in the middle of a file would keep the process for a while.
         os._exit(130)
     if write_tags:
-        failures += _write_tags(named, overwrite=overwrite, dry_run=dry_run, yes=yes)
+        failures += apply_tags(named, classifier.genres, tag_options)
     if failures:
         stderr.print(f"{len(named)} classified, {len(failures)} failed", style="bold")
         raise typer.Exit(1 if named else 2)
-
-
-def _write_tags(
-    named: Iterable[tuple[str | None, str | None]], *, overwrite: bool, dry_run: bool, yes: bool
-) -> list[TagError]:
-    """Show what would change, ask, and change it; gives what failed."""
-    from genrescope.library import tags
-
-    genres = {path: tags.genre_name(genre) for path, genre in named if path and genre}
-
-    def each(act: Callable[..., tags.TagChange], paths: Iterable[str]) -> list[tags.TagChange]:
-        changes = []
-        for path in paths:
-            try:
-                changes.append(act(path, genres[path], overwrite=overwrite))
-            except TagError as error:
-                failures.append(error)
-                error_line(str(error))
-        return changes
-
-    failures: list[TagError] = []
-    planned = each(tags.plan_genre, genres)
-    wanted = [change for change in planned if change.action == "write"]
-    for change in planned:
-        if change.action != "same":
-            fate = (
-                f"-> {change.after}" if change.action == "write" else "kept (--overwrite replaces)"
-            )
-            stderr.print(
-                printable(f"{change.path}: {change.before or 'no genre'} {fate}"), markup=False
-            )
-    if not wanted or dry_run:
-        notice(f"{_files(len(wanted))} would be changed" if dry_run else "no tag needs a change")
-        return failures
-    try:
-        agreed = yes or typer.confirm(f"Write the genre into {_files(len(wanted))}?", err=True)
-    except typer.Abort:
-        notice("interrupted: nothing was changed")
-        raise typer.Exit(130) from None
-    if not agreed:
-        notice("nothing was changed")
-        return failures
-    written = each(tags.write_genre, [os.fsdecode(change.path) for change in wanted])
-    notice(f"wrote the genre into {_files(len(written))}")
-    return failures
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"

@@ -70,6 +70,8 @@ def map_library(
     write_page(drawn, out)
     if png is not None:
         write_picture(drawn, png)
+    if drawn.not_stored is not None:
+        notice(f"the library can't store the map: {drawn.not_stored}")
     counts = {"kept": drawn.kept, "placed": drawn.placed, "gone": drawn.gone}
     if format is Format.json:
         files = {"out": str(out), "png": str(png) if png else None}

@@ -187,8 +187,11 @@ def _write_playlists(planned: Plan, where_they_are: bool) -> None:
     placed = planned.placed
     if where_they_are:
         placed = tuple(replace(each, file=each.entry.file) for each in placed)
-    for file in write_playlists(placed, planned.folder):
+    written, left_out = write_playlists(placed, planned.folder)
+    for file in written:
         stdout.print(printable(str(file)), markup=False)
+    for file in left_out:
+        notice(f"not in the playlist, for its name holds a line break: {file}")
 
 
 def _undo(file: Path) -> None:

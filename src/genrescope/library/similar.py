@@ -27,7 +27,7 @@ from genrescope.library.content import content_of
 from genrescope.library.files import Found, classified, described
 from genrescope.library.index import Index, unit
 from genrescope.library.places import LibraryError
-from genrescope.library.queries import absolute, find_track
+from genrescope.library.queries import absolute, find_track, living_copies
 from genrescope.library.rows import Entry
 from genrescope.library.store import Library
 
@@ -106,8 +106,8 @@ class Space:
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """The tracks."""
-        return [entry for entry in self.library.entries() if entry.has_embedding]
+        """The tracks; of copies only those whose files exist, and each file once."""
+        return living_copies([entry for entry in self.library.entries() if entry.has_embedding])
 
     @cached_property
     def directions(self) -> NDArray[np.float32]:

@@ -156,8 +156,15 @@ def plan(
     return Plan(action, folder, ordered, tuple(placed), in_place, skipped)
 
 
-def write_playlists(placed: Sequence[Placed], folder: Path) -> list[Path]:
+def write_playlists(placed: Sequence[Placed], folder: Path) -> tuple[list[Path], list[Path]]:
     """Write one playlist a genre, `Jazz.m3u8`, most confident first; older ones are replaced.
+
+    Returns
+    -------
+    list of Path
+        The playlists.
+    list of Path
+        Files whose names hold a line break, which no playlist can name.
 
     Raises
     ------
@@ -172,12 +179,13 @@ def write_playlists(placed: Sequence[Placed], folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SortError(folder, f"can't be made: {error.strerror}") from None
-    written = []
+    written, left_out = list[Path](), list[Path]()
     for genre, tracks in sorted(genres.items()):
         tracks.sort(key=lambda each: (-each.entry.confidence, each.file))
         written.append(folder / f"{genre}.m3u8")
-        write_m3u8(written[-1], [each.entry for each in tracks], [each.file for each in tracks])
-    return written
+        entries, files = [each.entry for each in tracks], [each.file for each in tracks]
+        left_out += write_m3u8(written[-1], entries, files)
+    return written, left_out
 
 
 # Genre, confidence and artist of each track, by root and path.
