@@ -24,7 +24,7 @@ help:
 
 classify: $(VENV)/.base
 ifeq ($(MUSIC),)
-	@test -f examples/synthetic-reggae.flac || $(BIN)/genrescope examples examples > /dev/null
+	@test -f examples/offbeat-organ.flac || $(BIN)/genrescope examples examples > /dev/null
 	@echo "No MUSIC=path given: these are synthetic clips, no measure of accuracy." >&2
 	@$(BIN)/genrescope classify examples
 else

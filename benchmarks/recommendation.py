@@ -25,9 +25,10 @@ from genrescope.atomic import write_atomic
 from genrescope.datasets import Track, read_dataset, with_artists
 from genrescope.errors import DatasetError, FileError, GenrescopeError
 from genrescope.evaluation.bootstrap import Figure, mean
-from genrescope.evaluation.finished import Finished, read_finished
 from genrescope.evaluation.predictions import read_predictions
 from genrescope.evaluation.ranking import best_precision_at, coverage, precision_at
+from genrescope.evaluation.run_result import RunResult
+from genrescope.evaluation.run_values import SplitDescription
 from genrescope.features import Frontend
 from genrescope.inference import Classifier
 from genrescope.library.recommend import DIVERSITY, diversified, nearness, pushed, recommend
@@ -101,10 +102,10 @@ class Shelf:
 # What is judged ------------------------------------------------------------------------------
 
 
-def judged_tracks(run: Finished, data: Path, artists: Path) -> tuple[list[Track], int]:
+def judged_tracks(run: RunResult, data: Path, artists: Path) -> tuple[list[Track], int]:
     """The run's test tracks whose artist is known, and how many others there are."""
     predictions = read_predictions(run.folder)
-    if run.leaked or set(predictions.parts) != {"only"}:
+    if run.leaked or set(predictions.folds) != {"only"}:
         reason = "its bundle may have learned from the tracks it was judged on: a run is needed"
         raise FileError(run.folder, f"{reason} that trains once and has a test side")
     here = {track.id: track for track in with_artists(read_dataset(data).tracks, artists)}
@@ -115,7 +116,7 @@ def judged_tracks(run: Finished, data: Path, artists: Path) -> tuple[list[Track]
     return tracks, len(predictions.tracks) - len(tracks)
 
 
-def shelf_of(run: Finished, data: Path, artists: Path, folder: Path) -> Shelf:
+def shelf_of(run: RunResult, data: Path, artists: Path, folder: Path) -> Shelf:
     """Hear all tracks by all methods, and put what was heard into libraries in a folder."""
     listed, left_out = judged_tracks(run, data, artists)
     classifier = Classifier.load(run.folder)
@@ -370,18 +371,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def what_was_judged(run: Finished, shelf: Shelf) -> list[str]:
+def what_was_judged(run: RunResult, shelf: Shelf) -> list[str]:
     """The run, its tracks, and what should be known of them."""
     _, fit = ways_to_fit(shelf)
-    kind, by_artist = run.split.get("kind"), run.split.get("by_artist")
+    settings = run.split or SplitDescription()
+    kind, by_artist = settings.kind, settings.by_artist
     split = {
         "lists": "by published lists, which keep artists apart as far as "
         "[default-model.md](default-model.md) says",
         "official": "by the data set's authors",
-    }.get(str(kind), "at random by artist" if by_artist else "at random by track")
+    }.get(kind, "at random by artist" if by_artist else "at random by track")
     most = max((shelf.artists == each).sum() for each in shelf.artists)
     text = (
-        f"The network: `{run.command}`, trained on {run.metrics['train']} tracks, split {split}. "
+        f"The network: `{run.command}`, trained on {run.train_tracks} tracks, split {split}. "
         f"Its test side has {run.n}; {shelf.left_out} are left out, because their artist is not "
         f"known or nothing was heard. That leaves {len(shelf.names)} tracks of "
         f"{len(np.unique(shelf.genres))} genres by {len(np.unique(shelf.artists))} artists, of "
@@ -527,7 +529,7 @@ def main() -> None:
     parser.add_argument("--artists", type=Path, required=True)
     parser.add_argument("--write", type=Path, metavar="PAGE")
     wanted = parser.parse_args()
-    run = read_finished(wanted.run)
+    run = RunResult.read(wanted.run)
     with tempfile.TemporaryDirectory() as temporary:
         shelf = shelf_of(run, wanted.data, wanted.artists, Path(temporary))
         figures = main_figures(shelf)

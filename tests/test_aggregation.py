@@ -1,4 +1,4 @@
-"""From segments to a track: four ways to vote, and how ties are broken."""
+"""Aggregation of segments to a track: the four rules, and how ties are broken."""
 
 from __future__ import annotations
 
@@ -16,66 +16,68 @@ LOGITS = st.tuples(st.integers(1, 40), st.integers(2, 12)).flatmap(
 
 
 def test_mean_is_the_mean() -> None:
-    heard = np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]])
-    np.testing.assert_allclose(aggregate(heard), [0.4, 0.6])
-    np.testing.assert_allclose(aggregate(heard, "mean_probability"), aggregate(heard))
+    segments = np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]])
+    np.testing.assert_allclose(aggregate(segments), [0.4, 0.6])
+    np.testing.assert_allclose(aggregate(segments, "mean_probability"), aggregate(segments))
 
 
-def test_geometric_lets_a_segment_rule_a_genre_out() -> None:
-    heard = np.array([[0.6, 0.4], [0.6, 0.4], [1e-4, 0.9999]])
+def test_mean_logits_lets_one_segment_rule_out_a_genre() -> None:
+    segments = np.array([[0.6, 0.4], [0.6, 0.4], [1e-4, 0.9999]])
     odds = (0.4 / 0.6) ** 2 * 0.9999 / 1e-4
     first = 1 / (1 + odds ** (1 / 3))
-    np.testing.assert_allclose(aggregate(heard, "mean_logits"), [first, 1 - first])
-    assert aggregate(heard, "majority").argmax() == 0
+    np.testing.assert_allclose(aggregate(segments, "mean_logits"), [first, 1 - first])
+    assert aggregate(segments, "majority").argmax() == 0
 
 
 @given(LOGITS, st.floats(0.1, 10))
-def test_geometric_is_the_vote_of_the_mean_logits(logits: np.ndarray, temperature: float) -> None:
-    wanted = softmax(logits.astype(np.float64).mean(axis=0), temperature)
-    found = aggregate_logits(logits, temperature, "mean_logits")
-    np.testing.assert_allclose(found, wanted, atol=1e-9, rtol=1e-6)
+def test_mean_logits_is_the_softmax_of_the_mean_of_the_logits(
+    logits: np.ndarray, temperature: float
+) -> None:
+    expected = softmax(logits.astype(np.float64).mean(axis=0), temperature)
+    aggregated = aggregate_logits(logits, temperature, "mean_logits")
+    np.testing.assert_allclose(aggregated, expected, atol=1e-9, rtol=1e-6)
 
 
-def test_geometric_of_segments_that_rule_everything_out_is_still_one_of_probabilities() -> None:
+def test_mean_logits_sums_to_1_where_the_segments_rule_out_every_genre() -> None:
     np.testing.assert_allclose(aggregate(np.eye(3), "mean_logits"), [1 / 3] * 3)
 
 
-def test_median_hears_past_one_segment_that_is_sure_of_something_else() -> None:
-    heard = np.array([[0.6, 0.4, 0.0], [0.6, 0.3, 0.1], [0.0, 0.0, 1.0]])
-    assert aggregate(heard, "mean_probability").argmax() == 0
+def test_median_ignores_one_segment_that_is_certain_of_another_genre() -> None:
+    segments = np.array([[0.6, 0.4, 0.0], [0.6, 0.3, 0.1], [0.0, 0.0, 1.0]])
+    assert aggregate(segments, "mean_probability").argmax() == 0
     # The medians 0.6, 0.3 and 0.1 sum to 1 already.
-    np.testing.assert_allclose(aggregate(heard, "median_probability"), [0.6, 0.3, 0.1])
+    np.testing.assert_allclose(aggregate(segments, "median_probability"), [0.6, 0.3, 0.1])
     tilted = np.array([[0.5, 0.5, 0.0], [0.4, 0.0, 0.6], [0.3, 0.7, 0.0]])
     np.testing.assert_allclose(aggregate(tilted, "median_probability"), [4 / 9, 5 / 9, 0])
 
 
 def test_medians_that_are_all_zero_fall_back_to_the_mean() -> None:
-    heard = np.eye(3)
-    np.testing.assert_allclose(aggregate(heard, "median_probability"), [1 / 3] * 3)
+    segments = np.eye(3)
+    np.testing.assert_allclose(aggregate(segments, "median_probability"), [1 / 3] * 3)
 
 
-def test_mode_counts_what_segments_name_not_how_sure_they_are() -> None:
-    heard = np.array([[0.51, 0.49], [0.51, 0.49], [0.0, 1.0]])
-    assert aggregate(heard, "mean_probability").argmax() == 1
+def test_majority_counts_genres_not_probabilities() -> None:
+    segments = np.array([[0.51, 0.49], [0.51, 0.49], [0.0, 1.0]])
+    assert aggregate(segments, "mean_probability").argmax() == 1
     # Two votes to one, and the means 0.34 and 0.66 share a fourth.
-    np.testing.assert_allclose(aggregate(heard, "majority"), [2.34 / 4, 1.66 / 4])
+    np.testing.assert_allclose(aggregate(segments, "majority"), [2.34 / 4, 1.66 / 4])
 
 
-def test_a_tie_of_the_mode_goes_to_the_higher_mean() -> None:
-    heard = np.array([[0.6, 0.4, 0.0], [0.3, 0.7, 0.0], [0.1, 0.0, 0.9]])
+def test_majority_breaks_ties_by_the_mean() -> None:
+    segments = np.array([[0.6, 0.4, 0.0], [0.3, 0.7, 0.0], [0.1, 0.0, 0.9]])
     # One vote each; the means are 0.333, 0.367 and 0.3.
-    assert aggregate(heard, "majority").argmax() == 1
-    assert aggregate(heard[:, [1, 0, 2]], "majority").argmax() == 0
+    assert aggregate(segments, "majority").argmax() == 1
+    assert aggregate(segments[:, [1, 0, 2]], "majority").argmax() == 0
 
 
 @given(LOGITS)
-def test_the_mode_names_one_of_the_most_named_and_breaks_ties_by_the_mean(
+def test_majority_names_one_of_the_most_frequent_genres(
     logits: np.ndarray,
 ) -> None:
-    heard = softmax(logits)
-    votes = np.bincount(heard.argmax(axis=1), minlength=heard.shape[1])
-    most, mean = votes == votes.max(), heard.mean(axis=0)
-    chosen = aggregate(heard, "majority").argmax()
+    segments = softmax(logits)
+    votes = np.bincount(segments.argmax(axis=1), minlength=segments.shape[1])
+    most, mean = votes == votes.max(), segments.mean(axis=0)
+    chosen = aggregate(segments, "majority").argmax()
     assert most[chosen]
     # What differs by less than the rounding of a sum is a tie of the means as well.
     assert mean[chosen] >= mean[most].max() - 1e-12
@@ -89,10 +91,10 @@ def test_the_mode_names_one_of_the_most_named_and_breaks_ties_by_the_mean(
 def test_probabilities_are_probabilities(
     logits: np.ndarray, aggregation: str, temperature: float
 ) -> None:
-    voted = aggregate_logits(logits, temperature, aggregation)  # type: ignore[arg-type]
-    assert voted.shape == (logits.shape[1],)
-    assert voted.sum() == pytest.approx(1)
-    assert voted.min() >= 0
+    probabilities = aggregate_logits(logits, temperature, aggregation)  # type: ignore[arg-type]
+    assert probabilities.shape == (logits.shape[1],)
+    assert probabilities.sum() == pytest.approx(1)
+    assert probabilities.min() >= 0
 
 
 @given(
@@ -110,8 +112,8 @@ def test_the_order_of_the_segments_does_not_matter(
     )
 
 
-def test_a_high_temperature_makes_unsure_and_changes_no_name() -> None:
+def test_a_high_temperature_lowers_confidence_and_keeps_the_order() -> None:
     logits = np.array([[2.0, 0.0, -1.0]])
-    sure, unsure = aggregate_logits(logits), aggregate_logits(logits, 10)
-    assert sure.argmax() == unsure.argmax() == 0
-    assert sure.max() > unsure.max() > 1 / 3
+    sharp, flat = aggregate_logits(logits), aggregate_logits(logits, 10)
+    assert sharp.argmax() == flat.argmax() == 0
+    assert sharp.max() > flat.max() > 1 / 3

@@ -1,4 +1,4 @@
-"""`genrescope.audio`: every format, every part of a file, every way a file can be wrong."""
+"""`genrescope.audio`: all formats, parts of files, and every way in which a file can be damaged."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def reason_of(path: str | Path, **options: float) -> str:
-    """Why the file can't be heard. `load`, `stream` and (for whole files) `info` must agree."""
+    """Why the file can't be decoded. `load`, `stream` and (for whole files) `info` must agree."""
     with pytest.raises(AudioError) as caught:
         load(path, **options)
     assert caught.value.path == os.fspath(path)
@@ -194,7 +194,7 @@ def reason_of(path: str | Path, **options: float) -> str:
     return caught.value.reason
 
 
-# --- what is heard ------------------------------------------------------------------------
+# --- what is decoded ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -203,19 +203,19 @@ def test_a_sine_comes_back_from_every_format(tmp_path: Path, name: str) -> None:
     rate = 48000 if "opus" in form.codec.lower() else 44100
     path = write(tmp_path / f"a{form.suffix}", form, sine(1.5, rate), rate)
 
-    said = info(path)
-    assert (said.format, said.sample_rate, said.channels) == (form.format, rate, 2)
+    header = info(path)
+    assert (header.format, header.sample_rate, header.channels) == (form.format, rate, 2)
     # Raw AAC has no header: its length is guessed from the bit rate of the first frames.
-    assert said.duration == pytest.approx(1.5, abs=0.3 if name == "aac" else form.slack + 1e-6)
+    assert header.duration == pytest.approx(1.5, abs=0.3 if name == "aac" else form.slack + 1e-6)
 
     for wanted in (None, 22050):
         warnings: list[str] = []
-        heard = load(path, sample_rate=wanted, warnings=warnings)
+        decoded = load(path, sample_rate=wanted, warnings=warnings)
         assert warnings == []
-        assert heard.samples.dtype == np.float32
-        assert heard.sample_rate == (wanted or rate)
-        assert heard.duration == pytest.approx(1.5, abs=form.slack + 1e-4)
-        frequency, level = frequency_and_level(heard.samples, heard.sample_rate)
+        assert decoded.samples.dtype == np.float32
+        assert decoded.sample_rate == (wanted or rate)
+        assert decoded.duration == pytest.approx(1.5, abs=form.slack + 1e-4)
+        frequency, level = frequency_and_level(decoded.samples, decoded.sample_rate)
         assert frequency == pytest.approx(440, abs=1)
         # The mean of 0.6 and 0.2; LAME makes it some percent quieter.
         assert level == pytest.approx(0.4, rel=0.04)
@@ -225,10 +225,10 @@ def test_a_sine_comes_back_from_every_format(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["wav 24", "flac 16"])
 def test_every_sample_rate(tmp_path: Path, name: str, rate: int) -> None:
     path = write(tmp_path / "a", FORMS[name], sine(1.0, rate), rate)
-    heard = load(path)
+    decoded = load(path)
     assert info(path).sample_rate == rate
-    assert len(heard.samples) == 22050
-    frequency, level = frequency_and_level(heard.samples, 22050)
+    assert len(decoded.samples) == 22050
+    frequency, level = frequency_and_level(decoded.samples, 22050)
     assert frequency == pytest.approx(440, abs=1)
     assert level == pytest.approx(0.4, rel=0.001)
 
@@ -252,8 +252,8 @@ def test_lossless_formats_give_the_samples_that_were_written(tmp_path: Path, nam
     path = write(tmp_path / "a", FORMS[name], sound, 44100)
     steps = {"wav u8": 2**7, "flac 8": 2**7, "au mulaw": 2**5}
     step = 1 / steps.get(name, 2**15)
-    heard = load(path, sample_rate=None).samples
-    np.testing.assert_allclose(heard, sound.mean(axis=1), atol=1.5 * step)
+    decoded = load(path, sample_rate=None).samples
+    np.testing.assert_allclose(decoded, sound.mean(axis=1), atol=1.5 * step)
 
 
 @pytest.mark.parametrize("kind", ["u8", "s16", "s32", "flt", "dbl"])
@@ -263,8 +263,8 @@ def test_full_scale_of_ffmpegs_sample_formats(tmp_path: Path, kind: str) -> None
     path = write(tmp_path / "a", form, sine(0.5, 44100), 44100)
     with av.open(str(path)) as container:
         assert next(container.decode(audio=0)).format.name == kind
-    heard = load(path, sample_rate=None).samples
-    np.testing.assert_allclose(heard, sine(0.5, 44100).mean(axis=1), atol=1.5 / 128)
+    decoded = load(path, sample_rate=None).samples
+    np.testing.assert_allclose(decoded, sine(0.5, 44100).mean(axis=1), atol=1.5 / 128)
 
 
 def test_64_bit_integers_are_refused(tmp_path: Path) -> None:
@@ -295,9 +295,9 @@ def test_a_wrong_suffix_does_not_matter(tmp_path: Path) -> None:
 @pytest.mark.parametrize("codec", ["WAV/GSM610", "WAV/IMA_ADPCM", "WAV/ALAW", "AIFF/ULAW"])
 def test_compressed_sound_in_wav_and_aiff(tmp_path: Path, codec: str) -> None:
     path = write(tmp_path / "a", Form("", "", codec), sine(1.0, 8000, (0.4,)), 8000)
-    heard = load(path)
-    assert heard.duration == pytest.approx(1.0, abs=0.1)
-    frequency, level = frequency_and_level(heard.samples, 22050)
+    decoded = load(path)
+    assert decoded.duration == pytest.approx(1.0, abs=0.1)
+    frequency, level = frequency_and_level(decoded.samples, 22050)
     assert frequency == pytest.approx(440, abs=1)
     assert level == pytest.approx(0.4, rel=0.1)
 
@@ -331,9 +331,9 @@ def test_a_recording_spliced_from_two_rates_keeps_its_pitch(tmp_path: Path) -> N
     second = write(tmp_path / "2", mp3, sine(2.0, 22050), 22050).read_bytes()
     path = tmp_path / "both.mp3"
     path.write_bytes(first + second)
-    heard = load(path)
-    assert heard.duration == pytest.approx(4.0, abs=0.2)
-    for half in (heard.samples[:44100], heard.samples[44100:]):
+    decoded = load(path)
+    assert decoded.duration == pytest.approx(4.0, abs=0.2)
+    for half in (decoded.samples[:44100], decoded.samples[44100:]):
         assert frequency_and_level(half, 22050)[0] == pytest.approx(440, abs=1)
 
 
@@ -355,7 +355,7 @@ def test_a_part_is_that_part_of_the_whole(
         expected = whole.samples[first:last]
         assert len(part.samples) == len(expected)
         # A shift by one sample differs by 0.02 and more. What remains: the resampler rounds
-        # differently, and Opus forgets slowly what it had not heard before a jump.
+        # differently, and Opus forgets slowly what it had not decoded before a seek.
         # FFmpeg's MP2 decoder gives 16 bits with dither.
         tolerance = {"opus": 1e-3, "webm film": 1e-3, "mp2": 1e-4}.get(name, 2e-6)
         np.testing.assert_allclose(part.samples, expected, atol=tolerance)
@@ -418,9 +418,9 @@ def test_a_part_at_the_end_is_shorter_than_asked(sweeps: dict[str, Path]) -> Non
 def test_beyond_the_end_there_is_nothing(sweeps: dict[str, Path]) -> None:
     for name in LOSSLESS:
         for offset in (9.0, 12.5, 1e6):
-            expected = f"nothing to hear at {offset:g} s: it is 9.00 s long"
+            expected = f"no sound at {offset:g} s: it is 9.00 s long"
             assert reason_of(sweeps[name], offset=offset) == expected
-    assert reason_of(sweeps["mp3"], offset=100) == "nothing to hear at 100 s: it is 9.00 s long"
+    assert reason_of(sweeps["mp3"], offset=100) == "no sound at 100 s: it is 9.00 s long"
 
 
 def test_misuse_is_a_value_error_at_once(sweeps: dict[str, Path]) -> None:
@@ -532,7 +532,7 @@ def test_not_audio(tmp_path: Path) -> None:
     assert reason_of(tmp_path / "empty.mp3") == "empty (0 bytes)"
 
 
-def test_a_play_list_does_not_make_us_open_what_it_names(tmp_path: Path) -> None:
+def test_a_playlist_never_opens_the_files_that_it_names(tmp_path: Path) -> None:
     write(tmp_path / "secret.mp3", FORMS["mp3"], sine(1.0, 44100), 44100)
     for text in (
         "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.mp3\n#EXT-X-ENDLIST\n",
@@ -604,6 +604,16 @@ def test_truncated_uncompressed_file(tmp_path: Path, name: str) -> None:
         assert reason_of(path) == "truncated: it ends before the sound begins"
 
 
+def test_a_header_that_states_a_negative_duration_is_not_believed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wma", FORMS["wma"], sweep(1.0, 44100), 44100)
+    content = bytearray(path.read_bytes())
+    # ASF states the duration including a preroll in ms, 80 bytes into its file properties.
+    properties = content.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))
+    content[properties + 80 : properties + 88] = (60_000).to_bytes(8, "little")
+    path.write_bytes(content)
+    assert 0 <= info(path).duration < 2
+
+
 @pytest.mark.parametrize("name", ["flac 16", "mp3", "mka flac", "wma", "wavpack", "m4a faststart"])
 def test_truncated_compressed_file(tmp_path: Path, name: str) -> None:
     options = {"movflags": "faststart"} if name == "m4a faststart" else {}
@@ -612,19 +622,19 @@ def test_truncated_compressed_file(tmp_path: Path, name: str) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     warnings: list[str] = []
-    heard = load(path, warnings=warnings)
-    assert heard.duration == pytest.approx(4.5, abs=0.7)
+    decoded = load(path, warnings=warnings)
+    assert decoded.duration == pytest.approx(4.5, abs=0.7)
     (warning,) = warnings
     assert warning.startswith("damaged or cut short: ")
     assert warning.endswith("could not be decoded")
     # What there is, is what the whole file has there (the last frame may be half a frame).
     path.write_bytes(data)
     whole = load(path).samples
-    intact = len(heard.samples) - 8000
-    np.testing.assert_allclose(heard.samples[:intact], whole[:intact], atol=2e-6)
+    intact = len(decoded.samples) - 8000
+    np.testing.assert_allclose(decoded.samples[:intact], whole[:intact], atol=2e-6)
 
 
-def test_truncated_before_anything_can_be_heard(tmp_path: Path) -> None:
+def test_truncated_before_anything_can_be_decoded(tmp_path: Path) -> None:
     m4a = write(tmp_path / "a.m4a", FORMS["m4a aac"], sine(3.0, 44100), 44100)
     m4a.write_bytes(m4a.read_bytes()[:20_000])
     assert reason_of(m4a) == "truncated: its index is missing"
@@ -670,7 +680,7 @@ def test_mp4_is_cut() -> None:
     assert not cut(start + b"\0\0\0\7mdat")  # nonsense rather than cut
 
 
-def test_damage_in_the_middle_costs_only_what_was_hit(tmp_path: Path) -> None:
+def test_damage_in_the_middle_loses_only_the_damaged_part(tmp_path: Path) -> None:
     for name in ("flac 16", "mp3", "m4a aac"):
         path = write(tmp_path / "a", FORMS[name], sweep(9.0, 44100), 44100)
         whole = load(path).samples
@@ -680,15 +690,15 @@ def test_damage_in_the_middle_costs_only_what_was_hit(tmp_path: Path) -> None:
         data[middle : middle + len(data) // 10] = rng.bytes(len(data) // 10)
         path.write_bytes(data)
         warnings: list[str] = []
-        heard = load(path, warnings=warnings).samples
+        decoded = load(path, warnings=warnings).samples
         assert len(warnings) == 1
         assert "damaged" in warnings[0]
-        assert len(heard) > 0.8 * len(whole)
-        np.testing.assert_allclose(heard[:80_000], whole[:80_000], atol=2e-6)
+        assert len(decoded) > 0.8 * len(whole)
+        np.testing.assert_allclose(decoded[:80_000], whole[:80_000], atol=2e-6)
         # Where the length is not what it should be, MP3's padding at the end is not cut off.
         wanted, longest_padding = whole[-60_000:-20_000], 1152
         assert any(
-            np.allclose(heard[-60_000 - shift : -20_000 - shift], wanted, atol=1e-5)
+            np.allclose(decoded[-60_000 - shift : -20_000 - shift], wanted, atol=1e-5)
             for shift in range(longest_padding)
         )
 
@@ -713,13 +723,13 @@ def test_a_relative_name_that_looks_like_an_option(
     assert load("-v").duration == pytest.approx(0.5)
 
 
-def test_decoders_say_nothing_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_decoders_print_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     for name, form in FORMS.items():
         rate = 48000 if "opus" in form.codec.lower() else 44100
         path = write(tmp_path / "a", form, sine(1.0, rate), rate)
         data = path.read_bytes()
-        # libsndfile's MP3 decoder used to complain of this tag.
+        # libsndfile's MP3 decoder used to print a message about this tag.
         if name == "mp3":
             data = b"ID3\x04\0\0\0\0\0\x17COMM\0\0\0\3\0\0\1en" + bytes(10) + data
         capfd.readouterr()
@@ -760,7 +770,7 @@ def test_many_threads_give_what_one_gives(sweeps: dict[str, Path]) -> None:
         assert np.array_equal(one, other)
 
 
-# --- small things -------------------------------------------------------------------------
+# --- waveforms and suffixes ---------------------------------------------------------------
 
 
 def test_waveform() -> None:
@@ -813,11 +823,11 @@ def test_research_data(shared: Path, folder: str, suffix: str, count: int) -> No
     assert len(paths) == count
     for path in paths:
         warnings: list[str] = []
-        said, heard = info(path), load(path, warnings=warnings)
+        header, decoded = info(path), load(path, warnings=warnings)
         assert warnings == []
-        assert heard.duration == pytest.approx(said.duration, abs=0.1)
-        assert heard.duration > 5
-        assert 0.01 < np.abs(heard.samples).max() < 1.5
+        assert decoded.duration == pytest.approx(header.duration, abs=0.1)
+        assert decoded.duration > 5
+        assert 0.01 < np.abs(decoded.samples).max() < 1.5
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Whatever bytes are in a file, `genrescope.audio` raises `AudioError` or gives sound."""
+"""For any bytes in a file, `genrescope.audio` raises `AudioError` or returns sound."""
 
 from __future__ import annotations
 
@@ -46,24 +46,24 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def check(path: Path) -> None:
-    """Hear the file in every way; nothing but `AudioError` may come of it."""
+    """Decode the file in every way; nothing but `AudioError` may be raised."""
     try:
-        said = info(path)
-        assert said.duration >= 0
-        assert said.channels > 0
+        header = info(path)
+        assert header.duration >= 0
+        assert header.channels > 0
     except AudioError as fault:
         assert fault.reason
     for options in ({"sample_rate": None}, {}, {"offset": 0.2, "duration": 0.1}, {"offset": 7.0}):
         warnings: list[str] = []
         try:
-            heard = load(path, warnings=warnings, **options)
+            decoded = load(path, warnings=warnings, **options)
         except AudioError as fault:
             assert fault.reason
             with pytest.raises(AudioError):
                 list(stream(path, **options))
             continue
-        assert len(heard.samples) > 0
-        assert np.isfinite(heard.samples).all()
+        assert len(decoded.samples) > 0
+        assert np.isfinite(decoded.samples).all()
         assert all(warnings)
 
 
@@ -142,7 +142,7 @@ def test_any_part_equals_that_part_of_the_whole(
         last = first + max(1, round((offset + duration) * whole.sample_rate) - first)
     expected = whole.samples[first:last]
     if len(expected) == 0:
-        with pytest.raises(AudioError, match="nothing to hear at"):
+        with pytest.raises(AudioError, match="no sound at"):
             load(path, sample_rate=rate, offset=offset, duration=duration)
         return
     part = load(path, sample_rate=rate, offset=offset, duration=duration)

@@ -17,13 +17,14 @@ from genrescope.training.augment import (
     ALL,
     Batches,
     TrainingTrack,
+    change_segments,
     crop,
     mask,
     mixup_share,
-    recolour,
 )
-from genrescope.training.recipe import Augmentation, load_recipe
-from genrescope.training.teacher import load_teacher, standardised
+from genrescope.training.distillation import load_targets, standardised_targets
+from genrescope.training.recipe import load_recipe
+from genrescope.training.settings import Augmentation
 
 SIZE, GENRES = 12, 3
 PLAIN = Augmentation()
@@ -31,7 +32,6 @@ FULL = Augmentation(
     stretch=0.2,
     roll=2,
     gain=0.1,
-    slope=0.1,
     equalizer=0.3,
     noise=0.2,
     masks=2,
@@ -142,8 +142,8 @@ def test_targets_are_smoothed_probabilities(settings: Augmentation, smoothing: f
             )
 
 
-def test_without_a_teacher_the_targets_are_nan_and_the_segments_whole() -> None:
-    tracks = [replace(track, teacher=torch.full((1, 5), torch.nan)) for track in TRACKS]
+def test_unknown_targets_are_nan_and_the_segments_whole() -> None:
+    tracks = [replace(track, targets=torch.full((1, 5), torch.nan)) for track in TRACKS]
     for segments, targets, teacher in epoch(FULL, tracks=tracks):
         assert teacher.shape == (4, 5)
         assert teacher.isnan().all()
@@ -220,10 +220,11 @@ def test_a_repeated_track_has_its_whole_teacher() -> None:
         assert float(teacher) == pytest.approx(50)
 
 
-def test_nothing_is_recoloured_unasked() -> None:
+def test_nothing_is_changed_unasked() -> None:
     segments = torch.randn(3, SIZE, 20, generator=random())
     assert torch.equal(
-        recolour(segments.clone(), PLAIN, random(1), torch.full((len(segments),), ALL)), segments
+        change_segments(segments.clone(), PLAIN, random(1), torch.full((len(segments),), ALL)),
+        segments,
     )
 
 
@@ -231,23 +232,20 @@ def test_nothing_is_recoloured_unasked() -> None:
     ("settings", "deviation"),
     [
         ({"gain": 0.2}, 2 * 0.2),  # of a constant 2
-        ({"slope": 0.3}, 0.3),  # in the last band
         ({"equalizer": 0.3}, 0.3),
         ({"noise": 0.6}, 0.6 / 3**0.5),  # a level even between 0 and 0.6: root mean square
     ],
 )
-def test_recolouring_has_the_strength_asked_for(
-    settings: dict[str, float], deviation: float
-) -> None:
+def test_changes_have_the_strength_asked_for(settings: dict[str, float], deviation: float) -> None:
     segments = torch.full((3000, SIZE, 4), 2.0)
-    changed = recolour(segments, Augmentation(**settings), random(), torch.full((3000,), ALL))
+    changed = change_segments(
+        segments, Augmentation(**settings), random(), torch.full((3000,), ALL)
+    )
     last = changed[:, -1, 0]
     assert float(last.mean()) == pytest.approx(2, abs=0.04)
     assert float(last.std()) == pytest.approx(deviation, rel=0.08)
     if "noise" not in settings:
         assert torch.equal(changed, changed[..., :1].expand_as(changed)), "all frames alike"
-    if "slope" in settings:
-        torch.testing.assert_close(changed[:, 0] + changed[:, -1], torch.full((3000, 4), 4.0))
 
 
 def widths(mask: torch.Tensor) -> list[int]:
@@ -303,7 +301,7 @@ def save_teacher(path: Path, activations: np.ndarray, ids: list[str]) -> Path:
 def test_a_teacher_is_read_as_log_odds_by_track(tmp_path: Path) -> None:
     activations = np.array([[0.5, 0.9], [0.0, 1.0], [0.1, 0.2]])
     ids = ["jazz/jazz.00001.wav", "jazz/jazz.00001.wav", "rock/rock.00002.wav"]
-    targets = load_teacher([save_teacher(tmp_path / "t.npz", activations, ids)])
+    targets = load_targets([save_teacher(tmp_path / "t.npz", activations, ids)])
     assert list(targets) == ["jazz.00001", "rock.00002"]
     limit = np.log(0.999 / 0.001)
     np.testing.assert_allclose(
@@ -316,13 +314,13 @@ def test_teachers_files_are_joined(tmp_path: Path) -> None:
     files = [
         save_teacher(tmp_path / f"{name}.npz", np.full((2, 3), 0.5), [name] * 2) for name in "ab"
     ]
-    assert {name: values.shape for name, values in load_teacher(files).items()} == {
+    assert {name: values.shape for name, values in load_targets(files).items()} == {
         "a": (2, 3),
         "b": (2, 3),
     }
     save_teacher(files[1], np.full((2, 4), 0.5), ["b"] * 2)
     with pytest.raises(DatasetError, match=r"b.npz: 4 targets, unlike the file before it"):
-        load_teacher(files)
+        load_targets(files)
 
 
 def save_objects(path: Path) -> None:
@@ -352,27 +350,27 @@ def save_uneven(path: Path) -> None:
 @pytest.mark.parametrize(
     ("save", "words"),
     [
-        (save_objects, "not a teacher's file"),
-        (save_one_array, "not a teacher's file"),
-        (save_other_names, "not a teacher's file"),
-        (save_cut, "not a teacher's file"),
-        (Path.touch, "not a teacher's file"),
-        (lambda path: path.write_text("X, IDS"), "not a teacher's file"),
-        (lambda path: None, "not a teacher's file.*No such file"),
-        (save_uneven, r"X \(5, 3\) does not go with IDS \(4,\)"),
+        (save_objects, "not a file of a teacher's targets"),
+        (save_one_array, "not a file of a teacher's targets"),
+        (save_other_names, "not a file of a teacher's targets"),
+        (save_cut, "not a file of a teacher's targets"),
+        (Path.touch, "not a file of a teacher's targets"),
+        (lambda path: path.write_text("X, IDS"), "not a file of a teacher's targets"),
+        (lambda path: None, "not a file of a teacher's targets.*No such file"),
+        (save_uneven, r"X \(5, 3\) does not match IDS \(4,\)"),
     ],
 )
 def test_what_is_no_teacher_is_refused(tmp_path: Path, save, words: str) -> None:
     save(tmp_path / "t.npz")
     with pytest.raises(DatasetError, match=f"t.npz: {words}") as caught:
-        load_teacher([tmp_path / "t.npz"])
+        load_targets([tmp_path / "t.npz"])
     assert "\n" not in str(caught.value)
 
 
 def test_targets_are_standardised_over_the_training_tracks() -> None:
     values = np.random.default_rng(0).normal(3, 2, (4, 10, 5)).astype(np.float32)
     values[..., 4] = 7  # a target that never varies
-    scaled = standardised(dict(zip("abcd", values, strict=True)), ["a", "c", "unknown"])
+    scaled = standardised_targets(dict(zip("abcd", values, strict=True)), ["a", "c", "unknown"])
     assert list(scaled) == ["a", "c"]
     stacked = np.concatenate(list(scaled.values()))
     np.testing.assert_allclose(stacked.mean(axis=0), 0, atol=1e-5)
@@ -382,21 +380,21 @@ def test_targets_are_standardised_over_the_training_tracks() -> None:
 def test_other_tracks_have_no_say_in_the_targets() -> None:
     values = np.random.default_rng(0).normal(size=(4, 10, 5)).astype(np.float32)
     known = dict(zip("abcd", values, strict=True))
-    first = standardised(known, ["a", "b"])
-    second = standardised({**known, "c": 100 * values[2], "d": values[3] - 50}, ["a", "b"])
+    first = standardised_targets(known, ["a", "b"])
+    second = standardised_targets({**known, "c": 100 * values[2], "d": values[3] - 50}, ["a", "b"])
     assert first.keys() == second.keys() == {"a", "b"}
     for track in first:
         np.testing.assert_array_equal(first[track], second[track])
 
 
 def test_a_teacher_of_other_tracks_is_refused() -> None:
-    with pytest.raises(DatasetError, match="knows none of the training tracks"):
-        standardised({"a": np.zeros((2, 3), np.float32)}, ["b"])
+    with pytest.raises(DatasetError, match="has targets for none of the training tracks"):
+        standardised_targets({"a": np.zeros((2, 3), np.float32)}, ["b"])
 
 
 @pytest.mark.shared
 def test_the_published_taggrams_are_a_teacher(shared: Path) -> None:
-    targets = load_teacher(sorted((shared / "data/gtzan-features").glob("*taggram.npz")))
+    targets = load_targets(sorted((shared / "data/gtzan-features").glob("*taggram.npz")))
     assert len(targets) == 443 + 290
     assert sum(map(len, targets.values())) == 12415 + 8127
     assert {values.shape[1] for values in targets.values()} == {50}

@@ -39,7 +39,7 @@ def prepare(home: Path, options: str = "", write: str = "yes") -> Path:
     """Some tagged music that is new, one track with a genre, and a configuration of beets."""
     new = home / "New"
     for file in write_examples(new, seconds=4):
-        title = file.stem.removeprefix("synthetic-").title()
+        title = {"walking-bass": "Jazz", "four-on-the-floor": "Disco"}.get(file.stem, file.stem)
         tags = FLAC(file)
         tags.delete()
         tags.update(title=title, artist="Synthesiser", album="Examples")
@@ -103,7 +103,7 @@ def test_an_import_sets_what_is_sure_and_keeps_what_is_there(tmp_path: Path) -> 
     assert genres(tmp_path) == wanted
     assert tags(tmp_path) == {title: genre or None for title, genre in wanted.items()}
     # The music that was copied from is as it was.
-    assert FLAC(new / "synthetic-disco.flac").get("genre") is None
+    assert FLAC(new / "four-on-the-floor.flac").get("genre") is None
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_the_command(tmp_path: Path) -> None:
     (tmp_path / "Music" / "Disco.flac").unlink()
     assert tags(tmp_path) == {t: g for t, g in wanted.items() if t != "Disco"}
     # Only what is asked for, and only when told so, is replaced; and not in the file.
-    true = Classifier.load().predict(new / "synthetic-jazz.flac")
+    true = Classifier.load().predict(new / "walking-bass.flac")
     beet(tmp_path, "genrescope", "--force", "--nowrite", "title:Jazz")
     assert genres(tmp_path)["Jazz"] == genre_name(str(true.genre)) != "Bebop"
     assert tags(tmp_path)["Jazz"] == "Bebop"

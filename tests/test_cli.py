@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import groupby
 from pathlib import Path
 
 import mutagen
@@ -72,8 +71,10 @@ class TestClassify:
     def test_json_has_what_is_promised(self, folder: Path) -> None:
         (row,) = json.loads(genrescope("classify", folder / "a.wav", "-f", "json").stdout)
         assert list(row) == [
-            "path", "genre", "confidence", "probabilities", "timeline", "duration", "warnings",
+            "schema_version", "path", "genre", "confidence", "probabilities", "timeline",
+            "sections", "shares", "duration", "warnings",
         ]  # fmt: skip
+        assert row["schema_version"] == 1
         assert row["confidence"] == row["probabilities"][row["genre"]]
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
         assert row["timeline"][0]["start"] == 0
@@ -93,34 +94,32 @@ class TestClassify:
 
     def test_top_and_timeline(self, folder: Path) -> None:
         done = genrescope("classify", folder / "deep", "--top", "3", "-f", "jsonl")
-        heard = json.loads(done.stdout)
-        assert len(heard["top"]) == 3
+        fields = json.loads(done.stdout)
+        assert len(fields["top"]) == 3
         done = genrescope("classify", folder / "deep", "--top", "3", "--timeline")
-        _, *genres = done.stdout.splitlines()
-        named = [key for key, _ in groupby(segment["genre"] for segment in heard["timeline"])]
-        # Each line is a stretch of one genre, and they cover the track.
-        assert [line.split()[0] for line in genres[3:]] == named
+        sections = done.stdout.splitlines()[4 + (len(fields["shares"]) > 1) :]
+        assert [line.split()[0] for line in sections] == [s["genre"] for s in fields["sections"]]
         clock = r"0:\d\d - 0:\d\d$"
-        assert all(re.search(clock, line) for line in genres[3:])
-        assert "  0:00 - " in genres[3]
+        assert all(re.search(clock, line) for line in sections)
+        assert "  0:00 - " in sections[0]
 
-    def test_the_timeline_in_a_table_joins_what_agrees(self) -> None:
-        heard = [(0, 3, "jazz"), (1.5, 4.5, "jazz"), (3, 6, "rock"), (9, 12, "rock")]
+    def test_the_timeline_in_a_table_shows_shares_and_sections(self) -> None:
+        genres = ["jazz"] * 50 + ["rock"] * 150
         timeline = [
-            SegmentPrediction(start, end, {"jazz": 0.2, "rock": 0.2, genre: 0.8 - start / 30})
-            for start, end, genre in heard
+            SegmentPrediction(20 * i, 20 * i + 40, {"jazz": 0.2, "rock": 0.2, genre: 0.8})
+            for i, genre in enumerate(genres)
         ]
         stream = io.StringIO()
         table = Table(stream, ["jazz", "rock"], top=1, timeline=True)
-        table.write(Prediction("a.mp3", "jazz", {"jazz": 0.7}, timeline, np.zeros(1), 12.0, []))
-        lines = [line.split() for line in stream.getvalue().splitlines()[2:]]
-        assert [line[0] for line in lines] == ["jazz", "rock", "rock"]
-        assert [" ".join(line[3:]) for line in lines] == [
-            "0:00 - 0:04",
-            "0:03 - 0:06",
-            "0:09 - 0:12",
+        table.write(Prediction("a.mp3", "rock", {"rock": 0.7}, timeline, np.zeros(1), 4020.0, []))
+        shares, *lines = stream.getvalue().splitlines()[2:]
+        assert shares == "  75% rock, 25% jazz"
+        assert [line.split()[0] for line in lines] == ["jazz", "rock"]
+        assert [" ".join(line.split()[3:]) for line in lines] == [
+            "0:00 - 16:50",
+            "16:50 - 1:07:00",
         ]
-        assert lines[0][2] == "78%"  # the mean of 80 and 75
+        assert lines[0].split()[2] == "80%"
 
     def test_names_from_stdin_and_globs(self, folder: Path) -> None:
         names = b"a.wav\n\ndeep/er/b b.wav\n"
@@ -195,7 +194,7 @@ class TestClassify:
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob(".out.json.*")) and time.monotonic() < deadline:
             time.sleep(0.01)
-        time.sleep(1.5)  # it listens by now: one takes some milliseconds
+        time.sleep(1.5)  # it is at work by now: a file takes some milliseconds
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
         assert process.returncode == 130
@@ -215,7 +214,7 @@ class TestClassify:
         )
         os.close(terminal)
         assert done.returncode == 0
-        assert b"Listening" in os.read(main, 10000)
+        assert b"Classifying" in os.read(main, 10000)
         os.close(main)
 
 
@@ -288,7 +287,7 @@ def test_results_are_printed_above_the_bar(tmp_path: Path) -> None:
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     rows = [row for row in re.split(r"[\r\n]+", plain) if ".wav" in row]
     assert len(rows) == 6
-    assert not any("Listening" in row for row in rows)
+    assert not any("Classifying" in row for row in rows)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -374,7 +373,7 @@ class TestEvaluate:
         assert set(fields["by_genre"]) == {"jazz", "rock"}
         assert fields["interval"]["accuracy"][0] <= fields["accuracy"]
         assert "macro_f1" in fields
-        assert [Path(f["path"]).name for f in fields["failed"]] == ["broken.wav"]
+        assert [Path(f["track"]).name for f in fields["left_out"]] == ["broken.wav"]
         assert "not genres of the model: polka" in done.stderr
         assert "accuracy" in genrescope("evaluate", "default", "--data", tmp_path).stdout
 

@@ -1,4 +1,4 @@
-"""Published figures, what was run beside them, the page of results, and two runs compared."""
+"""Published figures, runs compared with them, the page of results, and two runs compared."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from typer.testing import CliRunner, Result
 
 from genrescope.cli.compare import compare
 from genrescope.errors import FileError, RecipeError
-from genrescope.evaluation.beside import set_beside, split_in_words
-from genrescope.evaluation.published import published_results, rows_of
+from genrescope.evaluation.published import PublishedRow, published_figures, published_results
+from genrescope.evaluation.published_comparison import compare_with_published
 from genrescope.evaluation.report import write_report
-from genrescope.evaluation.results import to_markdown, write_results
+from genrescope.evaluation.results import run_title, to_markdown, write_results
+from genrescope.evaluation.run_values import SplitDescription
 from genrescope.training.recipe import expand, load_recipe, shipped_recipes
 
 LSTM = {"paper": "kth", "table": "table 4", "features": "mfcc 20", "model": "lstm"}
@@ -33,6 +34,7 @@ def put(
     """A finished run's folder, as training writes it."""
     folder.mkdir(parents=True)
     metrics: dict[str, Any] = {
+        "schema_version": 2,
         "n": 200,
         "accuracy": accuracy,
         "macro_f1": accuracy - 0.02,
@@ -51,12 +53,12 @@ def put(
     return folder
 
 
-def put_predictions(folder: Path, right: str) -> None:
-    """Answers to tracks of the genre a; "1" is a right one."""
-    lines = ["track,part,genre,named,confidence,a,b"]
-    for number, answer in enumerate(right):
-        named, row = ("a", "0.9,0.1") if answer == "1" else ("b", "0.1,0.9")
-        lines.append(f"t{number},only,a,{named},0.9,{row}")
+def put_predictions(folder: Path, correct: str) -> None:
+    """Predictions of tracks of the genre a; "1" is a correct one."""
+    lines = ["track,fold,genre,predicted,confidence,a,b"]
+    for number, digit in enumerate(correct):
+        predicted, row = ("a", "0.9,0.1") if digit == "1" else ("b", "0.1,0.9")
+        lines.append(f"t{number},only,a,{predicted},0.9,{row}")
     (folder / "predictions.csv").write_text("\n".join(lines) + "\n")
 
 
@@ -73,7 +75,7 @@ class TestPublished:
         figures = published_results()
         assert len(figures) == 319
         assert len({figure.row for figure in figures}) == 298
-        assert {figure.side for figure in figures} == {"train", "validation", "test"}
+        assert {figure.subset for figure in figures} == {"train", "validation", "test"}
 
     @pytest.mark.shared
     def test_they_are_those_of_the_papers(self, shared: Path) -> None:
@@ -94,9 +96,9 @@ class TestPublished:
         ]
         assert ours == [(*texts, float(value)) for *texts, value in theirs]
 
-    def test_a_row_has_the_figures_of_all_sides(self) -> None:
-        figures = rows_of({**LSTM, "model": "LSTM"})
-        assert [(f.side, f.value_percent) for f in figures] == [
+    def test_a_row_has_the_figures_of_all_subsets(self) -> None:
+        figures = published_figures(PublishedRow(**LSTM | {"model": "LSTM"}))
+        assert [(f.subset, f.value_percent) for f in figures] == [
             ("train", 77.48),
             ("validation", 68.5),
             ("test", 68.0),
@@ -106,24 +108,24 @@ class TestPublished:
         "features",
         ["fma descriptors: mfcc/contrast (189-d)", "mfcc/contrast", "MFCC/contrast (189-d)"],
     )
-    def test_features_without_what_stands_around_them(self, features: str) -> None:
+    def test_features_without_prefix_or_suffix(self, features: str) -> None:
         row = {"paper": "berkeley", "table": "fig 8", "features": features, "model": "LR"}
-        (figure,) = rows_of(row)
+        (figure,) = published_figures(PublishedRow(**row))
         assert figure.value_percent == 43.25
 
-    def test_a_row_that_is_not_there_is_named(self) -> None:
+    def test_an_unknown_row_is_named(self) -> None:
         with pytest.raises(RecipeError, match="row: kth, table 9, mfcc 20, lstm"):
-            rows_of({**LSTM, "table": "table 9"})
+            published_figures(PublishedRow(**LSTM | {"table": "table 9"}))
 
-    def test_several_rows_are_told_apart_by_their_protocol(self) -> None:
+    def test_several_rows_are_distinguished_by_their_protocol(self) -> None:
         row = {"paper": "leiden", "table": "table 2", "features": "spectrogram image"}
         row["model"] = "xception"
-        with pytest.raises(RecipeError, match="which by its protocol: 30 s clean; 10 s segments"):
-            rows_of(row)
-        (figure,) = rows_of({**row, "protocol": "30 s clean"})
+        with pytest.raises(RecipeError, match="add the protocol of one of them: 30 s clean"):
+            published_figures(PublishedRow(**row))
+        (figure,) = published_figures(PublishedRow(**row, protocol="30 s clean"))
         assert figure.value_percent == 66.0
 
-    def test_every_shipped_recipe_stands_beside_one_row(self) -> None:
+    def test_every_shipped_recipe_is_compared_with_one_row(self) -> None:
         rows = set()
         for family in shipped_recipes():
             for name in expand(family):
@@ -133,24 +135,25 @@ class TestPublished:
                     assert "no feature" in str(error)
                     continue
                 if published:
-                    fields = published.model_dump()
-                    rows.add(rows_of(fields)[0].row)
-                    if published.elsewhere:
-                        rows.add(rows_of({**fields, "table": published.elsewhere})[0].row)
+                    row = PublishedRow(**published.model_dump())
+                    rows.add(published_figures(row)[0].row)
+                    if row.elsewhere:
+                        other = row.model_copy(update={"table": row.elsewhere})
+                        rows.add(published_figures(other)[0].row)
         assert len(rows) >= 297  # all but what fine-tunes VGGish
 
 
-class TestBeside:
-    """Runs beside published figures"""
+class TestComparison:
+    """Runs compared with published figures"""
 
     def test_figures_differences_and_intervals(self, tmp_path: Path) -> None:
         put(tmp_path / "a", 0.71, train_accuracy=0.6, validation_accuracy=0.7)
-        train, validation, test = set_beside(tmp_path).rows
+        train, validation, test = compare_with_published(tmp_path).rows
         assert [r.difference for r in (train, validation, test)] == [-17.5, 1.5, 3.0]
         assert test.interval == pytest.approx((65.0, 77.0))
         assert train.interval is validation.interval is None
-        assert not train.verdict  # less on the training side is no fault
-        assert test.differs == ()
+        assert not train.verdict  # a lower training accuracy is no fault
+        assert test.differences == ()
         assert test.run and test.run.command == "genrescope train a"
 
     @pytest.mark.parametrize(
@@ -159,10 +162,10 @@ class TestBeside:
     )
     def test_below_or_not(self, tmp_path: Path, accuracy: float, verdict: str) -> None:
         put(tmp_path / "a", accuracy)
-        (row,) = set_beside(tmp_path).rows
+        (row,) = compare_with_published(tmp_path).rows
         assert row.verdict == verdict
 
-    def test_what_differs_is_told_from_the_settings(self, tmp_path: Path) -> None:
+    def test_differences_are_found_in_the_settings(self, tmp_path: Path) -> None:
         settings = {
             "feature": {"kind": "mfcc", "hop_length": 1920, "n_bins": 544, "n_fft": 2048},
             "segments": {"seconds": 5.0},
@@ -174,13 +177,13 @@ class TestBeside:
             tmp_path / "a",
             settings=settings,
             data={**DATA, "name": "gtzan-spectrograms", "tracks": 850},
-            left_out=["x"],
+            left_out=[{"track": "x"}],
             split={"kind": "folds", "folds": 5, "by_artist": True},
             published={**LSTM, "differs": "more epochs"},
         )
-        (row,) = set_beside(tmp_path).rows
-        assert row.why == "more epochs"
-        assert row.differs == (
+        (row,) = compare_with_published(tmp_path).rows
+        assert row.explanation == "more epochs"
+        assert row.differences == (
             "849 of 1000 tracks",
             "data: gtzan-spectrograms",
             "5 folds by artist",
@@ -200,10 +203,10 @@ class TestBeside:
             split={"kind": "official"},
             published={**row, "model": "LR"},
         )
-        (found,) = set_beside(tmp_path).rows
-        assert found.differs == ("7994 of 8000 tracks", "stored vectors (m)")
+        (found,) = compare_with_published(tmp_path).rows
+        assert found.differences == ("7994 of 8000 tracks", "stored vectors (m)")
 
-    def test_a_leaked_run_stands_beside_its_twin_and_no_paper(self, tmp_path: Path) -> None:
+    def test_a_leaked_run_is_compared_with_a_leak_free_one(self, tmp_path: Path) -> None:
         leaky = {"kind": "by_segment", "train": 0.6, "validation": 0.2, "test": 0.2}
         put(tmp_path / "leaky", 0.99, leaked=True, split=leaky)
         put(
@@ -214,67 +217,68 @@ class TestBeside:
         )
         several = {**SETTINGS, "ensemble": [{}, {}]}
         put(tmp_path / "first", 0.5, settings=several, published=None)
-        put(tmp_path / "honest", 0.6, settings={**SETTINGS, "ensemble": []}, published=None)
-        results = set_beside(tmp_path)
+        put(tmp_path / "same", 0.6, settings={**SETTINGS, "ensemble": []}, published=None)
+        results = compare_with_published(tmp_path)
         assert not results.rows
         assert len(results.missing) == 319
-        assert [run.name for run in results.others] == ["first", "honest", "other"]
+        assert [run.name for run in results.others] == ["first", "other", "same"]
         (leak,) = results.leaks
         assert leak.run.name == "leaky"
-        assert leak.honest and leak.honest.name == "honest"
+        assert leak.leak_free and leak.leak_free.name == "same"
         text = to_markdown(results)
         assert "| **LEAKED** | leaky |" in text
         assert "kth" not in text
 
-    def test_music_from_elsewhere_stands_beside_the_paper_s_own(self, tmp_path: Path) -> None:
+    def test_other_data_are_compared_with_the_paper_s_other_data(self, tmp_path: Path) -> None:
         row = {"paper": "deepsound", "table": "fig 1", "elsewhere": "fig 2", "features": "mfcc 13"}
         row["model"] = "conv+pool+dense network"
         folder = tmp_path / "on-other"
         folder.mkdir()
+        # As version 0.1 wrote it.
         metrics = {"model": "m", "data": "/far/away/other", "n": 30, "accuracy": 0.25}
         metrics |= {"published": row, "provenance": {"recipe": {"seed": 3}}}
         (folder / "metrics.json").write_text(json.dumps(metrics))
-        (found,) = set_beside(tmp_path).rows
+        (found,) = compare_with_published(tmp_path).rows
         assert (found.figure.table, found.figure.value_percent, found.difference) == (
             "fig 2",
             29,
             -4,
         )
-        assert found.differs == ("30 other tracks instead of its 31", "data: other")
+        assert found.differences == ("30 other tracks instead of its 31", "data: other")
         assert found.run and found.run.seed == 3
         assert found.run.command == "genrescope evaluate m --data other"
 
     @pytest.mark.parametrize(
-        ("row", "learned", "how"),
+        ("row", "trained_on", "protocol"),
         [
-            ({"elsewhere": ""}, "GTZAN", "all is judged"),
-            ({"elsewhere": "fig 2"}, "other", "all is judged, also what it learned from"),
+            ({"elsewhere": ""}, "GTZAN", "all tracks"),
+            ({"elsewhere": "fig 2"}, "other", "all tracks, including those it was trained on"),
         ],
-        ids=["the paper has no figure of other music", "the model knows it"],
+        ids=["the paper has no figure of other data", "the model was trained on it"],
     )
-    def test_a_model_on_other_music_does_not_stand_beside_the_paper_s_own_test(
-        self, tmp_path: Path, row: dict[str, str], learned: str, how: str
+    def test_a_model_on_other_data_is_not_compared_with_the_paper_s_own_test(
+        self, tmp_path: Path, row: dict[str, str], trained_on: str, protocol: str
     ) -> None:
         row |= {"paper": "deepsound", "table": "fig 1", "features": "mfcc 13"}
         row["model"] = "conv+pool+dense network"
         metrics = {"model": "m", "data": "other", "n": 30, "accuracy": 0.99, "published": row}
-        metrics["provenance"] = {"recipe": {"seed": 3}, "data": {"name": learned}}
+        metrics["provenance"] = {"recipe": {"seed": 3}, "data": {"name": trained_on}}
         (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-        results = set_beside(tmp_path)
+        results = compare_with_published(tmp_path)
         assert not results.rows
         assert len(results.others) == 1
-        assert f"| {how} |" in to_markdown(results)
+        assert f"| {protocol} |" in to_markdown(results)
         write_report(tmp_path)
-        assert "Beside the paper" not in (tmp_path / "report.md").read_text()
+        assert "Comparison with the paper" not in (tmp_path / "report.md").read_text()
 
-    def test_what_cannot_be_used_is_named_and_the_rest_goes_on(self, tmp_path: Path) -> None:
+    def test_runs_that_cannot_be_used_are_named_and_the_rest_goes_on(self, tmp_path: Path) -> None:
         put(tmp_path / "good")
         put(tmp_path / "unknown", published={**LSTM, "model": "gru"})
         for name, text in [("cut", '{"n": 3'), ("list", "[]"), ("empty", "{}")]:
             (tmp_path / name).mkdir()
             (tmp_path / name / "metrics.json").write_text(text)
         put(tmp_path / "no-yaml").joinpath("recipe.yaml").write_text("a: [")
-        results = set_beside(tmp_path)
+        results = compare_with_published(tmp_path)
         assert [row.run.name for row in results.rows if row.run] == ["good"]
         assert [run.name for run in results.others] == ["unknown"]
         texts = [str(problem) for problem in results.problems]
@@ -282,20 +286,23 @@ class TestBeside:
         assert any("no-yaml/recipe.yaml" in text for text in texts)
         assert len(texts) == 5
 
-    def test_runs_of_one_recipe_are_told_apart_by_their_folders(self, tmp_path: Path) -> None:
+    def test_runs_of_one_recipe_are_distinguished_by_their_folders(self, tmp_path: Path) -> None:
         for name in ("a", "second"):
             put(tmp_path / name, recipe="a", published=None)
-        assert [run.title for run in set_beside(tmp_path).others] == ["a", "a (second)"]
+        assert [run_title(run) for run in compare_with_published(tmp_path).others] == [
+            "a",
+            "a (second)",
+        ]
 
-    def test_a_figure_that_was_not_measured_is_not_made_up(self, tmp_path: Path) -> None:
+    def test_a_score_that_was_not_measured_is_not_listed(self, tmp_path: Path) -> None:
         put(tmp_path / "a", train_accuracy=float("nan"), validation_accuracy=None)
-        assert [row.figure.side for row in set_beside(tmp_path).rows] == ["test"]
+        assert [row.figure.subset for row in compare_with_published(tmp_path).rows] == ["test"]
 
     def test_splits_in_words(self) -> None:
-        assert split_in_words(RANDOM) == "random 60/20/20 by track"
-        folds = {"kind": "folds", "folds": 10, "repeats": 3}
-        assert split_in_words(folds) == "10 folds by track, dealt 3 times"
-        assert split_in_words({}) == ""
+        assert str(SplitDescription(**RANDOM)) == "random 60/20/20 by track"
+        folds = SplitDescription(kind="folds", folds=10, repeats=3)
+        assert str(folds) == "10 folds by track, 3 repetitions"
+        assert str(SplitDescription()) == ""
 
 
 @pytest.mark.needs("train")
@@ -310,7 +317,7 @@ class TestPage:
             published={**LSTM, "differs": "x | y"},
         )
         page = tmp_path / "docs" / "results.md"
-        results = set_beside(tmp_path / "runs")
+        results = compare_with_published(tmp_path / "runs")
         assert write_results(results, page) == [page, page.with_suffix(".png")]
         first, picture = page.read_text(), page.with_suffix(".png").read_bytes()
         assert picture.startswith(b"\x89PNG")
@@ -325,29 +332,30 @@ class TestPage:
         )
         assert "2 of the 319 published figures have a run." in first
 
-    def test_why_it_is_below(self, tmp_path: Path) -> None:
+    def test_a_lower_figure_is_explained(self, tmp_path: Path) -> None:
         put(tmp_path / "a", 0.5, published={**LSTM, "differs": "shorter training"})
         put(tmp_path / "b", 0.5, published={**LSTM, "model": "cnn"})
-        text = to_markdown(set_beside(tmp_path))
-        assert "Why below" in text
+        text = to_markdown(compare_with_published(tmp_path))
+        assert "Explanation" in text
         assert any("shorter training" in line for line in text.splitlines() if "| lstm |" in line)
         assert any("not explained" in line for line in text.splitlines() if "| cnn |" in line)
 
-    def test_what_all_rows_share_is_said_once(self, tmp_path: Path) -> None:
+    def test_shared_differences_are_listed_once(self, tmp_path: Path) -> None:
         less = {**DATA, "tracks": 850}
         put(tmp_path / "a", data=less)
         put(tmp_path / "b", data=less, published={**LSTM, "model": "cnn"})
-        text = to_markdown(set_beside(tmp_path))
+        text = to_markdown(compare_with_published(tmp_path))
         assert text.count("850 of 1000 tracks") == 1
-        assert "What differs |" not in text
+        assert "Differences of our protocol:" in text
+        assert "ifferences |" not in text
 
     @pytest.mark.parametrize("text", ["no marks", "<!-- /results --><!-- results -->"])
     def test_a_page_without_marks_is_left_alone(self, tmp_path: Path, text: str) -> None:
         put(tmp_path / "runs" / "a")
         page = tmp_path / "page.md"
         page.write_text(text)
-        with pytest.raises(FileError, match="wanted is one <!-- results -->"):
-            write_results(set_beside(tmp_path / "runs"), page)
+        with pytest.raises(FileError, match="expected one <!-- results -->"):
+            write_results(compare_with_published(tmp_path / "runs"), page)
         assert page.read_text() == text
         assert not page.with_suffix(".png").exists()
 
@@ -377,16 +385,16 @@ class TestCommand:
         assert "berkeley, fig 8" in run(tmp_path, "--all").stdout
 
     @pytest.mark.needs("train")
-    def test_markdown_and_the_page_say_the_same(self, tmp_path: Path) -> None:
+    def test_markdown_and_the_page_are_the_same(self, tmp_path: Path) -> None:
         put(tmp_path / "runs" / "a")
         page = tmp_path / "page.md"
         assert run(tmp_path / "runs", "--write", page).stdout.split() == [
             str(page),
             str(page.with_suffix(".png")),
         ]
-        said = run(tmp_path / "runs", "-f", "markdown").stdout
+        printed = run(tmp_path / "runs", "-f", "markdown").stdout
         written = page.read_text().replace("![Published figures and ours](page.png)\n\n", "")
-        assert said in written
+        assert printed in written
 
     def test_nothing_to_compare(self, tmp_path: Path) -> None:
         assert str(run(tmp_path / "none").exception).endswith("none: no such folder")
@@ -400,19 +408,19 @@ class TestCommand:
         put_predictions(a, "1" * 20 + "0" * 20)
         put_predictions(b, "1" * 20 + "1" * 15 + "0" * 5)
         lines = run(a, b).stdout.splitlines()
-        assert lines[0] == "40 tracks were judged by both."
-        assert lines[1:3] == [f"A, {a}: 20 right, 50.0 %", f"B, {b}: 35 right, 87.5 %"]
-        assert lines[3].startswith("B less A: +37.5 points, 95 % interval +2")
+        assert lines[0] == "40 tracks are in both test subsets."
+        assert lines[1:3] == [f"A, {a}: 20 correct, 50.0 %", f"B, {b}: 35 correct, 87.5 %"]
+        assert lines[3].startswith("B minus A: +37.5 points, 95 % interval +2")
         assert "only B on 15" in lines[4] and lines[4].endswith("p < 0.001")
-        assert lines[5].startswith(f"{b} is better")
+        assert lines[5].startswith(f"{b} is significantly better")
         fields = json.loads(run(a, b, "-f", "json").stdout)
         assert fields["mcnemar"] == {"only_a": 0, "only_b": 15, "p": 2 / 2**15}
 
-    def test_two_runs_that_can_not_be_told_apart(self, tmp_path: Path) -> None:
+    def test_two_runs_without_a_significant_difference(self, tmp_path: Path) -> None:
         a, b = put(tmp_path / "a"), put(tmp_path / "b", leaked=True)
         put_predictions(a, "1101")
         put_predictions(b, "1110")
         done = run(a, b)
         assert "McNemar's exact test gives p = 1.000" in done.stdout
-        assert "may well be chance" in done.stdout
+        assert "No significant difference" in done.stdout
         assert "LEAKED" in done.stderr

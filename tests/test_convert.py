@@ -19,8 +19,8 @@ from genrescope.datasets import Dataset, read_dataset
 from genrescope.errors import BundleError, DatasetError, GenrescopeError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.inference import Manifest
+from genrescope.training.bundles import make_bundle, whole_graph
 from genrescope.training.convert import convert
-from genrescope.training.packing import pack, whole_graph
 
 onnx = pytest.importorskip("onnx")
 
@@ -56,7 +56,7 @@ def data(folder: Path) -> Dataset:
 def beside(bundle: Bundle, large: int = 1000) -> Bundle:
     """The same bundle with its weights beside the graph."""
     fields = {name: getattr(bundle.manifest, name) for name in Manifest.model_fields}
-    return pack(whole_graph(bundle), large=large, **fields)
+    return make_bundle(whole_graph(bundle), large=large, **fields)
 
 
 def answers(bundle: Bundle, tracks: list) -> np.ndarray:
@@ -100,7 +100,7 @@ def test_what_half_precision_cannot_hold_stays(original: Bundle) -> None:
     values.flat[0] = 1e5
     large.CopyFrom(onnx.numpy_helper.from_array(values, large.name))
     fields = {name: getattr(original.manifest, name) for name in Manifest.model_fields}
-    made, _, _ = convert(pack(graph.SerializeToString(), **fields), "fp16")
+    made, _, _ = convert(make_bundle(graph.SerializeToString(), **fields), "fp16")
     kept = {t.name: t for t in onnx.load_from_string(made.model).graph.initializer}
     assert np.array_equal(onnx.numpy_helper.to_array(kept[large.name]), values)
 

@@ -1,7 +1,9 @@
-"""Every command of the README is run, as it stands there."""
+"""The README and the Python pages are run as they are, and so are the examples of docstrings."""
 
 from __future__ import annotations
 
+import doctest
+import importlib.util
 import os
 import re
 import subprocess
@@ -62,8 +64,9 @@ def test_the_collection_of_the_readme(tmp_path: Path, monkeypatch: pytest.Monkey
     pytest.importorskip("lancedb")
     music = tmp_path / "Music"
     write_examples(music, seconds=3)
-    for name, style in (("song", "jazz"), ("other", "disco"), ("noise", "metal")):
-        (music / f"synthetic-{style}.flac").rename(music / f"{name}.mp3")
+    clips = {"song": "walking-bass", "other": "four-on-the-floor", "noise": "palm-muted-guitars"}
+    for name, clip in clips.items():
+        (music / f"{clip}.flac").rename(music / f"{name}.mp3")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     (block,) = (each for each in blocks("sh") if "genrescope scan" in each)
@@ -115,3 +118,62 @@ def test_figures_were_written(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for name, content in re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", text, re.DOTALL):
         assert content.strip(), f"{name} is empty: python tools/figures.py runs"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    write_examples(folder)
+    return folder
+
+
+@pytest.mark.needs("notebook", "lab")
+@pytest.mark.parametrize("name", ["python.md"])
+def test_a_page_of_python(name: str, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All blocks of a page, one after another, in one namespace."""
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    assert code.count("\n") > 20
+    # As a script, so that workers of its data loaders can import it.
+    script = clips / "page.py"
+    body = "".join(f"    {line}" for line in code.splitlines(keepends=True))
+    script.write_text(f"if __name__ == '__main__':\n{body}")
+    done = run([sys.executable, str(script)], clips)
+    assert done.returncode == 0, done.stderr
+
+
+_BASE = [
+    "genrescope",
+    "genrescope.aggregation",
+    "genrescope.audio.decode",
+    "genrescope.audio.files",
+    "genrescope.audio.waveform",
+    "genrescope.examples",
+    "genrescope.inference",
+    "genrescope.inference.bundle",
+    "genrescope.inference.classifier",
+    "genrescope.inference.prediction",
+]
+_EXTRA = [
+    pytest.param("genrescope.inference.display", marks=pytest.mark.needs("notebook")),
+    pytest.param("genrescope.sklearn", marks=pytest.mark.needs("lab")),
+    pytest.param("genrescope.torch", marks=pytest.mark.needs("train")),
+]
+
+
+@pytest.mark.parametrize("name", [*_BASE, *_EXTRA])
+def test_examples_of_docstrings(name: str, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clips)
+    tried = doctest.testmod(importlib.import_module(name), verbose=False)
+    assert tried.attempted > 0
+    assert tried.failed == 0
+
+
+def test_the_list_of_formats_is_the_codes() -> None:
+    spec = importlib.util.spec_from_file_location("formats", ROOT / "tools" / "formats.py")
+    formats = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(formats)
+    page = formats.PAGE.read_text(encoding="utf-8")
+    assert formats.table() in page, "python tools/formats.py"
+    assert formats.filled(page) == page

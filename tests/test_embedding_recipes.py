@@ -24,11 +24,12 @@ from genrescope.errors import RecipeError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.inference import Bundle, Classifier, Manifest
 from genrescope.models import make_model
+from genrescope.training.bundles import join_graphs, make_bundle
 from genrescope.training.convert import convert
-from genrescope.training.embedding import Embedder, joined
-from genrescope.training.packing import pack
-from genrescope.training.recipe import EmbeddingSettings, load_recipe
-from genrescope.training.run import Run
+from genrescope.training.embeddings import Embedder
+from genrescope.training.recipe import load_recipe
+from genrescope.training.run import execute
+from genrescope.training.settings import EmbeddingSettings
 
 FloatArray = NDArray[np.float32]
 
@@ -69,7 +70,7 @@ def frozen(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     (folder / "embedded.yaml").write_text(EMBEDDED)
     for head in ("dense", "svc"):
         recipe = load_recipe(f"{folder / 'embedded.yaml'}/{head}")
-        Run(recipe, scan(data), folder / head).execute()
+        execute(recipe, scan(data), folder / head)
     return {head: folder / head for head in ("dense", "svc")}
 
 
@@ -85,7 +86,7 @@ def test_an_encoder_and_a_head_become_one_bundle(
     assert rows
     for row in rows:
         prediction = classifier.predict(data / row["genre"] / f"{row['track']}.png")
-        assert prediction.genre == row["named"]
+        assert prediction.genre == row["predicted"]
         assert prediction.confidence == pytest.approx(float(row["confidence"]), abs=1e-3)
         assert len(prediction.timeline) > 1, "several segments a track"
     assert json.loads((run / "metrics.json").read_text())["n"] == len(rows)
@@ -95,7 +96,7 @@ def test_a_network_that_learned_on_gives_its_four_depths(data: Path, tmp_path: P
     recipe = tmp_path / "learning.yaml"
     recipe.write_text(LEARNING)
     run = tmp_path / "run"
-    Run(load_recipe(recipe), scan(data), run).execute()
+    execute(load_recipe(recipe), scan(data), run)
     classifier = Classifier.load(run)
     sizes = {"none": 224 * 224, "immediate": 1280, "deep": 16, "shallow": 8}
     assert classifier.layers == {"embedding": 8, **sizes}
@@ -168,7 +169,7 @@ def _unscaled(bundle: Bundle) -> Bundle:
         values = np.full(tensor.dims, wanted[tensor.name], np.float32)
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     fields = {field: getattr(bundle.manifest, field) for field in Manifest.model_fields}
-    return pack(model.SerializeToString(), **fields)
+    return make_bundle(model.SerializeToString(), **fields)
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +199,7 @@ def test_a_joined_graph_gives_each_depth_as_torch_does(
     torch.manual_seed(0)
     head = make_model({"kind": "mlp", "hidden": [6, 5, 4]}, shape=embedder.shape, genres=3).eval()
     names = ("logits", "embedding", "deep", "shallow")
-    graph = joined(embedder.graph, to_onnx(_All(head), embedder.shape, names))
+    graph = join_graphs(embedder.graph, to_onnx(_All(head), embedder.shape, names))
     session = ort.InferenceSession(graph)
     order = [output.name for output in session.get_outputs()]
     assert order == ["logits", "embedding", "immediate", "deep", "shallow"]
@@ -230,7 +231,7 @@ class _All(torch.nn.Sequential):
 def test_a_network_without_names_gives_one_embedding(data: Path, tmp_path: Path) -> None:
     changes = ["training.epochs=1", "model.channels=[4, 6]", "segments.seconds=14"]
     run = tmp_path / "run"
-    Run(load_recipe("leiden-scratch/30s-clean", changes), scan(data), run).execute()
+    execute(load_recipe("leiden-scratch/30s-clean", changes), scan(data), run)
     assert Classifier.load(run).layers == {"embedding": 6}
 
 
@@ -267,7 +268,7 @@ def test_segments_shorter_than_the_encoders_are_refused() -> None:
     encoder = make_encoder("vggish", untrained=0)
     frontend = Frontend(feature=encoder.feature, segments=SegmentSettings(seconds=0.5, overlap=0))
     settings = EmbeddingSettings(kind="embedding", encoder="vggish", untrained=0)
-    with pytest.raises(RecipeError, match=r"hears 0\.96 s at once.*0\.50 s are too short"):
+    with pytest.raises(RecipeError, match=r"takes segments of 0\.96 s.*0\.50 s, are too short"):
         Embedder(settings, frontend)
 
 
@@ -278,6 +279,7 @@ def test_segments_shorter_than_the_encoders_are_refused() -> None:
         ("feature.pool=sum", "pool: Input should be 'none'"),
         ("feature.layer2=x", "layer2"),
         ("pool=[mean]", "pooled by its own setting"),
+        ("augmentation.gain=1", "embeddings have no augmentation"),
     ],
 )
 def test_wrong_embeddings_are_refused(tmp_path: Path, change: str, words: str) -> None:

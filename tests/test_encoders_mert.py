@@ -23,7 +23,7 @@ from genrescope.encoders import make_encoder, mert  # noqa: E402
 from genrescope.encoders.graph import to_onnx  # noqa: E402
 from genrescope.encoders.weights import WeightsError  # noqa: E402
 from genrescope.training.recipe import load_recipe  # noqa: E402
-from genrescope.training.run import Run  # noqa: E402
+from genrescope.training.run import execute  # noqa: E402
 
 POSITIONS = "encoder.pos_conv_embed.conv"
 SMALL = {
@@ -257,7 +257,7 @@ def test_a_recipe_with_a_head(small: None, tmp_path: Path) -> None:
             write_wav(path, 6.0, seed=number, pitch=pitch * (1 + 0.02 * number))
     changes = ["feature.untrained=0", "segments.seconds=5", "split.folds=2", "training.epochs=2"]
     recipe = load_recipe("encoder-heads/mert/dense", changes)
-    Run(recipe, scan(tmp_path / "data"), tmp_path / "run").execute()
+    execute(recipe, scan(tmp_path / "data"), tmp_path / "run")
     classifier = Classifier.load(tmp_path / "run")
     assert classifier.manifest.frontend.computed.kind == "waveform"
     rows = list(csv.DictReader((tmp_path / "run" / "predictions.csv").open()))

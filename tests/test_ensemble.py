@@ -14,9 +14,14 @@ from clips import write_spectrograms
 from genrescope.datasets import scan
 from genrescope.errors import RecipeError
 from genrescope.inference import Bundle, Classifier
-from genrescope.training import learn
+from genrescope.training.bundles import make_bundle
+from genrescope.training.data import load
+from genrescope.training.protocols import Job
 from genrescope.training.recipe import Recipe, load_recipe
-from genrescope.training.run import Reporter, Run
+from genrescope.training.reporter import DefaultReporter
+from genrescope.training.run import execute
+from genrescope.training.trainers import make_trainer
+from genrescope.training.trainers import torch as torch_trainer
 
 SMALL = [
     "training.epochs=3",
@@ -40,44 +45,41 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "together"
-    Run(_recipe(), scan(data), folder).execute()
+    execute(_recipe(), scan(data), folder)
     return folder
 
 
 def test_it_averages_the_networks_that_each_would_be_alone(
     run: Path, data: Path, tmp_path: Path
 ) -> None:
-    heard = data / "low" / "low.00000.png"
+    track = data / "low" / "low.00000.png"
     together = Classifier.load(run)
-    _, logits, embeddings = next(together.logits(heard))
+    _, logits, embeddings = next(together.logits(track))
     single = []
     for number, own in enumerate(_recipe().networks):
-        folder = tmp_path / str(number)
-        part = run / "parts" / "only" / "tracks.json"
-        alone = Run(own, scan(data), folder)
-        tracks = json.loads(part.read_text())["train"]
-        alone._read()
-        learned = learn.learn(
+        tracks = json.loads((run / "jobs/only/tracks.json").read_text())["train"]
+        loaded = load(own, scan(data), vectors={}, targets={}, reporter=DefaultReporter())
+        model = torch_trainer.Trainer().train(
+            Job("alone", train=tuple(tracks)),
+            loaded,
             own,
-            alone._training_tracks(tracks),
-            [],
-            2,
-            shape=alone._shape,
-            checkpoint=folder / "checkpoint.ckpt",
-            report=lambda *_: None,
+            tmp_path / f"{number}.ckpt",
+            lambda *_: None,
         )
-        single.append(next(Classifier(alone._bundle(learned.model, 1.0, {})).logits(heard)))
+        fields = {"name": "alone", "provenance": {}, "metrics": {}, "licence": ""}
+        bundle = make_bundle(model.onnx, genres=["high", "low"], frontend=own.frontend, **fields)
+        single.append(next(Classifier(bundle).logits(track)))
     np.testing.assert_allclose(logits, np.mean([s[1] for s in single], axis=0), atol=1e-4)
     np.testing.assert_allclose(embeddings, single[0][2], atol=1e-4)
 
 
-def test_their_epochs_are_counted_on(run: Path) -> None:
-    history = json.loads((run / "parts/only/learned.json").read_text())["history"]
+def test_their_epochs_are_numbered_through(run: Path) -> None:
+    history = json.loads((run / "jobs/only/training.json").read_text())["history"]
     assert [epoch["epoch"] for epoch in history] == list(range(1, 3 + 4 + 3 + 1))
-    assert not list((run / "parts/only").glob("*.ckpt"))
+    assert not list((run / "jobs/only").glob("*.ckpt"))
 
 
-class _Stop(Reporter):
+class _Stop(DefaultReporter):
     def __init__(self, at: int) -> None:
         self.at = at
         self.seen: list[tuple[int, int]] = []
@@ -88,19 +90,19 @@ class _Stop(Reporter):
             raise KeyboardInterrupt
 
 
-def test_what_was_stopped_in_a_later_network_goes_on_there(
+def test_a_run_that_was_stopped_in_a_later_network_resumes_there(
     run: Path, data: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        Run(_recipe(), scan(data), folder, reporter=_Stop(6)).execute()
+        execute(_recipe(), scan(data), folder, reporter=_Stop(6))
     again = _Stop(0)
-    Run(_recipe(), scan(data), folder, reporter=again).execute()
+    execute(_recipe(), scan(data), folder, reporter=again)
     assert again.seen[0] == (6, 10)
     assert Bundle.load(folder).manifest.sha256 == Bundle.load(run).manifest.sha256
 
 
-def test_what_was_stopped_before_its_export_keeps_the_averaged_weights(
+def test_a_run_that_was_stopped_before_its_export_keeps_the_averaged_weights(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So many steps that the average is not the last weights.
@@ -110,12 +112,12 @@ def test_what_was_stopped_before_its_export_keeps_the_averaged_weights(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(learn, "_exported", stop)
-        Run(recipe, scan(data), tmp_path / "stopped").execute()
+        patched.setattr(torch_trainer, "_exported", stop)
+        execute(recipe, scan(data), tmp_path / "stopped")
     again = _Stop(0)
-    Run(recipe, scan(data), tmp_path / "stopped", reporter=again).execute()
+    execute(recipe, scan(data), tmp_path / "stopped", reporter=again)
     assert again.seen == []
-    Run(recipe, scan(data), tmp_path / "whole").execute()
+    execute(recipe, scan(data), tmp_path / "whole")
     ours, theirs = (Bundle.load(tmp_path / name).manifest for name in ("stopped", "whole"))
     assert ours.sha256 == theirs.sha256
 
@@ -126,9 +128,16 @@ def test_runs_of_other_seeds_have_no_network_in_common() -> None:
     assert len(set().union(*seeds)) == 9
 
 
-def test_a_classical_recipe_has_no_ensemble_of_networks() -> None:
+@pytest.mark.parametrize(
+    ("recipe", "ensemble"),
+    [
+        ("leakage/by-track", "[{model: {kind: cnn, channels: [4]}}]"),
+        ("leiden-scratch/30s-clean", "[{model: {kind: classical, name: NB}}]"),
+    ],
+)
+def test_only_networks_make_an_ensemble(recipe: str, ensemble: str) -> None:
     with pytest.raises(RecipeError, match="an ensemble has to be of networks"):
-        load_recipe("leakage/by-track", ["ensemble=[{model: {kind: cnn, channels: [4]}}]"])
+        make_trainer(load_recipe(recipe, [f"ensemble={ensemble}"]))
 
 
 @pytest.mark.parametrize(
@@ -136,11 +145,6 @@ def test_a_classical_recipe_has_no_ensemble_of_networks() -> None:
     [
         ("[{segments: {seconds: 5}}]", "augmentation, model, training, not in segments"),
         ("[{training.epochs: 3}]", "not in training.epochs"),
-        (
-            "[{model: {kind: classical, name: svm},"
-            " augmentation: {one_of: false, gain: 0, roll: 0, noise: 0}}]",
-            "an ensemble has to be of networks",
-        ),
         ("[{augmentation: {waveform: {gain: 3}}}]", "augmentation.waveform"),
         ("[{training: {epochs: 0}}]", "ensemble, network 1: training.epochs"),
         ("[{}, {training: {epoch: 3}}]", "ensemble, network 2: training.epoch"),
@@ -154,7 +158,7 @@ def test_ensembles_that_make_no_sense_are_one_line(ensemble: str, words: str) ->
 
 
 @pytest.mark.parametrize(
-    ("changes", "taught"),
+    ("changes", "expected"),
     [
         ((), False),
         (("training.teacher_weight=5",), True),
@@ -162,7 +166,7 @@ def test_ensembles_that_make_no_sense_are_one_line(ensemble: str, words: str) ->
         (("ensemble=[{}, {training: {teacher_weight: 0}}]",), False),
     ],
 )
-def test_a_recipe_that_weighs_a_teacher_means_to_have_one(
-    changes: tuple[str, ...], taught: bool
+def test_a_recipe_that_weighs_a_teacher_expects_one(
+    changes: tuple[str, ...], expected: bool
 ) -> None:
-    assert _recipe(*changes).taught is taught
+    assert _recipe(*changes).expects_teacher is expected

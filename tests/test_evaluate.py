@@ -1,4 +1,4 @@
-"""`genrescope evaluate` on other music: genres mapped, a folder that reads like a run's."""
+"""Evaluation of a model on other data: genres mapped, and a folder that reads like a run's."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner, Result
 
+import genrescope
 from clips import write_wav
 from genrescope.cli.evaluate import evaluate
-from genrescope.errors import DatasetError
+from genrescope.datasets import read_dataset
+from genrescope.errors import DatasetError, FileError
+from genrescope.evaluation.evaluate import evaluate as evaluate_model
+from genrescope.evaluation.run_result import RunResult
+from genrescope.inference import Classifier
 
 app = Typer()
 app.command()(evaluate)
@@ -34,25 +39,26 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.needs("train")
-def test_other_music_gets_a_folder_that_reads_like_a_runs(data: Path, tmp_path: Path) -> None:
+def test_other_data_get_a_folder_that_reads_like_a_runs(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     done = run(
         "default", "--data", data, "--genre-map", "Hip-Hop=hiphop", "--out", out, "-f", "json"
     )
-    assert done.exit_code == 1, "one file could not be heard"
+    assert done.exit_code == 1, "one file could not be decoded"
     metrics, printed = json.loads((out / "metrics.json").read_text()), json.loads(done.stdout)
     assert metrics["n"] == 4
     assert set(metrics["by_genre"]) == {"hiphop", "rock"}
     assert metrics["genre_map"] == {"Hip-Hop": "hiphop"}
-    assert [Path(f["path"]).name for f in metrics["failed"]] == ["broken.wav"]
-    assert {k: v for k, v in metrics.items() if k in printed and k != "data"} == {
-        k: v for k, v in printed.items() if k != "data"
-    }
+    assert [Path(f["track"]).name for f in metrics["left_out"]] == ["broken.wav"]
+    assert metrics["unknown_genres"] == ["polka"]
+    assert metrics == printed
+    result = RunResult.read(out)
+    assert result.is_evaluation and result.data.name == "other" and result.data.tracks == 7
     with (out / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["track"] for row in rows) == ["Hip-Hop 0", "Hip-Hop 1", "rock 0", "rock 1"]
-    right = sum(row["genre"] == row["named"] for row in rows)
-    assert metrics["accuracy"] == right / 4, "over all genres that the model may name"
+    correct = sum(row["genre"] == row["predicted"] for row in rows)
+    assert metrics["accuracy"] == correct / 4, "over all genres that the model may predict"
     pictures = {"confusion.png", "reliability.png", "report.html", "report.md"}
     assert {p.name for p in out.iterdir()} == {"metrics.json", "predictions.csv", *pictures}
     page = (out / "report.md").read_text()
@@ -64,13 +70,13 @@ def test_other_music_gets_a_folder_that_reads_like_a_runs(data: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("pair", "words"),
     [
-        ("Hip-Hop", "wanted is THEIRS=OURS"),
-        ("=rock", "wanted is THEIRS=OURS"),
+        ("Hip-Hop", "expected THEIRS=OURS"),
+        ("=rock", "expected THEIRS=OURS"),
         ("Hip-Hop=hip", "hip"),
         ("ska=rock", "ska"),
     ],
 )
-def test_a_map_that_leads_nowhere_is_refused(data: Path, pair: str, words: str) -> None:
+def test_a_map_of_unknown_genres_is_refused(data: Path, pair: str, words: str) -> None:
     done = run("default", "--data", data, "--genre-map", pair)
     assert isinstance(done.exception, DatasetError)
     assert words in str(done.exception)
@@ -79,7 +85,7 @@ def test_a_map_that_leads_nowhere_is_refused(data: Path, pair: str, words: str) 
 def test_a_runs_own_figures_are_not_overwritten(data: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("recipe: {}\n")
     done = run("default", "--data", data, "--out", tmp_path)
-    assert isinstance(done.exception, DatasetError)
+    assert isinstance(done.exception, FileError)
     assert [p.name for p in tmp_path.iterdir()] == ["recipe.yaml"]
 
 
@@ -89,4 +95,42 @@ def test_one_genre_alone_has_no_roc_curve(data: Path, tmp_path: Path) -> None:
     done = run("default", "--data", tmp_path / "d", "-f", "json")
     assert json.loads(done.stdout)["roc_auc"] is None
     assert "NaN" not in done.stdout
-    assert "undefined" in run("default", "--data", tmp_path / "d").stdout
+    table = run("default", "--data", tmp_path / "d").stdout
+    assert next(line for line in table.splitlines() if "ROC-AUC" in line).count("–") == 2
+
+
+def test_python_gives_what_the_command_prints(data: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    result = evaluate_model(
+        Classifier.load("default"),
+        read_dataset(data),
+        genre_map={"Hip-Hop": "hiphop"},
+        progress=lambda done, total: steps.append((done, total)),
+    )
+    done = run("default", "--data", data, "--genre-map", "Hip-Hop=hiphop", "-f", "json")
+    printed, fields = json.loads(done.stdout), result.to_dict()
+    command = "genrescope evaluate default --data other --genre-map Hip-Hop=hiphop"
+    assert (printed.pop("command"), fields.pop("command")) == (command, "")
+    assert fields == printed
+    assert steps == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+    assert result.folder is None
+
+
+def test_nothing_that_can_be_decoded(tmp_path: Path) -> None:
+    (tmp_path / "d" / "rock").mkdir(parents=True)
+    (tmp_path / "d" / "rock" / "a.wav").write_bytes(b"RIFF")
+    with pytest.raises(DatasetError, match="d: none of the 1 tracks could be decoded"):
+        evaluate_model("default", tmp_path / "d", folder=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_public_names(data: Path, tmp_path: Path) -> None:
+    for name, jobs in (("a", 1), ("b", 2)):
+        found = genrescope.evaluate(
+            "default", data, genre_map={"Hip-Hop": "hiphop"}, jobs=jobs, folder=tmp_path / name
+        )
+        assert genrescope.RunResult.read(tmp_path / name).to_dict() | {"command": ""} == (
+            found.to_dict()
+        )
+    comparison = genrescope.compare(tmp_path / "a", tmp_path / "b")
+    assert (comparison.n, comparison.difference) == (4, 0), "the number of jobs changes nothing"

@@ -12,16 +12,8 @@ import pytest
 import soundfile
 
 from genrescope.errors import FileError, GenrescopeError
-from genrescope.examples import (
-    PIANO,
-    SAMPLE_RATE,
-    STYLES,
-    hertz,
-    note,
-    plucked_string,
-    render,
-    write_examples,
-)
+from genrescope.examples import PIECES, SAMPLE_RATE, render, write_examples
+from genrescope.examples.instruments import PIANO, hertz, note, plucked_string
 
 HOP = 220  # about 10 ms
 
@@ -35,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(folder: Path) -> dict[str, np.ndarray]:
-    return {style: soundfile.read(folder / f"synthetic-{style}.flac")[0] for style in STYLES}
+    return {piece: soundfile.read(folder / f"{piece}.flac")[0] for piece in PIECES}
 
 
 def power(sound: np.ndarray) -> np.ndarray:
@@ -65,8 +57,8 @@ def beat_strength(sound: np.ndarray, bpm: float) -> float:
 
 
 def test_files_are_16_bit_mono_flac_of_the_right_length(folder: Path) -> None:
-    assert {path.name for path in folder.iterdir()} == {f"synthetic-{s}.flac" for s in STYLES}
-    assert len(STYLES) >= 6
+    assert {path.name for path in folder.iterdir()} == {f"{s}.flac" for s in PIECES}
+    assert len(PIECES) >= 6
     for path in folder.iterdir():
         info = soundfile.info(path)
         assert (info.format, info.subtype, info.channels) == ("FLAC", "PCM_16", 1)
@@ -75,69 +67,76 @@ def test_files_are_16_bit_mono_flac_of_the_right_length(folder: Path) -> None:
 
 @pytest.mark.parametrize("seconds", [1.0, 3.21])
 def test_the_length_is_as_asked_and_the_end_is_faded(seconds: float) -> None:
-    for style in STYLES:
-        clip = render(style, seconds=seconds)
+    for piece in PIECES:
+        clip = render(piece, seconds=seconds)
         assert clip.shape == (round(seconds * SAMPLE_RATE),)
         assert abs(int(clip[-1])) < 50, "an abrupt end would click"
 
 
 def test_loud_but_not_clipped_and_never_silent(clips: dict[str, np.ndarray]) -> None:
-    for style, clip in clips.items():
-        assert np.abs(clip).max() == pytest.approx(10 ** (-1 / 20), abs=1e-4), style
-        assert abs(clip.mean()) < 0.01, f"{style} has an offset"
+    for piece, clip in clips.items():
+        assert np.abs(clip).max() == pytest.approx(10 ** (-1 / 20), abs=1e-4), piece
+        assert abs(clip.mean()) < 0.01, f"{piece} has an offset"
         seconds = clip.reshape(12, -1)
-        assert seconds.std(axis=1).min() > 0.03, f"{style} has a silent second"
+        assert seconds.std(axis=1).min() > 0.03, f"{piece} has a silent second"
 
 
 def test_one_seed_gives_one_sound_and_another_seed_another(
     folder: Path, clips: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     paths = write_examples(tmp_path)
-    assert paths == [tmp_path / f"synthetic-{style}.flac" for style in STYLES]
-    for style, path in zip(STYLES, paths, strict=True):
+    assert paths == [tmp_path / f"{piece}.flac" for piece in PIECES]
+    for piece, path in zip(PIECES, paths, strict=True):
         assert path.read_bytes() == (folder / path.name).read_bytes()
-        other = render(style, seed=1) / 32768
-        assert abs(np.corrcoef(other, clips[style])[0, 1]) < 0.9, f"{style} ignores the seed"
+        other = render(piece, seed=1) / 32768
+        assert abs(np.corrcoef(other, clips[piece])[0, 1]) < 0.9, f"{piece} ignores the seed"
 
 
-def test_styles_differ_in_sound(clips: dict[str, np.ndarray]) -> None:
-    spectra = {style: np.log(power(clip).mean(axis=0)) for style, clip in clips.items()}
-    for one, other in combinations(STYLES, 2):
+def test_pieces_differ_in_sound(clips: dict[str, np.ndarray]) -> None:
+    spectra = {piece: np.log(power(clip).mean(axis=0)) for piece, clip in clips.items()}
+    for one, other in combinations(PIECES, 2):
         decibels = 10 / np.log(10) * np.abs(spectra[one] - spectra[other]).mean()
         assert decibels > 3, f"{one} sounds like {other}"
-    tone = {style: centroid(clip) for style, clip in clips.items()}
-    assert max(tone, key=lambda style: tone[style]) == "metal"
-    assert min(tone, key=lambda style: tone[style]) == "reggae"
-    assert tone["metal"] > 4 * tone["reggae"]
+    tone = {piece: centroid(clip) for piece, clip in clips.items()}
+    assert max(tone, key=lambda piece: tone[piece]) == "palm-muted-guitars"
+    assert min(tone, key=lambda piece: tone[piece]) == "offbeat-organ"
+    assert tone["palm-muted-guitars"] > 4 * tone["offbeat-organ"]
 
 
 def test_classical_has_no_drums_and_metal_is_dense(clips: dict[str, np.ndarray]) -> None:
     # Drums stand out: the strongest onsets against the usual ones.
     attack = {s: np.quantile(onsets(c), 0.95) - np.median(onsets(c)) for s, c in clips.items()}
-    assert min(attack, key=lambda style: attack[style]) == "classical"
+    assert min(attack, key=lambda piece: attack[piece]) == "strings-and-harp"
     # Sixteenths at 170 leave no gaps, a one drop at 75 does.
     loudness = {s: power(c)[:, :200].sum(axis=1) for s, c in clips.items()}
     gaps = {s: float(np.mean(x < 0.05 * np.quantile(x, 0.95))) for s, x in loudness.items()}
-    assert gaps["metal"] < gaps["reggae"]
+    assert gaps["palm-muted-guitars"] < gaps["offbeat-organ"]
 
 
 @pytest.mark.parametrize(
-    ("style", "bpm"),
-    [("blues", 100), ("disco", 120), ("hiphop", 90), ("jazz", 150), ("metal", 170), ("reggae", 75)],
+    ("piece", "bpm"),
+    [
+        ("guitar-shuffle", 100),
+        ("four-on-the-floor", 120),
+        ("piano-loop", 90),
+        ("walking-bass", 150),
+        ("palm-muted-guitars", 170),
+        ("offbeat-organ", 75),
+    ],
 )
 def test_the_beat_is_where_the_tempo_says(
-    style: str, bpm: float, clips: dict[str, np.ndarray]
+    piece: str, bpm: float, clips: dict[str, np.ndarray]
 ) -> None:
-    beat = beat_strength(clips[style], bpm)
+    beat = beat_strength(clips[piece], bpm)
     assert beat > 0.3
     for wrong in (0.83, 0.9, 1.11, 1.2):
-        assert beat > 1.5 * beat_strength(clips[style], wrong * bpm), (
+        assert beat > 1.5 * beat_strength(clips[piece], wrong * bpm), (
             f"as strong at {wrong * bpm:.0f}"
         )
 
 
 def test_disco_stamps_on_every_beat(clips: dict[str, np.ndarray]) -> None:
-    frames = power(clips["disco"])
+    frames = power(clips["four-on-the-floor"])
     bass = frames[:, : round(100 * 1024 / SAMPLE_RATE) + 1].sum(axis=1)
     growth = np.maximum(np.diff(np.log(bass + 1e-3)), 0)
     growth -= growth.mean()
@@ -185,13 +184,13 @@ def test_a_rerun_replaces_each_file_in_one_step(
 
 
 def test_bad_requests_are_refused_in_plain_words(tmp_path: Path) -> None:
-    with pytest.raises(GenrescopeError, match="no example in the style 'polka'; there are: blues"):
+    with pytest.raises(GenrescopeError, match="no example 'polka'; there are: guitar-shuffle"):
         render("polka")
     for seconds in (0.0, 0.5, 601.0, float("nan"), float("inf")):
         with pytest.raises(GenrescopeError, match="from 1 to 600 seconds"):
             write_examples(tmp_path, seconds=seconds)
     with pytest.raises(GenrescopeError, match="a seed is not negative"):
-        render("disco", seed=-1)
+        render("four-on-the-floor", seed=-1)
     occupied = tmp_path / "a-file"
     occupied.touch()
     with pytest.raises(FileError, match="exists"):

@@ -399,7 +399,7 @@ def test_vectors_that_do_not_fit_are_one_line(given: np.ndarray) -> None:
 
 
 def test_a_model_of_stored_vectors_takes_no_audio_and_the_reverse(tmp_path: Path) -> None:
-    for source, name in [(tmp_path / "a.wav", "a.wav"), (noise(5), "Waveform")]:
+    for source, name in [(tmp_path / "a.wav", "a.wav"), (noise(5), "waveform")]:
         with pytest.raises(
             FileError, match=rf"{name}: this model takes stored vectors \(feature stored\)$"
         ):

@@ -1,4 +1,4 @@
-"""Genre geometry: its arithmetic by hand and beside scikit-learn; the command end to end."""
+"""Genre geometry: its arithmetic by hand and against scikit-learn; the command end to end."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from genrescope.datasets import scan
 from genrescope.errors import DatasetError, FileError, GenrescopeError
 from genrescope.evaluation import geometry as measures
 from genrescope.evaluation.bootstrap import mean
-from genrescope.evaluation.geometry import Heard
+from genrescope.evaluation.geometry import EmbeddedTracks
 from genrescope.training.recipe import load_recipe
-from genrescope.training.run import Run
+from genrescope.training.run import execute
 
-# Two tracks of genre 0 side by side, one of genre 1 at a right angle, one opposite to the first.
+# Two tracks of genre 0 in one direction, one of genre 1 at a right angle, one opposite.
 SQUARE = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]])
 LABELS = np.array([0, 0, 1, 1])
 
@@ -69,8 +69,8 @@ def cloud(n: int = 60, size: int = 7, genres: int = 2, seed: int = 0) -> tuple[N
 class TestCosines:
     def test_by_hand(self) -> None:
         found = measures.cosines(measures.gram(SQUARE))
-        wanted = [[1, 1, 0, -1], [1, 1, 0, -1], [0, 0, 1, 0], [-1, -1, 0, 1]]
-        np.testing.assert_allclose(found, wanted, atol=1e-15)
+        expected = [[1, 1, 0, -1], [1, 1, 0, -1], [0, 0, 1, 0], [-1, -1, 0, 1]]
+        np.testing.assert_allclose(found, expected, atol=1e-15)
         means = measures.between_genres(found, LABELS, 2)
         # Genre 0: its one pair; genre 1: a right angle; between: 0, -1, 0, -1.
         np.testing.assert_allclose(means, [[1, -0.5], [-0.5, 0]], atol=1e-15)
@@ -131,43 +131,49 @@ class TestFigures:
         np.testing.assert_allclose(found, silhouette_samples(vectors, labels, metric="cosine"))
 
     def test_one_genre_has_no_silhouette(self) -> None:
-        with pytest.raises(ValueError, match="one genre"):
+        with pytest.raises(ValueError, match="two genres or more"):
             measures.silhouettes(np.eye(2), np.zeros(2, int))
 
     @pytest.mark.parametrize("k", [1, 5])
     def test_neighbours_as_scikit_learn_has_them(self, k: int) -> None:
         vectors, labels = cloud(seed=3)  # two genres and an odd k: no ties
         nearest = KNeighborsClassifier(k, metric="cosine")
-        named = cross_val_predict(nearest, vectors, labels, cv=LeaveOneOut())
-        right = measures.named_right(measures.cosines(measures.gram(vectors)), labels, k=k)
-        np.testing.assert_array_equal(right, named == labels)
-        assert 0 < right.sum() < len(right)
+        predicted = cross_val_predict(nearest, vectors, labels, cv=LeaveOneOut())
+        correct = measures.predicted_by_neighbours(
+            measures.cosines(measures.gram(vectors)), labels, k=k
+        )
+        np.testing.assert_array_equal(correct, predicted == labels)
+        assert 0 < correct.sum() < len(correct)
 
-    def test_of_equal_votes_the_nearest_wins(self) -> None:
-        #           itself, then one of genre 1, two of 0, one of 1, and one of 2: two votes each
+    def test_of_equally_frequent_genres_the_nearest_is_predicted(self) -> None:
+        #           itself, then one of genre 1, two of 0, one of 1, and one of 2: two of each
         row = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5]
         cosines = np.full((6, 6), -1.0)
         cosines[0] = row
         labels = np.array([1, 1, 0, 0, 1, 2])
-        assert measures.named_right(cosines, labels)[0]
+        assert measures.predicted_by_neighbours(cosines, labels)[0]
         labels = np.array([0, 1, 0, 0, 1, 2])
-        assert not measures.named_right(cosines, labels)[0]
+        assert not measures.predicted_by_neighbours(cosines, labels)[0]
 
-    def test_the_same_artist_is_not_asked(self) -> None:
+    def test_tracks_of_the_same_artist_are_no_neighbours(self) -> None:
         cosines = np.array([[1, 0.9, 0.1], [0.9, 1, 0.1], [0.1, 0.1, 1]])
         labels = np.array([0, 0, 1])
-        assert measures.named_right(cosines, labels, k=1).tolist() == [True, True, False]
-        by = measures.named_right(cosines, labels, k=1, groups=["a", "a", "b"])
+        assert measures.predicted_by_neighbours(cosines, labels, k=1).tolist() == [
+            True,
+            True,
+            False,
+        ]
+        by = measures.predicted_by_neighbours(cosines, labels, k=1, groups=["a", "a", "b"])
         assert by.tolist() == [False, False, False]
-        alone = measures.named_right(cosines, labels, k=5, groups=["a", "a", "a"])
-        assert not alone.any(), "nobody is left to ask"
+        alone = measures.predicted_by_neighbours(cosines, labels, k=5, groups=["a", "a", "a"])
+        assert not alone.any(), "no neighbour is left"
 
     def test_an_order_of_tracks_changes_nothing(self) -> None:
         vectors, labels = cloud(genres=4, seed=1)
         order = np.random.default_rng(0).permutation(len(labels))
         for kind in (measures.gram, lambda v: measures.centred(measures.gram(v))):
             one, other = (measures.cosines(kind(v)) for v in (vectors, vectors[order]))
-            for figure in (measures.silhouettes, measures.named_right):
+            for figure in (measures.silhouettes, measures.predicted_by_neighbours):
                 np.testing.assert_allclose(figure(one, labels)[order], figure(other, labels[order]))
             np.testing.assert_allclose(
                 measures.between_genres(one, labels, 4),
@@ -180,64 +186,66 @@ class TestFigures:
         assert alone.value == 0.5
         assert (alone.low, alone.high) == pytest.approx((0.4, 0.6), abs=0.015)
         tied = mean(values, ["a"] * 50 + ["b"] * 50)
-        assert (tied.low, tied.high) == (0, 1), "two artists are no more than two"
+        assert (tied.low, tied.high) == (0, 1), "two artists are two groups"
 
 
 class TestMaps:
     def test_components_as_scikit_learn_has_them(self) -> None:
         vectors, _ = cloud()
         found = measures.components(measures.centred(measures.gram(vectors)), 3)
-        wanted = PCA(3, svd_solver="full").fit_transform(vectors)
-        np.testing.assert_allclose(np.abs(found), np.abs(wanted), atol=1e-9)
+        expected = PCA(3, svd_solver="full").fit_transform(vectors)
+        np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-9)
         assert (found[np.abs(found).argmax(axis=0), range(3)] > 0).all()
 
     def test_a_seed_gives_one_map_and_genres_lie_together(self) -> None:
         vectors, labels = cloud(genres=2, seed=2)
         products = measures.centred(measures.gram(vectors + 5 * labels[:, None]))
-        places = measures.neighbour_map(products, seed=1)
-        np.testing.assert_array_equal(places, measures.neighbour_map(products, seed=1))
+        positions = measures.tsne_map(products, seed=1)
+        np.testing.assert_array_equal(positions, measures.tsne_map(products, seed=1))
         nearest = KNeighborsClassifier(1)
-        named = cross_val_predict(nearest, places, labels, cv=LeaveOneOut())
-        assert (named == labels).mean() > 0.95
+        predicted = cross_val_predict(nearest, positions, labels, cv=LeaveOneOut())
+        assert (predicted == labels).mean() > 0.95
 
-    def test_turned_keeps_all_distances_and_finds_the_way_back(self) -> None:
-        places = np.random.default_rng(0).normal(size=(9, 2))
-        mirrored = places @ np.array([[0.6, 0.8], [0.8, -0.6]]) + 4
+    def test_aligning_keeps_distances_and_undoes_a_rotation(self) -> None:
+        positions = np.random.default_rng(0).normal(size=(9, 2))
+        mirrored = positions @ np.array([[0.6, 0.8], [0.8, -0.6]]) + 4
         np.testing.assert_allclose(
-            measures.turned(mirrored, places), places - places.mean(axis=0), atol=1e-12
+            measures.align(mirrored, positions), positions - positions.mean(axis=0), atol=1e-12
         )
 
-    def test_a_long_map_lies_from_corner_to_corner(self) -> None:
-        places = np.array([[0.0, 0.0], [4.0, 0.0], [2.0, 0.1], [2.0, -0.1]])
-        found = measures.along_diagonal(places)
+    def test_a_long_map_lies_along_the_diagonal(self) -> None:
+        positions = np.array([[0.0, 0.0], [4.0, 0.0], [2.0, 0.1], [2.0, -0.1]])
+        found = measures.along_diagonal(positions)
         ends = np.abs(found[0] - found[1])
         np.testing.assert_allclose(ends, [np.sqrt(8), np.sqrt(8)], atol=1e-12)
 
 
 class TestMeasure:
-    def test_each_side_by_itself_and_silence_about_artists(self) -> None:
+    def test_each_subset_by_itself_and_no_artists(self) -> None:
         vectors, labels = cloud(n=40, genres=2)
-        heard = Heard(
+        tracks = EmbeddedTracks(
             tuple(map(str, range(40))),
             tuple("ab"[label] for label in labels),
-            ("new",) * 30 + ("learned",) * 10,
+            ("test",) * 30 + ("training",) * 10,
             tuple(map(str, range(40))),
             artists_known=False,
         )
-        (layer,) = measures.measure([("deep", vectors)], heard, maps=False)
-        assert [(m.cosine, m.side, m.n) for m in layer.measured] == [
-            (kind, *side) for kind in ("raw", "centred") for side in (("new", 30), ("learned", 10))
+        (layer,) = measures.measure([("deep", vectors)], tracks, maps=False)
+        assert [(m.cosine, m.subset, m.n) for m in layer.scores] == [
+            (kind, *subset)
+            for kind in ("raw", "centred")
+            for subset in (("test", 30), ("training", 10))
         ]
-        assert layer.places is None
-        assert all(m.knn_other_artists is None for m in layer.measured)
+        assert layer.positions is None
+        assert all(m.knn_other_artists is None for m in layer.scores)
         own = measures.cosines(measures.gram(vectors[:30]))
-        assert layer.measured[0].silhouette.value == pytest.approx(
+        assert layer.scores[0].silhouette.value == pytest.approx(
             measures.silhouettes(own, labels[:30]).mean()
         )
 
     def test_one_genre_is_refused(self) -> None:
-        with pytest.raises(DatasetError, match="two genres at least; heard was: jazz"):
-            Heard(("1",), ("jazz",), ("new",), ("1",), artists_known=False)
+        with pytest.raises(DatasetError, match="two genres or more; there is: jazz"):
+            EmbeddedTracks(("1",), ("jazz",), ("test",), ("1",), artists_known=False)
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +257,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     (folder / "learning.yaml").write_text(LEARNING)
-    Run(load_recipe(folder / "learning.yaml"), scan(data), folder / "run", name="mine").execute()
+    execute(load_recipe(folder / "learning.yaml"), scan(data), folder / "run", name="mine")
     return folder / "run"
 
 
@@ -283,17 +291,17 @@ class TestCommand:
         assert found == json.loads((out / "geometry.json").read_text())
         assert {layer["layer"]: layer["size"] for layer in found["layers"]} == DEPTHS
         ids = tracks_of(run)
-        assert found["tracks"] == {"new to it": len(ids)}, "as a rule those it was tested on"
+        assert found["tracks"] == {"test": len(ids)}, "by default those it was tested on"
         for layer in found["layers"]:
-            assert [figure["cosine"] for figure in layer["figures"]] == ["raw", "centred"]
-            for figure in layer["figures"]:
-                low, high = figure["knn_accuracy"]["interval"]
-                assert low <= figure["knn_accuracy"]["value"] <= high
-                assert figure["knn_accuracy_other_artists"] is not None
+            assert [score["cosine"] for score in layer["scores"]] == ["raw", "centred"]
+            for score in layer["scores"]:
+                low, high = score["knn_accuracy"]["interval"]
+                assert low <= score["knn_accuracy"]["value"] <= high
+                assert score["knn_accuracy_other_artists"] is not None
             assert layer["mean_cosine"]["raw"][0][1] == layer["mean_cosine"]["raw"][1][0]
-        places = list(csv.DictReader((out / "geometry-tracks.csv").open()))
-        assert sorted(row["track"] for row in places) == sorted(ids)
-        assert {"none_x", "shallow_y"} <= places[0].keys()
+        positions = list(csv.DictReader((out / "geometry-tracks.csv").open()))
+        assert sorted(row["track"] for row in positions) == sorted(ids)
+        assert {"none_x", "shallow_y"} <= positions[0].keys()
         pairs = list(csv.DictReader((out / "geometry-pairs.csv").open()))
         assert len(pairs) == 4 * 2 * 3
         for name in ("tsne", "cosines", "centred"):
@@ -306,31 +314,33 @@ class TestCommand:
         words = (run, "--data", data, "--tracks", "all", "--layer", "deep")
         found = json.loads(call(*words, "-f", "json").stdout)
         new = len(tracks_of(run))
-        assert found["tracks"] == {"new to it": new, "learned from or tuned on": 16 - new}
-        assert (
-            found["alarms"] and f"{16 - new} of these 16 tracks are not new" in call(*words).output
-        )
+        assert found["tracks"] == {"test": new, "training or validation": 16 - new}
+        assert found["alarms"]
+        output = " ".join(call(*words).output.split())
+        assert f"trained or validated on {16 - new} of these 16 tracks" in output
 
-    def test_a_bundle_does_not_know_its_tracks(self, data: Path, run: Path) -> None:
+    def test_a_bundle_does_not_list_its_tracks(self, data: Path, run: Path) -> None:
         found = json.loads(
             call(run / "bundle", "--data", data, "--layer", "shallow", "-f", "json").stdout
         )
-        assert found["tracks"] == {"new or not: not known": 16}
+        assert found["tracks"] == {"subset not known": 16}
         words = fails(run / "bundle", "--data", data, "--tracks", "test")
-        assert "does not say which tracks are new to it" in words
+        assert "its test tracks are not known" in words
 
-    def test_a_split_by_track_is_said(self, data: Path, run: Path, tmp_path: Path) -> None:
-        said = "Split by track: the network may have learned from other tracks by the same artists."
+    def test_a_split_by_track_is_noted(self, data: Path, run: Path, tmp_path: Path) -> None:
+        note = (
+            "Split by track: the network may have been trained on other tracks by the same artists."
+        )
         words = ("--data", data, "--layer", "deep", "-f", "json")
         for tracks in ("test", "all"):
-            assert said in json.loads(call(run, *words, "--tracks", tracks).stdout)["notes"]
+            assert note in json.loads(call(run, *words, "--tracks", tracks).stdout)["notes"]
         copy = tmp_path / "by-artist"
         shutil.copytree(run, copy)
         metrics = json.loads((run / "metrics.json").read_text())
         metrics["split"]["by_artist"] = True
         (copy / "metrics.json").write_text(json.dumps(metrics))
         found = json.loads(call(copy, *words).stdout)
-        assert found["split"].endswith("by artist") and said not in found["notes"]
+        assert found["split"].endswith("by artist") and note not in found["notes"]
 
     def test_a_page_is_written_between_its_marks(
         self, data: Path, run: Path, tmp_path: Path
@@ -350,9 +360,9 @@ class TestCommand:
         after = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
         assert before == after and len(after) == 5, "the same run, page and pictures"
         page.write_text("no marks")
-        assert "wanted is one <!-- geometry learning -->" in fails(*words)
+        assert "expected one <!-- geometry learning -->" in fails(*words)
 
-    def test_what_cannot_be_heard_is_named(self, data: Path, run: Path, tmp_path: Path) -> None:
+    def test_a_broken_file_is_named(self, data: Path, run: Path, tmp_path: Path) -> None:
         copy = tmp_path / "data"
         for track in tracks_of(run):
             genre = track.split(".")[0]
@@ -373,14 +383,14 @@ class TestCommand:
         assert "holds none of the tracks" in fails(run, "--data", other)
         one = write_spectrograms(tmp_path / "one", tracks=2, genres=("low",))
         words = fails(run / "bundle", "--data", one, "--layer", "deep")
-        assert "two genres at least; heard was: low" in words
+        assert "two genres or more; there is: low" in words
 
-    def test_of_folds_the_last_network_knows_every_track(self, data: Path, tmp_path: Path) -> None:
+    def test_of_folds_no_track_is_a_test_track(self, data: Path, tmp_path: Path) -> None:
         (tmp_path / "folded.yaml").write_text(FOLDS)
-        Run(load_recipe(tmp_path / "folded.yaml"), scan(data), tmp_path / "run").execute()
-        assert "has learned from all of its tracks" in fails(tmp_path / "run", "--data", data)
+        execute(load_recipe(tmp_path / "folded.yaml"), scan(data), tmp_path / "run")
+        assert "was trained on all of its tracks" in fails(tmp_path / "run", "--data", data)
         done = call(tmp_path / "run", "--data", data, "--tracks", "all", "-f", "json")
-        assert json.loads(done.stdout)["tracks"] == {"learned from or tuned on": 16}
+        assert json.loads(done.stdout)["tracks"] == {"training or validation": 16}
 
     def test_a_folder_that_cannot_be_written(self, data: Path, run: Path, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import multiprocessing
+import pickle
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import tracemalloc
 import zipfile
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args
@@ -19,14 +25,24 @@ import pytest
 import soundfile
 import soxr
 
+import genrescope
 from clips import RATE, music, write_wav
-from genrescope import AudioError, Bundle, Classifier, Waveform
+from genrescope import (
+    AudioError,
+    Bundle,
+    CancelledError,
+    Classifier,
+    GenrescopeError,
+    SegmentPrediction,
+    Waveform,
+)
 from genrescope.aggregation import Aggregation, aggregate
 from genrescope.audio import load
 from genrescope.errors import BundleError, FileError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.inference import Prediction, shipped_bundles
 from genrescope.inference.bundle import Manifest
+from genrescope.inference.sections import find_sections, shares_of
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +83,16 @@ def test_the_timeline_covers_the_track(classifier: Classifier, tmp_path: Path) -
         assert segment.genre in classifier.genres
 
 
-def test_probabilities_are_the_vote_of_the_timeline(classifier: Classifier, tmp_path: Path) -> None:
+def test_probabilities_are_aggregated_from_the_timeline(
+    classifier: Classifier, tmp_path: Path
+) -> None:
     prediction = classifier.predict(write_wav(tmp_path / "a.wav", 20))
-    heard = [
+    segments = [
         [segment.probabilities[genre] for genre in classifier.genres]
         for segment in prediction.timeline
     ]
-    voted = aggregate(np.array(heard), classifier.manifest.aggregation)
-    for genre, value in zip(classifier.genres, voted, strict=True):
+    aggregated = aggregate(np.array(segments), classifier.manifest.aggregation)
+    for genre, value in zip(classifier.genres, aggregated, strict=True):
         assert prediction.probabilities[genre] == pytest.approx(value)
 
 
@@ -88,7 +106,9 @@ def test_the_same_input_gives_the_same_output_bit_for_bit(
     assert [p.path for p in again] == [str(file) for file in files]
 
 
-def test_a_waveform_is_heard_as_its_file(classifier: Classifier, tmp_path: Path) -> None:
+def test_a_waveform_gives_the_prediction_of_its_file(
+    classifier: Classifier, tmp_path: Path
+) -> None:
     samples, rate = soundfile.read(write_wav(tmp_path / "a.wav", 15), dtype="float32")
     waveform = Waveform(samples, rate)
     assert same(classifier.predict(waveform), classifier.predict(tmp_path / "a.wav"))
@@ -127,7 +147,7 @@ def test_a_bad_file_stands_in_its_place(classifier: Classifier, tmp_path: Path) 
     assert isinstance(results[1], FileError) and results[1].path == str(bad)
 
 
-def test_predict_many_takes_files_only_as_fast_as_it_hears(
+def test_predict_many_takes_files_only_as_fast_as_it_classifies(
     classifier: Classifier, tmp_path: Path
 ) -> None:
     file, taken = write_wav(tmp_path / "a.wav", 2), []
@@ -139,7 +159,7 @@ def test_predict_many_takes_files_only_as_fast_as_it_hears(
     assert len(taken) < 20
 
 
-def test_closing_stops_what_is_being_heard(classifier: Classifier, tmp_path: Path) -> None:
+def test_closing_stops_the_files_in_work(classifier: Classifier, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "long.wav", np.tile(music(30), 60), RATE, subtype="PCM_16")
     sources = [Waveform(music(3), RATE), *[tmp_path / "long.wav"] * 3]
     results = classifier.predict_many(sources, jobs=1)
@@ -162,7 +182,7 @@ def test_silence_is_no_genre(classifier: Classifier, tmp_path: Path) -> None:
     assert prediction.to_dict()["genre"] is None
 
 
-def test_silence_before_music_has_no_say(classifier: Classifier) -> None:
+def test_silence_before_music_has_no_segments(classifier: Classifier) -> None:
     sound = music(40)
     late = np.concatenate([np.zeros(60 * RATE, np.float32), sound])
     timeline = classifier.predict(Waveform(late, RATE)).timeline
@@ -170,7 +190,7 @@ def test_silence_before_music_has_no_say(classifier: Classifier) -> None:
 
 
 @pytest.mark.parametrize("after", [5, 25, 55])
-def test_music_before_silence_is_heard(classifier: Classifier, after: int) -> None:
+def test_music_before_silence_is_classified(classifier: Classifier, after: int) -> None:
     sound = np.concatenate([music(5), np.zeros(after * RATE, np.float32)])
     prediction = classifier.predict(Waveform(sound, RATE))
     assert prediction.genre is not None
@@ -201,7 +221,7 @@ def test_one_name_is_not_many(classifier: Classifier) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2, 0.99])
-def test_too_short_to_judge(classifier: Classifier, seconds: float) -> None:
+def test_too_short_to_classify(classifier: Classifier, seconds: float) -> None:
     with pytest.raises(AudioError, match="too short to classify"):
         classifier.predict(Waveform(music(seconds), RATE))
 
@@ -220,7 +240,7 @@ def test_loudness_does_not_matter(classifier: Classifier) -> None:
 
 
 @pytest.mark.slow
-def test_an_hour_is_heard_in_the_memory_of_minutes(classifier: Classifier, tmp_path: Path) -> None:
+def test_an_hour_needs_the_memory_of_minutes(classifier: Classifier, tmp_path: Path) -> None:
     piece = (music(60) * 20000).astype(np.int16)
     peaks = []
     for minutes in (2, 60):
@@ -371,7 +391,7 @@ class TestBundle:
             Bundle.load(bomb)
 
     def test_what_is_missing(self, copy: Path, tmp_path: Path) -> None:
-        with pytest.raises(BundleError, match="shipped models: default"):
+        with pytest.raises(BundleError, match="no such file; shipped models: default"):
             Bundle.load(tmp_path / "nowhere")
         (copy / "model.onnx").unlink()
         with pytest.raises(BundleError, match=r"no bundle.json and model.onnx"):
@@ -387,14 +407,14 @@ class TestBundle:
 @pytest.fixture(scope="module")
 def large() -> Bundle:
     pytest.importorskip("onnx")
-    from genrescope.training.packing import pack
+    from genrescope.training.bundles import make_bundle
 
     bundle = Bundle.load("default")
     fields = {name: getattr(bundle.manifest, name) for name in Manifest.model_fields}
-    return pack(bundle.model, large=1000, **fields)
+    return make_bundle(bundle.model, large=1000, **fields)
 
 
-class TestWeightsBesideTheGraph:
+class TestExternalWeights:
     """Large networks: `model.onnx.data`, and every way it can be wrong."""
 
     @pytest.fixture
@@ -421,7 +441,7 @@ class TestWeightsBesideTheGraph:
         (folder / "bundle.json").write_text(json.dumps(fields))
         return folder
 
-    def test_the_graph_is_small_and_hears_the_same(
+    def test_the_graph_is_small_and_predicts_the_same(
         self, large: Bundle, copy: Path, classifier: Classifier
     ) -> None:
         whole = len(Bundle.load("default").model)
@@ -530,7 +550,7 @@ class TestWeightsBesideTheGraph:
 
 
 def small_bundle(frontend: Frontend, aggregation: str) -> Bundle:
-    """An untrained network that hears what the front end gives it."""
+    """An untrained network for the segments of a front end."""
     import torch
 
     from genrescope.encoders.graph import to_onnx
@@ -570,7 +590,7 @@ class TestVectorsAndPools:
         pool=("mean", "std"),
     )
 
-    def test_stored_vectors_are_named(self) -> None:
+    def test_stored_vectors_are_classified(self) -> None:
         classifier = Classifier(small_bundle(self.STORED, "majority"))
         vectors = np.random.default_rng(0).normal(size=(7, 4))
         prediction = classifier.predict(vectors)
@@ -581,17 +601,17 @@ class TestVectorsAndPools:
         assert one.genre == prediction.timeline[3].genre
         assert one.timeline[0].probabilities == prediction.timeline[3].probabilities
         named = [segment.genre for segment in prediction.timeline]
-        assert len(set(named)) > 1  # or the vote would be none
+        assert len(set(named)) > 1  # or there would be nothing to aggregate
         assert named.count(prediction.genre) == max(map(named.count, named))
 
-    def test_the_vote_is_the_bundles(self) -> None:
+    def test_the_bundle_names_the_aggregation(self) -> None:
         vectors = np.random.default_rng(1).normal(size=(9, 4))
         by_aggregation = {
             aggregation: Classifier(small_bundle(self.STORED, aggregation)).predict(vectors)
             for aggregation in get_args(Aggregation)
         }
-        heard = [s.probabilities for s in by_aggregation["mean_probability"].timeline]
-        table = np.array([[row[genre] for genre in "abc"] for row in heard])
+        rows = [s.probabilities for s in by_aggregation["mean_probability"].timeline]
+        table = np.array([[row[genre] for genre in "abc"] for row in rows])
         for aggregation, prediction in by_aggregation.items():
             expected = dict(zip("abc", aggregate(table, aggregation), strict=True))  # type: ignore[arg-type]
             assert prediction.probabilities == pytest.approx(expected)
@@ -613,7 +633,7 @@ class TestVectorsAndPools:
         assert [type(result) for result in results] == [Prediction, FileError]
 
     @pytest.mark.parametrize(("seconds", "segments"), [(1.2, 1), (12, 8)])
-    def test_pooled_features_are_named(self, seconds: float, segments: int) -> None:
+    def test_pooled_features_are_classified(self, seconds: float, segments: int) -> None:
         classifier = Classifier(small_bundle(self.POOLED, "mean_probability"))
         prediction = classifier.predict(Waveform(music(seconds), RATE))
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
@@ -621,7 +641,9 @@ class TestVectorsAndPools:
         assert prediction.timeline[-1].end == pytest.approx(seconds, abs=0.05)
 
     @pytest.mark.parametrize("frontend", [STORED, POOLED], ids=["stored", "pooled"])
-    def test_voting_and_pool_go_with_the_bundle(self, frontend: Frontend, tmp_path: Path) -> None:
+    def test_aggregation_and_pool_are_kept_in_the_bundle(
+        self, frontend: Frontend, tmp_path: Path
+    ) -> None:
         bundle = small_bundle(frontend, "majority")
         bundle.save(tmp_path / "kept")
         fields = json.loads((tmp_path / "kept/bundle.json").read_text())
@@ -638,25 +660,220 @@ class TestVectorsAndPools:
 
 
 @pytest.mark.slow
+class TestWhatCanBePredicted:
+    """Paths, bytes, file objects, waveforms and arrays; cancelling; values that behave."""
+
+    @pytest.fixture
+    def song(self, tmp_path: Path) -> Path:
+        return write_wav(tmp_path / "song.wav", 12)
+
+    def test_content_is_classified_as_its_file(self, classifier: Classifier, song: Path) -> None:
+        by_path = classifier.predict(song)
+        content = song.read_bytes()
+        with song.open("rb") as file, tempfile.SpooledTemporaryFile() as spooled:
+            spooled.write(content)
+            spooled.seek(0)
+            for source in (content, file, io.BytesIO(content), spooled):
+                prediction = classifier.predict(source)
+                assert same(prediction, by_path)
+                assert prediction.path is None
+                assert prediction.warnings == []
+        samples, rate = soundfile.read(song)  # float64
+        assert same(classifier.predict((samples, rate)), by_path)
+        assert same(classifier.predict((np.stack([samples, samples], 1), rate)), by_path)
+
+    @pytest.mark.parametrize(
+        ("source", "error"),
+        [
+            (b"", r"^bytes: empty \(0 bytes\)$"),
+            (b"no music" * 100, "^bytes: not audio"),
+            (io.BytesIO(b"no music" * 100), "^file object: not audio"),
+            (io.StringIO("text"), "^file object: not readable"),
+            (b"ffconcat version 1.0\nfile secret.mp3\n", "^bytes: not audio"),
+        ],
+    )
+    def test_no_temporary_file_is_named(
+        self, classifier: Classifier, source: object, error: str
+    ) -> None:
+        with pytest.raises(AudioError, match=error):
+            classifier.predict(source)
+        (failure,) = classifier.predict_many([source])
+        assert isinstance(failure, FileError)
+        assert tempfile.gettempdir() not in str(failure)
+
+    def test_a_damaged_content_warns_without_a_name(
+        self, classifier: Classifier, song: Path
+    ) -> None:
+        content = song.read_bytes()[: -len(song.read_bytes()) // 3]
+        (warning,) = classifier.predict(content).warnings
+        assert warning.startswith("cut short")
+
+    def test_cancel(self, classifier: Classifier, song: Path) -> None:
+        event = threading.Event()
+        assert classifier.predict(song, cancel=event) == classifier.predict(song)
+        event.set()
+        with pytest.raises(CancelledError):
+            classifier.predict(song, cancel=event)
+        with pytest.raises(CancelledError):
+            list(classifier.predict_many([song] * 3, cancel=event))
+
+        class AfterTwo:
+            asked = 0
+
+            def is_set(self) -> bool:
+                self.asked += 1
+                return self.asked > 2
+
+        long = Waveform(np.tile(music(30), 20), RATE)
+        after_two = AfterTwo()
+        with pytest.raises(CancelledError):
+            classifier.predict(long, cancel=after_two)
+        assert after_two.asked == 3
+
+    def test_one_line_for_people(self, classifier: Classifier, song: Path) -> None:
+        prediction = classifier.predict(song)
+        expected = (
+            f"Prediction({str(song)!r}, genre={prediction.genre!r}, "
+            f"confidence={prediction.confidence:.2f}, duration=12.0 s)"
+        )
+        assert repr(prediction) == str(prediction) == expected
+        assert repr(classifier) == "Classifier('default', 10 genres)"
+        assert re.fullmatch(r"Bundle\('default', 10 genres, \d+\.\d MB\)", repr(classifier.bundle))
+        assert repr(Waveform(np.zeros(11025, np.float32), 22050)) == "Waveform(0.50 s, 22050 Hz)"
+
+    def test_predictions_compare(self, classifier: Classifier, song: Path) -> None:
+        one, other = classifier.predict(song), classifier.predict(song)
+        assert one == other
+        assert one != replace(other, path="another.wav")
+        assert one != replace(other, embedding=other.embedding + 1)
+        assert one != replace(other, genre=None)
+        assert one != "prediction"
+
+    def test_html_is_escaped(self, classifier: Classifier, song: Path) -> None:
+        prediction = classifier.predict(song)
+        odd = replace(prediction, path="<b>.mp3", warnings=["a & b"])
+        html = odd._repr_html_()
+        assert "&lt;b&gt;.mp3" in html
+        assert "a &amp; b" in html
+        assert f"<td>{prediction.genre}</td>" in html
+
+    def test_a_classifier_is_pickled_with_its_bundle(
+        self, classifier: Classifier, song: Path
+    ) -> None:
+        again = pickle.loads(pickle.dumps(classifier))
+        assert again.predict(song) == classifier.predict(song)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            assert pool.apply(classifier.predict, [song]) == classifier.predict(song)
+
+    @pytest.mark.needs("notebook")
+    def test_a_frame_has_a_row_for_each(self, classifier: Classifier, song: Path) -> None:
+        results = list(classifier.predict_many([song, "absent.mp3"]))
+        frame = genrescope.to_frame(results)
+        assert frame["path"].tolist() == [str(song), "absent.mp3"]
+        assert frame["genre"].tolist() == [results[0].genre, None]
+        assert frame["error"].tolist() == [None, "no such file"]
+        assert frame.loc[0, classifier.genres].sum() == pytest.approx(1)
+        assert genrescope.to_frame([]).empty
+
+    @pytest.mark.needs("notebook")
+    def test_a_plot_shows_every_moment(self, classifier: Classifier, song: Path) -> None:
+        import matplotlib
+
+        matplotlib.use("agg")
+        prediction = classifier.predict(song)
+        axes = prediction.plot()
+        assert axes.get_xlim() == (0, 12)
+        assert len(axes.collections) == 6
+        classifier.predict(Waveform(music(2), RATE)).plot()
+        classifier.predict(Waveform(np.zeros(RATE * 2, np.float32), RATE)).plot()
+
+    @pytest.mark.parametrize("name", ["pandas", "matplotlib"])
+    def test_what_is_not_installed_is_named(
+        self, classifier: Classifier, song: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, name, None)
+        prediction = classifier.predict(song)
+        act = prediction.plot if name == "matplotlib" else lambda: genrescope.to_frame([])
+        with pytest.raises(GenrescopeError, match=r"pip install 'genrescope\[notebook\]'"):
+            act()
+
+    def test_names_for_tab_completion(self) -> None:
+        assert set(genrescope.__all__) <= set(dir(genrescope))
+        for name in genrescope.__all__:
+            assert getattr(genrescope, name) is not None
+        with pytest.raises(AttributeError, match="no attribute 'hear'"):
+            _ = genrescope.hear
+
+
+def timeline_of(*rows: tuple[float, float, str, float]) -> list[SegmentPrediction]:
+    """Segments of three genres: start, end, the genre, and its probability."""
+    return [
+        SegmentPrediction(a, b, {g: p if g == genre else (1 - p) / 2 for g in ("x", "y", "z")})
+        for a, b, genre, p in rows
+    ]
+
+
+class TestSections:
+    """Segments are joined to sections that do not overlap."""
+
+    def test_a_single_stray_segment_makes_no_section(self) -> None:
+        rows = [(1.5 * i, 1.5 * i + 3, "y" if i == 10 else "x", 0.9) for i in range(20)]
+        (section,) = find_sections(timeline_of(*rows))
+        assert (section.genre, section.start, section.end) == ("x", 0, 31.5)
+        assert section.probability == pytest.approx((19 * 0.9 + 0.05) / 20)
+
+    def test_genres_that_change_are_separate(self) -> None:
+        genres = "x" * 40 + "y" * 40 + "x" * 40
+        rows = [(1.5 * i, 1.5 * i + 3, genre, 0.8) for i, genre in enumerate(genres)]
+        sections = find_sections(timeline_of(*rows))
+        assert [s.genre for s in sections] == ["x", "y", "x"]
+        assert [s.start for s in sections[1:]] == [s.end for s in sections[:-1]]
+        assert sections[1].start == pytest.approx(60.75)
+        assert shares_of(sections) == pytest.approx({"x": 0.666, "y": 0.333}, abs=0.01)
+
+    def test_silence_separates_sections(self) -> None:
+        sections = find_sections(timeline_of((0, 3, "x", 0.9), (9, 12, "x", 0.9)))
+        assert [(s.start, s.end) for s in sections] == [(0, 3), (9, 12)]
+        assert find_sections([]) == []
+        assert shares_of([]) == {}
+
+    def test_an_hour_has_sections_by_the_dozen_not_by_the_thousand(self) -> None:
+        random = np.random.default_rng(0)
+        mixed = []
+        for i in range(2400):
+            genre = "xyz"[i // 200 % 3] if random.random() < 0.6 else random.choice(list("xyz"))
+            mixed.append((1.5 * i, 1.5 * i + 3, genre, 0.7))
+        sections = find_sections(timeline_of(*mixed))
+        assert 12 <= len(sections) <= 40
+        assert sections[0].start == 0
+        assert sections[-1].end == 1.5 * 2399 + 3
+
+    def test_json_has_them(self, classifier: Classifier) -> None:
+        fields = classifier.predict(Waveform(music(20), RATE)).to_dict()
+        assert fields["schema_version"] == 1
+        assert fields["sections"][0]["start"] == 0
+        assert sum(fields["shares"].values()) == pytest.approx(1, abs=1e-5)
+
+
 @pytest.mark.shared
-def test_audio_is_heard_as_stored_spectrograms_are_read(
+def test_audio_and_stored_spectrograms_give_the_same_genres(
     classifier: Classifier, shared: Path
 ) -> None:
     audio = sorted((shared / "data/gtzan-audio").glob("*/*.flac"))
     images = [shared / "data/gtzan-spectrograms" / p.parent.name / f"{p.stem}.png" for p in audio]
     assert len(audio) == 51
     differences = []
-    for heard, read in zip(
+    for decoded, stored in zip(
         classifier.predict_many(audio), classifier.predict_many(images), strict=True
     ):
-        assert heard.genre == read.genre
-        differences += [abs(heard.probabilities[g] - p) for g, p in read.probabilities.items()]
+        assert decoded.genre == stored.genre
+        differences += [abs(decoded.probabilities[g] - p) for g, p in stored.probabilities.items()]
     assert np.mean(differences) <= 0.005
 
 
 @pytest.mark.slow
 @pytest.mark.shared
-def test_without_treble_most_is_heard_the_same_and_nothing_else_surely(
+def test_without_treble_most_genres_stay_and_others_are_uncertain(
     classifier: Classifier, shared: Path
 ) -> None:
     """As a telephone or an old recording has it: nothing above 4 kHz."""

@@ -1,4 +1,4 @@
-"""Recipes of every sort carried out on small data: what is heard, chosen, kept and told."""
+"""Recipes of every kind carried out on small data: what is used, chosen, kept and reported."""
 
 from __future__ import annotations
 
@@ -24,12 +24,17 @@ from clips import write_spectrograms, write_wav
 from genrescope.cli import app
 from genrescope.datasets import Track, read_table, scan
 from genrescope.errors import DatasetError, GenrescopeError, RecipeError
-from genrescope.evaluation.beside import set_beside
+from genrescope.evaluation.published_comparison import compare_with_published
 from genrescope.features import Frontend
 from genrescope.inference import Bundle, Classifier
-from genrescope.training import run as run_module
+from genrescope.training import data as data_module
+from genrescope.training.data import TrainingData
+from genrescope.training.protocols import Job
 from genrescope.training.recipe import Recipe
-from genrescope.training.run import Reporter, Run
+from genrescope.training.reporter import DefaultReporter
+from genrescope.training.run import execute
+from genrescope.training.trainers import sklearn as sklearn_trainer
+from genrescope.training.trainers import torch as torch_trainer
 
 GENRES = ("blues", "disco", "metal")
 OWN = {"hop_length": 1920, "center": False, "n_bins": 544}
@@ -111,13 +116,13 @@ def classical(name: str = "LR", **settings: Any) -> Recipe:
 
 
 def carry_out(plan: Recipe, tracks: Sequence[Track], folder: Path, **more: Any) -> dict[str, Any]:
-    Run(plan, tracks, folder, **more).execute()
+    execute(plan, tracks, folder, **more)
     metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     return metrics
 
 
 def model_of(folder: Path, part: str = "only") -> bytes:
-    return (folder / "parts" / part / "model.onnx").read_bytes()
+    return (folder / "jobs" / part / "model.onnx").read_bytes()
 
 
 def relabelled(tracks: Sequence[Track], side: str) -> list[Track]:
@@ -126,22 +131,28 @@ def relabelled(tracks: Sequence[Track], side: str) -> list[Track]:
     return [replace(t, genre=other[t.genre]) if t.split == side else t for t in tracks]
 
 
-class Spy(Run):
-    """Remembers which tracks each training was given."""
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Job, TrainingData]]:
+    """Every job that a trainer was given, with the data."""
+    given: list[tuple[Job, TrainingData]] = []
+    for module in (sklearn_trainer, torch_trainer):
+        train = module.Trainer.train
 
-    def _training_tracks(self, tracks: Any, *, learning: bool = False) -> Any:
-        tracks = tuple(tracks)
-        self.__dict__.setdefault("given", []).append((learning, tracks))
-        return super()._training_tracks(tracks, learning=learning)
+        def spy(self: Any, job: Job, data: TrainingData, *more: Any, train: Any = train) -> Any:
+            given.append((job, data))
+            return train(self, job, data, *more)
+
+        monkeypatch.setattr(module.Trainer, "train", spy)
+    return given
 
 
-class Never(Reporter):
+class Never(DefaultReporter):
     def epoch(self, *_: Any) -> None:
         raise AssertionError("trained again")
 
 
 class TestHonesty:
-    """What is fitted or chosen knows nothing of the tracks that it is judged by."""
+    """Nothing is fitted or chosen on the tracks that it is scored on."""
 
     def test_scaling_is_fitted_on_the_training_side(
         self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
@@ -183,7 +194,7 @@ class TestHonesty:
                 "validation": relabelled(tracks, "validation"),
             }.items()
         }
-        chosen = {name: values["chosen"] for name, values in metrics.items()}
+        chosen = {name: values["chosen_settings"] for name, values in metrics.items()}
         assert chosen["as it is"]["of"] == 6
         assert chosen["test"] == chosen["as it is"]
         assert model_of(tmp_path / "test") == model_of(tmp_path / "as it is")
@@ -191,20 +202,24 @@ class TestHonesty:
         assert chosen["validation"]["accuracy"] < chosen["as it is"]["accuracy"] - 0.3
 
     def test_folds_choose_on_a_fifth_of_their_training_tracks(
-        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+        self,
+        tracks: list[Track],
+        vectors: dict[str, Any],
+        tmp_path: Path,
+        trained: list[tuple[Job, TrainingData]],
     ) -> None:
         plan = classical("NB", model={"tuned": True}, split={"kind": "folds", "folds": 3})
-        run = Spy(plan, tracks, tmp_path / "run", vectors=vectors)
-        run.execute()
-        given = run.__dict__["given"]
-        assert [learning for learning, _ in given] == [True, False] * 4
-        for (_, learned), (_, aside) in zip(given[::2], given[1::2], strict=True):
-            assert learned and aside
-            assert not set(learned) & set(aside)
-            assert len(aside) == pytest.approx(0.2 * (len(learned) + len(aside)), abs=1.5)
-        judged = [{track for track, *_ in rows} for rows in judged_by_part(tmp_path / "run")]
-        for tested, (_, learned), (_, aside) in zip(judged, given[::2], given[1::2], strict=False):
-            assert tested == {t.id for t in tracks} - set(learned) - set(aside)
+        execute(plan, tracks, tmp_path / "run", vectors=vectors)
+        jobs = [job for job, _ in trained]
+        assert [job.name for job in jobs] == ["fold-1", "fold-2", "fold-3", "final"]
+        for job in jobs:
+            train, validation = job.train, job.validation
+            assert train and validation
+            assert not set(train) & set(validation)
+            assert len(validation) == pytest.approx(0.2 * len(train + validation), abs=1.5)
+        tested = [{track for track, *_ in rows} for rows in rows_by_fold(tmp_path / "run")]
+        for test, job in zip(tested, jobs[:3], strict=True):
+            assert test == {t.id for t in tracks} - set(job.train) - set(job.validation)
 
     def test_too_few_tracks_to_choose_on_are_refused(
         self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
@@ -214,20 +229,20 @@ class TestHonesty:
         split = {"kind": "folds", "folds": 2, "by_artist": True}
         plan = classical("NB", model={"tuned": True}, split=split)
         with pytest.raises(DatasetError, match="3 training tracks are too few to choose settings"):
-            Run(plan, two, tmp_path / "run", vectors=vectors).execute()
+            execute(plan, two, tmp_path / "run", vectors=vectors)
 
     def test_a_candidate_that_can_not_be_fitted_is_passed_over(
         self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
     ) -> None:
         few = [t for t in tracks if t.split != "train" or int(t.id[-1]) < 5]
         plan = classical("kNN", model={"tuned": True})  # its first: 200 neighbours, of 45 rows
-        chosen = carry_out(plan, few, tmp_path / "run", vectors=vectors)["chosen"]
+        chosen = carry_out(plan, few, tmp_path / "run", vectors=vectors)["chosen_settings"]
         assert chosen["n_neighbors"] < 45
         with pytest.raises(GenrescopeError, match="200 neighbours are more than 45"):
             carry_out(classical("kNN"), few, tmp_path / "plain", vectors=vectors)
 
 
-def judged_by_part(folder: Path) -> list[list[list[str]]]:
+def rows_by_fold(folder: Path) -> list[list[list[str]]]:
     rows = [line.split(",") for line in (folder / "predictions.csv").read_text().splitlines()[1:]]
     return [[row for row in rows if row[1] == part] for part in dict.fromkeys(r[1] for r in rows)]
 
@@ -237,8 +252,8 @@ class TestSplits:
         self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
     ) -> None:
         metrics = carry_out(classical(), tracks, tmp_path / "run", vectors=vectors, name="Mine")
-        assert (metrics["train"], metrics["validation"], metrics["n"]) == (30, 15, 15)
-        (rows,) = judged_by_part(tmp_path / "run")
+        assert (metrics["train_tracks"], metrics["validation_tracks"], metrics["n"]) == (30, 15, 15)
+        (rows,) = rows_by_fold(tmp_path / "run")
         assert {row[0] for row in rows} == {t.id for t in tracks if t.split == "test"}
         assert metrics["split"]["kind"] == "official"
         assert metrics["data"]["name"] == "Mine"
@@ -252,20 +267,20 @@ class TestSplits:
             (lists / f"{side}.txt").write_text("".join(names[1:]))
         plan = classical(split={"kind": "lists", "folder": lists})
         metrics = carry_out(plan, tracks, tmp_path / "run", vectors=vectors)
-        assert (metrics["train"], metrics["validation"], metrics["n"]) == (29, 14, 14)
+        assert (metrics["train_tracks"], metrics["validation_tracks"], metrics["n"]) == (29, 14, 14)
         for file in ("recipe.yaml", "metrics.json", "bundle/bundle.json", "report.md"):
             assert "somewhere" not in (tmp_path / "run" / file).read_text()
         with pytest.raises(RecipeError, match=r"a split by lists needs split\.folder=FOLDER"):
             carry_out(classical(split={"kind": "lists"}), tracks, tmp_path / "no", vectors=vectors)
 
-    def test_tracks_by_artists_learned_from_are_counted(
+    def test_test_tracks_of_training_artists_are_counted(
         self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
     ) -> None:
         def counted(name: str, artists: list[str | None], **split: Any) -> int | None:
             signed = [replace(t, artist=a) for t, a in zip(tracks, artists, strict=True)]
             plan = classical("NB", split={"kind": "folds", "folds": 3, **split})
             metrics = carry_out(plan, signed, tmp_path / name, vectors=vectors)
-            found: int | None = metrics["by_artists_learned_from"]
+            found: int | None = metrics["test_tracks_of_training_artists"]
             return found
 
         pairs = [f"{t.genre} {n // 2}" for n, t in enumerate(tracks)]
@@ -280,8 +295,8 @@ class TestSplits:
         plan = classical("NB", split={"kind": "folds", "folds": 3, "repeats": 2})
         metrics = carry_out(plan, tracks, tmp_path / "run", vectors=vectors)
         names = [f"{repeat}fold-{n}" for repeat in ("", "repeat-2-") for n in (1, 2, 3)]
-        assert list(metrics["parts"]) == names
-        parts = judged_by_part(tmp_path / "run")
+        assert list(metrics["folds"]) == names
+        parts = rows_by_fold(tmp_path / "run")
         everything = sorted(t.id for t in tracks)
         first, second = (
             [[row[0] for row in part] for part in parts if ("repeat" in part[0][1]) == again]
@@ -294,9 +309,9 @@ class TestSplits:
         right = np.mean([row[2] == row[3] for part in parts for row in part])
         assert metrics["accuracy"] == pytest.approx(right, abs=1e-4)
         for part in parts:
-            told = metrics["parts"][part[0][1]]
-            assert told["test"] == len(part)
-            assert told["train"] == 60 - len(part)
+            told = metrics["folds"][part[0][1]]
+            assert told["test_tracks"] == len(part)
+            assert told["train_tracks"] == 60 - len(part)
             assert told["accuracy"] == pytest.approx(np.mean([r[2] == r[3] for r in part]))
         assert (tmp_path / "run/folds.png").is_file()
 
@@ -336,11 +351,13 @@ class TestSplits:
         assert "LEAKED" in page.split("##")[0]
         assert "LEAKED" in (tmp_path / "runs/leaky/report.html").read_text()
         assert "LEAKED" not in (tmp_path / "runs/honest/report.md").read_text()
-        results = set_beside(tmp_path / "runs")
+        results = compare_with_published(tmp_path / "runs")
         assert [r.run.folder.name for r in results.rows if r.run] == ["honest"]
         assert [leak.run.folder.name for leak in results.leaks] == ["leaky"]
 
-    def test_a_segment_is_its_window_cut_and_no_more(self, pictures: Path, tmp_path: Path) -> None:
+    def test_a_segment_is_its_window_cut_and_no_more(
+        self, pictures: Path, tmp_path: Path, trained: list[tuple[Job, TrainingData]]
+    ) -> None:
         plan = recipe(
             feature={"kind": "geometric_mel", "n_mels": 24, **OWN},
             scale="track",
@@ -348,15 +365,15 @@ class TestSplits:
             split={"kind": "by_segment", "i_know_this_leaks": True},
             model={"kind": "cnn", "channels": [4]},
         )
-        run = Run(plan, scan(pictures), tmp_path / "run")
-        run.execute()
+        execute(plan, scan(pictures), tmp_path / "run")
+        ((_, data),) = trained
         frontend = plan.frontend
         (window,) = frontend.windows(pictures / "low/low.00000.png")
         segments = frontend.segments_of(window)
-        pieces = [name for name in run.windows if name.startswith("low.00000#")]
+        pieces = [name for name in data.tracks if name.startswith("low.00000#")]
         assert len(pieces) == len(segments) == 7
         for number, segment in enumerate(segments):
-            (piece,) = run.windows[f"low.00000#{number:02d}"]
+            (piece,) = data.features[f"low.00000#{number:02d}"].windows
             np.testing.assert_array_equal(piece.values, segment.values)
 
 
@@ -422,23 +439,19 @@ class TestGoingOn:
         tracks: list[Track],
         vectors: dict[str, Any],
         tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
+        trained: list[tuple[Job, TrainingData]],
     ) -> None:
         plan = classical("NB", model={"tuned": True}, split={"kind": split, "folds": 3})
         folder = tmp_path / "run"
         before = carry_out(plan, tracks, folder, vectors=vectors)
         last = "only" if split == "official" else "final"
-        fitted: list[object] = []
-        learn = run_module.learn
-        monkeypatch.setattr(
-            run_module, "learn", lambda *a, **k: fitted.append(a[0]) or learn(*a, **k)
-        )
-        # All is there but one part, as after a kill.
-        shutil.rmtree(folder / "parts" / last)
+        trained.clear()
+        # Everything is there but one job, as after a kill.
+        shutil.rmtree(folder / "jobs" / last)
         (folder / "metrics.json").unlink()
         assert carry_out(plan, tracks, folder, vectors=vectors) == before
-        assert len(fitted) == 1
-        assert before["chosen"]["of"] == 6
+        assert [job.name for job, _ in trained] == [last]
+        assert before["chosen_settings"]["of"] == 6
 
     def test_what_was_computed_once_is_read(
         self, sounds: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
@@ -463,10 +476,15 @@ class TestGoingOn:
         assert model_of(tmp_path / "a") == model_of(tmp_path / "b")
 
 
-class TestMaterial:
+class TestInputs:
     @pytest.mark.parametrize("kind", ["network", "classifier"])
     def test_changed_copies_are_made_of_training_tracks_alone(
-        self, kind: str, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        kind: str,
+        sounds: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        trained: list[tuple[Job, TrainingData]],
     ) -> None:
         settings: dict[str, Any] = {
             "feature": MEL,
@@ -479,37 +497,36 @@ class TestMaterial:
         if kind == "classifier":
             plan = classical(pool=["mean"], **settings)
         copied: list[str] = []
-        seen: list[Any] = []
-        copies, learn = run_module.changed_copies, run_module.learn
+        copies = data_module.changed_copies
 
         def spy(frontend: Any, track: Track, *more: Any) -> Any:
             copied.append(track.id)
             return copies(frontend, track, *more)
 
-        def watch(recipe: Any, train: Any, aside: Any, *more: Any, **named: Any) -> Any:
-            seen.append((train, aside))
-            return learn(recipe, train, aside, *more, **named)
-
-        monkeypatch.setattr(run_module, "changed_copies", spy)
-        monkeypatch.setattr(run_module, "learn", watch)
-        run = Spy(plan, scan(sounds), tmp_path / "run")
-        run.execute()
-        (learning, given), *_ = run.__dict__["given"]
-        assert learning and copied == list(given)
+        monkeypatch.setattr(data_module, "changed_copies", spy)
+        execute(plan, scan(sounds), tmp_path / "run")
+        ((job, data),) = trained
+        assert copied == list(job.train) == list(data.copies)
         assert len(copied) == 6
-        ((train, aside),) = seen
-        assert all(len(track.copies) == 3 for track in train)
-        assert not any(track.copies for track in aside)
-        for track in train:
-            for copy in track.copies:
-                assert copy.shape == track.values.shape
-                assert not copy.equal(track.values)
+        for track, changed in data.copies.items():
+            assert len(changed) == 3
+            for copy in changed:
+                assert copy.frames(data.frontend).shape == data.frames(track).shape
+                assert not np.array_equal(copy.frames(data.frontend), data.frames(track))
+        if kind == "network":
+            tensors = torch_trainer.training_tracks(job, data)
+            assert all(len(track.copies) == 3 for track in tensors)
         plain = plan.model_copy(update={"augmentation": type(plan.augmentation)()})
-        Run(plain, scan(sounds), tmp_path / "plain").execute()
+        execute(plain, scan(sounds), tmp_path / "plain")
         assert model_of(tmp_path / "plain") != model_of(tmp_path / "run")
 
     def test_what_is_stored_has_no_copies(
-        self, pictures: Path, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+        self,
+        pictures: Path,
+        tracks: list[Track],
+        vectors: dict[str, Any],
+        tmp_path: Path,
+        trained: list[tuple[Job, TrainingData]],
     ) -> None:
         waveform = {"waveform": {}}
         for name, plan, given in (
@@ -526,17 +543,16 @@ class TestMaterial:
                 scan(pictures),
             ),
         ):
-            run = Run(plan, given, tmp_path / name, vectors=vectors)
-            run.execute()
-            (track, *_) = run._training_tracks([given[0].id], learning=True)
-            assert track.copies == ()
+            execute(plan, given, tmp_path / name, vectors=vectors)
+            (job, data) = trained.pop()
+            assert not any(track.copies for track in torch_trainer.training_tracks(job, data))
 
-    def test_a_teacher_is_heard(
+    def test_a_teacher_is_used_on_training_tracks_alone(
         self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
     ) -> None:
         random = np.random.default_rng(0)
         targets = {t.id: random.normal(size=(2, 5)).astype(np.float32) for t in tracks}
-        taught = {
+        models = {
             name: carry_out(recipe(), tracks, tmp_path / name, vectors=vectors, teacher=teacher)
             and model_of(tmp_path / name)
             for name, teacher in {
@@ -547,37 +563,38 @@ class TestMaterial:
                 },
             }.items()
         }
-        assert taught["none"] != taught["one"]
-        assert taught["one"] == taught["of test tracks too"]
+        assert models["none"] != models["one"]
+        assert models["one"] == models["of test tracks too"]
 
     def test_tracks_without_vectors_are_left_out_and_named(
         self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
     ) -> None:
-        told: list[str] = []
+        told: list[tuple[str, str]] = []
 
-        class Told(Reporter):
-            def left_out(self, problem: str) -> None:
-                told.append(problem)
+        class Told(DefaultReporter):
+            def left_out(self, track: str, reason: str) -> None:
+                told.append((track, reason))
 
         some = {name: v for name, v in vectors.items() if not name.endswith("7")}
         metrics = carry_out(classical(), tracks, tmp_path / "run", vectors=some, reporter=Told())
-        assert metrics["left_out"] == [t.id for t in tracks if t.id.endswith("7")]
-        assert len(told) == 6
-        assert told[0] == f"{metrics['left_out'][0]}: no vectors of it are stored (--features)"
-        assert metrics["train"] + metrics["validation"] + metrics["n"] == 54
+        missing = [t.id for t in tracks if t.id.endswith("7")]
+        assert told == [(name, "no vectors are stored for it") for name in missing]
+        assert metrics["left_out"] == [{"track": t, "reason": reason} for t, reason in told]
+        assert metrics["train_tracks"] + metrics["validation_tracks"] + metrics["n"] == 54
 
-    def test_a_genre_of_which_nothing_is_heard_is_none(
+    def test_a_genre_without_readable_tracks_is_left_out(
         self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
     ) -> None:
         without = {name: v for name, v in vectors.items() if "disco" not in name}
         metrics = carry_out(classical(), tracks, tmp_path / "run", vectors=without)
-        assert metrics["left_out"] == [t.id for t in tracks if t.genre == "disco"]
+        left_out = [entry["track"] for entry in metrics["left_out"]]
+        assert left_out == [t.id for t in tracks if t.genre == "disco"]
         assert list(metrics["by_genre"]) == ["blues", "metal"]
         assert Classifier.load(tmp_path / "run").genres == ["blues", "metal"]
         blues = {name: v for name, v in vectors.items() if "blues" in name}
-        with pytest.raises(DatasetError, match=r"one genre \(blues\) leaves nothing"):
+        with pytest.raises(DatasetError, match=r"all tracks are of one genre \(blues\)"):
             carry_out(classical(), tracks, tmp_path / "one", vectors=blues)
-        with pytest.raises(DatasetError, match="none of the tracks can be heard"):
+        with pytest.raises(DatasetError, match="none of the tracks can be used"):
             carry_out(classical(), tracks, tmp_path / "none", vectors={})
 
     @pytest.mark.parametrize(
@@ -600,10 +617,12 @@ class TestMaterial:
         with pytest.raises(RecipeError, match=words):
             carry_out(recipe(model=model), tracks, tmp_path / "run", vectors=vectors)
 
-    def test_folds_have_no_validation_side(self, tracks: list[Track], tmp_path: Path) -> None:
-        plan = recipe(split={"kind": "folds"})
-        with pytest.raises(RecipeError, match="folds have no validation side"):
-            Run(plan, tracks, tmp_path / "run").execute("validation")
+    def test_folds_have_no_validation_subset(
+        self, tracks: list[Track], vectors: dict[str, Any], tmp_path: Path
+    ) -> None:
+        plan = classical("NB", split={"kind": "folds"})
+        with pytest.raises(RecipeError, match="a split into folds has no validation subset"):
+            execute(plan, tracks, tmp_path / "run", vectors=vectors, scored="validation")
 
 
 def genrescope(*words: str | Path) -> Result:
@@ -643,12 +662,12 @@ class TestCommand:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def trained(cls, family: Path, table: Path) -> tuple[Path, Result]:
+    def finished(cls, family: Path, table: Path) -> tuple[Path, Result]:
         out = family.parent / "out"
         return out, genrescope("train", family, "--features", table, "--out", out)
 
-    def test_a_family_is_trained_member_by_member(self, trained: tuple[Path, Result]) -> None:
-        out, done = trained
+    def test_a_family_is_trained_member_by_member(self, finished: tuple[Path, Result]) -> None:
+        out, done = finished
         metrics = {
             path.parent.relative_to(out).as_posix(): json.loads(path.read_text())
             for path in out.rglob("metrics.json")
@@ -664,19 +683,18 @@ class TestCommand:
             assert metrics[member]["data"]["name"] == "net.npz"
         assert Bundle.load(out / "NB/two").manifest.provenance["recipe"]["model"]["pca"] == 2
 
-    def test_members_that_are_done_are_not_trained_again(
-        self, trained: tuple[Path, Result], family: Path, table: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
-        out, first = trained
+    def test_finished_members_are_not_trained_again(
+        self,
+        finished: tuple[Path, Result],
+        family: Path,
+        table: Path,
+        trained: list[tuple[Job, TrainingData]],
+    ) -> None:
+        out, first = finished
         shutil.rmtree(out / "NB/two")
-        fitted: list[str] = []
-        learn = run_module.learn
-        monkeypatch.setattr(
-            run_module, "learn", lambda *a, **k: fitted.append(a[0].name) or learn(*a, **k)
-        )
         again = genrescope("train", family, "--features", table, "--out", out)
-        assert fitted == ["fam/NB/two"]
+        assert len(trained) == 1
+        assert (out / "NB/two/metrics.json").is_file()
         assert again.stdout == first.stdout
 
     def test_a_branch_and_a_member(self, family: Path, table: Path, tmp_path: Path) -> None:
@@ -695,7 +713,7 @@ class TestCommand:
         genrescope("train", f"{family}/LR/two", "--features", table)
         assert (tmp_path / "runs/fam/LR/two/metrics.json").is_file()
 
-    def test_a_papers_recipe_listens_at_the_hop_of_stored_spectrograms(
+    def test_a_papers_recipe_takes_over_the_hop_of_stored_spectrograms(
         self, pictures: Path, tmp_path: Path
     ) -> None:
         done = genrescope(

@@ -33,7 +33,7 @@ def test_a_recipe_with_old_names_is_read_with_a_warning(tmp_path: Path) -> None:
     (tmp_path / "old.yaml").write_text(OLD)
     with pytest.warns(FutureWarning, match=r"old.yaml: names of version 0.1.*voting -> aggregat"):
         first = load_recipe(f"{tmp_path}/old.yaml/a")
-    with pytest.warns(FutureWarning, match=r"--set voting=mean: names of version 0.1"):
+    with pytest.warns(FutureWarning, match=r"voting=mean: names of version 0.1"):
         second = load_recipe(f"{tmp_path}/old.yaml/b", ["voting=mean"])
     assert first.aggregation == "majority"
     assert second.aggregation == "mean_probability"

@@ -348,7 +348,7 @@ class TestReason:
 def shelved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     home = tmp_path_factory.mktemp("recommend")
     write_examples(home / "music", seconds=6)
-    shutil.copy(home / "music" / "synthetic-jazz.flac", home / "music" / "twin.flac")
+    shutil.copy(home / "music" / "walking-bass.flac", home / "music" / "twin.flac")
     scan([home / "music"], library=home / "library")
     return home / "music", ["--library", str(home / "library")]
 
@@ -370,13 +370,18 @@ class TestCommand:
     def test_from_the_library(self, shelved: tuple[Path, list[str]], tmp_path: Path) -> None:
         home, library = shelved
         out = tmp_path / "more.m3u8"
-        words = ["--like", "twin.flac", "--like", home / "synthetic-disco.flac", *library]
-        rows = self.rows(*words, "--dislike", "synthetic-metal.flac", "--playlist", out)
+        words = ["--like", "twin.flac", "--like", home / "four-on-the-floor.flac", *library]
+        rows = self.rows(*words, "--dislike", "palm-muted-guitars.flac", "--playlist", out)
         names = [Path(str(row["path"])).name for row in rows]
-        named = {"twin.flac", "synthetic-jazz.flac", "synthetic-disco.flac", "synthetic-metal.flac"}
+        named = {
+            "twin.flac",
+            "walking-bass.flac",
+            "four-on-the-floor.flac",
+            "palm-muted-guitars.flac",
+        }
         assert len(names) == 4
         assert not named & set(names)
-        assert {row["near"] for row in rows} <= {"twin.flac", "synthetic-disco.flac"}
+        assert {row["near"] for row in rows} <= {"twin.flac", "four-on-the-floor.flac"}
         files = [line for line in out.read_text().splitlines() if not line.startswith("#")]
         assert files == [row["path"] for row in rows]
 
@@ -395,9 +400,9 @@ class TestCommand:
     ) -> None:
         home, library = shelved
         outside = tmp_path / "outside.flac"
-        shutil.copy(home / "synthetic-jazz.flac", outside)
+        shutil.copy(home / "walking-bass.flac", outside)
         rows = self.rows("--like", outside, *library)
-        inside = self.rows("--like", home / "synthetic-jazz.flac", *library)
+        inside = self.rows("--like", home / "walking-bass.flac", *library)
         assert [row["path"] for row in rows] == [row["path"] for row in inside]
         assert len(rows) == 6
         assert {row["near"] for row in rows} == {str(outside)}
@@ -419,11 +424,11 @@ class TestCommand:
 
     def test_an_artist_that_is_not_known_is_said(self, shelved: tuple[Path, list[str]]) -> None:
         home, library = shelved
-        words = ["--like", "twin.flac", "--dislike", home / "synthetic-disco.flac"]
+        words = ["--like", "twin.flac", "--dislike", home / "four-on-the-floor.flac"]
         done = self.run(*words, *library, "--not-same-artist")
         assert done.exit_code == 0
         assert [line.split(":")[0] for line in done.stderr.splitlines()] == [
-            "twin.flac", "synthetic-disco.flac",
+            "twin.flac", "four-on-the-floor.flac",
         ]  # fmt: skip
         assert done.stderr.count("no artist in its tags") == 2
 
@@ -435,7 +440,7 @@ class TestCommand:
         unknown = self.run("--like", "nowhere.mp3", *library).exception
         assert isinstance(unknown, FileError)
         assert "nowhere.mp3: no such file" in str(unknown)
-        both = ["--like", "twin.flac", "--dislike", "synthetic-jazz.flac"]
+        both = ["--like", "twin.flac", "--dislike", "walking-bass.flac"]
         assert "liked and disliked" in str(self.run(*both, *library).exception)
         backwards = self.run("--like", "twin.flac", *library, "--year", "1979-1970")
         assert backwards.exit_code == 2

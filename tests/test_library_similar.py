@@ -267,7 +267,7 @@ class TestDuplicates:
 def shelved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     home = tmp_path_factory.mktemp("commands")
     write_examples(home / "music", seconds=6)
-    shutil.copy(home / "music" / "synthetic-jazz.flac", home / "music" / "twin.flac")
+    shutil.copy(home / "music" / "walking-bass.flac", home / "music" / "twin.flac")
     scan([home / "music"], library=home / "library")
     return home / "music", ["--library", str(home / "library")]
 
@@ -282,7 +282,7 @@ class TestCommands:
 
     def test_similar(self, shelved: tuple[Path, list[str]], tmp_path: Path) -> None:
         home, library = shelved
-        inside = self.run("similar", home / "synthetic-jazz.flac", *library, "-f", "json")
+        inside = self.run("similar", home / "walking-bass.flac", *library, "-f", "json")
         rows = json.loads(inside)
         assert len(rows) == 6
         assert [row["similarity"] for row in rows] == sorted(
@@ -290,7 +290,7 @@ class TestCommands:
         )
         # The very same sound from outside the library is heard, and its copies are left out.
         outside = tmp_path / "outside.flac"
-        shutil.copy(home / "synthetic-jazz.flac", outside)
+        shutil.copy(home / "walking-bass.flac", outside)
         heard = self.run(
             "similar", outside, *library, "-f", "json", "--playlist", tmp_path / "o.m3u8"
         )
@@ -318,7 +318,7 @@ class TestCommands:
     ) -> None:
         home, library = shelved
         outside = tmp_path / "outside.flac"
-        shutil.copy(home / "synthetic-jazz.flac", outside)
+        shutil.copy(home / "walking-bass.flac", outside)
         wishes = ["--not-same-artist", "--not-same-album"]
         for track in ("twin.flac", str(outside)):
             done = CliRunner().invoke(app, ["similar", track, *library, *wishes])
@@ -335,7 +335,7 @@ class TestCommands:
 
     def test_playlist(self, shelved: tuple[Path, list[str]], tmp_path: Path) -> None:
         _, library = shelved
-        ends = ["--from", "twin.flac", "--to", "synthetic-metal.flac"]
+        ends = ["--from", "twin.flac", "--to", "palm-muted-guitars.flac"]
         out = tmp_path / "walk.m3u8"
         shown = self.run("playlist", *ends, "--length", 4, *library, "-f", "json", "--out", out)
         rows = json.loads(shown)
@@ -348,6 +348,6 @@ class TestCommands:
         (group,) = json.loads(self.run("duplicates", *library, "-f", "json"))
         assert group["exact"]
         assert [Path(row["path"]).name for row in group["tracks"]] == [
-            "synthetic-jazz.flac", "twin.flac",
+            "twin.flac", "walking-bass.flac",
         ]  # fmt: skip
         assert "2 files, the same audio" in self.run("duplicates", *library)

@@ -34,7 +34,7 @@ GENRES = ["blues", "classical", "jazz", "rock"]
 def predictions(
     seed: int, n: int = 60, genres: int = 4, skill: float = 1.5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Simulate tracks of all genres but the last, and what a fair classifier says of them."""
+    """Simulate tracks of all genres but the last, and probabilities of a fair classifier."""
     random = np.random.default_rng(seed)
     truth = random.integers(0, genres - 1, n)
     logits = random.normal(size=(n, genres))
@@ -45,14 +45,14 @@ def predictions(
 @pytest.mark.parametrize("seed", range(5))
 def test_figures_equal_scikit_learns(seed: int) -> None:
     truth, probabilities = predictions(seed)
-    named, there = probabilities.argmax(axis=1), np.unique(truth)
-    assert set(named) - set(there), "a genre that does not occur is named"
+    predicted, present = probabilities.argmax(axis=1), np.unique(truth)
+    assert set(predicted) - set(present), "a genre that does not occur is predicted"
     ours = figures(truth, probabilities)
     precision, recall, f1, _ = sklearn.precision_recall_fscore_support(
-        truth, named, labels=there, average="macro", zero_division=0
+        truth, predicted, labels=present, average="macro", zero_division=0
     )
     assert tuple(ours) == METRICS
-    assert ours["accuracy"] == pytest.approx(sklearn.accuracy_score(truth, named))
+    assert ours["accuracy"] == pytest.approx(sklearn.accuracy_score(truth, predicted))
     assert [ours[f"macro_{name}"] for name in ("precision", "recall", "f1")] == pytest.approx(
         [precision, recall, f1]
     )
@@ -61,43 +61,45 @@ def test_figures_equal_scikit_learns(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_each_genre_equals_scikit_learns(seed: int) -> None:
     truth, probabilities = predictions(seed)
-    named = probabilities.argmax(axis=1)
+    predicted = probabilities.argmax(axis=1)
     np.testing.assert_array_equal(
-        confusion(truth, named, 4), sklearn.confusion_matrix(truth, named, labels=range(4))
+        confusion(truth, predicted, 4), sklearn.confusion_matrix(truth, predicted, labels=range(4))
     )
-    wanted = sklearn.precision_recall_fscore_support(truth, named, labels=range(4), zero_division=0)
-    np.testing.assert_allclose(list(by_genre(truth, probabilities).values()), wanted[:3])
+    expected = sklearn.precision_recall_fscore_support(
+        truth, predicted, labels=range(4), zero_division=0
+    )
+    np.testing.assert_allclose(list(by_genre(truth, probabilities).values()), expected[:3])
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("places", [16, 1])
-def test_roc_auc_equals_scikit_learns(seed: int, places: int) -> None:
+@pytest.mark.parametrize("digits", [16, 1])
+def test_roc_auc_equals_scikit_learns(seed: int, digits: int) -> None:
     truth, probabilities = predictions(seed)
-    probabilities = probabilities.round(places)  # to one place: ties in plenty
+    probabilities = probabilities.round(digits)  # to one digit: many ties
     probabilities[:, 3] = 1 - probabilities[:, :3].sum(axis=1)
-    there = np.unique(truth)
-    areas = [sklearn.roc_auc_score(truth == genre, probabilities[:, genre]) for genre in there]
+    present = np.unique(truth)
+    areas = [sklearn.roc_auc_score(truth == genre, probabilities[:, genre]) for genre in present]
     assert figures(truth, probabilities)["roc_auc"] == pytest.approx(np.mean(areas))
 
 
 def test_one_genre_alone_has_no_roc_curve() -> None:
-    judged = compute_scores(np.zeros(5, int), np.array([[0.9, 0.1]] * 5), ["a", "b"], resamples=20)
-    said = judged.to_dict()
-    assert np.isnan(judged.values["roc_auc"])
-    assert said["roc_auc"] is None
-    assert said["interval"]["roc_auc"] == [None, None]
-    json.dumps(said, allow_nan=False)
+    scores = compute_scores(np.zeros(5, int), np.array([[0.9, 0.1]] * 5), ["a", "b"], resamples=20)
+    fields = scores.to_dict()
+    assert np.isnan(scores.values["roc_auc"])
+    assert fields["roc_auc"] is None
+    assert fields["interval"]["roc_auc"] == [None, None]
+    json.dumps(fields, allow_nan=False)
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_top_k_equals_scikit_learns(seed: int, k: int) -> None:
     truth, probabilities = predictions(seed)
-    wanted = sklearn.top_k_accuracy_score(truth, probabilities, k=k, labels=range(4))
-    assert hits(truth, probabilities, k).mean() == pytest.approx(wanted)
+    expected = sklearn.top_k_accuracy_score(truth, probabilities, k=k, labels=range(4))
+    assert hits(truth, probabilities, k).mean() == pytest.approx(expected)
 
 
-def test_of_equals_the_first_is_meant() -> None:
+def test_of_equal_probabilities_the_first_counts() -> None:
     assert hits(np.array([0, 1, 2]), np.full((3, 3), 1 / 3), 1).tolist() == [True, False, False]
 
 
@@ -109,9 +111,9 @@ def test_top_3_of_few_genres_leaves_one_out(genres: int, k: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_resample_is_judged_as_its_tracks_would_be(seed: int) -> None:
+def test_a_resample_has_the_scores_of_its_tracks(seed: int) -> None:
     truth, probabilities = predictions(seed, n=25)
-    judged = compute_scores(truth, probabilities, GENRES, resamples=2, seed=seed)
+    scores = compute_scores(truth, probabilities, GENRES, resamples=2, seed=seed)
     random = np.random.default_rng(seed)
     drawn = []
     for _ in range(2):
@@ -119,7 +121,7 @@ def test_a_resample_is_judged_as_its_tracks_would_be(seed: int) -> None:
         drawn.append(figures(truth[rows], probabilities[rows]))
     for name in METRICS:
         both = [one[name] for one in drawn]
-        assert judged.intervals[name] == pytest.approx(np.percentile(both, [2.5, 97.5])), name
+        assert scores.intervals[name] == pytest.approx(np.percentile(both, [2.5, 97.5])), name
 
 
 def test_many_tracks_are_resampled_a_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +137,7 @@ def test_folds_have_a_mean_and_a_spread() -> None:
         mean_and_deviation([0.6])
 
 
-def test_a_genre_never_named_has_precision_zero() -> None:
+def test_a_genre_never_predicted_has_precision_zero() -> None:
     truth, probabilities = np.array([0, 0, 1]), np.array([[0.9, 0.1]] * 3)
     assert figures(truth, probabilities)["macro_precision"] == pytest.approx((2 / 3 + 0) / 2)
 
@@ -143,12 +145,12 @@ def test_a_genre_never_named_has_precision_zero() -> None:
 def test_calibration_error_by_hand() -> None:
     probabilities = np.array([[0.95, 0.05], [0.05, 0.95], *[[0.65, 0.35]] * 3, [1.0, 0.0]])
     truth = np.array([0, 0, 0, 0, 0, 1])
-    # 0.95, 0.95 and 1.0 share the last of ten bins, and one is right: |1 - 2.9| = 1.9.
-    # Three at 0.65 are all right: |3 - 1.95| = 1.05.
+    # 0.95, 0.95 and 1.0 are in the last of ten bins, and one is correct: |1 - 2.9| = 1.9.
+    # Three at 0.65 are all correct: |3 - 1.95| = 1.05.
     assert calibration_error(truth, probabilities) == pytest.approx((1.9 + 1.05) / 6)
 
 
-def test_who_is_right_as_often_as_sure_is_calibrated() -> None:
+def test_accuracy_equal_to_confidence_is_calibrated() -> None:
     truth = np.array([0] * 8 + [1] * 2)
     probabilities = np.array([[0.8, 0.2]] * 10)
     assert calibration_error(truth, probabilities) == pytest.approx(0)
@@ -161,10 +163,10 @@ ROW = np.array([[0.6, 0.4]])
 @pytest.mark.parametrize(
     ("truth", "probabilities", "words"),
     [
-        ([], np.zeros((0, 2)), "there is nothing to judge"),
-        ([0, 1], ROW, r"\(2,\) labels do not go with \(1, 2\) probabilities"),
-        ([[0]], ROW, r"\(1, 1\) labels do not go"),
-        ([0], ROW[0], r"labels do not go with \(2,\)"),
+        ([], np.zeros((0, 2)), "there are no tracks to score"),
+        ([0, 1], ROW, r"\(2,\) labels do not match \(1, 2\) probabilities"),
+        ([[0]], ROW, r"\(1, 1\) labels do not match"),
+        ([0], ROW[0], r"labels do not match \(2,\)"),
         ([2], ROW, "a label is not one of the genres"),
         ([-1], ROW, "a label is not one of the genres"),
         ([0], 2 * ROW, "probabilities do not sum to 1"),
@@ -183,27 +185,27 @@ def test_meaningless_input_is_refused(
 
 def test_wrong_numbers_of_genres_and_groups_are_refused() -> None:
     truth, probabilities = predictions(0)
-    with pytest.raises(ValueError, match=r"3 genres do not go with \(60, 4\)"):
+    with pytest.raises(ValueError, match=r"3 genres do not match \(60, 4\)"):
         compute_scores(truth, probabilities, GENRES[:3])
-    with pytest.raises(ValueError, match="59 groups do not go with 60 labels"):
+    with pytest.raises(ValueError, match="59 groups do not match 60 labels"):
         compute_scores(truth, probabilities, GENRES, groups=["a"] * 59)
 
 
-def test_a_judgement_says_all_as_json() -> None:
+def test_scores_as_json() -> None:
     truth, probabilities = predictions(0)
-    said = json.loads(
+    fields = json.loads(
         json.dumps(compute_scores(truth, probabilities, GENRES, resamples=200).to_dict())
     )
-    assert said["n"] == 60
-    assert list(said["by_genre"]) == ["blues", "classical", "jazz"]
-    assert sum(genre["n"] for genre in said["by_genre"].values()) == 60
-    assert np.sum(said["confusion"]) == 60
+    assert fields["n"] == 60
+    assert list(fields["by_genre"]) == ["blues", "classical", "jazz"]
+    assert sum(genre["n"] for genre in fields["by_genre"].values()) == 60
+    assert np.sum(fields["confusion"]) == 60
     for name in METRICS:
-        low, high = said["interval"][name]
+        low, high = fields["interval"][name]
         assert 0 <= low < high <= 1
-        if name != "expected_calibration_error":  # a resample can only be calibrated worse
-            assert low < said[name] < high
-    for genre in said["by_genre"].values():
+        if name != "expected_calibration_error":  # resamples have larger errors
+            assert low < fields[name] < high
+    for genre in fields["by_genre"].values():
         low, high = genre["recall_interval"]
         assert low <= genre["recall"] <= high
 
@@ -218,43 +220,43 @@ def test_intervals_come_from_the_seed() -> None:
 
 
 def simulated(random: np.random.Generator, artists: int, each: int) -> tuple[np.ndarray, ...]:
-    """Simulate tracks that are named right at 0.7, all or none of an artist's."""
+    """Simulate tracks predicted correctly at 0.7, all or none of the tracks of an artist."""
     truth = np.repeat(random.integers(0, 2, artists), each)
-    named = np.where(np.repeat(random.random(artists) < 0.7, each), truth, 1 - truth)
-    return truth, np.eye(2)[named], np.repeat(np.arange(artists), each)
+    predicted = np.where(np.repeat(random.random(artists) < 0.7, each), truth, 1 - truth)
+    return truth, np.eye(2)[predicted], np.repeat(np.arange(artists), each)
 
 
 def width(interval: tuple[float, float]) -> float:
     return interval[1] - interval[0]
 
 
-def test_95_of_100_intervals_hold_the_truth() -> None:
-    random, held = np.random.default_rng(0), 0
+def test_95_of_100_intervals_contain_the_truth() -> None:
+    random, contained = np.random.default_rng(0), 0
     for seed in range(200):
         truth, probabilities, _ = simulated(random, artists=100, each=1)
-        judged = compute_scores(truth, probabilities, ["a", "b"], resamples=150, seed=seed)
-        low, high = judged.intervals["accuracy"]
-        held += low <= 0.7 <= high
+        scores = compute_scores(truth, probabilities, ["a", "b"], resamples=150, seed=seed)
+        low, high = scores.intervals["accuracy"]
+        contained += low <= 0.7 <= high
     # 190 expected; 6 is two standard deviations, and 150 resamples cost a little.
-    assert 178 <= held <= 199
+    assert 178 <= contained <= 199
 
 
 def test_an_interval_is_as_wide_as_the_binomials() -> None:
     truth, probabilities, _ = simulated(np.random.default_rng(1), artists=500, each=1)
-    judged = compute_scores(truth, probabilities, ["a", "b"])
-    right = judged.values["accuracy"]
-    wanted = 2 * 1.96 * np.sqrt(right * (1 - right) / 500)
-    assert width(judged.intervals["accuracy"]) == pytest.approx(wanted, rel=0.1)
+    scores = compute_scores(truth, probabilities, ["a", "b"])
+    accuracy = scores.values["accuracy"]
+    expected = 2 * 1.96 * np.sqrt(accuracy * (1 - accuracy) / 500)
+    assert width(scores.intervals["accuracy"]) == pytest.approx(expected, rel=0.1)
 
 
-def test_intervals_are_wider_where_an_artists_tracks_go_together() -> None:
+def test_intervals_by_artist_are_wider() -> None:
     truth, probabilities, artists = simulated(np.random.default_rng(1), artists=40, each=9)
     by_track, by_artist = (
         compute_scores(truth, probabilities, ["a", "b"], groups=groups, resamples=500)
         for groups in (None, [f"artist {number}" for number in artists])
     )
     assert by_artist.values == by_track.values
-    # Nine tracks that say the same count as one: three times the deviation.
+    # Nine tracks with the same outcome count as one: three times the standard error.
     ratio = width(by_artist.intervals["accuracy"]) / width(by_track.intervals["accuracy"])
     assert ratio == pytest.approx(3, abs=0.5)
 
@@ -264,12 +266,12 @@ def test_intervals_are_wider_where_an_artists_tracks_go_together() -> None:
 def test_softmax(shape: tuple[int, ...], temperature: float) -> None:
     logits = np.random.default_rng(0).normal(0, 3, shape).astype(np.float32)
     powers = np.exp(logits.astype(float) / temperature)
-    wanted = powers / powers.sum(axis=-1, keepdims=True)
-    np.testing.assert_allclose(softmax(logits, temperature), wanted)
+    expected = powers / powers.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(softmax(logits, temperature), expected)
     assert np.isfinite(softmax(1e4 * logits, temperature)).all()
 
 
-def test_the_vote_is_the_mean_over_segments() -> None:
+def test_the_default_aggregation_is_the_mean_over_segments() -> None:
     logits = np.log([[0.9, 0.1], [0.5, 0.5], [0.4, 0.6]])
     np.testing.assert_allclose(aggregate_logits(logits), [0.6, 0.4])
 
@@ -285,19 +287,20 @@ def test_the_temperature_of_simulated_logits_is_found(temperature: float) -> Non
 
 
 @pytest.mark.parametrize("aggregation", ["mean_probability", "mean_logits"])
-def test_a_temperature_calibrates_the_vote_over_segments(aggregation: Aggregation) -> None:
+def test_a_temperature_calibrates_aggregated_probabilities(aggregation: Aggregation) -> None:
     random = np.random.default_rng(0)
     tracks = [random.normal(0, 1, (5, 3)) for _ in range(1000)]
     truth = np.array(
         [random.choice(3, p=aggregate_logits(segments, 1.0, aggregation)) for segments in tracks]
     )
-    loud = [8 * segments for segments in tracks]
-    temperature = fit_temperature(loud, truth.tolist(), aggregation)
-    raw, calmed = (
-        np.stack([aggregate_logits(z, t, aggregation) for z in loud]) for t in (1.0, temperature)
+    overconfident = [8 * segments for segments in tracks]
+    temperature = fit_temperature(overconfident, truth.tolist(), aggregation)
+    raw, calibrated = (
+        np.stack([aggregate_logits(z, t, aggregation) for z in overconfident])
+        for t in (1.0, temperature)
     )
     assert calibration_error(truth, raw) > 0.1
-    assert calibration_error(truth, calmed) < 0.05
+    assert calibration_error(truth, calibrated) < 0.05
 
 
 def draw_confusion(path: Path) -> None:

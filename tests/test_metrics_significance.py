@@ -13,39 +13,39 @@ from scipy.stats import binomtest
 
 from genrescope.errors import DatasetError, FileError
 from genrescope.evaluation.predictions import Predictions, read_predictions, write_predictions
-from genrescope.evaluation.significance import compare_predictions, mcnemar
+from genrescope.evaluation.significance import compare, mcnemar
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 1), (1, 1), (5, 5), (9, 17), (0, 30), (400, 470), (3, 2)])
 def test_mcnemar_equals_scipys_binomial_test(a: int, b: int) -> None:
-    right_a = [True] * a + [False] * b + [True, False, True]
-    right_b = [False] * a + [True] * b + [True, False, True]
-    ours = mcnemar(right_a, right_b)
+    correct_a = [True] * a + [False] * b + [True, False, True]
+    correct_b = [False] * a + [True] * b + [True, False, True]
+    ours = mcnemar(correct_a, correct_b)
     assert (ours.only_a, ours.only_b) == (a, b)
     assert ours.p == pytest.approx(binomtest(a, a + b).pvalue)
-    assert mcnemar(right_b, right_a).p == ours.p
+    assert mcnemar(correct_b, correct_a).p == ours.p
 
 
-def test_who_never_differ_are_equal() -> None:
+def test_classifiers_that_never_differ_are_equal() -> None:
     assert mcnemar([True, False], [True, False]).p == 1
 
 
-def test_answers_to_other_tracks_are_refused() -> None:
-    with pytest.raises(ValueError, match="answers do not go with"):
+def test_predictions_of_another_number_are_refused() -> None:
+    with pytest.raises(ValueError, match="predictions do not match"):
         mcnemar([True], [True, False])
 
 
 def write_run(
-    folder: Path, right: dict[str, bool], *, first: str = "a", part: str = "only"
+    folder: Path, correct: dict[str, bool], *, first: str = "a", fold: str = "only"
 ) -> Path:
-    """A run that names tracks of genre `a` right or not; its genres in an order of its own."""
+    """A run that predicts tracks of genre `a` correctly or not, with its genres in either order."""
     genres = (first, "b" if first == "a" else "a")
     own = genres.index("a")
-    rows = [np.eye(2)[own if hit else 1 - own] * 0.8 + 0.1 for hit in right.values()]
-    n = len(right)
-    said = Predictions(genres, tuple(right), (part,) * n, np.full(n, own), np.array(rows))
+    rows = [np.eye(2)[own if hit else 1 - own] * 0.8 + 0.1 for hit in correct.values()]
+    n = len(correct)
+    found = Predictions(genres, tuple(correct), (fold,) * n, np.full(n, own), np.array(rows))
     folder.mkdir()
-    write_predictions(said, folder)
+    write_predictions(found, folder)
     return folder
 
 
@@ -53,9 +53,7 @@ def test_runs_are_compared_on_the_tracks_of_both(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     a = {f"{i}": bool(random.random() < 0.6) for i in range(300)}
     b = {f"{i}": bool(random.random() < 0.8) for i in range(100, 400)}
-    found = compare_predictions(
-        write_run(tmp_path / "a", a), write_run(tmp_path / "b", b, first="b")
-    )
+    found = compare(write_run(tmp_path / "a", a), write_run(tmp_path / "b", b, first="b"))
     common = [f"{i}" for i in range(100, 300)]
     hits_a, hits_b = (np.array([run[track] for track in common]) for run in (a, b))
     assert found.n == 200
@@ -70,22 +68,22 @@ def test_runs_are_compared_on_the_tracks_of_both(tmp_path: Path) -> None:
 
 def test_a_run_is_as_good_as_itself(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a", {"1": True, "2": False})
-    found = compare_predictions(run, run)
+    found = compare(run, run)
     assert (found.difference, found.interval, found.mcnemar.p) == (0, (0, 0), 1)
 
 
-def test_a_track_judged_twice_counts_once_by_its_mean(tmp_path: Path) -> None:
+def test_a_track_predicted_twice_counts_once_by_its_mean(tmp_path: Path) -> None:
     truth, rows = np.zeros(3, int), np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
-    said = Predictions(("a", "b"), ("1", "1", "2"), ("x", "y", "x"), truth, rows)
-    write_predictions(said, tmp_path)
-    found = compare_predictions(tmp_path, tmp_path)
+    predictions = Predictions(("a", "b"), ("1", "1", "2"), ("x", "y", "x"), truth, rows)
+    write_predictions(predictions, tmp_path)
+    found = compare(tmp_path, predictions)
     assert (found.n, found.accuracy_a) == (2, 0.5)
 
 
 def test_runs_with_nothing_in_common_are_refused(tmp_path: Path) -> None:
     one, other = (write_run(tmp_path / name, {name: True}) for name in "ab")
-    with pytest.raises(DatasetError, match="no track was judged by both"):
-        compare_predictions(one, other)
+    with pytest.raises(DatasetError, match="no test track in common"):
+        compare(one, other)
 
 
 @pytest.mark.parametrize(
@@ -93,14 +91,16 @@ def test_runs_with_nothing_in_common_are_refused(tmp_path: Path) -> None:
     [
         (None, "no such file"),
         ("", "not the predictions"),
-        ("track,part,genre,named,confidence,a\n", "not the predictions"),
-        ("track,part,genre,named,confidence,a\n1,only,c,a,1,1\n", "not the predictions"),
-        ("track,part,genre,named,confidence,a\n1,only,a,a,1\n", "too short"),
-        ("track,part,genre,named,confidence,a\n1,only,a,a,1,x\n", "not the predictions"),
-        ("track,part,genre,named,confidence,a\n1,only,a,a,1,nan\n", "a probability is missing"),
+        ("track,fold,genre,predicted,confidence,a\n", "not the predictions"),
+        ("track,fold,genre,predicted,confidence,a\n1,only,c,a,1,1\n", "not the predictions"),
+        ("track,fold,genre,predicted,confidence,a\n1,only,a,a,1\n", "too short"),
+        ("track,fold,genre,predicted,confidence,a\n1,only,a,a,1,x\n", "not the predictions"),
+        ("track,fold,genre,predicted,confidence,a\n1,only,a,a,1,nan\n", "a probability is missing"),
     ],
 )
-def test_what_are_no_predictions_is_named(tmp_path: Path, content: str | None, words: str) -> None:
+def test_a_file_without_predictions_is_named(
+    tmp_path: Path, content: str | None, words: str
+) -> None:
     if content is not None:
         (tmp_path / "predictions.csv").write_text(content)
     with pytest.raises(FileError, match=words) as raised:
@@ -112,9 +112,19 @@ def test_predictions_come_back_as_they_were(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     rows = random.dirichlet(np.ones(3), 4).round(6)
     tracks = ("a", "b,c", 'd"e', b"\xff".decode("utf-8", "surrogateescape"))
-    said = Predictions(("x", "y", "z"), tracks, ("1", "1", "2", "2"), np.array([0, 1, 2, 0]), rows)
-    write_predictions(said, tmp_path)
+    written = Predictions(
+        ("x", "y", "z"), tracks, ("1", "1", "2", "2"), np.array([0, 1, 2, 0]), rows
+    )
+    write_predictions(written, tmp_path)
     back = read_predictions(tmp_path)
-    assert (back.genres, back.tracks, back.parts) == (said.genres, said.tracks, said.parts)
-    np.testing.assert_array_equal(back.truth, said.truth)
+    assert (back.genres, back.tracks, back.folds) == (written.genres, written.tracks, written.folds)
+    np.testing.assert_array_equal(back.truth, written.truth)
     np.testing.assert_array_equal(back.probabilities, rows)
+
+
+def test_predictions_of_version_0_1_are_read(tmp_path: Path) -> None:
+    text = "track,part,genre,named,confidence,a,b\n1,fold-2,b,a,0.9,0.9,0.1\n"
+    (tmp_path / "predictions.csv").write_text(text)
+    found = read_predictions(tmp_path)
+    assert (found.tracks, found.folds, found.genres) == (("1",), ("fold-2",), ("a", "b"))
+    assert (found.truth.tolist(), found.predicted.tolist()) == ([1], [0])

@@ -15,19 +15,23 @@ class TestPrecision:
     """precision_at, best_precision_at"""
 
     def test_by_hand(self) -> None:
-        fits = [[True, False, True, True], [False, False, True, False], [True, True, True, True]]
-        assert precision_at(fits, 1) == pytest.approx([1, 0, 1])
-        assert precision_at(fits, 2) == pytest.approx([1 / 2, 0, 1])
-        assert precision_at(fits, 4) == pytest.approx([3 / 4, 1 / 4, 1])
+        relevant = [
+            [True, False, True, True],
+            [False, False, True, False],
+            [True, True, True, True],
+        ]
+        assert precision_at(relevant, 1) == pytest.approx([1, 0, 1])
+        assert precision_at(relevant, 2) == pytest.approx([1 / 2, 0, 1])
+        assert precision_at(relevant, 4) == pytest.approx([3 / 4, 1 / 4, 1])
 
-    def test_an_empty_place_does_not_fit(self) -> None:
+    def test_missing_items_are_not_relevant(self) -> None:
         assert precision_at([[True, True], []], 4) == pytest.approx([1 / 2, 0])
 
-    def test_at_no_place(self) -> None:
-        with pytest.raises(ValueError, match="says nothing"):
+    def test_k_of_zero(self) -> None:
+        with pytest.raises(ValueError, match="k is at least 1"):
             precision_at([[True]], 0)
 
-    def test_the_best_there_could_be(self) -> None:
+    def test_the_highest_possible_precision(self) -> None:
         assert best_precision_at([0, 3, 10, 40], 10) == pytest.approx([0, 0.3, 1, 1])
 
 
@@ -40,11 +44,11 @@ class TestMean:
         assert found.value == 0.5
         assert 0 <= found.low < 0.5 < found.high <= 1
 
-    def test_what_does_not_vary_has_no_interval(self) -> None:
+    def test_equal_values_have_an_empty_interval(self) -> None:
         found = mean(np.full(4, 0.25), A_TO_D)
         assert (found.low, found.value, found.high) == (0.25, 0.25, 0.25)
 
-    def test_it_covers_the_truth_about_as_often_as_it_says(self) -> None:
+    def test_95_of_100_intervals_contain_the_truth(self) -> None:
         random = np.random.default_rng(0)
         names = [str(i) for i in range(60)]
         inside = 0
@@ -53,7 +57,7 @@ class TestMean:
             inside += found.low <= 0.6 <= found.high
         assert 88 <= inside <= 100
 
-    def test_groups_are_drawn_whole(self) -> None:
+    def test_groups_are_drawn_as_a_whole(self) -> None:
         values = np.repeat([0.0, 1.0, 0.0, 1.0], 10)
         alone = mean(values, [str(i) for i in range(40)])
         together = mean(values, np.repeat(A_TO_D, 10).tolist())
@@ -69,7 +73,7 @@ class TestMean:
 
     @pytest.mark.parametrize(("values", "groups"), [([], []), ([1.0], A_TO_D)])
     def test_what_has_no_mean(self, values: list[float], groups: list[str]) -> None:
-        with pytest.raises(ValueError, match="do not go with"):
+        with pytest.raises(ValueError, match="do not match"):
             mean(np.array(values), groups)
 
 

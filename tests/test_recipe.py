@@ -8,14 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from genrescope.errors import RecipeError
-from genrescope.training.recipe import (
-    Parameter,
-    Recipe,
-    changed,
-    expand,
-    load_recipe,
-    shipped_recipes,
-)
+from genrescope.features import SegmentSettings
+from genrescope.training.recipe import Recipe, changed, expand, load_recipe, shipped_recipes
+from genrescope.training.settings import Parameter
+from genrescope.training.trainers.sklearn import Trainer
 
 SMALL = """
 name: small
@@ -110,7 +106,7 @@ def test_changes_replace_what_the_file_says() -> None:
 @pytest.mark.parametrize("change", ["epochs", "=3", "training..epochs=3", ".seed=1", "seed.=1"])
 def test_changes_need_a_key_and_a_value(change: str) -> None:
     assert refusal("default", change) == (
-        f"{change!r}: wanted is KEY=VALUE, as in training.epochs=3"
+        f"{change!r}: expected KEY=VALUE, as in training.epochs=3"
     )
 
 
@@ -149,9 +145,9 @@ def test_wrong_settings_are_named(change: str, place: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "wanted are settings as `name: value`"),
-        ("- name: small", "wanted are settings"),
-        ("small", "wanted are settings"),
+        ("", "expected settings as `name: value`"),
+        ("- name: small", "expected settings"),
+        ("small", "expected settings"),
         ("name: [small", "not YAML"),
         ("name: small\n\tfeature: {}", "not YAML"),
         ("[" * 5000, "not YAML"),
@@ -159,8 +155,8 @@ def test_wrong_settings_are_named(change: str, place: str) -> None:
         ("feature: {kind: mfcc}\nmodel: {}\nsegments: {seconds: 3}", "name: Field required"),
         (SMALL + "feature: 3", "feature: Input should be a valid dictionary"),
         (SMALL + "1: 2", "1"),
-        ("extends: [default]", "extends: wanted is a shipped name or a file"),
-        ("extends: 5", "extends: wanted is"),
+        ("extends: [default]", "extends: expected a shipped name or a file"),
+        ("extends: 5", "extends: expected"),
         ("extends: nowhere.yaml", "extends nowhere.yaml, which is no shipped recipe and no file"),
         ("extends: mine.yaml", "extends itself"),
         ("extends: other.yaml", "extends itself"),
@@ -252,8 +248,8 @@ def test_a_recipe_that_extends_a_family_may_drop_a_label(tmp_path: Path) -> None
 def test_a_leaking_split_wants_to_be_asked_for_by_name() -> None:
     leaking = "split={kind: by_segment, i_know_this_leaks: true}"
     assert load_recipe("default", [leaking]).split.i_know_this_leaks
-    assert "its figures mean nothing" in refusal("default", "split.kind=by_segment")
-    assert "its figures mean nothing" in refusal("default", "split.i_know_this_leaks=true")
+    assert "its scores mean nothing" in refusal("default", "split.kind=by_segment")
+    assert "its scores mean nothing" in refusal("default", "split.i_know_this_leaks=true")
 
 
 def test_settings_are_changed_by_dotted_name() -> None:
@@ -269,14 +265,32 @@ def test_settings_are_changed_by_dotted_name() -> None:
     "search", ["{low: 1}", "{low: 3, high: 1}", "{choices: []}", "{choices: [1], low: 0, high: 1}"]
 )
 def test_what_is_searched_has_bounds(search: str) -> None:
-    assert "wanted are choices" in refusal("default", f"search={{training.epochs: {search}}}")
+    assert "expected either choices" in refusal("default", f"search={{training.epochs: {search}}}")
 
 
-def test_augmentation_that_nothing_would_hear_is_refused() -> None:
-    words = "embeddings and classifiers have no augmentation"
-    assert words in refusal("leakage/by-track", "augmentation.noise=0.1")
+def test_augmentation_that_would_have_no_effect_is_refused() -> None:
+    words = "embeddings have no augmentation"
     assert words in refusal("encoder-heads/musicnn/dense", "augmentation.waveform={}")
-    assert load_recipe("leakage/by-track", ["augmentation.waveform={}"])
+    noisy = load_recipe("leakage/by-track", ["augmentation.noise=0.1"])
+    with pytest.raises(RecipeError, match="classifiers have no augmentation of segments"):
+        Trainer().check(noisy)
+    Trainer().check(load_recipe("leakage/by-track", ["augmentation.waveform={}"]))
+
+
+def test_a_removed_setting_is_accepted_where_it_is_off() -> None:
+    assert load_recipe("default", ["augmentation.slope=0"]) == load_recipe("default")
+    assert "augmentation.slope: was removed in version 0.2" in refusal(
+        "default", "augmentation.slope=0.1"
+    )
+
+
+def test_a_copy_derives_its_own_values() -> None:
+    recipe = load_recipe("default")
+    assert recipe.frontend is recipe.frontend
+    assert recipe.networks is recipe.networks
+    other = recipe.model_copy(update={"segments": SegmentSettings(seconds=5), "seed": 7})
+    assert other.frontend.segments.seconds == 5 != recipe.frontend.segments.seconds
+    assert [own.seed for own in other.networks] == [28, 29, 30, 31]
 
 
 def test_a_choice_is_known_however_its_number_is_written() -> None:

@@ -1,4 +1,4 @@
-"""The report of a run folder: all that is in it, nothing from elsewhere, nothing that breaks it."""
+"""The report of a run folder: complete, self-contained, and robust against any names."""
 
 from __future__ import annotations
 
@@ -18,44 +18,48 @@ from genrescope.evaluation import plots
 from genrescope.evaluation.metrics import compute_scores
 from genrescope.evaluation.predictions import Predictions, read_predictions, write_predictions
 from genrescope.evaluation.report import write_report
+from genrescope.evaluation.run_result import RunResult
 
 pytestmark = pytest.mark.needs("train")
 
 GENRES = ("blues", "<b>jazz</b>", "rock|roll")
-PARTS = ("fold-1", "fold-2", "fold-3")
+FOLDS = ("fold-1", "fold-2", "fold-3")
 
 
 def write_run(folder: Path, **more: object) -> Path:
-    """A run of three folds, with names that mean something to HTML and Markdown."""
+    """A run of three folds, with names that are syntax in HTML and Markdown."""
     random = np.random.default_rng(0)
     truth = np.repeat(np.arange(3), 10)
     probabilities = random.dirichlet(np.ones(3), 30) + 0.6 * np.eye(3)[truth]
-    probabilities[4] = [0.01, 1.57, 0.02]  # surely wrong
+    probabilities[4] = [0.01, 1.57, 0.02]  # wrong, with high confidence
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     tracks = tuple(f"track <{i}>" for i in range(30))
-    said = Predictions(GENRES, tracks, tuple(PARTS[i % 3] for i in range(30)), truth, probabilities)
-    metrics = compute_scores(truth, probabilities, GENRES, resamples=50).to_dict()
-    metrics |= {
+    folds = tuple(FOLDS[i % 3] for i in range(30))
+    found = Predictions(GENRES, tracks, folds, truth, probabilities)
+    scores = compute_scores(truth, probabilities, GENRES, resamples=50)
+    fields = {
         "recipe": "try & try",
         "seed": 7,
         "split": {"kind": "folds", "folds": 3, "by_artist": True},
-        "train": 20,
-        "left_out": ["jazz.00054 & co"],
-        "parts": {
-            p: {"train": 20, "test": 10, "accuracy": 0.6 + i / 10} for i, p in enumerate(PARTS)
+        "grouped_by_artist": True,
+        "train_tracks": 20,
+        "left_out": [{"track": "jazz.00054 & co"}],
+        "folds": {
+            name: {"train_tracks": 20, "test_tracks": 10, "accuracy": 0.6 + i / 10}
+            for i, name in enumerate(FOLDS)
         },
         **more,
     }
     folder.mkdir()
-    (folder / "metrics.json").write_text(json.dumps(metrics))
+    RunResult.model_validate({**scores.to_dict(), **fields}).write(folder)
     recipe = {"recipe": {"name": "try", "description": "```<script>"}, "data": {"name": "d & d"}}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    write_predictions(said, folder)
+    write_predictions(found, folder)
     return folder
 
 
 class Page(HTMLParser):
-    """What a browser makes of a page: its words, tables, pictures, and all that it would load."""
+    """A parsed page: its words, tables, pictures, and all that a browser would load."""
 
     VOID = ("meta", "img", "br")
 
@@ -123,7 +127,7 @@ def test_names_are_no_tags(run: Path) -> None:
     assert "```<script>" in page.words
 
 
-def test_it_says_what_was_measured(run: Path) -> None:
+def test_it_has_all_scores(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     page = Page((run / "report.html").read_text())
     figures = {row[0]: row[1:] for row in page.table("Metric")}
@@ -146,17 +150,17 @@ def test_it_says_what_was_measured(run: Path) -> None:
     assert page.table("Track")[1][:3] == ["track <4>", "blues", "<b>jazz</b>"]
 
 
-def test_the_surely_wrong_are_wrong_and_in_order(run: Path) -> None:
+def test_confident_errors_are_errors_in_order(run: Path) -> None:
     _, *rows = Page((run / "report.html").read_text()).table("Track")
-    said = read_predictions(run)
-    wrong = np.flatnonzero(said.named != said.truth)
+    found = read_predictions(run)
+    wrong = np.flatnonzero(found.predicted != found.truth)
     assert len(rows) == min(10, len(wrong))
-    assert {row[0] for row in rows} <= {said.tracks[i] for i in wrong}
-    sure = [float(row[3].removesuffix(" %")) for row in rows]
-    assert sure == sorted(sure, reverse=True)
+    assert {row[0] for row in rows} <= {found.tracks[i] for i in wrong}
+    confidence = [float(row[3].removesuffix(" %")) for row in rows]
+    assert confidence == sorted(confidence, reverse=True)
 
 
-def test_the_twin_has_the_same_tables(run: Path) -> None:
+def test_markdown_has_the_same_tables(run: Path) -> None:
     text = (run / "report.md").read_text()
     page = Page((run / "report.html").read_text())
     for heading in ("Metric", "Genre", "Fold", "Track"):
@@ -175,17 +179,17 @@ def test_a_leaked_run_says_so_loudly(tmp_path: Path) -> None:
     write_report(leaked)
     text = (leaked / "report.html").read_text()
     assert 'class="alarm"' in text
-    assert "figures mean nothing" in Page(text).words
+    assert "scores mean nothing" in Page(text).words
     assert "(leaked)" in re.search("<title>(.*)</title>", text)[1]
-    assert "figures mean nothing" in (leaked / "report.md").read_text()
+    assert "scores mean nothing" in (leaked / "report.md").read_text()
 
 
-def test_an_honest_run_has_no_banner(run: Path) -> None:
+def test_a_run_without_a_leak_has_no_banner(run: Path) -> None:
     assert 'class="alarm"' not in (run / "report.html").read_text()
     assert "mean nothing" not in (run / "report.md").read_text()
 
 
-def test_ours_stands_beside_the_papers(tmp_path: Path) -> None:
+def test_ours_is_compared_with_the_papers(tmp_path: Path) -> None:
     row = {"paper": "kth", "table": "table 3", "features": "mfcc 20", "model": "cnn"}
     folder = write_run(
         tmp_path / "run",
@@ -205,13 +209,13 @@ def test_ours_stands_beside_the_papers(tmp_path: Path) -> None:
         "62.5 %",
     ]
     assert test[7] == "+11.0"
-    assert train[4:] == ["96.8 %", "90.0 %", "–", "-6.8"], "of the training side, no interval"
+    assert train[4:] == ["96.8 %", "90.0 %", "–", "-6.8"], "no interval on the training subset"
     assert validation[5:] == ["–", "–", "–"], "not measured"
-    assert "What differs: another hop" in text
+    assert "Other differences: another hop" in text
 
 
 @pytest.mark.parametrize("missing", ["recipe.yaml", "predictions.csv"])
-def test_what_is_missing_is_left_away(tmp_path: Path, missing: str) -> None:
+def test_what_is_missing_is_left_out(tmp_path: Path, missing: str) -> None:
     folder = write_run(tmp_path / "run")
     (folder / missing).unlink()
     write_report(folder)
@@ -219,10 +223,11 @@ def test_what_is_missing_is_left_away(tmp_path: Path, missing: str) -> None:
 
 
 def test_next_to_nothing_is_enough(tmp_path: Path) -> None:
-    (tmp_path / "metrics.json").write_text('{"accuracy": 0.5, "roc_auc": null}')
+    RunResult(model="m", n=4, accuracy=0.5).write(tmp_path)
     write_report(tmp_path)
     table = Page((tmp_path / "report.html").read_text()).table("Metric")
-    assert table[1:] == [["accuracy", "50.0 %", "–"], ["macro ROC-AUC", "–", "–"]]
+    assert table[1] == ["accuracy", "50.0 %", "–"]
+    assert [row[1:] for row in table[2:]] == [["–", "–"]] * 6
 
 
 @pytest.mark.parametrize(

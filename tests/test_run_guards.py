@@ -16,8 +16,11 @@ pytest.importorskip("torch", reason="needs genrescope[train]")
 from clips import write_spectrograms, write_wav
 from genrescope.datasets import Track, scan
 from genrescope.errors import DatasetError, FileError, RecipeError
+from genrescope.evaluation.run_result import RunResult
+from genrescope.training.data import load
 from genrescope.training.recipe import Recipe
-from genrescope.training.run import Run
+from genrescope.training.reporter import DefaultReporter
+from genrescope.training.run import execute
 
 # Of noise there is nothing to learn, but the nearest neighbour knows what it has seen.
 RANDOM = np.random.default_rng(0)
@@ -61,55 +64,55 @@ class TestGoingOnWithAnotherSplit:
     def test_another_official_split_is_refused(self, tmp_path: Path) -> None:
         run = tmp_path / "run"
         first = official(tmp_path, range(20))
-        accuracy = Run(recipe(), first, run, vectors=VECTORS).execute().values["accuracy"]
+        accuracy = execute(recipe(), first, run, vectors=VECTORS).accuracy
         with pytest.raises(RecipeError, match="another split"):
-            Run(recipe(), official(tmp_path, range(40, 60)), run, vectors=VECTORS).execute()
-        again = Run(recipe(), first, run, vectors=VECTORS).execute()
-        assert again.values["accuracy"] == accuracy < 0.9
+            execute(recipe(), official(tmp_path, range(40, 60)), run, vectors=VECTORS)
+        again = execute(recipe(), first, run, vectors=VECTORS)
+        assert again.accuracy == accuracy < 0.9
 
     def test_other_lists_in_a_folder_of_the_same_name_are_refused(self, tmp_path: Path) -> None:
         tracks = official(tmp_path, [])
         one = lists(tmp_path / "one" / "lists", range(20))
         other = lists(tmp_path / "other" / "lists", range(40, 60))
         split = {"kind": "lists", "folder": one}
-        Run(recipe(split=split), tracks, tmp_path / "run", vectors=VECTORS).execute()
+        execute(recipe(split=split), tracks, tmp_path / "run", vectors=VECTORS)
         with pytest.raises(RecipeError, match="another split"):
-            Run(
+            execute(
                 recipe(split={**split, "folder": other}), tracks, tmp_path / "run", vectors=VECTORS
-            ).execute()
+            )
 
     def test_the_tracks_of_each_part_are_written_down(self, tmp_path: Path) -> None:
         plan = recipe(model={"kind": "classical", "name": "NB", "tuned": True})
         run = tmp_path / "run"
-        Run(plan, official(tmp_path, range(20)), run, vectors=VECTORS).execute()
-        sides = json.loads((run / "parts" / "only" / "tracks.json").read_text())
-        metrics = json.loads((run / "metrics.json").read_text())
-        assert sorted(sides["train"] + sides["aside"]) == sorted(VECTORS)[20:]
-        assert metrics["train"] == len(sides["train"]) < 40, "without those that were chosen on"
-        assert metrics["parts"]["only"]["train"] == len(sides["train"])
+        execute(plan, official(tmp_path, range(20)), run, vectors=VECTORS)
+        written = json.loads((run / "jobs" / "only" / "tracks.json").read_text())
+        result = RunResult.read(run)
+        assert sorted(written["train"] + written["monitored"]) == sorted(VECTORS)[20:]
+        assert result.train_tracks == len(written["train"]) < 40, "without those chosen on"
+        assert result.folds["only"].train_tracks == len(written["train"])
 
 
 class TestTheFolder:
     def test_a_slip_of_the_hand_does_not_claim_it(self, tmp_path: Path) -> None:
         tracks = official(tmp_path, range(20))
         with pytest.raises(DatasetError):
-            Run(recipe(), tracks, tmp_path / "run", vectors={}).execute()
-        Run(recipe(), tracks, tmp_path / "run", vectors=VECTORS).execute()
+            execute(recipe(), tracks, tmp_path / "run", vectors={})
+        execute(recipe(), tracks, tmp_path / "run", vectors=VECTORS)
 
     def test_one_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(FileError, match="can't be written"):
-            Run(recipe(), official(tmp_path, range(20)), tmp_path / "file", vectors=VECTORS)
+            execute(recipe(), official(tmp_path, range(20)), tmp_path / "file", vectors=VECTORS)
 
     def test_a_setting_that_came_later_had_its_default(self, tmp_path: Path) -> None:
         tracks, path = official(tmp_path, range(20)), tmp_path / "run" / "recipe.yaml"
-        Run(recipe(), tracks, tmp_path / "run", vectors=VECTORS).execute()
+        execute(recipe(), tracks, tmp_path / "run", vectors=VECTORS)
         fields = yaml.safe_load(path.read_text())
         del fields["recipe"]["training"]["schedule"]
         path.write_text(yaml.safe_dump(fields))
-        Run(recipe(), tracks, tmp_path / "run", vectors=VECTORS).execute()
+        execute(recipe(), tracks, tmp_path / "run", vectors=VECTORS)
         with pytest.raises(RecipeError, match="another recipe"):
-            Run(recipe(seed=1), tracks, tmp_path / "run", vectors=VECTORS)
+            execute(recipe(seed=1), tracks, tmp_path / "run", vectors=VECTORS)
 
 
 def test_silence_is_neither_learned_nor_judged(tmp_path: Path) -> None:
@@ -129,10 +132,11 @@ def test_silence_is_neither_learned_nor_judged(tmp_path: Path) -> None:
         training={"epochs": 1, "precision": "fp32"},
         split={"kind": "random"},
     )
-    Run(plan, scan(tmp_path / "data"), tmp_path / "run").execute()
+    execute(plan, scan(tmp_path / "data"), tmp_path / "run")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert sorted(metrics["left_out"]) == ["high5", "low5"]
-    assert metrics["n"] + metrics["train"] + metrics["validation"] == 10
+    assert [entry["track"] for entry in metrics["left_out"]] == ["high5", "low5"]
+    assert {entry["reason"] for entry in metrics["left_out"]} == {"digital silence"}
+    assert metrics["n"] + metrics["train_tracks"] + metrics["validation_tracks"] == 10
 
 
 def test_each_segment_that_passes_for_a_track_has_its_own_embedding(tmp_path: Path) -> None:
@@ -149,13 +153,11 @@ def test_each_segment_that_passes_for_a_track_has_its_own_embedding(tmp_path: Pa
             "split": plan.split.model_copy(update={"kind": "by_segment", "i_know_this_leaks": True})
         }
     )
-    # The same encoder, as far as the cache knows, hears first the pieces and then the tracks.
-    cut = Run(leaking, tracks, tmp_path / "leaking")
-    cut.execute()
-    whole = Run(plan, tracks, tmp_path / "honest")
-    whole.execute()
+    # The cache has the same encoder and files for the segments and then for the whole tracks.
+    given: dict[str, Any] = {"vectors": {}, "targets": {}, "reporter": DefaultReporter()}
+    cut, whole = load(leaking, tracks, **given), load(plan, tracks, **given)
     for track in tracks:
-        own = [v for name, v in cut.embedded.items() if name.startswith(f"{track.id}#")]
+        own = [cut.segments(name) for name in cut.tracks if name.startswith(f"{track.id}#")]
         assert len(own) > 1
-        assert np.array_equal(np.concatenate(own), whole.embedded[track.id])
+        assert np.array_equal(np.concatenate(own), whole.segments(track.id))
         assert not np.array_equal(own[0], own[1])

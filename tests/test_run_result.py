@@ -11,7 +11,8 @@ import yaml
 
 from genrescope.errors import FileError
 from genrescope.evaluation.metrics import METRICS, compute_scores
-from genrescope.evaluation.run_result import LeftOut, RunResult, find_runs
+from genrescope.evaluation.run_result import RunResult, find_runs
+from genrescope.evaluation.run_values import LeftOut
 
 GENRES = ("blues", "jazz", "rock")
 
@@ -60,6 +61,7 @@ def result() -> RunResult:
         left_out=[LeftOut(track="x", reason="not audio")],
         train_accuracy=float("nan"),
         seed=5,
+        command="genrescope train mine",
     )
 
 
@@ -152,7 +154,7 @@ def test_a_folder_without_a_run(tmp_path: Path) -> None:
         find_runs(tmp_path / "none")
 
 
-def test_runs_are_found_and_damaged_ones_told_apart(result: RunResult, tmp_path: Path) -> None:
+def test_runs_are_found_and_damaged_ones_listed(result: RunResult, tmp_path: Path) -> None:
     for name in ("a", "deep/b", "cut"):
         (tmp_path / name).mkdir(parents=True)
         result.write(tmp_path / name)

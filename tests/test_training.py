@@ -23,11 +23,12 @@ from torch import nn
 from clips import write_spectrograms
 from genrescope.datasets import scan
 from genrescope.encoders.graph import to_onnx
-from genrescope.errors import DatasetError, GenrescopeError, RecipeError
+from genrescope.errors import GenrescopeError, RecipeError
 from genrescope.inference import Bundle, Classifier
 from genrescope.models import make_model
 from genrescope.training.recipe import load_recipe
-from genrescope.training.run import Reporter, Run
+from genrescope.training.reporter import DefaultReporter
+from genrescope.training.run import execute
 
 SMALL = [
     "training.epochs=20",
@@ -48,7 +49,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "quick"
-    Run(load_recipe("default-random", QUICK), scan(data), folder).execute()
+    execute(load_recipe("default-random", QUICK), scan(data), folder)
     return folder
 
 
@@ -56,7 +57,7 @@ def test_a_run_learns_and_leaves_what_it_promises(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["accuracy"] > 0.7  # energy in different bands is easily told apart
     assert metrics["n"] == 4
-    assert (metrics["train"], metrics["validation"]) == (12, 4)
+    assert (metrics["train_tracks"], metrics["validation_tracks"]) == (12, 4)
     assert metrics["interval"]["accuracy"][0] <= metrics["accuracy"]
     for picture in ("confusion.png", "curves.png", "reliability.png"):
         with Image.open(run / picture) as image:
@@ -86,7 +87,7 @@ def test_predictions_of_the_run_are_those_of_the_bundle(run: Path, data: Path) -
         assert prediction.confidence == pytest.approx(float(confidence), abs=1e-6)
 
 
-class _Stop(Reporter):
+class _Stop(DefaultReporter):
     def epoch(self, part, epoch, epochs, loss, accuracy) -> None:
         if epoch == 3:
             raise KeyboardInterrupt
@@ -101,7 +102,7 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     if stop == "by a signal":
         command = [sys.executable, "-m", "genrescope", "train", "default-random", *settings]
         process = subprocess.Popen([*command, "--data", data, "--out", folder])
-        checkpoint = folder / "parts/only/checkpoint.ckpt"
+        checkpoint = folder / "jobs/only/checkpoint.ckpt"
         deadline = time.monotonic() + 120
         while not checkpoint.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -111,50 +112,56 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     else:
         with pytest.raises(KeyboardInterrupt):
             plan = load_recipe("default-random", QUICK)
-            Run(plan, scan(data), folder, reporter=_Stop()).execute()
-    Run(load_recipe("default-random", QUICK), scan(data), folder).execute()
+            execute(plan, scan(data), folder, reporter=_Stop())
+    execute(load_recipe("default-random", QUICK), scan(data), folder)
     ours, theirs = Bundle.load(run), Bundle.load(folder)
     assert ours.manifest.sha256 == theirs.manifest.sha256
     assert (run / "predictions.csv").read_text() == (folder / "predictions.csv").read_text()
 
 
 def test_a_finished_run_is_not_trained_again(run: Path, data: Path) -> None:
-    class Never(Reporter):
+    class Never(DefaultReporter):
         def epoch(self, part, epoch, epochs, loss, accuracy) -> None:
             raise AssertionError("trained again")
 
-    Run(load_recipe("default-random", QUICK), scan(data), run, reporter=Never()).execute()
+    execute(load_recipe("default-random", QUICK), scan(data), run, reporter=Never())
 
 
 def test_another_recipe_does_not_go_on_from_it(run: Path, data: Path) -> None:
     other = load_recipe("default-random", [*QUICK, "seed=1"])
     with pytest.raises(RecipeError, match="another recipe"):
-        Run(other, scan(data), run)
+        execute(other, scan(data), run)
 
 
 def test_cross_validation_judges_every_track_once(data: Path, tmp_path: Path) -> None:
     plan = load_recipe(
         "default", [*QUICK, "training.epochs=2", "split.folds=3", "split.by_artist=false"]
     )
-    scores = Run(plan, scan(data), tmp_path / "run").execute()
+    scores = execute(plan, scan(data), tmp_path / "run")
     assert scores.n == 20
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
-    assert sorted(metrics["parts"]) == ["fold-1", "fold-2", "fold-3"]
-    assert metrics["train"] == 20  # the network that is kept has learned from all
+    assert sorted(metrics["folds"]) == ["fold-1", "fold-2", "fold-3"]
+    assert metrics["train_tracks"] == 20  # the network that is kept is trained on all
 
 
-def test_a_split_by_artist_wants_artists(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="artist table"):
-        Run(load_recipe("default", QUICK), scan(data), tmp_path / "run").execute()
+def test_without_artists_the_split_is_by_track_and_says_so(data: Path, tmp_path: Path) -> None:
+    recipe = load_recipe("default", [*QUICK, "training.epochs=1", "split.folds=2"])
+    assert recipe.split.by_artist
+    with pytest.warns(UserWarning, match="no artists are known: the split is by track alone"):
+        result = execute(recipe, scan(data), tmp_path / "run")
+    assert result.split is not None
+    assert not result.split.by_artist
 
 
 def test_a_broken_track_is_left_out_and_named(tmp_path: Path) -> None:
     data = write_spectrograms(tmp_path / "data")
     (data / "low" / "broken.png").write_bytes(b"not a picture")
-    Run(
+    result = execute(
         load_recipe("default-random", [*QUICK, "training.epochs=1"]), scan(data), tmp_path / "run"
-    ).execute()
-    assert json.loads((tmp_path / "run/metrics.json").read_text())["left_out"] == ["broken"]
+    )
+    ((name, reason),) = [(e.track, e.reason) for e in result.left_out]
+    assert name == "broken"
+    assert reason
 
 
 def test_export_refuses_a_graph_that_differs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,8 +201,8 @@ def test_a_wrong_model_is_one_line(settings: dict, words: str) -> None:
 
 def _fitted(data: Path, folder: Path, *changes: str) -> tuple[dict, Path]:
     plan = load_recipe("default-random", [*QUICK, *changes])
-    Run(plan, scan(data), folder).execute()
-    return json.loads((folder / "parts/only/learned.json").read_text()), folder
+    execute(plan, scan(data), folder)
+    return json.loads((folder / "jobs/only/training.json").read_text()), folder
 
 
 def test_the_best_epoch_is_kept_by_the_validation_side_alone(data: Path, tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ from genrescope.cli import app
 from genrescope.datasets import Track, scan
 from genrescope.errors import RecipeError
 from genrescope.training import tune as tune_module
+from genrescope.training.protocols import make_protocol
 from genrescope.training.recipe import Recipe, load_recipe
-from genrescope.training.run import Run
+from genrescope.training.run import execute
 from genrescope.training.tune import tune
 
 RECIPE = """
@@ -180,39 +181,42 @@ def test_the_best_recipe_loads_and_trains(
         assert fields[part][key] == value
     assert best.split == recipe.split
     assert best.frontend == recipe.frontend
-    # What was judged on the validation side is judged on the test side now.
-    assert Run(best, tracks, tmp_path / "run").execute().n == 2
+    # The search scored the validation tracks; a run scores the test tracks.
+    assert execute(best, tracks, tmp_path / "run").n == 2
 
 
-def test_the_test_side_is_never_heard(
+def test_the_test_tracks_are_never_used(
     recipe: Recipe, tracks: list[Track], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials: list[tuple[Any, set[str], dict[str, Any]]] = []
     clean = tune_module.shutil.rmtree
 
     def keep(place: Path, **settings: Any) -> None:
-        with np.load(place / "parts/only/logits.npz") as arrays:
-            heard = set(arrays["tracks"].tolist())
-        trials.append((place, heard, json.loads((place / "metrics.json").read_text())))
+        with np.load(place / "jobs/only/logits.npz") as arrays:
+            predicted = set(arrays["tracks"].tolist())
+        trials.append((place, predicted, json.loads((place / "metrics.json").read_text())))
         clean(place, **settings)
 
     monkeypatch.setattr(tune_module.shutil, "rmtree", keep)
-    honest = Run(recipe, tracks, tmp_path / "run")
-    honest.execute()
-    split = honest._split()
+    execute(recipe, tracks, tmp_path / "run")
+    groups = {track.id: track.id for track in tracks}
+    settings = recipe.split
+    (job,) = make_protocol(settings, tracks, groups, seed=recipe.seed, chooses=False).jobs
     found = tune(recipe, tracks, tmp_path / "study", trials=2)
     assert len(trials) == 2
-    for _, heard, metrics in trials:
-        assert heard == set(split.train) | set(split.validation)
-        assert not heard & set(split.test)
-        assert metrics["n"] == len(split.validation)
+    for _, predicted, metrics in trials:
+        assert predicted == set(job.train) | set(job.validation)
+        assert not predicted & set(job.test)
+        assert metrics["n"] == len(job.validation)
         assert metrics["accuracy"] <= found.best
     # The same settings in a run have the same accuracy on the same validation tracks.
     told = json.loads((tmp_path / "run/metrics.json").read_text())
     assert told["validation_accuracy"] == pytest.approx(found.start)
 
 
-def test_what_lags_behind_is_given_up(recipe: Recipe, tracks: list[Track], tmp_path: Path) -> None:
+def test_a_trial_below_the_median_is_pruned(
+    recipe: Recipe, tracks: list[Track], tmp_path: Path
+) -> None:
     fields = recipe.model_dump(mode="json")
     fields |= {"pool": ["mean"], "model": {"kind": "mlp", "hidden": [8]}}
     fields["training"] |= {"epochs": 8, "learning_rate": 0.02, "batch_size": 2, "ema_decay": 0}
@@ -230,7 +234,7 @@ def test_what_lags_behind_is_given_up(recipe: Recipe, tracks: list[Track], tmp_p
     assert max(last.intermediate_values) < 8  # it did not train to its end
 
 
-def test_settings_that_do_not_go_together_are_given_up(
+def test_settings_that_do_not_go_together_are_pruned(
     recipe: Recipe, tracks: list[Track], tmp_path: Path
 ) -> None:
     fields = recipe.model_dump(mode="json")
@@ -256,11 +260,11 @@ def test_a_recipe_that_can_not_be_carried_out_says_why(
 def test_an_interrupted_trial_does_not_count(
     recipe: Recipe, tracks: list[Track], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Run, "execute", interrupt)
+        patch.setattr(tune_module, "execute", interrupt)
         tune(recipe, tracks, tmp_path / "study", trials=1)
     assert states(tmp_path / "study") == ["FAIL"]
     found = tune(recipe, tracks, tmp_path / "study", trials=1)
@@ -281,19 +285,21 @@ def test_what_can_not_be_tuned(
     nowhere = tmp_path / "nowhere"
     assert refusal(other(search={}), tracks, nowhere) == "tiny: has no search: nothing to tune"
     folds = {"kind": "folds", "folds": 2}
-    assert refusal(other(split=folds), tracks, nowhere) == "tiny: folds have no validation side"
+    assert refusal(other(split=folds), tracks, nowhere) == (
+        "tiny: a split into folds has no validation subset"
+    )
     apart = {"training.learning_rate": {"low": 0.1, "high": 0.2}}
     assert refusal(other(search=apart), tracks, nowhere) == (
-        "tiny: search.training.learning_rate leaves out the recipe's own 0.01"
+        "tiny: search.training.learning_rate does not include the recipe's own 0.01"
     )
     unset = {"model.strength": {"choices": [1, 2]}}
-    assert "search.model.strength leaves out the recipe's own None" in refusal(
+    assert "search.model.strength does not include the recipe's own None" in refusal(
         other(search=unset), tracks, nowhere
     )
     assert not nowhere.exists()
     none = {"kind": "random", "train": 0.8, "validation": 0, "test": 0.2}
     assert refusal(other(split=none), tracks, tmp_path / "none") == (
-        "tiny: its split has no validation side"
+        "the split has no validation subset"
     )
     words = "holds a study of another recipe or other data; name another folder"
     assert words in refusal(other(seed=1), tracks, study)
@@ -308,7 +314,7 @@ def test_the_command_tells_what_was_found(source: Path, data: Path, copy: Path) 
     assert "trial 3 of 3" in done.stderr
     assert "3 trials of tiny" in done.stdout
     assert all(name in done.stdout for name in NAMES)
-    assert "Validation accuracy" in done.stdout and "given up early" in done.stdout
+    assert "Validation accuracy" in done.stdout and "stopped early" in done.stdout
     assert str(copy / "best.yaml") in done.stderr
     done = CliRunner().invoke(app, [*words, "--format", "json"])
     found = json.loads(done.stdout)
@@ -347,7 +353,7 @@ def test_two_processes_work_on_one_study_and_end_when_asked(
         ],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"},
     )  # fmt: skip
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 200
     together: list[Any] = []
     while len(together) < 2 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
@@ -357,7 +363,7 @@ def test_two_processes_work_on_one_study_and_end_when_asked(
     _, said = process.communicate(timeout=60)
     assert len(together) == 2
     assert process.returncode == 130
-    assert f"interrupted; the same command goes on from {folder}" in said
+    assert f"interrupted; the same command resumes the search in {folder}" in said
     trials = opened(folder).trials
     # One that was ended between two of its steps is given up when its heart has stopped for long.
     assert {t.state.name for t in trials} <= {"COMPLETE", "FAIL", "RUNNING"}

@@ -17,7 +17,8 @@ from genrescope.errors import RecipeError
 from genrescope.inference import Bundle
 from genrescope.models import make_model
 from genrescope.training.recipe import load_recipe
-from genrescope.training.run import Reporter, Run
+from genrescope.training.reporter import DefaultReporter
+from genrescope.training.run import execute
 
 MODEL = {"kind": "finetuned", "encoder": "efficientat", "untrained": 0, "hidden": [4]}
 SHAPE = (128, 1000)
@@ -73,7 +74,7 @@ def test_the_optimizer_knows_them_all_and_moves_those_that_learn() -> None:
         assert moved == [epoch > 0, epoch > 1], "not even the decay of weights moves the frozen"
 
 
-class _Stop(Reporter):
+class _Stop(DefaultReporter):
     def epoch(self, part, epoch, epochs, loss, accuracy) -> None:
         if epoch == 2:
             raise KeyboardInterrupt
@@ -83,19 +84,19 @@ def test_a_killed_training_ends_bit_for_bit_as_an_uninterrupted_one(tmp_path: Pa
     data = scan(write_spectrograms(tmp_path / "data", tracks=3))
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     plan = load_recipe(tmp_path / "recipe.yaml")
-    Run(plan, data, tmp_path / "whole").execute()
+    execute(plan, data, tmp_path / "whole")
     # The part that joins in the third epoch has learned nothing yet when the training stops.
     with pytest.raises(KeyboardInterrupt):
-        Run(plan, data, tmp_path / "stopped", reporter=_Stop()).execute()
-    Run(plan, data, tmp_path / "stopped").execute()
+        execute(plan, data, tmp_path / "stopped", reporter=_Stop())
+    execute(plan, data, tmp_path / "stopped")
     runs = [tmp_path / "whole", tmp_path / "stopped"]
-    notes = [json.loads((run / "parts/only/learned.json").read_text()) for run in runs]
+    notes = [json.loads((run / "jobs/only/training.json").read_text()) for run in runs]
     assert notes[0]["history"] == notes[1]["history"]
     assert len({Bundle.load(run).manifest.sha256 for run in runs}) == 1
     # And it was worth something: all at once is another training.
     at_once = load_recipe(tmp_path / "recipe.yaml", ["model.unfreeze=0"])
-    Run(at_once, data, tmp_path / "at-once").execute()
-    other = json.loads((tmp_path / "at-once/parts/only/learned.json").read_text())
+    execute(at_once, data, tmp_path / "at-once")
+    other = json.loads((tmp_path / "at-once/jobs/only/training.json").read_text())
     assert [e["loss"] for e in other["history"]] != [e["loss"] for e in notes[0]["history"]]
 
 

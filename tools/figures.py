@@ -1,27 +1,27 @@
-"""Write the measured figures of finished runs into the documentation.
+"""Write the scores of finished runs into the documentation.
 
     python tools/figures.py runs
 
 reads `metrics.json` of the runs `default`, `default-random` and `default-filtered` in that folder
-and replaces what stands between the markers `<!-- NAME -->` and `<!-- /NAME -->` in the README, in
+and replaces the text between the markers `<!-- NAME -->` and `<!-- /NAME -->` in the README, in
 docs/default-model.md and in docs/model-card.md. No figure there is typed by hand.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.evaluation.bootstrap import mean
+from genrescope.evaluation.formatting import interval
 from genrescope.evaluation.metrics import calibration_error
 from genrescope.evaluation.predictions import read_predictions
+from genrescope.evaluation.run_result import RunResult
 
 ROOT = Path(__file__).resolve().parents[1]
 PROTOCOLS = {
@@ -29,8 +29,9 @@ PROTOCOLS = {
     "default-random": "(b) random 60/20/20 by track, as the papers do",
     "default-filtered": "(c) fault-filtered lists, trained on the training list",
 }
-# What the recipe was chosen from; runs in `chosen/NAME-random` and `chosen/NAME-filtered`.
-RIVALS = {
+# The candidates that the recipe was chosen from; runs in `chosen/NAME-random` and
+# `chosen/NAME-filtered`.
+CANDIDATES = {
     "shipped": "as shipped: four networks",
     "mean": "the same, `aggregation=mean_probability`",
     "one": "`ensemble=[]`",
@@ -56,14 +57,13 @@ COLUMNS = {
 }
 
 
-def percent(metrics: dict[str, Any], name: str) -> str:
-    """A figure with its interval, in percent."""
-    low, high = metrics["interval"][name]
-    return f"{100 * metrics[name]:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+def percent(run: RunResult, name: str) -> str:
+    """A score with its interval, in percent."""
+    return f"{run.percent(name):.1f} ({interval(run.interval.get(name), '–', unit='')})"
 
 
-def table_of_runs(runs: dict[str, dict[str, Any]], folder: Path) -> str:
-    """One row a protocol."""
+def table_of_runs(runs: dict[str, RunResult], folder: Path) -> str:
+    """One row for each protocol."""
     lines = [
         "| Protocol | Trained on | Validation | Tested on | Seed | "
         + " | ".join([*COLUMNS.values(), "ECE by chance"])
@@ -72,9 +72,9 @@ def table_of_runs(runs: dict[str, dict[str, Any]], folder: Path) -> str:
     ]
     for name, protocol in PROTOCOLS.items():
         run = runs[name]
-        sizes = [part["train"] for part in run["parts"].values()]
+        sizes = [fold.train_tracks for fold in run.folds.values()]
         trained = str(sizes[0]) if len(sizes) == 1 else f"{min(sizes)}–{max(sizes)}"
-        cells = [protocol, trained, run["validation"], run["n"], run["seed"]]
+        cells = [protocol, trained, run.validation_tracks, run.n, run.seed]
         cells += [percent(run, metric) for metric in COLUMNS]
         cells.append(ece_by_chance(folder / name))
         lines.append("| " + " | ".join(map(str, cells)) + " |")
@@ -82,50 +82,48 @@ def table_of_runs(runs: dict[str, dict[str, Any]], folder: Path) -> str:
 
 
 def ece_by_chance(run: Path) -> str:
-    """ECE of a model whose probabilities are true: genres are drawn by them, 1000 times."""
-    given = read_predictions(run).probabilities
-    up_to = np.cumsum(given / given.sum(axis=1, keepdims=True), axis=1)
+    """ECE of a perfectly calibrated model: genres are drawn from the probabilities, 1000 times."""
+    probabilities = read_predictions(run).probabilities
+    up_to = np.cumsum(probabilities / probabilities.sum(axis=1, keepdims=True), axis=1)
     random = np.random.default_rng(0)
-    drawn = (up_to < random.random((1000, len(given), 1))).sum(axis=2)
-    errors = [calibration_error(truth, given) for truth in drawn]
+    drawn = (up_to < random.random((1000, len(probabilities), 1))).sum(axis=2)
+    errors = [calibration_error(truth, probabilities) for truth in drawn]
     return f"{100 * np.mean(errors):.1f} (up to {100 * np.quantile(errors, 0.95):.1f})"
 
 
-def table_of_rivals(folder: Path) -> str:
-    """Accuracy and log loss of each recipe on the two validation sides; dashes where not tried."""
-    sides = {"filtered": "Filtered lists", "random": "Random split"}
+def table_of_candidates(folder: Path) -> str:
+    """Accuracy and log loss of each recipe on two validation subsets; dashes where not tried."""
+    subsets = {"filtered": "Filtered lists", "random": "Random split"}
     lines = [
-        "| Recipe | " + " | ".join(f"{side} | log loss" for side in sides.values()) + " |",
-        "|---" * (1 + 2 * len(sides)) + "|",
+        "| Recipe | " + " | ".join(f"{subset} | log loss" for subset in subsets.values()) + " |",
+        "|---" * (1 + 2 * len(subsets)) + "|",
     ]
-    for rival, words in RIVALS.items():
+    for candidate, words in CANDIDATES.items():
         cells = []
-        for side in sides:
-            run = folder / f"{rival}-{side}"
+        for subset in subsets:
+            run = folder / f"{candidate}-{subset}"
             if not (run / "metrics.json").is_file():
                 cells += ["-", "-"]
                 continue
-            metrics = json.loads((run / "metrics.json").read_text())
-            losses, shipped = log_losses(run), log_losses(folder / f"shipped-{side}")
-            cells += [
-                f"{percent(metrics, 'accuracy')}, n = {metrics['n']}",
-                compared(losses, shipped),
-            ]
+            result = RunResult.read(run)
+            losses, shipped = log_losses(run), log_losses(folder / f"shipped-{subset}")
+            accuracy = f"{percent(result, 'accuracy')}, n = {result.n}"
+            cells += [accuracy, compared(losses, shipped)]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def overlap(folder: Path) -> str:
-    """How many test tracks of the protocols were judged on the sides that a recipe is chosen by."""
-    sides = ("filtered", "random")
-    judged, tested = (
-        {side: _tracks(folder / f"{prefix}-{side}") for side in sides}
+    """How many test tracks of the protocols are in the subsets that the recipe is chosen on."""
+    subsets = ("filtered", "random")
+    chosen, tested = (
+        {subset: _tracks(folder / f"{prefix}-{subset}") for subset in subsets}
         for prefix in ("chosen/shipped", "default")
     )
     return (
-        "The first side holds no test track of (c), but "
-        f"{len(judged['filtered'] & tested['random'])} of the {len(tested['random'])} of (b); "
-        f"the second none of (b), but {len(judged['random'] & tested['filtered'])} of the "
+        "The first subset has no test track of (c), but "
+        f"{len(chosen['filtered'] & tested['random'])} of the {len(tested['random'])} of (b); "
+        f"the second none of (b), but {len(chosen['random'] & tested['filtered'])} of the "
         f"{len(tested['filtered'])} of (c)."
     )
 
@@ -135,15 +133,15 @@ def _tracks(run: Path) -> set[str]:
 
 
 def log_losses(run: Path) -> NDArray[np.float64]:
-    """Negative logarithm of what each true genre was given, by track."""
+    """Negative log-likelihood of each true genre, by track."""
     found = read_predictions(run)
-    given = found.probabilities[np.arange(len(found.truth)), found.truth]
+    likelihood = found.probabilities[np.arange(len(found.truth)), found.truth]
     # The table has six digits.
-    return -np.log(np.maximum(given, 1e-6))[np.argsort(found.tracks)]
+    return -np.log(np.maximum(likelihood, 1e-6))[np.argsort(found.tracks)]
 
 
 def compared(losses: NDArray[np.float64], shipped: NDArray[np.float64]) -> str:
-    """Mean log loss; how much it is above that of the shipped recipe on the same tracks."""
+    """Mean log loss, and its difference to that of the shipped recipe on the same tracks."""
     tracks = range(len(losses))
     if (losses == shipped).all():
         found = mean(losses, tracks)
@@ -152,65 +150,64 @@ def compared(losses: NDArray[np.float64], shipped: NDArray[np.float64]) -> str:
     return f"{losses.mean():.2f}, {more.value:+.2f} ({more.low:+.2f} to {more.high:+.2f})"
 
 
-def table_of_genres(run: dict[str, Any]) -> str:
-    """One row a genre."""
+def table_of_genres(run: RunResult) -> str:
+    """One row for each genre."""
     lines = ["| Genre | Tracks | Precision | Recall (95 %) | F1 |", "|---|--:|--:|--:|--:|"]
-    for genre, figures in run["by_genre"].items():
-        low, high = figures["recall_interval"]
+    for genre, scores in run.by_genre.items():
+        recall = interval(scores.recall_interval, "–", digits=0, unit="")
         lines.append(
-            f"| {genre} | {figures['n']} | {100 * figures['precision']:.0f} | "
-            f"{100 * figures['recall']:.0f} ({100 * low:.0f}–{100 * high:.0f}) | "
-            f"{100 * figures['f1']:.0f} |"
+            f"| {genre} | {scores.n} | {100 * scores.precision:.0f} | "
+            f"{100 * scores.recall:.0f} ({recall}) | {100 * scores.f1:.0f} |"
         )
     return "\n".join(lines)
 
 
-def confusions(run: dict[str, Any]) -> str:
-    """The commonest mistakes, in words."""
-    genres = list(run["by_genre"])
+def confusions(run: RunResult) -> str:
+    """The most frequent confusions, in words."""
+    genres = list(run.by_genre)
     counts = [
         (count, genres[row], genres[column])
-        for row, line in enumerate(run["confusion"])
+        for row, line in enumerate(run.confusion)
         for column, count in enumerate(line)
         if row != column and count
     ]
     worst = sorted(counts, reverse=True)[:6]
     return "\n".join(
-        f"- {count} of {run['by_genre'][genre]['n']} {genre} tracks are named {named}"
-        for count, genre, named in worst
+        f"- {count} of {run.by_genre[genre].n} {genre} tracks are predicted as {predicted}"
+        for count, genre, predicted in worst
     )
 
 
-def folds(run: dict[str, Any]) -> str:
-    """Spread over the folds."""
-    values = [100 * part["accuracy"] for part in run["parts"].values()]
+def folds(run: RunResult) -> str:
+    """Accuracy of each fold."""
+    values = [100 * accuracy for accuracy in run.fold_accuracies.values()]
     return (
         f"By fold: {', '.join(f'{value:.1f}' for value in values)} %. Temperature of the shipped "
-        f"bundle: {run['temperature']}."
+        f"bundle: {run.temperature}."
     )
 
 
-def headline(runs: dict[str, dict[str, Any]]) -> str:
-    """The figure of the README."""
-    honest, papers = runs["default"], runs["default-random"]
+def headline(runs: dict[str, RunResult]) -> str:
+    """The sentence of the README."""
+    by_artist, by_track = runs["default"], runs["default-random"]
     return (
-        f"**{percent(honest, 'accuracy')} %** of {honest['n']} GTZAN tracks by artists it had not "
-        "heard (five-fold cross-validation grouped by artist, 95 % interval, seed "
-        f"{honest['seed']}); {percent(papers, 'accuracy')} % of {papers['n']} tracks under the "
+        f"**{percent(by_artist, 'accuracy')} %** of {by_artist.n} GTZAN tracks by artists that it "
+        "was not trained on (five-fold cross-validation grouped by artist, 95 % interval, seed "
+        f"{by_artist.seed}); {percent(by_track, 'accuracy')} % of {by_track.n} tracks under the "
         "papers' own, easier protocol (a random split by track)."
     )
 
 
 def main(folder: Path) -> None:
-    """Fill all places."""
-    runs = {name: json.loads((folder / name / "metrics.json").read_text()) for name in PROTOCOLS}
+    """Write all texts between their markers."""
+    runs = {name: RunResult.read(folder / name) for name in PROTOCOLS}
     texts = {
         "runs": table_of_runs(runs, folder),
         "genres": table_of_genres(runs["default"]),
         "confusions": confusions(runs["default"]),
         "folds": folds(runs["default"]),
         "headline": headline(runs),
-        "chosen": table_of_rivals(folder / "chosen"),
+        "chosen": table_of_candidates(folder / "chosen"),
         "overlap": overlap(folder),
     }
     for page in ("README.md", "docs/default-model.md", "docs/model-card.md"):

@@ -1,4 +1,4 @@
-"""`python -m genrescope` is the same as `genrescope`."""
+"""Make `python -m genrescope` the same as `genrescope`."""
 
 from genrescope.cli import main
 

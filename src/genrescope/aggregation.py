@@ -1,13 +1,20 @@
-"""From the model's outputs for segments to the probabilities of a track.
+"""Aggregation: from the model's outputs for segments to the probabilities of a track.
 
 Conventions
 -----------
-Four rules are known. "mean_probability" averages the segments' probabilities. "mean_logits"
-averages their logits (the logarithms of the probabilities, which differ from them by a constant),
-so that one segment may rule a genre out. "median_probability" takes the median of each genre's
-probabilities and scales them to sum 1. "majority" counts which genre each segment names, the mode
-of the kth paper; the mean probabilities count as one further vote, shared among the genres, which
-decides ties and nothing else.
+There are four rules. "mean_probability" averages the probabilities of the segments. "mean_logits"
+averages their logits (the logarithms of the probabilities, which differ from the logits by a
+constant), so that one segment may rule out a genre. "median_probability" takes the median of each
+genre's probabilities and scales the medians to sum to 1. "majority" counts the segments whose most
+probable genre it is, the mode of the kth paper; the mean probabilities count as one further vote,
+shared among the genres, which only breaks ties.
+
+>>> import numpy as np
+>>> segments = np.array([[0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
+>>> aggregate(segments).round(3)
+array([0.567, 0.433])
+>>> aggregate(segments, "majority").round(3)
+array([0.392, 0.608])
 """
 
 from __future__ import annotations
@@ -21,7 +28,7 @@ Aggregation = Literal["mean_probability", "mean_logits", "median_probability", "
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
-    """Probabilities of logits `[..., genres]`, flattened by a temperature above 1."""
+    """Probabilities from logits `[..., genres]`; a temperature above 1 makes them less certain."""
     scaled = logits.astype(np.float64) / temperature
     powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
@@ -38,7 +45,7 @@ def aggregate(
         return softmax(np.log(np.maximum(probabilities, np.finfo(float).tiny)).mean(axis=0))
     if rule == "median_probability":
         median = np.median(probabilities, axis=0)
-        # Segments that agree on nothing can leave every genre's median at 0.
+        # Where the segments disagree entirely, the median of every genre can be 0.
         return np.asarray(median / median.sum()) if median.sum() > 0 else mean
     segments, genres = probabilities.shape
     votes = np.bincount(probabilities.argmax(axis=1), minlength=genres)

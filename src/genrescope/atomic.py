@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever interrupts the writing."""
+"""Atomic writes: a file has its old content or its new content, whatever interrupts the writing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import BinaryIO
 def open_atomic(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under its name only once it is closed without error.
 
-    A symbolic link stays a link. What is no regular file (`/dev/stdout`, a pipe) is written to as
-    it is, never replaced.
+    A symbolic link stays a link. A path that is not a regular file (`/dev/stdout`, a pipe) is
+    written to directly and never replaced.
 
     Raises
     ------
     OSError
-        When the folder can't be written to.
+        When the file can't be written.
     """
     target = Path(os.path.realpath(path))
     if Path(path).exists() and not Path(path).is_file():
@@ -34,7 +34,7 @@ def open_atomic(path: str | PathLike[str]) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files private; what others may read is the umask's business.
+        # mkstemp makes files private; the umask decides what others may read.
         umask = os.umask(0)
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)
@@ -45,12 +45,12 @@ def open_atomic(path: str | PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: str | PathLike[str], content: bytes) -> None:
-    """Write a whole file; a reader finds the old content or the new, never a part.
+    """Write a whole file; a reader finds the old content or the new, never a mixture.
 
     Raises
     ------
     OSError
-        When the folder can't be written to.
+        When the file can't be written.
     """
     with open_atomic(path) as file:
         file.write(content)

@@ -1,4 +1,4 @@
-"""The errors Genrescope raises on purpose; whatever else escapes is a bug."""
+"""The errors that Genrescope raises on purpose; any other exception that escapes is a bug."""
 
 from __future__ import annotations
 
@@ -30,11 +30,15 @@ class FileError(GenrescopeError):
 
 
 class AudioError(FileError):
-    """A file can't be heard: not audio, truncated, empty, without sound, or too short."""
+    """A file can't be decoded: not audio, truncated, empty, without sound, or too short."""
+
+
+class CancelledError(GenrescopeError):
+    """A prediction was stopped by the `cancel` event of its caller."""
 
 
 class DatasetError(GenrescopeError):
-    """A data set or a split of it is not usable, or would mix training and test tracks."""
+    """A data set or its split is not usable, or would mix training and test tracks."""
 
 
 class RecipeError(GenrescopeError):
@@ -47,3 +51,9 @@ class BundleError(FileError):
 
 class TagError(FileError):
     """A file's tags can't be read or written."""
+
+
+def printable(text: str) -> str:
+    """A text, such as a file's name of any bytes, as one printable line."""
+    safe = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in safe)

@@ -7,10 +7,14 @@ knows the old ones.
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
-from pathlib import PurePath
+from contextlib import suppress
+from pathlib import Path, PurePath
 from typing import Any
+
+from genrescope.atomic import write_atomic
 
 AGGREGATIONS = {
     "mean": "mean_probability",
@@ -18,7 +22,18 @@ AGGREGATIONS = {
     "median": "median_probability",
     "mode": "majority",
 }
+PREDICTION_COLUMNS = {"part": "fold", "named": "predicted"}
 _DOTTED = {"voting": "aggregation", "training.average": "training.ema_decay"}
+REMOVED_SETTINGS = {
+    "augmentation.slope": "was removed in version 0.2; augmentation.equalizer does the most like it"
+}
+# Files in the folder of a job, which version 0.1 called a part.
+_JOB_FILES = {"heard.npz": "logits.npz", "learned.json": "training.json"}
+_JOB_TRACKS = {"aside": "monitored", "heard": "predicted"}
+
+
+class RenamedWarning(FutureWarning):
+    """A name of version 0.1 is used, which a later version will refuse."""
 
 
 def renamed_recipe(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -32,6 +47,7 @@ def renamed_recipe(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
     if isinstance(new.get("training"), Mapping):
         new["training"] = dict(new["training"])
         _rename(new["training"], "average", "ema_decay", changes, prefix="training.")
+    _drop_slope(new)
     ensemble = new.get("ensemble")
     if isinstance(ensemble, list | tuple):
         new["ensemble"] = [_renamed_network(own, changes) for own in ensemble]
@@ -53,7 +69,7 @@ def warn_renamed(name: str, changes: list[str]) -> None:
         listed = ", ".join(dict.fromkeys(changes))
         warnings.warn(
             f"{name}: names of version 0.1, refused from version 0.3 on: {listed}",
-            FutureWarning,
+            RenamedWarning,
             stacklevel=3,
         )
 
@@ -118,6 +134,39 @@ def _left_out(entry: Any) -> Any:
     return {"track": entry}
 
 
+def migrate_run_folder(folder: Path) -> None:
+    """Rename the folders and files of a run of version 0.1 in place, so that it can resume.
+
+    It may be interrupted at any point and called again.
+
+    Raises
+    ------
+    OSError
+        When something can't be renamed.
+    """
+    jobs = folder / "jobs"
+    if (folder / "parts").is_dir() and not jobs.exists():
+        for job in (folder / "parts").iterdir():
+            for old, new in _JOB_FILES.items():
+                if (job / old).is_file():
+                    (job / old).replace(job / new)
+            tracks = job / "tracks.json"
+            if tracks.is_file():
+                with suppress(ValueError):  # a damaged file is refused when the job is claimed
+                    fields = json.loads(tracks.read_text(encoding="utf-8"))
+                    fields = {_JOB_TRACKS.get(name, name): ids for name, ids in fields.items()}
+                    write_atomic(tracks, json.dumps(fields, indent=1).encode())
+        (folder / "parts").rename(jobs)
+
+
+def _drop_slope(fields: dict[str, Any]) -> None:
+    """Drop `augmentation.slope` where it is off, as nearly all recipes have it."""
+    augmentation = fields.get("augmentation")
+    if isinstance(augmentation, Mapping) and augmentation.get("slope", 1) == 0:
+        rest = {name: value for name, value in augmentation.items() if name != "slope"}
+        fields["augmentation"] = rest
+
+
 def _renamed_axis(key: str, axis: Any, changes: list[str]) -> Any:
     """The labels of an axis of a family: values of a dotted setting, or changes by label."""
     if isinstance(axis, list):
@@ -134,7 +183,11 @@ def _renamed_axis(key: str, axis: Any, changes: list[str]) -> Any:
 
 
 def _renamed_network(own: Any, changes: list[str]) -> Any:
-    if not isinstance(own, Mapping) or not isinstance(own.get("training"), Mapping):
+    if not isinstance(own, Mapping):
+        return own
+    own = dict(own)
+    _drop_slope(own)
+    if not isinstance(own.get("training"), Mapping):
         return own
     training = dict(own["training"])
     _rename(training, "average", "ema_decay", changes, prefix="ensemble.training.")

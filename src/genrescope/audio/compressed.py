@@ -1,4 +1,4 @@
-"""Everything FFmpeg reads: MP3, FLAC, Ogg, AAC, WMA, the sound of films, damaged files."""
+"""Compressed audio, the sound of films, and damaged files, read by FFmpeg through PyAV."""
 
 from __future__ import annotations
 
@@ -13,17 +13,28 @@ from av.stream import Discard
 
 from genrescope.audio.kinds import PLAUSIBLE_RATES, mp3_frames
 from genrescope.audio.mixdown import mean_of_channels
+from genrescope.audio.packets import open_container
 from genrescope.audio.waveform import Samples
 
 FAULTS = (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, RuntimeError)
 
-# FFmpeg also reads play lists and scripts that name other files and addresses.
-# A music file must not make us open those, so the kinds are listed.
-_OPTIONS = {
-    "format_whitelist": "aac,aiff,asf,au,caf,flac,matroska,mov,mp3,ogg,tta,w64,wav,wv",
-    "protocol_whitelist": "fd",
+_NAMES = {
+    "mov": "MP4",
+    "matroska": "Matroska",
+    "asf": "ASF",
+    "ogg": "Ogg",
+    "wv": "WavPack",
+    "rm": "RealMedia",
+    "mpegts": "MPEG-TS",
+    "mpeg": "MPEG",
+    "mpc8": "MPC",
 }
-_NAMES = {"mov": "MP4", "matroska": "Matroska", "asf": "ASF", "ogg": "Ogg", "wv": "WavPack"}
+# Without a length in the header: FFmpeg guesses one from the bit rate, or takes the film's.
+_NO_LENGTH = frozenset(
+    {"aac", "ac3", "amr", "dts", "dtshd", "eac3", "mlp", "mp3", "mpeg", "mpegts", "truehd"}
+)
+# Where a seek was measured to give the samples that decoding from the beginning gives.
+_SEEKABLE = frozenset({"aac", "asf", "flac", "matroska", "mov", "mp3", "ogg", "tta", "wav", "wv"})
 
 _FULL_SCALE = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "flt": 1, "dbl": 1}  # PyAV has no s64
 
@@ -37,7 +48,7 @@ _TOLERATED_SECONDS = 0.25  # encoders round the length they write into the heade
 
 
 class NoSoundError(Exception):
-    """The file was opened, but there is nothing in it to hear; the text says why."""
+    """The file was opened, but no sound can be decoded from it; the text says why."""
 
 
 class CompressedSource:
@@ -51,7 +62,7 @@ class CompressedSource:
     Raises
     ------
     NoSoundError
-        If there is no stream of sound, or nothing of it can be decoded.
+        If there is no audio stream, or nothing in it can be decoded.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -67,9 +78,14 @@ class CompressedSource:
         # The decoder knows better than the header: the rate of HE-AAC is twice what is written.
         self.sample_rate: int = self._head[0].sample_rate
         self.channels: int = self._head[0].layout.nb_channels
-        name = self._container.format.name.split(",")[0]
+        name = self._container_name
         self.format: str = _NAMES.get(name, name.upper())
         self.end = 0
+
+    @property
+    def _container_name(self) -> str:
+        name: str = self._container.format.name
+        return name.split(",")[0]
 
     @property
     def duration(self) -> float:
@@ -83,7 +99,7 @@ class CompressedSource:
         return declared
 
     def close(self) -> None:
-        """Let go of FFmpeg's memory."""
+        """Free the memory of FFmpeg."""
         self._container.close()
 
     def blocks(self, start: int, warnings: list[str]) -> Iterator[Samples]:
@@ -103,11 +119,7 @@ class CompressedSource:
     def _open(self) -> None:
         frames = mp3_frames(self._file)
         self._file.seek(0)
-        # FFmpeg reads the descriptor itself: no name to be misunderstood, no Python between.
-        options = {**_OPTIONS, "fd": str(self._file.fileno())}
-        self._container = av.open(
-            "fd:", mode="r", container_options=options, metadata_errors="replace"
-        )
+        self._container = open_container(self._file)
         self._stream = self._container.streams.best("audio")
         if self._stream is None:
             only_video = bool(self._container.streams.video)
@@ -166,6 +178,8 @@ class CompressedSource:
         # The first frame may be shortened and the times may not begin at 0: the second tells.
         if len(self._head) < 3 or self._head[1].pts is None:
             return None
+        if self._container_name not in _SEEKABLE:
+            return None
         tick = float(self._stream.time_base) * self.sample_rate  # in samples
         target = start - _RUN_UP_SECONDS * self.sample_rate - self._head[0].samples
         origin = self._head[1].pts
@@ -211,9 +225,9 @@ class CompressedSource:
 
     def _declared_seconds(self) -> float | None:
         """Read the length of the sound from the header; FFmpeg may have estimated it."""
-        if self._stream.duration:
+        if (self._stream.duration or 0) > 0:  # damaged files may name a negative one
             return float(self._stream.duration * self._stream.time_base)
-        if self._container.duration:
+        if (self._container.duration or 0) > 0:
             return float(self._container.duration / 1e6)
         return None
 
@@ -226,16 +240,16 @@ class CompressedSource:
                     end = packet.pts + (packet.duration or 0)
                     last = max(last, float(end * packet.time_base))
         except FAULTS:
-            pass  # what was seen until then is what can be heard
+            pass  # only what was read until then can be decoded
         return last
 
     def _promised_seconds(self, frames_of_mp3: int | None) -> float | None:
         """Give the length only where the file itself states it for its sound."""
-        name = self._container.format.name
+        name = self._container_name
         if name == "mp3" and frames_of_mp3:
             rate: int = self._stream.codec_context.sample_rate
             return frames_of_mp3 * (1152 if rate >= 32_000 else 576) / max(1, rate)
-        if name in ("mp3", "aac"):
+        if name in _NO_LENGTH:
             return None
         if not self._stream.duration and len(self._container.streams) > 1:
             return None  # the length of the whole film
@@ -243,10 +257,10 @@ class CompressedSource:
 
     def _report(self, warnings: list[str]) -> None:
         """Say what was missing once the end has been reached."""
-        promised, heard = self._promised, self.end / self.sample_rate
-        if promised is not None and promised - heard > _TOLERATED_SECONDS:
+        promised, decoded = self._promised, self.end / self.sample_rate
+        if promised is not None and promised - decoded > _TOLERATED_SECONDS:
             warnings.append(
-                f"damaged or cut short: {promised - heard:.1f} s of {promised:.1f} s "
+                f"damaged or cut short: {promised - decoded:.1f} s of {promised:.1f} s "
                 "could not be decoded"
             )
         elif self._broken_off:

@@ -1,4 +1,4 @@
-"""`load`, `stream` and `info`: one road from a file to its samples."""
+"""`load`, `stream` and `info`: the one way from a file to its samples."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import PathLike
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import numpy as np
 import soxr
 
-from genrescope.audio.files import open_regular
+from genrescope.audio.files import Readable, open_regular, source_name
 from genrescope.audio.kinds import HEAD, PLAUSIBLE_RATES, UNCOMPRESSED, kind_of, mp4_is_cut
 from genrescope.audio.waveform import Samples, Waveform
 from genrescope.errors import AudioError
@@ -28,7 +27,7 @@ _FILTER_REACH = 400
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says.
+    """What the header of a file states.
 
     Attributes
     ----------
@@ -55,7 +54,7 @@ class Source(Protocol):
     channels: int
     format: str
     end: int
-    """How many frames the file was found to have, once its blocks have been read."""
+    """Number of frames that were found in the file, once its blocks have been read."""
 
     @property
     def duration(self) -> float:
@@ -65,48 +64,54 @@ class Source(Protocol):
         """Yield the sound from frame `start` on, mixed down, in blocks of float32 [n]."""
 
     def close(self) -> None:
-        """Let go of the decoder."""
+        """Release the decoder."""
 
 
-def info(path: str | PathLike[str]) -> AudioInfo:
-    """Look at a file's header.
+def info(path: Readable) -> AudioInfo:
+    """Read a file's header.
 
     Raises
     ------
     AudioError
-        If the file can't be heard; see `load`.
+        If the file can't be decoded; see `load`.
+
+    Examples
+    --------
+    >>> from genrescope import audio
+    >>> audio.info("walking-bass.flac")
+    AudioInfo(duration=12.0, sample_rate=22050, channels=1, format='FLAC')
     """
     with _open(path) as source:
         return AudioInfo(source.duration, source.sample_rate, source.channels, source.format)
 
 
 def load(
-    path: str | PathLike[str],
+    path: Readable,
     *,
     sample_rate: int | None = 22050,
     offset: float = 0.0,
     duration: float | None = None,
     warnings: list[str] | None = None,
 ) -> Waveform:
-    """Read a file, or a part of it, as mono.
+    """Decode a file, or a part of it, to mono.
 
-    A part is the same samples that the whole has at that place (to 1e-5: the resampler
-    rounds differently, and a lossy decoder may after a jump; a Matroska file of Vorbis keeps
-    times in milliseconds and is that exact). Only the part is decoded.
+    The samples of a part are those that the whole file has there (to 1e-5: the resampler rounds
+    differently, and so may a lossy decoder after a seek; times in Matroska files of Vorbis are
+    exact to a millisecond only). Only the part is decoded.
 
     Parameters
     ----------
     path
-        The file.
+        The file: its path, its content as bytes, or a binary file object.
     sample_rate
         In Hz; None for the file's own, without resampling.
     offset
         Where to begin, in seconds.
     duration
-        How much to read, in seconds; None for all that follows. Less is given at the end.
+        How much to decode, in seconds; None for the rest. At the end of the file it may be less.
     warnings
-        A list to which is added, in plain words, what is wrong with the file though it can be
-        heard, such as "the last part could not be decoded".
+        A list to which problems are appended that did not prevent decoding, in plain words, such
+        as "the last part could not be decoded".
 
     Returns
     -------
@@ -116,20 +121,52 @@ def load(
     Raises
     ------
     AudioError
-        If the file can't be heard: there is none, it is not readable, not audio, empty, damaged
-        all through, without sound, without a finite sample, or ends before `offset`.
+        If the file can't be decoded: it is missing, not readable, not audio, empty, damaged
+        throughout, without sound, without a finite sample, or ends before `offset`.
     ValueError
         If an argument is out of its range.
     """
     _validate(sample_rate, offset, duration)
     with _open(path) as source:
         rate = sample_rate or source.sample_rate
-        pieces = list(_samples(path, source, rate, offset, duration, warnings))
+        name = source_name(path)
+        pieces = list(_samples(name, source, rate, offset, duration, warnings))
     return Waveform(np.concatenate(pieces), rate)
 
 
+def load_audio(
+    path: Readable,
+    *,
+    sample_rate: int | None = 22050,
+    start: float = 0.0,
+    duration: float | None = None,
+    warnings: list[str] | None = None,
+) -> Waveform:
+    """Decode a file, or a part of it, to mono; `genrescope.load_audio`.
+
+    Parameters
+    ----------
+    path, sample_rate, duration, warnings
+        As for `load`.
+    start
+        Where to begin, in seconds.
+
+    Raises
+    ------
+    AudioError, ValueError
+        As for `load`.
+
+    Examples
+    --------
+    >>> import genrescope
+    >>> genrescope.load_audio("walking-bass.flac", sample_rate=16000, start=2.0, duration=3.0)
+    Waveform(3.00 s, 16000 Hz)
+    """
+    return load(path, sample_rate=sample_rate, offset=start, duration=duration, warnings=warnings)
+
+
 def stream(
-    path: str | PathLike[str],
+    path: Readable,
     *,
     sample_rate: int | None = 22050,
     block_seconds: float = 30.0,
@@ -137,22 +174,22 @@ def stream(
     duration: float | None = None,
     warnings: list[str] | None = None,
 ) -> Iterator[Samples]:
-    """Read a file block by block, in memory that does not depend on its length.
+    """Decode a file block by block, in memory that does not depend on its length.
 
-    The blocks put together are bit for bit what `load` gives. The file is opened when the first
-    block is asked for, and closed after the last or when the iterator is closed.
+    The blocks put together are bit for bit what `load` returns. The file is opened when the first
+    block is requested, and closed after the last or when the iterator is closed.
 
     Parameters
     ----------
     path, sample_rate, offset, duration, warnings
-        As for `load`. Warnings are added when the place is reached that they speak of.
+        As for `load`. A warning is appended when decoding reaches the part that it is about.
     block_seconds
         Length of a block; the last may be shorter.
 
     Yields
     ------
     ndarray
-        float32 [n], the caller's to keep or change.
+        float32 [n]; the caller may keep or change it.
 
     Raises
     ------
@@ -168,7 +205,7 @@ def stream(
 
 
 def _stream(
-    path: str | PathLike[str],
+    path: Readable,
     sample_rate: int | None,
     block_seconds: float,
     offset: float,
@@ -177,7 +214,7 @@ def _stream(
 ) -> Iterator[Samples]:
     with _open(path) as source:
         rate = sample_rate or source.sample_rate
-        pieces = _samples(path, source, rate, offset, duration, warnings)
+        pieces = _samples(source_name(path), source, rate, offset, duration, warnings)
         yield from _reblock(pieces, max(1, round(block_seconds * rate)))
 
 
@@ -191,19 +228,20 @@ def _validate(sample_rate: int | None, offset: float, duration: float | None) ->
 
 
 @contextmanager
-def _open(path: str | PathLike[str]) -> Iterator[Source]:
+def _open(path: Readable) -> Iterator[Source]:
+    name = source_name(path)
     with open_regular(path) as (file, size):
-        source = _source(path, file, size)
+        source = _source(name, file, size)
         try:
             if source.sample_rate not in PLAUSIBLE_RATES:
-                raise AudioError(path, f"damaged: a sample rate of {source.sample_rate} Hz")
+                raise AudioError(name, f"damaged: a sample rate of {source.sample_rate} Hz")
             yield source
         finally:
             source.close()
 
 
-def _source(path: str | PathLike[str], file: BinaryIO, size: int) -> Source:
-    """Find the decoder that understands the file."""
+def _source(path: str, file: BinaryIO, size: int) -> Source:
+    """Open the file with the decoder that reads its kind."""
     try:
         kind = kind_of(file.read(HEAD))
     except OSError as fault:
@@ -218,7 +256,7 @@ def _source(path: str | PathLike[str], file: BinaryIO, size: int) -> Source:
             empty = source.frames == 0  # according to libsndfile; FFmpeg may find some
             if empty and source.missing:
                 raise AudioError(path, "truncated: it ends before the sound begins")
-    # Imported here and not above, as is libsndfile below: it takes longer than all the rest.
+    # Imported here and not above, as is libsndfile below: that takes longer than all the rest.
     from genrescope.audio.compressed import FAULTS, CompressedSource, NoSoundError
 
     try:
@@ -251,14 +289,14 @@ def _why_refused(fault: Exception, file: BinaryIO, size: int, kind: str | None) 
 
 
 def _samples(
-    path: str | PathLike[str],
+    path: str,
     source: Source,
     rate: int,
     offset: float,
     duration: float | None,
     warnings: list[str] | None,
 ) -> Iterator[Samples]:
-    """Yield the part of the source that was asked for, at `rate`, in pieces of any length."""
+    """Yield the requested part of the source, at `rate`, in pieces of any length."""
     warnings = [] if warnings is None else warnings
     first = round(offset * rate)
     count = None
@@ -277,20 +315,18 @@ def _samples(
         skip = first - meeting * ours
         read = _finite(path, source.blocks(meeting * theirs, warnings), warnings)
         blocks = _resample(read, source.sample_rate, rate)
-    heard = False
+    any_sample = False
     for piece in _cut(blocks, skip, count):
-        heard = True
+        any_sample = True
         yield piece
-    if not heard:
+    if not any_sample:
         length = source.end / source.sample_rate
-        raise AudioError(path, f"nothing to hear at {offset:g} s: it is {length:.2f} s long")
+        raise AudioError(path, f"no sound at {offset:g} s: it is {length:.2f} s long")
 
 
-def _finite(
-    path: str | PathLike[str], blocks: Iterable[Samples], warnings: list[str]
-) -> Iterator[Samples]:
-    """Put silence in the place of what is not a finite number; refuse what is nothing else."""
-    replaced = heard = False
+def _finite(path: str, blocks: Iterable[Samples], warnings: list[str]) -> Iterator[Samples]:
+    """Replace samples that are not finite by silence; refuse a file without a finite sample."""
+    replaced = finite = False
     withheld: list[int] = []  # lengths of the blocks before the first finite sample
     try:
         for block in blocks:
@@ -298,17 +334,17 @@ def _finite(
             if bad.any():
                 replaced = True
                 block[bad] = 0.0
-                if not heard and bad.all():
+                if not finite and bad.all():
                     withheld.append(len(block))
                     continue
-            heard = True
+            finite = True
             while withheld:
                 yield np.zeros(withheld.pop(), np.float32)
             yield block
         if withheld:
             raise AudioError(path, "no sound in it: every sample is NaN or infinite")
     finally:
-        if replaced and heard:
+        if replaced and finite:
             warnings.append("samples that are not finite numbers were replaced by silence")
 
 
@@ -320,7 +356,7 @@ def _resample(blocks: Iterable[Samples], source_rate: int, rate: int) -> Iterato
 
 
 def _cut(blocks: Iterable[Samples], skip: int, count: int | None) -> Iterator[Samples]:
-    """Leave out the first `skip` samples and all after the next `count`."""
+    """Drop the first `skip` samples and all after the next `count`."""
     for block in blocks:
         piece = block[skip:]
         skip = max(0, skip - len(block))

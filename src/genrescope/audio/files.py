@@ -1,26 +1,255 @@
-"""Opening a file, whatever stands at the path, with an error a person understands."""
+"""Finding audio files in folders, and opening what can be read: paths, bytes, file objects.
+
+`find_audio` is the one search of folders, for `classify`, libraries and data sets.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import BinaryIO
 
-from genrescope.errors import AudioError
+from genrescope.audio.kinds import AUDIO_SUFFIXES, SHARED_SUFFIXES, is_text
+from genrescope.errors import AudioError, FileError
+
+Readable = str | PathLike[str] | bytes | BinaryIO
+"""A path, or the content of a file as bytes or as a binary file object."""
+
+
+# Folders of operating systems, network storage and version control, which hold no music of a user's
+# or copies and thumbnails of it. Other names with a leading dot are names like any other.
+_SYSTEM_FOLDER = re.compile(
+    r"\.(git|hg|svn|cache|venv|Trash.*|Spotlight-V100|fseventsd|TemporaryItems"
+    r"|DocumentRevisions-V100|AppleDouble|AppleDB|AppleDesktop|thumbnails|snapshots?|zfs)"
+    r"|@eaDir|@tmp|@Recycle|@Recently-Snapshot|#recycle|#snapshot|lost\+found|__MACOSX"
+    r"|\$RECYCLE\.BIN|RECYCLER|System Volume Information|Network Trash Folder|Temporary Items"
+    r"|node_modules|__pycache__",
+    re.IGNORECASE,
+)
+# Metadata that macOS keeps in files of their own, and copies of ours that an interruption left.
+_SYSTEM_FILE = re.compile(r"\._.*|\.genrescope-.*", re.DOTALL)
+
+
+@dataclass
+class PassedOver:
+    """How many things a search of a folder left out.
+
+    Attributes
+    ----------
+    files
+        Audio files by their name that belong to the system (`._song.mp3`).
+    folders
+        Folders that belong to the system (`.git`, `@eaDir`), with all that is in them.
+    repeated
+        Files and folders that symbolic links lead to a second time.
+    """
+
+    files: int = 0
+    folders: int = 0
+    repeated: int = 0
+
+    def add(self, other: PassedOver) -> None:
+        """Add the counts of another search."""
+        self.files += other.files
+        self.folders += other.folders
+        self.repeated += other.repeated
+
+    def __bool__(self) -> bool:
+        return any((self.files, self.folders, self.repeated))
+
+    def __str__(self) -> str:
+        counts = (
+            (self.files, "system file", "._*"),
+            (self.folders, "system folder", ".git, @eaDir, ..."),
+            (self.repeated, "link", "to what was found already"),
+        )
+        texts = [f"{n} {what}{'s' * (n != 1)} ({which})" for n, what, which in counts if n]
+        return f"passed over: {', '.join(texts)}" if texts else ""
+
+
+@dataclass
+class FoundAudio:
+    """The audio files of a folder, sorted; what could not be read; what was passed over."""
+
+    files: list[Path] = field(default_factory=list)
+    errors: list[FileError] = field(default_factory=list)
+    passed_over: PassedOver = field(default_factory=PassedOver)
+
+
+def find_audio(
+    folder: str | PathLike[str], suffixes: frozenset[str] = AUDIO_SUFFIXES
+) -> FoundAudio:
+    """Find the audio files in a folder and in all folders below it.
+
+    Files are recognised by their suffix (`AUDIO_SUFFIXES`), and where text files have the same one
+    (`.ts`), by their content. Symbolic links are followed; what they lead to is given once, by its
+    own name where that is in the folder, too. Hard links are files like any other. Only files and
+    folders of the system are passed over, see `PassedOver`.
+
+    Parameters
+    ----------
+    folder
+        Where to search.
+    suffixes
+        Lower-case suffixes of what counts as audio.
+
+    Examples
+    --------
+    >>> from genrescope.audio.files import find_audio
+    >>> [path.name for path in find_audio(".").files][:2]
+    ['four-on-the-floor.flac', 'guitar-shuffle.flac']
+    """
+    return _Search(suffixes).run(Path(folder))
+
+
+class _Search:
+    """One search: what was found, and where it has been."""
+
+    def __init__(self, suffixes: frozenset[str]) -> None:
+        self.suffixes = suffixes
+        self.found = FoundAudio()
+        self.folders: set[tuple[int, int]] = set()
+        self.files: set[tuple[int, int]] = set()
+        self.links: list[Path] = []
+        self.following = False
+
+    def run(self, folder: Path) -> FoundAudio:
+        self._enter(folder)
+        # Links come last, so that what they lead to is known by its own name where it has one.
+        self.following = True
+        while self.links:
+            self._follow(self.links.pop(0))
+        self.found.files.sort()
+        return self.found
+
+    def _enter(self, top: Path) -> None:
+        waiting = [top]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                identity = _identity(folder.stat())
+                if identity in self.folders:
+                    self.found.passed_over.repeated += 1
+                    continue
+                self.folders.add(identity)
+                with os.scandir(folder) as entries:
+                    listed = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                self._failed(folder, error)
+                continue
+            below = []
+            for entry in listed:
+                path = folder / entry.name
+                if entry.is_symlink():
+                    if not _SYSTEM_FOLDER.fullmatch(entry.name):
+                        self.links.append(path)
+                elif entry.is_dir():
+                    if _SYSTEM_FOLDER.fullmatch(entry.name):
+                        self.found.passed_over.folders += 1
+                    else:
+                        below.append(path)
+                else:
+                    self._file(path)
+            waiting += reversed(below)
+
+    def _follow(self, link: Path) -> None:
+        if link.is_dir():
+            self._enter(link)
+        else:
+            self._file(link)
+
+    def _file(self, path: Path) -> None:
+        suffix = path.suffix.lower()
+        if suffix not in self.suffixes:
+            return
+        if _SYSTEM_FILE.fullmatch(path.name):
+            self.found.passed_over.files += 1
+            return
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode) and not path.is_symlink():
+                return  # a pipe, a socket or a device
+            if suffix in SHARED_SUFFIXES and _begins_as_text(path):
+                return
+        except OSError as error:
+            self._failed(path, error)
+            return
+        if self.following and _identity(status) in self.files:
+            self.found.passed_over.repeated += 1
+            return
+        self.files.add(_identity(status))
+        self.found.files.append(path)
+
+    def _failed(self, path: Path, error: OSError) -> None:
+        reason = f"not readable: {error.strerror or error}"
+        if isinstance(error, FileNotFoundError) and path.is_symlink():
+            reason = "a link to what does not exist"
+        self.found.errors.append(FileError(path, reason))
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _begins_as_text(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return is_text(file.read(64))
+    except OSError:
+        return False  # decoding it will say why
+
+
+def source_name(source: object) -> str:
+    """What a source is called in errors: its path, or the kind of object that it is."""
+    if isinstance(source, str | PathLike):
+        return os.fsdecode(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "bytes"
+    return "file object" if hasattr(source, "read") else type(source).__name__.lower()
 
 
 @contextmanager
-def open_regular(path: str | PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a regular, non-empty file for reading, unbuffered; give it and its size in bytes.
+def open_regular(source: Readable) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular, non-empty file for reading, unbuffered; yield it and its size in bytes.
+
+    Bytes, and what a file object gives from where it stands, are copied to a file without a name,
+    for the decoders read from descriptors. The file object is not closed.
 
     Raises
     ------
     AudioError
         If there is no such file, it is a folder, a pipe or a device, empty, or not readable.
     """
+    if isinstance(source, str | PathLike):
+        with _open_path(source) as opened:
+            yield opened
+        return
+    name = source_name(source)
+    with tempfile.TemporaryFile(buffering=0) as file:
+        try:
+            if isinstance(source, bytes | bytearray | memoryview):
+                file.write(source)
+            else:
+                shutil.copyfileobj(source, file)
+        except (TypeError, ValueError, OSError) as fault:
+            raise AudioError(name, f"not readable: {fault}") from fault
+        size = file.tell()
+        if size == 0:
+            raise AudioError(name, "empty (0 bytes)")
+        file.seek(0)
+        yield file, size
+
+
+@contextmanager
+def _open_path(path: str | PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
     try:
         status = os.stat(path)  # noqa: PTH116 - Path("") would be the current folder
         if stat.S_ISDIR(status.st_mode):
@@ -29,7 +258,7 @@ def open_regular(path: str | PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
             raise AudioError(path, "not a regular file but a pipe, a socket or a device")
         if status.st_size == 0:
             raise AudioError(path, "empty (0 bytes)")
-        # Non-blocking: a pipe put in the file's place since then must not stop us.
+        # Non-blocking: a pipe that took the file's place since then must not block.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as fault:
         raise AudioError(path, "no such file") from fault

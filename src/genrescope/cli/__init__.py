@@ -1,4 +1,4 @@
-"""The command line: thin doors to the packages; no arithmetic here."""
+"""The command line: it parses arguments, calls the packages and prints what they return."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from genrescope.cli import (
     tune,
 )
 from genrescope.cli import map as map_command
-from genrescope.cli.terminal import error_line
+from genrescope.cli.terminal import drop_stdout, echo, error_line, prepare_streams
 from genrescope.errors import GenrescopeError
 
 app = typer.Typer(
@@ -66,21 +66,21 @@ app.add_typer(tags.app, name="tags")
 app.command()(examples.examples)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"genrescope {__version__}")
+def _version(requested: bool) -> None:
+    if requested:
+        echo(f"genrescope {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Show the version and stop."
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
-    """Hears what genre a piece of music is.
+    """Classify music by genre.
 
-    Exit codes: 0 all went well, 1 some files could not be heard, 2 nothing was done.
+    Exit codes: 0 success, 1 some files failed, 2 nothing was done, 130 interrupted.
     """
 
 
@@ -91,8 +91,20 @@ def main() -> None:
         number = getattr(signal, name, None)  # Windows has no SIGHUP; nohup makes it be ignored
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
+    prepare_streams()
+    code: str | int | None = 0
     try:
         app()
     except GenrescopeError as error:
         error_line(str(error))
-        sys.exit(2)
+        code = 2
+    except SystemExit as end:
+        code = end.code
+    except BrokenPipeError:
+        code = 1
+    try:
+        sys.stdout.flush()
+    except OSError:  # whoever read our output has closed it, or the disk is full
+        drop_stdout()
+        code = code or 1
+    sys.exit(code)

@@ -4,56 +4,69 @@ from __future__ import annotations
 
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 
 import typer
 
+from genrescope.audio.files import PassedOver
 from genrescope.cli.files import find
 from genrescope.cli.tags import Named, TagOptions
 from genrescope.cli.tags import write_tags as apply_tags
-from genrescope.cli.terminal import error_line, notice, progress, stderr
+from genrescope.cli.terminal import (
+    RowFormat,
+    error_line,
+    notice,
+    progress,
+    stderr,
+)
 from genrescope.cli.writers import WRITERS, output
 from genrescope.errors import FileError
 from genrescope.inference import Classifier
 from genrescope.settings import default_model
 
-
-class Format(StrEnum):
-    """How results are written."""
-
-    table = "table"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
+_ENDINGS = {
+    ".csv": RowFormat.csv,
+    ".json": RowFormat.json,
+    ".jsonl": RowFormat.jsonl,
+    ".ndjson": RowFormat.jsonl,
+}
 
 
 def classify(
     paths: list[str] = typer.Argument(
         ...,
         metavar="PATH",
-        help="Files, folders (searched through), globs; - reads names from stdin.",
+        help="Files, folders (searched recursively), globs; - reads names from stdin.",
     ),
-    format: Format = typer.Option(Format.table, "--format", "-f", help="How results are written."),
-    top: int = typer.Option(1, "--top", min=1, help="Show so many of the likeliest genres."),
+    format: RowFormat | None = typer.Option(
+        None,
+        "--format",
+        "-f",
+        help="How results are written; by default by the ending of --output, or as a table.",
+        show_default=False,
+    ),
+    top: int = typer.Option(1, "--top", min=1, help="Show this many of the most probable genres."),
     timeline: bool = typer.Option(
-        False, "--timeline", help="In the table: where in the track each genre is heard."
+        False, "--timeline", help="In the table: the sections of the track and their genres."
     ),
     model: str = typer.Option(
         default_model,
         "--model",
         "-m",
-        help="A model's name (see genrescope models list), a run or a bundle.",
+        help="A model's name (see genrescope models list), a run folder or a bundle.",
         show_default="the one in use",
     ),
     jobs: int | None = typer.Option(
-        None, "--jobs", "-j", min=1, help="Files heard at once; as many as cores."
+        None, "--jobs", "-j", min=1, help="Files classified at the same time; by default the cores."
     ),
     destination: Path | None = typer.Option(
         None, "--output", "-o", help="Write to this file instead of stdout."
     ),
+    null: bool = typer.Option(
+        False, "--null", "-0", help="With -: names end with NUL, as find -print0 writes them."
+    ),
     write_tags: bool = typer.Option(
-        False, "--write-tags", help="Put the genre into the files' own tags."
+        False, "--write-tags", help="Write the genre into the files' own tags."
     ),
     overwrite: bool = typer.Option(
         False, "--overwrite", help="With --write-tags: replace genres that are there."
@@ -84,9 +97,9 @@ def classify(
         show_default="1",
     ),
 ) -> None:
-    """Name the genre of music files.
+    """Classify audio files by genre.
 
-    A file that can't be heard never stops the rest: it is listed at the end.
+    A file that can't be decoded never stops the rest: it is listed at the end.
 
     Exit code 1: some files failed. 2: nothing could be classified.
 
@@ -96,9 +109,9 @@ def classify(
 
       genrescope classify song.mp3 --top 3 --timeline
 
-      genrescope classify '~/Music/**/*.flac' --format csv --output genres.csv
+      genrescope classify '~/Music/**/*.flac' --output genres.csv
 
-      find . -name '*.opus' | genrescope classify - --format jsonl
+      find . -name '*.opus' -print0 | genrescope classify - -0 --format jsonl
 
       genrescope classify ~/Music --write-tags --dry-run
     """
@@ -122,26 +135,31 @@ def classify(
     if force and not overwrite:
         raise typer.BadParameter("--force needs --overwrite")
     if write_tags and not (yes or dry_run) and not sys.stdin.isatty():
-        raise typer.BadParameter("nobody is there to ask: --write-tags needs --yes or --dry-run")
+        raise typer.BadParameter(
+            "--write-tags asks before it writes, but stdin is not a terminal: "
+            "add --yes or --dry-run"
+        )
+    ending = destination.suffix.lower() if destination is not None else ""
+    chosen = format or _ENDINGS.get(ending, RowFormat.table)
     classifier = Classifier.load(model)
-    found = list(find(paths))
+    passed_over = PassedOver()
+    found = list(find(paths, null=null, passed_over=passed_over))
     files = [item for item in found if isinstance(item, Path)]
     failures = [item for item in found if isinstance(item, FileError)]
-    # Only what is still needed: a whole collection's timelines would fill the memory.
+    # Only what is needed later: the timelines of a whole collection would fill the memory.
     named: list[Named] = []
     interrupted = False
-    # The bar first: while it is on the screen, what is printed goes above it.
+    # The bar comes first: while it is on the screen, what is printed goes above it.
     with progress("files") as bar, output(destination) as stream:
-        writer = WRITERS[format.value](stream, classifier.genres, top=top, timeline=timeline)
-        task = bar.add_task("Listening", total=len(files))
+        writer = WRITERS[chosen.value](stream, classifier.genres, top=top, timeline=timeline)
+        task = bar.add_task("Classifying", total=len(files))
         try:
             for result in classifier.predict_many(files, jobs=jobs):
                 if isinstance(result, FileError):
                     failures.append(result)
                 else:
-                    named.append(
-                        (result.path or "", result.top(tag_options.count) if result.genre else [])
-                    )
+                    probable = result.top(tag_options.count) if result.genre else []
+                    named.append((result.path or "", probable))
                     writer.write(result)
                 bar.advance(task)
         except KeyboardInterrupt:
@@ -149,6 +167,8 @@ def classify(
         writer.close()
     for failure in failures:
         error_line(str(failure))
+    if passed_over and files:
+        notice(str(passed_over))
     if interrupted:
         notice(f"interrupted: {len(named)} of {len(files)} files were classified")
         sys.stdout.flush()

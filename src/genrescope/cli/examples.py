@@ -1,4 +1,4 @@
-"""`genrescope examples`: sound to try things with, on any machine."""
+"""`genrescope examples`: synthetic clips to try things with."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from pathlib import Path
 
 import typer
 
+from genrescope.cli.terminal import echo, notice, printable
+
 
 def examples(
     folder: Path = typer.Argument(Path("examples"), help="Where the clips are written."),
     seconds: float = typer.Option(
         12.0, "--seconds", min=2.0, max=600.0, help="Length of each clip."
     ),
-    seed: int = typer.Option(0, "--seed", min=0, help="Another seed, other music."),
+    seed: int = typer.Option(0, "--seed", min=0, help="Another seed gives other music."),
 ) -> None:
-    """Synthesise short clips in a few styles.
+    """Synthesise a few short clips of music.
 
     They are made of drums, bass, chords and melody by a program, so that there is something to
-    classify without any music at hand. What a model says of them is no measure of its accuracy.
+    classify on any machine. The predictions for them are no measure of a model's accuracy.
 
     Examples:
 
@@ -26,4 +28,5 @@ def examples(
     from genrescope.examples import write_examples
 
     for path in write_examples(folder, seconds=seconds, seed=seed):
-        typer.echo(path)
+        echo(path)
+    notice(f"next: genrescope classify {printable(str(folder))}")

@@ -1,11 +1,11 @@
-"""What `train` and `tune` share: their data, and what they show while they work."""
+"""What `train` and `tune` share: options, and how they show progress."""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,12 @@ import typer
 from rich.progress import Progress, TaskID
 
 from genrescope.cli.terminal import error_line, notice
-from genrescope.datasets import Track, read_dataset, read_table, with_artists
 from genrescope.errors import DatasetError, RecipeError
-from genrescope.features import is_stored_spectrogram
-from genrescope.features.spectrogram import STORED_BINS, STORED_HOP_LENGTH
+from genrescope.legacy import RenamedWarning
 
 if TYPE_CHECKING:
-    from genrescope.training.recipe import Recipe
-    from genrescope.training.run import Reporter
+    from genrescope.training.inputs import Inputs
+    from genrescope.training.reporter import Reporter
 
 DATA = typer.Option(
     None,
@@ -34,88 +32,31 @@ ARTISTS = typer.Option(None, "--artists", help="CSV with the columns track and a
 TEACHER = typer.Option(
     [],
     "--teacher",
-    help="Activations of a larger network to learn from (.npz); may be repeated.",
+    help="A larger network's activations as additional targets (.npz); may be repeated.",
 )
 CHANGES = typer.Option(
     [], "--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."
 )
 
 
-@dataclass(frozen=True)
-class Data:
-    """What a run learns from; `command` names it all, without where it lies."""
+def read_options(
+    data: Path | None, features: list[Path], artists: Path | None, teacher: list[Path]
+) -> Inputs:
+    """Read what the options name, and show what was left out.
 
-    name: str
-    command: str
-    tracks: Sequence[Track]
-    vectors: Mapping[str, Any]
-    teacher: Mapping[str, Any] | None
+    Raises
+    ------
+    DatasetError
+        When nothing is named, or something can't be read.
+    """
+    from genrescope.training.inputs import read_inputs
 
-    @classmethod
-    def read(
-        cls,
-        data: Path | None,
-        features: list[Path],
-        artists: Path | None,
-        teacher: list[Path],
-    ) -> Data:
-        """Read what the options name.
-
-        Raises
-        ------
-        DatasetError
-            When nothing is named, or something can't be read.
-        """
-        table = read_table(features) if features else None
-        name = ", ".join(path.resolve().name for path in ([data] if data else features))
-        if data is not None:
-            dataset = read_dataset(data)
-            for line in dataset.notices():
-                notice(line)
-            name, tracks = dataset.name, dataset.tracks
-        elif table is not None:
-            tracks = table.tracks()
-        else:
-            raise DatasetError("--data (or --features that name genres) is needed")
-        if artists is not None:
-            tracks = with_artists(tracks, artists)
-        targets = None
-        if teacher:
-            from genrescope.training.teacher import load_teacher
-
-            targets = load_teacher(teacher)
-        given = {"--data": [data] if data else [], "--features": features}
-        given |= {"--artists": [artists] if artists else [], "--teacher": teacher}
-        command = " ".join(
-            f"{option} {path.resolve().name}" for option, paths in given.items() for path in paths
-        )
-        return cls(name, command, tracks, table.vectors if table else {}, targets)
-
-    def fitting(self, recipe: str, changes: list[str]) -> Recipe:
-        """A recipe for these data.
-
-        Stored spectrograms have a hop of their own; an artist can only be kept on one side where
-        artists are known.
-        """
-        from genrescope.training.recipe import load_recipe
-
-        plan = load_recipe(recipe, changes)
-        stored = plan.feature["kind"] != "stored" and any(
-            is_stored_spectrogram(track.path) for track in self.tracks
-        )
-        if stored and plan.frontend.computed.hop_length != STORED_HOP_LENGTH:
-            notice(f"stored spectrograms: hop_length {STORED_HOP_LENGTH} instead of the recipe's")
-            own = {"hop_length": STORED_HOP_LENGTH, "center": False, "n_bins": STORED_BINS}
-            changes = [f"feature.{key}={json.dumps(value)}" for key, value in own.items()] + changes
-            plan = load_recipe(recipe, changes)
-        if plan.split.by_artist and not any(track.artist for track in self.tracks):
-            notice("no artists known (--artists): split by track alone, which flatters the figures")
-            plan = load_recipe(recipe, [*changes, "split.by_artist=false"])
-        if plan.taught and self.teacher is None:
-            notice("no --teacher: what the recipe would learn from one is left out")
-        elif self.teacher and not any(own.training.teacher_weight for own in plan.networks):
-            notice("--teacher: the recipe gives it no weight (training.teacher_weight)")
-        return plan
+    if data is None and not features:
+        raise DatasetError("--data (or --features that name genres) is needed")
+    inputs = read_inputs(data, features=features, artists=artists, teacher=teacher)
+    for line in inputs.notices:
+        notice(line)
+    return inputs
 
 
 def need_laboratory() -> None:
@@ -136,14 +77,36 @@ def need_laboratory() -> None:
         ) from None
 
 
-def reporter(bar: Progress) -> Reporter:
-    """Bars on a terminal; now and then a line where there is none."""
-    from genrescope.training.run import Reporter
+@contextmanager
+def warnings_as_notices() -> Iterator[None]:
+    """Show each warning of old names in a recipe as one line, and only once."""
+    shown = set[str]()
+    show_others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
+        if not issubclass(category, RenamedWarning):
+            show_others(message, category, *more, **named)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            notice(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RenamedWarning)
+        warnings.showwarning = show
+        yield
+
+
+def terminal_reporter(bar: Progress) -> Reporter:
+    """Progress bars on a terminal; now and then a line where there is none."""
+    from genrescope.training.reporter import DefaultReporter
 
     tasks: dict[str, TaskID] = {}
 
-    class Terminal(Reporter):
+    class Terminal(DefaultReporter):
         """Shows a run on the terminal."""
+
+        def notice(self, text: str) -> None:
+            notice(text)
 
         def features(self, done: int, total: int) -> None:
             if "features" not in tasks:
@@ -156,17 +119,17 @@ def reporter(bar: Progress) -> Reporter:
             bar.update(tasks["embeddings"], completed=done, total=total)
 
         def epoch(
-            self, part: str, epoch: int, epochs: int, loss: float, accuracy: float | None
+            self, job: str, epoch: int, epochs: int, loss: float, accuracy: float | None
         ) -> None:
-            if part not in tasks:
-                tasks[part] = bar.add_task(part)
-            seen = "" if accuracy is None else f", {100 * accuracy:.0f} % of unseen segments"
-            state = f"{part}, loss {loss:.3f}"
-            bar.update(tasks[part], completed=epoch, total=epochs, description=state)
+            if job not in tasks:
+                tasks[job] = bar.add_task(job)
+            measured = "" if accuracy is None else f", validation accuracy {100 * accuracy:.0f} %"
+            state = f"{job}, loss {loss:.3f}"
+            bar.update(tasks[job], completed=epoch, total=epochs, description=state)
             if not sys.stderr.isatty() and epoch % max(1, epochs // 10) == 0:
-                notice(f"{part}: epoch {epoch} of {epochs}, loss {loss:.3f}{seen}")
+                notice(f"{job}: epoch {epoch} of {epochs}, loss {loss:.3f}{measured}")
 
-        def left_out(self, problem: str) -> None:
-            error_line(f"left out: {problem}")
+        def left_out(self, track: str, reason: str) -> None:
+            error_line(f"left out: {track}: {reason}")
 
     return Terminal()

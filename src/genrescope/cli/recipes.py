@@ -59,7 +59,7 @@ class Listed:
     @property
     def tests(self) -> list[float]:
         """What the paper states for the test side, in percent."""
-        return [figure.value_percent for figure in self.published if figure.side == "test"]
+        return [figure.value_percent for figure in self.published if figure.subset == "test"]
 
     def fields(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -121,16 +121,16 @@ def recipes(
 
 
 def _listed(family: str, name: str, runs: Path) -> Listed:
-    from genrescope.evaluation.finished import read_finished
-    from genrescope.evaluation.published import rows_of
+    from genrescope.evaluation.published import PublishedRow, published_figures
+    from genrescope.evaluation.run_result import RunResult
 
     recipe, waits = _loaded(name)
     figures: list[PublishedFigure] = []
     if recipe and recipe.published:
-        figures = rows_of(recipe.published.model_dump())
+        figures = published_figures(PublishedRow(**recipe.published.model_dump()))
     ours, leaked = None, False
     try:
-        run = read_finished(runs / (recipe.name if recipe else name))
+        run = RunResult.read(runs / (recipe.name if recipe else name))
         ours, leaked = run.percent("accuracy"), run.leaked
     except FileError:
         pass

@@ -1,4 +1,4 @@
-"""`genrescope report`: a run as a page to read."""
+"""`genrescope report`: the report of a run as HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def report(
 ) -> None:
     """Write report.html and report.md of a run again, with its pictures.
 
-    The HTML page is one file that can be sent to somebody: it has its pictures in it, and asks
-    nothing of the network. The pictures are drawn anew where matplotlib is installed.
+    The HTML page is one file that can be sent to somebody: its pictures are in it, and it loads
+    nothing from the network. The pictures are drawn again where matplotlib is installed.
 
     Examples:
 

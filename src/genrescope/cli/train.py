@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,18 +17,21 @@ from genrescope.cli.laboratory import (
     DATA,
     FEATURES,
     TEACHER,
-    Data,
     need_laboratory,
-    reporter,
+    read_options,
+    terminal_reporter,
+    warnings_as_notices,
 )
 from genrescope.cli.terminal import error_line, notice, progress, stderr, stdout
 from genrescope.errors import GenrescopeError
 
 if TYPE_CHECKING:
-    from genrescope.evaluation.metrics import Scores
+    from genrescope.evaluation.run_result import RunResult
+    from genrescope.training.inputs import Inputs
     from genrescope.training.recipe import Recipe
 
 
+@warnings_as_notices()
 def train(
     recipe: str = typer.Argument(
         ..., help="A recipe or a family of recipes (see `genrescope recipes`), or a YAML file."
@@ -44,11 +48,11 @@ def train(
     ),
     changes: list[str] = CHANGES,
 ) -> None:
-    """Train a model by a recipe, judge it, and write it as a bundle with a report.
+    """Train a model by a recipe, test it, and write it as a bundle with a report.
 
-    An interrupted run goes on where it stopped: give the same command again.
+    An interrupted run resumes where it stopped: give the same command again.
 
-    A family of recipes is trained member by member; members that are done are not trained again.
+    A family of recipes is trained member by member; finished members are not trained again.
 
     Examples:
 
@@ -63,83 +67,94 @@ def train(
       genrescope train my-recipe.yaml --data my-music
     """
     need_laboratory()
-    from genrescope.training.recipe import expand
+    from genrescope.training.recipe import expand, load_recipe
 
     names = expand(recipe)
-    material = Data.read(data, features, artists, teacher)
-    judged: list[tuple[Recipe, Scores]] = []
+    inputs = read_options(data, features, artists, teacher)
+    options = {"--data": [data] if data else [], "--features": features}
+    options |= {"--artists": [artists] if artists else [], "--teacher": teacher}
+    results: list[RunResult] = []
     failed = 0
     for name in names:
-        plan = material.fitting(name, changes)
+        loaded = load_recipe(name, changes)
         if weights is not None:
-            plan = plan.model_copy(update={"weights": weights})
-        if plan.split.i_know_this_leaks:
-            error_line("this split leaks: segments of one track are on both sides, on purpose")
-        folder = out or Path("runs") / plan.name
+            loaded = loaded.model_copy(update={"weights": weights})
+        if loaded.split.i_know_this_leaks:
+            error_line(
+                "this split leaks: segments of one track are in both the training and the test "
+                "subset, on purpose"
+            )
+        folder = out or Path("runs") / loaded.name
         if out and len(names) > 1:
             folder = out / name.removeprefix(recipe).strip("/")
+        command = command_line(name, options, weights, changes)
         try:
-            command = _spoken(name, material, weights, changes)
-            scores = _carry_out(plan, material, folder, command)
+            result = _execute(loaded, inputs, folder, command)
         except GenrescopeError as error:
             if len(names) == 1:
                 raise
-            error_line(f"{plan.name}: {error}")
+            error_line(f"{loaded.name}: {error}")
             failed += 1
             continue
-        judged.append((plan, scores))
+        results.append(result)
         if len(names) > 1:
-            notice(f"{plan.name}: {100 * scores.values['accuracy']:.1f} %")
-    if not judged:
+            notice(f"{loaded.name}: {100 * result.accuracy:.1f} %")
+    if not results:
         raise typer.Exit(2)
     if len(names) == 1:
-        show(judged[0][1])
+        show(results[0])
         stderr.print(f"Run: {folder}   Report: {folder / 'report.html'}", markup=False)
     else:
-        _show_family(judged)
+        _show_family(results)
     if failed:
         raise typer.Exit(1)
 
 
-def _spoken(name: str, material: Data, weights: Path | None, changes: list[str]) -> str:
-    """The command, for whoever reads the figures; without where files lie on this machine."""
+def command_line(
+    name: str, options: Mapping[str, Sequence[Path]], weights: Path | None, changes: Sequence[str]
+) -> str:
+    """The command that makes a run again, without where files lie on this machine."""
     recipe = re.sub(r"^.*/(?=[^/]+\.ya?ml(/|$))", "", name)
+    files = [
+        f"{option} {path.resolve().name}" for option, paths in options.items() for path in paths
+    ]
+    own = [f"--weights {weights.resolve().name}"] if weights else []
     settings = [re.sub(r"^(split\.folder=).*/(?=[^/])", r"\1", change) for change in changes]
-    own = f"--weights {weights.resolve().name}" if weights else ""
-    words = ["genrescope train", recipe, material.command, own, *(f"--set {s}" for s in settings)]
-    return " ".join(filter(None, words))
+    return " ".join(
+        ["genrescope train", recipe, *files, *own, *(f"--set {setting}" for setting in settings)]
+    )
 
 
-def _carry_out(plan: Recipe, material: Data, folder: Path, command: str) -> Scores:
-    from genrescope.training.run import Run
+def _execute(recipe: Recipe, inputs: Inputs, folder: Path, command: str) -> RunResult:
+    from genrescope.training.run import execute
 
     with progress("steps") as bar:
-        run = Run(
-            plan,
-            material.tracks,
-            folder,
-            name=material.name,
-            command=command,
-            vectors=material.vectors,
-            teacher=dict(material.teacher) if material.teacher else None,
-            reporter=reporter(bar),
-        )
         try:
-            return run.execute()
+            return execute(
+                recipe,
+                inputs.tracks,
+                folder,
+                name=inputs.name,
+                command=command,
+                vectors=inputs.vectors,
+                teacher=inputs.teacher,
+                reporter=terminal_reporter(bar),
+            )
         except KeyboardInterrupt:
-            notice(f"interrupted; the same command goes on from {folder}")
+            notice(f"interrupted; the same command resumes the run in {folder}")
             raise typer.Exit(130) from None
 
 
-def _show_family(judged: list[tuple[Recipe, Scores]]) -> None:
+def _show_family(results: Sequence[RunResult]) -> None:
+    from genrescope.evaluation.formatting import interval, percent
+
     table = Table("Recipe", "Tracks", "Accuracy", "95 % interval", "Macro F1")
-    for plan, scores in judged:
-        low, high = scores.intervals["accuracy"]
+    for result in results:
         table.add_row(
-            plan.name,
-            str(scores.n),
-            f"{100 * scores.values['accuracy']:.1f} %",
-            f"{100 * low:.1f} - {100 * high:.1f} %",
-            f"{100 * scores.values['macro_f1']:.1f} %",
+            result.recipe,
+            str(result.n),
+            percent(result.accuracy),
+            interval(result.interval.get("accuracy"), " - "),
+            percent(result.macro_f1),
         )
     stdout.print(table)

@@ -12,19 +12,28 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from genrescope.cli.laboratory import ARTISTS, CHANGES, DATA, FEATURES, Data, need_laboratory
+from genrescope.cli.laboratory import (
+    ARTISTS,
+    CHANGES,
+    DATA,
+    FEATURES,
+    need_laboratory,
+    read_options,
+    warnings_as_notices,
+)
 from genrescope.cli.terminal import Format, notice, progress, stderr, stdout
 
 
+@warnings_as_notices()
 def tune(
     recipe: str = typer.Argument(..., help="A recipe with a search (see `genrescope recipes`)."),
     data: Path | None = DATA,
     features: list[Path] = FEATURES,
     artists: Path | None = ARTISTS,
     trials: int = typer.Option(
-        30, "--trials", "-n", min=1, help="How many trials the study shall have in all."
+        30, "--trials", "-n", min=1, help="Number of trials of the study, earlier ones included."
     ),
-    jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Processes that work on the study."),
+    jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Processes that work on it at once."),
     out: Path | None = typer.Option(
         None, "--out", "-o", help="Folder of the study; runs/tune/<recipe> by default."
     ),
@@ -35,9 +44,9 @@ def tune(
 ) -> None:
     """Search for better settings of a recipe, on its validation tracks alone.
 
-    The test side is never heard: train the best recipe to see whether it holds there.
+    The test tracks are never used: train the best recipe to see its scores on them.
 
-    The study lies in one SQLite file. An interrupted search goes on with the same command.
+    The study is stored in one SQLite file. An interrupted search resumes with the same command.
 
     Examples:
 
@@ -48,17 +57,18 @@ def tune(
     need_laboratory()
     import torch
 
+    from genrescope.training.recipe import load_recipe
     from genrescope.training.tune import open_study
     from genrescope.training.tune import tune as search
 
-    # Asked to end, it cleans up as after Ctrl-C.
+    # When it is asked to end, it cleans up as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    material = Data.read(data, features, artists, [])
-    plan = material.fitting(recipe, changes)
-    folder = out or Path("runs") / "tune" / plan.name
-    open_study(plan, material.tracks, folder, material.vectors)  # before others join it
-    # Each process its share of the cores: more threads than cores only wait for each other.
+    inputs = read_options(data, features, artists, [])
+    loaded = load_recipe(recipe, changes)
+    folder = out or Path("runs") / "tune" / loaded.name
+    open_study(loaded, inputs.tracks, folder, inputs.vectors)  # before other processes join it
+    # Each process gets its share of the cores: more threads than cores only wait for each other.
     threads = max(1, torch.get_num_threads() // jobs)
     torch.set_num_threads(threads)
     helpers = [_helper(folder, threads) for _ in range(jobs - 1)]
@@ -67,21 +77,22 @@ def tune(
             task = bar.add_task("Trials", total=trials)
 
             def report(done: int, best: float | None) -> None:
-                seen = "" if best is None else f", best {100 * best:.1f} %"
-                bar.update(task, completed=min(done, trials), description=f"Trials{seen}")
+                accuracy = "" if best is None else f", best {100 * best:.1f} %"
+                bar.update(task, completed=min(done, trials), description=f"Trials{accuracy}")
                 if not sys.stderr.isatty():
-                    notice(f"trial {done} of {trials}{seen}")
+                    notice(f"trial {done} of {trials}{accuracy}")
 
             found = search(
-                plan,
-                material.tracks,
+                loaded,
+                inputs.tracks,
                 folder,
                 trials=trials,
-                vectors=material.vectors,
+                vectors=inputs.vectors,
                 report=report,
+                notice=notice,
             )
     except KeyboardInterrupt:
-        notice(f"interrupted; the same command goes on from {folder}")
+        notice(f"interrupted; the same command resumes the search in {folder}")
         raise typer.Exit(130) from None
     finally:
         for helper in helpers:
@@ -92,7 +103,7 @@ def tune(
         fields = {**vars(found), "recipe": str(found.recipe)}
         typer.echo(json.dumps(fields, indent=1))
         return
-    table = Table("Setting", "Best", "Importance", title=f"{found.trials} trials of {plan.name}")
+    table = Table("Setting", "Best", "Importance", title=f"{found.trials} trials of {loaded.name}")
     for name, value in found.settings.items():
         share = found.importance.get(name)
         table.add_row(name, f"{value}", "" if share is None else f"{100 * share:.0f} %")
@@ -100,13 +111,13 @@ def tune(
     start = "unknown" if found.start is None else f"{100 * found.start:.1f} %"
     stdout.print(
         f"Validation accuracy {start} with the recipe's own settings, "
-        f"{100 * found.best:.1f} % with the best; {found.pruned} trials given up early."
+        f"{100 * found.best:.1f} % with the best; {found.pruned} trials stopped early."
     )
     stderr.print(f"Best recipe: {found.recipe}   Picture: {folder / 'tuning.png'}", markup=False)
 
 
 def _helper(folder: Path, threads: int) -> subprocess.Popen[bytes]:
-    """The same command once more, with one process and nothing to say."""
+    """Start the same command once more, with one process and no output."""
     arguments = [*sys.argv[1:], "--jobs", "1", "--out", str(folder)]
     return subprocess.Popen(  # noqa: S603 - our own command line again
         [sys.executable, "-m", "genrescope", *arguments],

@@ -1,6 +1,6 @@
-"""The forms results are written in, one after another as they come.
+"""The formats in which predictions are written, one after another.
 
-Whatever was written is complete once the writer is closed, also when the work was interrupted.
+The output is complete and valid once the writer is closed, also after an interruption.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,16 +18,16 @@ from rich.console import Console
 from rich.text import Text
 
 from genrescope.atomic import open_atomic
-from genrescope.cli.terminal import printable, stdout
+from genrescope.cli.terminal import drop_stdout, printable, stdout
 from genrescope.errors import FileError
-from genrescope.inference import Prediction, SegmentPrediction
+from genrescope.inference import Prediction
 
 
 @contextmanager
 def output(path: Path | None) -> Iterator[TextIO]:
-    """Stdout, or a file that is there under its name only once it is whole.
+    """Stdout, or a file that appears under its name only once it is complete.
 
-    Names of files need not be valid text; they go out as they came in.
+    Names of files need not be valid text; their bytes are written as they are.
 
     Raises
     ------
@@ -36,15 +35,13 @@ def output(path: Path | None) -> Iterator[TextIO]:
         When the file can't be written.
     """
     if path is None:
-        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
         try:
             yield sys.stdout
             sys.stdout.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
-            # What is still in the buffer would be tried again, and fail again, at the exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            drop_stdout()
             raise FileError("stdout", f"can't be written: {error.strerror or error}") from None
         return
     try:
@@ -58,23 +55,23 @@ def output(path: Path | None) -> Iterator[TextIO]:
 
 
 class _Writer:
-    """What all forms share: where to, which genres, how much of each prediction."""
+    """What all formats share: the stream, the genres, and how much is written of a prediction."""
 
     def __init__(self, stream: TextIO, genres: Sequence[str], *, top: int, timeline: bool) -> None:
         self.stream, self.genres, self.top, self.timeline = stream, genres, top, timeline
         self.open()
 
     def open(self) -> None:
-        """Write what comes first."""
+        """Write the beginning."""
 
     def write(self, prediction: Prediction) -> None:
         """Write one prediction."""
 
     def close(self) -> None:
-        """Write what comes last."""
+        """Write the end."""
 
     def fields(self, prediction: Prediction) -> dict[str, Any]:
-        """The prediction for JSON; `top` where more than one genre was asked for."""
+        """The prediction for JSON, with `top` where more than one genre was requested."""
         fields = prediction.to_dict()
         if self.top > 1:
             fields["top"] = [
@@ -88,25 +85,33 @@ class Table(_Writer):
     """Lines for people: genre, a bar of confidence, the file."""
 
     def open(self) -> None:
-        """Write the heading."""
+        """Prepare; the heading is printed with the first prediction."""
         self.console = stdout
         if not self.stream.isatty():
             self.console = Console(file=self.stream, highlight=False, soft_wrap=True)
         self.width = max(map(len, [*self.genres, "Genre"])) + 1
-        self.console.print(Text(f"{'Genre':{self.width}} {'Confidence':15} File", style="bold"))
+        self.has_heading = False
 
     def write(self, prediction: Prediction) -> None:
         """Write a line, more with `--top` and `--timeline`."""
+        if not self.has_heading:
+            heading = f"{'Genre':{self.width}} {'Confidence':15} File"
+            self.console.print(Text(heading, style="bold"))
+            self.has_heading = True
         self._line(prediction.genre, prediction.confidence, printable(prediction.path or ""))
         for genre, value in prediction.top(self.top)[1:]:
             self._line(genre, value, "", style="dim")
         for warning in prediction.warnings:
             self.console.print(Text(f"  {printable(warning)}", style="yellow"))
-        for stretch in _stretches(prediction.timeline) if self.timeline else []:
-            genre = stretch[0].genre
-            mean = sum(segment.probabilities[genre] for segment in stretch) / len(stretch)
-            times = f"  {_clock(stretch[0].start)} - {_clock(stretch[-1].end)}"
-            self._line(genre, mean, times, style="dim")
+        if not self.timeline:
+            return
+        shares = prediction.shares()
+        if len(shares) > 1:
+            text = ", ".join(_share(value, genre) for genre, value in shares.items())
+            self.console.print(Text(f"  {text}"))
+        for section in prediction.sections():
+            times = f"  {_clock(section.start)} - {_clock(section.end)}"
+            self._line(section.genre, section.probability, times, style="dim")
 
     def _line(self, genre: str | None, value: float, rest: str, style: str = "") -> None:
         full = round(value * 10)
@@ -117,16 +122,9 @@ class Table(_Writer):
         self.console.print(line)
 
 
-def _stretches(timeline: Sequence[SegmentPrediction]) -> list[list[SegmentPrediction]]:
-    """Segments without a gap between them that name the same genre, together."""
-    stretches: list[list[SegmentPrediction]] = []
-    for segment in timeline:
-        last = stretches[-1][-1] if stretches else None
-        if last and last.genre == segment.genre and segment.start <= last.end:
-            stretches[-1].append(segment)
-        else:
-            stretches.append([segment])
-    return stretches
+def _share(value: float, genre: str) -> str:
+    percent = 100 * value
+    return f"{percent:.0f}% {genre}" if percent >= 1 else f"<1% {genre}"
 
 
 class Json(_Writer):
@@ -179,8 +177,9 @@ class Csv(_Writer):
 
 
 def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes}:{seconds:02d}"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 WRITERS: dict[str, type[_Writer]] = {

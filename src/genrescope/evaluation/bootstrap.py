@@ -1,7 +1,7 @@
-"""Intervals by drawing again: what a figure might have been on other tracks of the same kind.
+"""Bootstrap intervals: how much a score might differ on other tracks of the same kind.
 
-Tracks that stand or fall together, such as an artist's, are one group, and groups are drawn whole
-(Efron and Tibshirani, An Introduction to the Bootstrap, 1993).
+Tracks that depend on each other, such as the tracks of an artist, are one group, and groups are
+drawn as a whole (Efron and Tibshirani, An Introduction to the Bootstrap, 1993).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
-# Weights of this many tracks are held at once: 16 MB of them.
+# So many weights are in memory at once, 16 MB.
 _AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its 95 % interval."""
+    """A score with its 95 % interval."""
 
     value: float
     low: float
@@ -32,7 +32,7 @@ class Figure:
 def resampled(
     groups: Sequence[Any] | NDArray[Any], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Iterator[Floats]:
-    """How often each resample holds each track, float `[some, n]`, a few resamples at once.
+    """How often each resample has each track, float `[some, n]`, a few resamples at once.
 
     Parameters
     ----------
@@ -57,14 +57,14 @@ def mean(values: NDArray[Any], groups: Sequence[Any] | NDArray[Any], *, seed: in
     Parameters
     ----------
     values
-        Of each track, `[n]`: a figure, or the difference of two figures on the same track.
+        Of each track, `[n]`: a score, or the difference of two scores.
     groups
         Name of each track's group.
 
     Raises
     ------
     ValueError
-        When there is no track, or the groups are of another number.
+        When there is no track, or the number of groups differs.
     """
     check(groups, len(values))
     each = np.asarray(values, float)
@@ -73,7 +73,7 @@ def mean(values: NDArray[Any], groups: Sequence[Any] | NDArray[Any], *, seed: in
 
 
 def interval(drawn: Floats) -> tuple[float, float]:
-    """The middle 95 % of a figure's resamples; NaN where it is never defined."""
+    """The middle 95 % of a score's resamples; NaN where it is never defined."""
     if np.isnan(drawn).all():
         return float("nan"), float("nan")
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
@@ -81,6 +81,6 @@ def interval(drawn: Floats) -> tuple[float, float]:
 
 
 def check(groups: Sequence[Any] | NDArray[Any], number: int) -> None:
-    """Refuse groups that do not go with so many tracks, and no tracks."""
+    """Refuse groups of another number than the tracks, and no tracks."""
     if len(groups) != number or not number:
-        raise ValueError(f"{len(groups)} groups do not go with {number} values")
+        raise ValueError(f"{len(groups)} groups do not match {number} values")

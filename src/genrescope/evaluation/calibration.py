@@ -1,4 +1,4 @@
-"""One temperature that makes probabilities mean what they say (Guo et al. 2017)."""
+"""Calibration of probabilities by one temperature (Guo et al. 2017)."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ def fit_temperature(
     truth: Sequence[int],
     rule: Aggregation = "mean_probability",
 ) -> float:
-    """The temperature at which the tracks' true genres are likeliest.
+    """Fit the temperature that maximises the likelihood of the tracks' true genres.
 
-    It is found for the vote over segments, because that is what a user is shown, by trying 161
-    values from 0.1 to 10, 2.9 % apart.
+    The likelihood is of the aggregated probabilities, because these are shown to users. 161 values
+    from 0.1 to 10 in steps of 2.9 % are tried.
 
     Parameters
     ----------
     logits
         `[segments, genres]` for each track, of tracks that were not trained on.
     truth
-        Number of each track's genre.
+        Index of each track's genre.
     rule
-        Of aggregation over the segments. For "median_probability" and "majority" it is fitted as
-        for "mean_probability": counted votes hardly change with it.
+        Of aggregation over the segments. For "median_probability" and "majority" the temperature
+        is fitted as for "mean_probability": the result of these rules hardly depends on it.
     """
     if rule != "mean_logits":
         rule = "mean_probability"
 
     def loss(temperature: float) -> float:
-        likely = [
+        likelihood = [
             aggregate_logits(z, temperature, rule)[y] for z, y in zip(logits, truth, strict=True)
         ]
-        return float(-np.log(np.maximum(likely, 1e-12)).mean())
+        return float(-np.log(np.maximum(likelihood, 1e-12)).mean())
 
     candidates = np.geomspace(0.1, 10, 161)
     return float(candidates[int(np.argmin([loss(t) for t in candidates]))])

@@ -1,27 +1,26 @@
-"""Genre geometry: how alike the tracks of genres are, layer by layer of a network.
+"""Genre geometry: how similar the embeddings of genres are, layer by layer of a network.
 
-The question is the leiden paper's: at which depth of a network do tracks of one genre lie together,
-and which genres are neighbours?
+The question is the leiden paper's: at which depth of a network do tracks of one genre form a
+cluster, and which genres are neighbours?
 
 Conventions
 -----------
-Vectors are float `[n, size]`, one row a track; `labels` is int `[n]`, the number of each track's
-genre; cosines are float `[n, n]`. A layer's vectors may be huge (the picture itself), and all that
-is asked of them is in their products, so everything is computed from those, the Gram matrix
+Vectors are float `[n, size]`, one row a track; `labels` is int `[n]`, the index of each track's
+genre; cosines are float `[n, n]`. A layer's vectors may be huge (the spectrogram image itself), and
+everything here depends on their products alone, so it is computed from these, the Gram matrix
 `[n, n]`. A vector of zeros has a cosine of 0 with all others.
 
-Cosines are *raw*, as the paper has them, or *centred*: of what is left of the vectors when the mean
-of all tracks is taken off. Raw ones crowd near 1, because all tracks share most of their direction;
-centred ones are around 0.
+Cosines are *raw*, as in the paper, or *centred*: of the vectors minus the mean of all tracks. Raw
+ones are near 1, because all tracks share most of their direction; centred ones are around 0.
 
 Metrics
 -------
 The mean cosine over all pairs of tracks of two genres (within a genre without a track and itself);
 the silhouette with 1 - cosine as distance (Rousseeuw 1987), the mean over the tracks, from -1 to 1;
-the part of the tracks that the vote of their k nearest others names right, among all others, and
+the accuracy of k nearest neighbours, leaving one track out at a time, among all other tracks, and
 among those by other artists alone. Intervals are percentiles of a bootstrap over tracks, or over
-groups of tracks, which are drawn whole; a track's neighbours stay those that it has. A figure that
-is not defined is NaN.
+groups of tracks, which are drawn whole; a track's neighbours stay the same. A score that is not
+defined is NaN.
 """
 
 from __future__ import annotations
@@ -45,12 +44,12 @@ NEIGHBOURS = 5
 COMPONENTS = 50
 PERPLEXITY = 30
 _SMALLEST = 1e-12
-# Numbers of a layer that are widened to float64 at once.
+# Elements of a layer that are converted to float64 at once.
 _AT_ONCE = 2**22
 
 
 def gram(vectors: NDArray[np.floating[Any]]) -> Floats:
-    """Products of all pairs of rows, float64 `[n, n]`, without a wider copy of the vectors."""
+    """Products of all pairs of rows, float64 `[n, n]`, without a float64 copy of the vectors."""
     n, size = vectors.shape
     products = np.zeros((n, n))
     step = max(1, _AT_ONCE // max(n, 1))
@@ -61,10 +60,10 @@ def gram(vectors: NDArray[np.floating[Any]]) -> Floats:
 
 
 def centred(products: Floats) -> Floats:
-    """The Gram matrix of the same vectors after their mean was taken off."""
+    """The Gram matrix of the same vectors minus their mean."""
     rows = products.mean(axis=0)
     moved: Floats = products - rows[:, None] - rows[None, :] + rows.mean()
-    # What rounding leaves of vectors that are all the same is no direction.
+    # Rounding errors of vectors that are all the same are no direction.
     lost = np.diagonal(moved) < _SMALLEST * np.maximum(np.diagonal(products), _SMALLEST)
     moved[lost], moved[:, lost] = 0, 0
     return moved
@@ -103,8 +102,8 @@ def within_and_between(cosines: Floats, labels: Labels) -> tuple[float, float]:
 def silhouettes(cosines: Floats, labels: Labels) -> Floats:
     """Silhouette of each track by the distance 1 - cosine, `[n]`.
 
-    a is its mean distance to the others of its genre, b that to the genre next to it; the
-    silhouette is (b - a) / max(a, b), and 0 of a track that is alone in its genre (Rousseeuw 1987,
+    a is its mean distance to the others of its genre, b that to the nearest other genre; the
+    silhouette is (b - a) / max(a, b), and 0 for the only track of a genre (Rousseeuw 1987,
     "Silhouettes: a graphical aid to the interpretation and validation of cluster analysis").
 
     Raises
@@ -114,7 +113,7 @@ def silhouettes(cosines: Floats, labels: Labels) -> Floats:
     """
     present, own = np.unique(labels, return_inverse=True)
     if len(present) < 2:
-        raise ValueError("one genre has no other to lie apart from")
+        raise ValueError("silhouettes need two genres or more")
     members = np.eye(len(present))[own]
     counts, each = members.sum(axis=0), np.arange(len(labels))
     distances = 1 - cosines
@@ -129,34 +128,35 @@ def silhouettes(cosines: Floats, labels: Labels) -> Floats:
     return np.where(alone, 0.0, values)
 
 
-def named_right(
+def predicted_by_neighbours(
     cosines: Floats,
     labels: Labels,
     *,
     k: int = NEIGHBOURS,
     groups: Sequence[str] | NDArray[Any] | None = None,
 ) -> NDArray[np.bool_]:
-    """Whether the vote of a track's k nearest others names its genre, `[n]`.
+    """Whether the k nearest other tracks predict a track's genre correctly, `[n]`.
 
-    Of genres with as many votes that of the nearest track wins. A track that has no other to ask
-    is not named right.
+    The most frequent genre among them is predicted; of equally frequent ones that of the nearest
+    track. A track without another is not predicted correctly.
 
     Parameters
     ----------
     groups
-        Tracks of a track's own group are not asked; it alone is not if there are none.
+        Group of each track; tracks of its own group are no neighbours of a track. Each track is a
+        group by itself if not given.
     """
     n = len(labels)
     names = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-    open_to = np.where(names[:, None] == names[None, :], -np.inf, cosines)
-    nearest = np.argsort(-open_to, axis=1, kind="stable")[:, :k]
-    asked = np.take_along_axis(open_to, nearest, axis=1) > -np.inf
-    votes = np.zeros((n, int(labels.max()) + 1))
+    candidates = np.where(names[:, None] == names[None, :], -np.inf, cosines)
+    nearest = np.argsort(-candidates, axis=1, kind="stable")[:, :k]
+    valid = np.take_along_axis(candidates, nearest, axis=1) > -np.inf
+    counts = np.zeros((n, int(labels.max()) + 1))
     each = np.broadcast_to(np.arange(n)[:, None], nearest.shape)
-    np.add.at(votes, (each[asked], labels[nearest][asked]), 1)
-    leads = asked & (votes[each, labels[nearest]] == votes.max(axis=1, keepdims=True))
-    winner = labels[nearest[np.arange(n), leads.argmax(axis=1)]]
-    return np.asarray((winner == labels) & asked.any(axis=1))
+    np.add.at(counts, (each[valid], labels[nearest][valid]), 1)
+    leads = valid & (counts[each, labels[nearest]] == counts.max(axis=1, keepdims=True))
+    predicted = labels[nearest[np.arange(n), leads.argmax(axis=1)]]
+    return np.asarray((predicted == labels) & valid.any(axis=1))
 
 
 def components(products: Floats, number: int = COMPONENTS) -> Floats:
@@ -172,7 +172,7 @@ def components(products: Floats, number: int = COMPONENTS) -> Floats:
     return scores * signs
 
 
-def neighbour_map(products: Floats, *, seed: int = 0) -> Floats:
+def tsne_map(products: Floats, *, seed: int = 0) -> Floats:
     """t-SNE of the vectors behind a centred Gram matrix, `[n, 2]`: cosines, after PCA.
 
     Raises
@@ -196,46 +196,48 @@ def neighbour_map(products: Floats, *, seed: int = 0) -> Floats:
         neighbors="exact",
         negative_gradient_method="bh",
         random_state=seed,
-        n_jobs=1,  # a fixed order of additions: the same picture every time
+        n_jobs=1,  # a fixed order of additions gives the same map every time
     ).fit(scores)
     return np.asarray(found, float)
 
 
-def turned(places: Floats, towards: Floats) -> Floats:
-    """A map turned or mirrored to lie as another does, which changes nothing that it says.
+def align(positions: Floats, target: Floats) -> Floats:
+    """A map rotated or mirrored to match another one; distances stay the same.
 
     The orthogonal Procrustes problem (Schönemann 1966), after both were centred.
     """
-    here, there = places - places.mean(axis=0), towards - towards.mean(axis=0)
-    left, _, right = np.linalg.svd(here.T @ there)
-    return np.asarray(here @ left @ right)
+    source, target = positions - positions.mean(axis=0), target - target.mean(axis=0)
+    left, _, right = np.linalg.svd(source.T @ target)
+    return np.asarray(source @ left @ right)
 
 
-def along_diagonal(places: Floats) -> Floats:
-    """A map turned so that its longest way is a square's: from corner to corner."""
-    centre = places - places.mean(axis=0)
+def along_diagonal(positions: Floats) -> Floats:
+    """A map rotated so that its longest axis is the diagonal of a square."""
+    centre = positions - positions.mean(axis=0)
     _, _, axes = np.linalg.svd(centre, full_matrices=False)
     return np.asarray(centre @ axes.T @ np.array([[1, 1], [-1, 1]]) / np.sqrt(2))
 
 
 @dataclass(frozen=True)
-class Measured:
-    """How well the genres lie apart in one layer.
+class LayerScores:
+    """How well the genres are separated in one layer.
 
     Attributes
     ----------
-    cosine, side, n
-        What was measured, and on how many tracks of which side.
+    cosine
+        Raw or centred.
+    subset, n
+        Name of the subset of the tracks, and how many it has.
     within, between
         Mean cosine over all pairs of one genre, and of two.
     silhouette, knn
-        Mean silhouette, and the part of the tracks that their neighbours name right.
+        Mean silhouette, and the accuracy of the nearest neighbours.
     knn_other_artists
         The same among tracks by other artists; None where artists are not known.
     """
 
     cosine: Cosine
-    side: str
+    subset: str
     n: int
     within: float
     between: float
@@ -245,54 +247,54 @@ class Measured:
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class LayerGeometry:
     """The geometry of one layer.
 
     Attributes
     ----------
     name, size
-        Of the layer; numbers that it has for a track.
+        Of the layer; the length of its embedding of a track.
     between
         Mean cosines `[genres, genres]`, raw and centred.
-    measured
-        Figures, raw and centred, of each side.
-    places
-        t-SNE of the tracks `[n, 2]`; None where it was not wanted.
+    scores
+        Raw and centred, of each subset.
+    positions
+        t-SNE of the tracks `[n, 2]`; None where it was not computed.
     """
 
     name: str
     size: int
     between: Mapping[Cosine, Floats]
-    measured: tuple[Measured, ...]
-    places: Floats | None
+    scores: tuple[LayerScores, ...]
+    positions: Floats | None
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
-    """The tracks that a geometry is of, in one order.
+class EmbeddedTracks:
+    """The tracks of a geometry, in the order of the vectors.
 
     Attributes
     ----------
     ids, genres
         Of each track.
-    sides
-        Of each track: whether the network has learned from it.
+    subsets
+        Of each track: whether the network was trained on it.
     groups
-        Of each track: one group are one artist's tracks, or copies of one recording.
+        Of each track: the tracks of one artist, or copies of one recording, are one group.
     artists_known
-        Whether the groups tell artists.
+        Whether the groups are artists.
     """
 
     ids: tuple[str, ...]
     genres: tuple[str, ...]
-    sides: tuple[str, ...]
+    subsets: tuple[str, ...]
     groups: tuple[str, ...]
     artists_known: bool
 
     def __post_init__(self) -> None:
         if len(set(self.genres)) < 2:
             there = ", ".join(sorted(set(self.genres))) or "no track"
-            raise DatasetError(f"a geometry needs two genres at least; heard was: {there}")
+            raise DatasetError(f"genre geometry needs two genres or more; there is: {there}")
 
     @property
     def names(self) -> list[str]:
@@ -301,29 +303,29 @@ class Heard:
 
     @property
     def labels(self) -> Labels:
-        """Number of each track's genre."""
+        """Index of each track's genre."""
         return np.unique(self.genres, return_inverse=True)[1].astype(np.intp)
 
 
 def measure(
     layers: Iterable[tuple[str, NDArray[np.floating[Any]]]],
-    heard: Heard,
+    tracks: EmbeddedTracks,
     *,
     maps: bool = True,
     seed: int = 0,
-) -> list[Layer]:
-    """The geometry of each layer.
+) -> list[LayerGeometry]:
+    """Compute the geometry of each layer.
 
     Parameters
     ----------
     layers
-        Name and vectors `[n, size]` of each; asked for one at a time.
-    heard
-        The tracks, in the vectors' order. What is centred is centred around all of them; figures
-        are of each side by itself.
+        Name and vectors `[n, size]` of each; only one is used at a time.
+    tracks
+        In the order of the vectors. Centring uses the mean of all of them; scores are computed for
+        each subset by itself.
     maps
-        Whether t-SNE is wanted. Maps are turned to lie as that of the last layer, which is laid
-        along the diagonal.
+        Whether to compute t-SNE. Maps are rotated to match that of the last layer, whose longest
+        axis is the diagonal.
     seed
         Of t-SNE and of the bootstrap.
     """
@@ -332,39 +334,45 @@ def measure(
         raw = gram(vectors)
         around = centred(raw)
         of: dict[Cosine, Floats] = {"raw": cosines(raw), "centred": cosines(around)}
-        layer = Layer(
+        layer = LayerGeometry(
             name,
             vectors.shape[1],
-            {kind: between_genres(c, heard.labels, len(heard.names)) for kind, c in of.items()},
-            tuple(found for kind, c in of.items() for found in _figures(kind, c, heard, seed)),
-            neighbour_map(around, seed=seed) if maps else None,
+            {kind: between_genres(c, tracks.labels, len(tracks.names)) for kind, c in of.items()},
+            tuple(one for kind, c in of.items() for one in _scores(kind, c, tracks, seed)),
+            tsne_map(around, seed=seed) if maps else None,
         )
         found.append(layer)
     if not maps:
         return found
-    last = along_diagonal(_there(found[-1].places))
-    return [replace(one, places=turned(_there(one.places), last)) for one in found]
+    last = along_diagonal(_positions(found[-1]))
+    return [replace(one, positions=align(_positions(one), last)) for one in found]
 
 
-def _figures(kind: Cosine, cosines: Floats, heard: Heard, seed: int) -> Iterator[Measured]:
-    """Figures of each side that has two genres or more."""
-    sides, groups = np.array(heard.sides), np.array(heard.groups)
-    for side in dict.fromkeys(heard.sides):
-        there = sides == side
-        labels, own, group = heard.labels[there], cosines[np.ix_(there, there)], groups[there]
+def _scores(
+    kind: Cosine, cosines: Floats, tracks: EmbeddedTracks, seed: int
+) -> Iterator[LayerScores]:
+    """Scores of each subset that has two genres or more."""
+    subsets, groups = np.array(tracks.subsets), np.array(tracks.groups)
+    for subset in dict.fromkeys(tracks.subsets):
+        chosen = subsets == subset
+        labels, group = tracks.labels[chosen], groups[chosen]
+        own = cosines[np.ix_(chosen, chosen)]
         if len(np.unique(labels)) < 2:
             continue
-        apart = silhouettes(own, labels)
-        right = named_right(own, labels)
-        strangers = named_right(own, labels, groups=group) if heard.artists_known else None
-        yield Measured(
+        separation = silhouettes(own, labels)
+        knn = predicted_by_neighbours(own, labels)
+        others = None
+        if tracks.artists_known:
+            correct = predicted_by_neighbours(own, labels, groups=group)
+            others = mean(correct, group, seed=seed)
+        yield LayerScores(
             kind,
-            side,
+            subset,
             len(labels),
             *within_and_between(own, labels),
-            mean(apart, group, seed=seed),
-            mean(right, group, seed=seed),
-            None if strangers is None else mean(strangers, group, seed=seed),
+            mean(separation, group, seed=seed),
+            mean(knn, group, seed=seed),
+            others,
         )
 
 
@@ -372,6 +380,6 @@ def _mean(values: Floats) -> float:
     return float(values.mean()) if values.size else float("nan")
 
 
-def _there(places: Floats | None) -> Floats:
-    assert places is not None  # noqa: S101
-    return places
+def _positions(layer: LayerGeometry) -> Floats:
+    assert layer.positions is not None  # noqa: S101
+    return layer.positions

@@ -1,4 +1,4 @@
-"""What `genrescope geometry` writes: figures as JSON and CSV, pictures, and pages around them."""
+"""The files of a genre geometry: scores as JSON and CSV, pictures, and pages with all of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,83 +26,48 @@ from genrescope.evaluation.document import (
     to_html,
     to_markdown,
 )
-from genrescope.evaluation.geometry import NEIGHBOURS, Cosine, Heard, Layer, Measured
+from genrescope.evaluation.formatting import NOTHING
+from genrescope.evaluation.geometry import NEIGHBOURS, Cosine, LayerGeometry, LayerScores
+from genrescope.evaluation.geometry_tracks import Geometry
+from genrescope.evaluation.run_result import FILE as RESULT_FILE
+from genrescope.evaluation.run_result import RECIPE_FILE
 
-_NOTHING = "–"
+NEAREST = "By the mean centred cosine, in brackets; – where no other genre has one above 0."
 _COSINES: tuple[Cosine, ...] = ("raw", "centred")
 
 
-@dataclass(frozen=True, eq=False)
-class Geometry:
-    """The geometry of a network's layers, and what it was made of.
-
-    Attributes
-    ----------
-    model, data
-        Names of the network and of the data set.
-    command, split, seed
-        How to have it again; the split is the run's, in words, empty where it is not known.
-    alarms, notes
-        What nobody may miss, and what else is to be said.
-    """
-
-    model: str
-    data: str
-    command: str
-    split: str
-    seed: int
-    heard: Heard
-    layers: tuple[Layer, ...]
-    alarms: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def slug(self) -> str:
-        """The network's name as a part of a file's name."""
-        return re.sub(r"[^\w.-]+", "-", self.model)
-
-    @property
-    def sides(self) -> dict[str, int]:
-        """Tracks of each side."""
-        return {side: self.heard.sides.count(side) for side in dict.fromkeys(self.heard.sides)}
-
-    @property
-    def commonest(self) -> float:
-        """Part of the tracks that one is right on who always names the commonest genre."""
-        return max(map(self.heard.genres.count, self.heard.names)) / len(self.heard.genres)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `geometry.json` has it; what is not defined is null."""
-        return {
-            "model": self.model,
-            "data": self.data,
-            "command": self.command,
-            "split": self.split or None,
-            "seed": self.seed,
-            "neighbours": NEIGHBOURS,
-            "commonest_genre": round(self.commonest, 4),
-            "tracks": self.sides,
-            "artists_known": self.heard.artists_known,
-            "alarms": list(self.alarms),
-            "notes": list(self.notes),
-            "genres": self.heard.names,
-            "layers": [
-                {
-                    "layer": layer.name,
-                    "size": layer.size,
-                    "figures": [_measured(one) for one in layer.measured],
-                    "mean_cosine": {
-                        kind: [[_number(x) for x in row] for row in layer.between[kind]]
-                        for kind in _COSINES
-                    },
-                }
-                for layer in self.layers
-            ],
-        }
+def to_dict(geometry: Geometry) -> dict[str, Any]:
+    """The geometry as `geometry.json` has it; what is not defined is null."""
+    return {
+        "model": geometry.model,
+        "data": geometry.data,
+        "command": geometry.command,
+        "split": geometry.split or None,
+        "seed": geometry.seed,
+        "neighbours": NEIGHBOURS,
+        "majority_accuracy": round(geometry.majority_accuracy, 4),
+        "tracks": geometry.subsets,
+        "artists_known": geometry.tracks.artists_known,
+        "alarms": list(geometry.alarms),
+        "notes": list(geometry.notes),
+        "genres": geometry.tracks.names,
+        "layers": [
+            {
+                "layer": layer.name,
+                "size": layer.size,
+                "scores": [_scores(one) for one in layer.scores],
+                "mean_cosine": {
+                    kind: [[_number(x) for x in row] for row in layer.between[kind]]
+                    for kind in _COSINES
+                },
+            }
+            for layer in geometry.layers
+        ],
+    }
 
 
-def _measured(one: Measured) -> dict[str, Any]:
-    def figure(found: Figure | None) -> dict[str, Any] | None:
+def _scores(one: LayerScores) -> dict[str, Any]:
+    def score(found: Figure | None) -> dict[str, Any] | None:
         if found is None:
             return None
         low, high = _number(found.low), _number(found.high)
@@ -111,13 +75,13 @@ def _measured(one: Measured) -> dict[str, Any]:
 
     return {
         "cosine": one.cosine,
-        "side": one.side,
+        "subset": one.subset,
         "n": one.n,
         "within_genres": _number(one.within),
         "between_genres": _number(one.between),
-        "silhouette": figure(one.silhouette),
-        "knn_accuracy": figure(one.knn),
-        "knn_accuracy_other_artists": figure(one.knn_other_artists),
+        "silhouette": score(one.silhouette),
+        "knn_accuracy": score(one.knn),
+        "knn_accuracy_other_artists": score(one.knn_other_artists),
     }
 
 
@@ -126,20 +90,24 @@ def _number(value: float) -> float | None:
 
 
 def write_folder(geometry: Geometry, folder: Path) -> Path:
-    """Write figures, pictures and `report.html` with its Markdown twin; gives the page.
+    """Write scores, pictures, `report.html` and `report.md` into a folder; returns the page.
 
     Raises
     ------
     FileError
         When the folder holds a run, or can't be written.
     """
-    for name in ("recipe.yaml", "metrics.json"):
+    for name in (RECIPE_FILE, RESULT_FILE):
         if (folder / name).is_file():
-            raise FileError(folder, "holds a run, whose report would be lost; name another folder")
+            raise FileError(
+                folder, "holds a run, whose report would be lost; choose another folder"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        pictures = _write_parts(geometry, folder, "geometry")
-        write_atomic(folder / "geometry.json", _json(geometry))
+        pictures = _write_pictures(geometry, folder, "geometry")
+        write_atomic(
+            folder / "geometry.json", (json.dumps(to_dict(geometry), indent=1) + "\n").encode()
+        )
         write_atomic(folder / "geometry-tracks.csv", _tracks(geometry))
         title = f"Genre geometry of {geometry.model}"
         blocks = [*_blocks(geometry), *pictures]
@@ -151,7 +119,7 @@ def write_folder(geometry: Geometry, folder: Path) -> Path:
 
 
 def write_page(geometry: Geometry, page: Path) -> list[Path]:
-    """Write the figures between the network's marks of a Markdown page, and pictures beside it.
+    """Write the scores between the network's marks of a Markdown page, and pictures next to it.
 
     The marks are `<!-- geometry NAME -->` and `<!-- /geometry NAME -->`, so that one page may hold
     several networks. A page that is missing is made.
@@ -171,12 +139,13 @@ def write_page(geometry: Geometry, page: Path) -> list[Path]:
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(page, f"can't be read: {error}") from None
     if [text.count(begin), text.count(end)] != [1, 1] or text.index(end) < text.index(begin):
-        raise FileError(page, f"wanted is one {begin} and below it one {end}")
+        raise FileError(page, f"expected one {begin} and below it one {end}")
     before, after = text[: text.index(begin)], text[text.index(end) + len(end) :]
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        stem = f"{page.stem}-{geometry.slug}"
-        pictures = _write_parts(geometry, page.parent, stem)
+        name = re.sub(r"[^\w.-]+", "-", geometry.model)
+        stem = f"{page.stem}-{name}"
+        pictures = _write_pictures(geometry, page.parent, stem)
         # The page has a title of its own.
         _, _, body = to_markdown("", [*_blocks(geometry), *pictures]).partition("\n\n")
         write_atomic(page, f"{before}{begin}\n\n{body}\n{end}{after}".encode("utf-8", "replace"))
@@ -185,12 +154,8 @@ def write_page(geometry: Geometry, page: Path) -> list[Path]:
     return [page, *(p.path for p in pictures), page.parent / f"{stem}-pairs.csv"]
 
 
-def _json(geometry: Geometry) -> bytes:
-    return (json.dumps(geometry.to_dict(), indent=1) + "\n").encode()
-
-
-def _write_parts(geometry: Geometry, folder: Path, stem: str) -> list[Picture]:
-    """The pictures, and the mean cosines as a table."""
+def _write_pictures(geometry: Geometry, folder: Path, stem: str) -> list[Picture]:
+    """Write the pictures, and the mean cosines as a table."""
     try:
         from genrescope.evaluation import geometry_plots
 
@@ -202,8 +167,8 @@ def _write_parts(geometry: Geometry, folder: Path, stem: str) -> list[Picture]:
                 ("centred", "Mean centred cosine of all pairs of genres"),
             )
         )
-        genres = geometry.heard.names
-        geometry_plots.neighbour_maps(geometry.layers, geometry.heard, maps.path)
+        genres = geometry.tracks.names
+        geometry_plots.tsne_maps(geometry.layers, geometry.tracks, maps.path)
         geometry_plots.heat_maps(geometry.layers, genres, "raw", raw.path)
         geometry_plots.heat_maps(geometry.layers, genres, "centred", around.path)
     except ModuleNotFoundError as error:
@@ -215,7 +180,7 @@ def _write_parts(geometry: Geometry, folder: Path, stem: str) -> list[Picture]:
 
 def _pairs(geometry: Geometry) -> bytes:
     """Mean cosine of every pair of genres in every layer, a row each."""
-    genres = geometry.heard.names
+    genres = geometry.tracks.names
     rows = [
         [layer.name, kind, one, other, f"{layer.between[kind][i, i + j]:.4f}"]
         for layer in geometry.layers
@@ -227,15 +192,16 @@ def _pairs(geometry: Geometry) -> bytes:
 
 
 def _tracks(geometry: Geometry) -> bytes:
-    """Where each track lies in each layer's map."""
-    heard = geometry.heard
-    maps = [(layer.name, layer.places) for layer in geometry.layers if layer.places is not None]
+    """The position of each track in each layer's map."""
+    tracks = geometry.tracks
+    maps = [(layer.name, layer.positions) for layer in geometry.layers]
+    drawn = [(name, positions) for name, positions in maps if positions is not None]
     rows = [
-        [*about, *(f"{x:.4f}" for _, places in maps for x in places[place])]
-        for place, about in enumerate(zip(heard.ids, heard.genres, heard.sides, strict=True))
+        [*about, *(f"{x:.4f}" for _, positions in drawn for x in positions[i])]
+        for i, about in enumerate(zip(tracks.ids, tracks.genres, tracks.subsets, strict=True))
     ]
-    axes = [f"{name}_{axis}" for name, _ in maps for axis in "xy"]
-    return _csv(["track", "genre", "side", *axes], rows)
+    axes = [f"{name}_{axis}" for name, _ in drawn for axis in "xy"]
+    return _csv(["track", "genre", "subset", *axes], rows)
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
@@ -247,89 +213,86 @@ def _csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
-def said(geometry: Geometry) -> list[str]:
-    """What was heard, and what the figures are, in sentences."""
-    sides = ", ".join(f"{n} tracks ({side})" for side, n in geometry.sides.items())
+def describe(geometry: Geometry) -> list[str]:
+    """What was measured, on which tracks, in sentences."""
+    subsets = ", ".join(f"{n} tracks ({subset})" for subset, n in geometry.subsets.items())
     split = f"; split: {geometry.split}" if geometry.split else ""
     sizes = ", ".join(f"{layer.name} {layer.size:,}" for layer in geometry.layers)
-    together = ", one artist’s together" if geometry.heard.artists_known else ""
-    others = (
-        "; other artists’: tracks of the same artist, and known copies, are not asked"
-        if geometry.heard.artists_known
-        else ""
-    )
+    together = others = ""
+    if geometry.tracks.artists_known:
+        together = ", all tracks of an artist together"
+        others = "; other artists: among tracks by other artists alone, without known copies"
     return [
-        f"{geometry.model} on {geometry.data}: {sides}{split}; seed {geometry.seed}.",
-        f"Numbers a track: {sizes}. Within and between genres: mean cosine over all pairs of "
-        f"tracks. In brackets: 95 % intervals of a bootstrap over tracks{together}. "
-        f"Neighbours: part of the tracks that the vote of their {NEIGHBOURS} nearest others names "
-        f"right{others}. Always naming the commonest genre is right on "
-        f"{100 * geometry.commonest:.1f} %.",
+        f"{geometry.model} on {geometry.data}: {subsets}{split}; seed {geometry.seed}.",
+        f"Dimensions: {sizes}. Within and between genres: mean cosine over all pairs of tracks. In "
+        f"brackets: 95 % intervals of a bootstrap over tracks{together}. k-NN: accuracy of the "
+        f"{NEIGHBOURS} nearest neighbours{others}. Always predicting the most frequent genre has "
+        f"an accuracy of {100 * geometry.majority_accuracy:.1f} %.",
     ]
 
 
 def _blocks(geometry: Geometry) -> Iterator[Block]:
     yield from map(Alarm, geometry.alarms)
-    yield from map(Paragraph, [*said(geometry), *geometry.notes])
+    yield from map(Paragraph, [*describe(geometry), *geometry.notes])
     yield Paragraph(f"Command: {geometry.command}")
-    columns, rows = figures_table(geometry)
-    yield Table(columns, rows, texts=2 + (len(geometry.sides) > 1))
-    yield Heading("Which genre is next to each")
-    yield Paragraph("By the mean centred cosine, in brackets; – where no other is nearer than 0.")
+    columns, rows = scores_table(geometry)
+    yield Table(columns, rows, texts=2 + (len(geometry.subsets) > 1))
+    yield Heading("Nearest genres")
+    yield Paragraph(NEAREST)
     yield Table(*nearest_table(geometry), texts=1 + len(geometry.layers))
     yield Heading("Pictures")
 
 
-def figures_table(
-    geometry: Geometry, *, side: str | None = None
+def scores_table(
+    geometry: Geometry, *, subset: str | None = None
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Columns and rows of the figures: a row for each layer, cosine and side.
+    """Columns and rows of the scores: a row for each layer, cosine and subset.
 
-    Those of one side alone are short enough for a terminal.
+    Those of one subset alone are short enough for a terminal.
     """
-    several, artists = side is None and len(geometry.sides) > 1, geometry.heard.artists_known
-    counted, digits = side is None, 1 if side is None else 0
-    to = " to " if side is None else ", "
-    columns = ["Layer", "Cosine", *["Side"] * several, *["n"] * counted, "Within", "Between"]
-    columns += ["Silhouette", "Neighbours, %", *["Other artists’, %"] * artists]
+    whole, artists = subset is None, geometry.tracks.artists_known
+    several, digits = whole and len(geometry.subsets) > 1, int(whole)
+    separator = " to " if whole else ", "
+    columns = ["Layer", "Cosine", *["Subset"] * several, *["n"] * whole, "Within", "Between"]
+    columns += ["Silhouette", "k-NN, %", *["Other artists, %"] * artists]
     rows = [
         (
             layer.name,
             one.cosine,
-            *[one.side] * several,
-            *[str(one.n)] * counted,
+            *[one.subset] * several,
+            *[str(one.n)] * whole,
             f"{one.within:.2f}",
             f"{one.between:.2f}",
-            _figure(one.silhouette, 1, 2, to),
-            _figure(one.knn, 100, digits, to),
-            *[_figure(one.knn_other_artists, 100, digits, to)] * artists,
+            _score(one.silhouette, 1, 2, separator),
+            _score(one.knn, 100, digits, separator),
+            *[_score(one.knn_other_artists, 100, digits, separator)] * artists,
         )
         for layer in geometry.layers
-        for one in layer.measured
-        if side in (None, one.side)
+        for one in layer.scores
+        if subset in (None, one.subset)
     ]
     return tuple(columns), tuple(rows)
 
 
-def _figure(figure: Figure | None, factor: int, digits: int, to: str) -> str:
-    if figure is None:
-        return _NOTHING
-    value, low, high = (f"{factor * x:.{digits}f}" for x in (figure.value, figure.low, figure.high))
-    return f"{value} ({low}{to}{high})"
+def _score(score: Figure | None, factor: int, digits: int, separator: str) -> str:
+    if score is None:
+        return NOTHING
+    value, low, high = (f"{factor * x:.{digits}f}" for x in (score.value, score.low, score.high))
+    return f"{value} ({low}{separator}{high})"
 
 
 def nearest_table(geometry: Geometry) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Columns and rows: for each genre and layer the genre next to it."""
-    genres = geometry.heard.names
+    """Columns and rows: for each genre and layer the nearest other genre."""
+    genres = geometry.tracks.names
     rows = [
-        (genre, *(_nearest(layer, place, genres) for layer in geometry.layers))
-        for place, genre in enumerate(genres)
+        (genre, *(_nearest(layer, i, genres) for layer in geometry.layers))
+        for i, genre in enumerate(genres)
     ]
     return ("Genre", *(layer.name for layer in geometry.layers)), tuple(rows)
 
 
-def _nearest(layer: Layer, place: int, genres: Sequence[str]) -> str:
-    row = layer.between["centred"][place].copy()
-    row[place] = -np.inf
+def _nearest(layer: LayerGeometry, genre: int, genres: Sequence[str]) -> str:
+    row = layer.between["centred"][genre].copy()
+    row[genre] = -np.inf
     best = int(row.argmax())
-    return f"{genres[best]} ({row[best]:.2f})" if row[best] > 0 else _NOTHING
+    return f"{genres[best]} ({row[best]:.2f})" if row[best] > 0 else NOTHING

@@ -1,4 +1,4 @@
-"""Pictures of genre geometry: heat maps of mean cosines, and t-SNE of all layers side by side."""
+"""Pictures of genre geometry: heat maps of mean cosines, and t-SNE maps of all layers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from genrescope.evaluation import plots
-from genrescope.evaluation.geometry import Cosine, Floats, Heard, Layer
+from genrescope.evaluation.geometry import Cosine, EmbeddedTracks, Floats, LayerGeometry
 
-# Ten that are told apart on white, also by most people who see fewer colours; then again from the
-# start, with another mark.
+# Ten colours that are distinguishable on white, also with most kinds of colour blindness; further
+# genres repeat them with another marker.
 _COLOURS = (
     *("#1f77b4", "#e6a000", "#2a9d5c", "#d1495b", "#7b4ea3"),
     *("#8c564b", "#222222", "#e377c2", "#7aa61b", "#17a2b8"),
@@ -21,14 +21,16 @@ _COLOURS = (
 _MARKS = "osD^v"
 
 
-def heat_maps(layers: Sequence[Layer], genres: Sequence[str], kind: Cosine, path: Path) -> None:
-    """Mean cosines of all pairs of genres, a row a layer: on one scale, and from least to most.
+def heat_maps(
+    layers: Sequence[LayerGeometry], genres: Sequence[str], kind: Cosine, path: Path
+) -> None:
+    """Mean cosines of all pairs of genres, a row a layer: on one scale, and on the layer's own.
 
-    Raw cosines are shown from 0 to 1, as the paper has them; centred ones may be negative and are
-    shown from -1 to 1.
+    Raw cosines are shown from 0 to 1, as in the paper; centred ones may be negative and are shown
+    from -1 to 1.
     """
-    side = max(2.4, 0.8 + 0.31 * len(genres))
-    figure = plots._figure(2 * side + 2.2, (side + 0.5) * len(layers) + 0.4)
+    width = max(2.4, 0.8 + 0.31 * len(genres))
+    figure = plots.new_figure(2 * width + 2.2, (width + 0.5) * len(layers) + 0.4)
     figure.set_layout_engine("compressed")  # no gaps around panels of a fixed shape
     what = "raw" if kind == "raw" else "around the mean of all tracks"
     figure.suptitle(f"Mean cosine of all pairs of tracks of two genres, {what}", fontsize=11)
@@ -47,7 +49,7 @@ def heat_maps(layers: Sequence[Layer], genres: Sequence[str], kind: Cosine, path
         relative.set_title(_signed(title), fontsize=10)
         relative.set_yticks([])
         _scale(figure, relative, shown)
-    plots._save(figure, path)
+    plots.save(figure, path)
 
 
 def _heat(
@@ -68,12 +70,12 @@ def _scale(figure: Any, axes: Any, shown: Any) -> None:
 
 
 def _signed(text: str) -> str:
-    """With a real minus sign before figures."""
+    """With minus signs in place of hyphens."""
     return text.replace("-", "−")
 
 
 def _write(axes: Any, values: Floats, shown: Any) -> None:
-    """Write each cell's cosine into it, black or white, whichever is read better."""
+    """Write each cell's cosine into it, in black or white, whichever is more legible."""
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             red, green, blue, _ = shown.cmap(shown.norm(value))
@@ -90,18 +92,18 @@ def _write(axes: Any, values: Floats, shown: Any) -> None:
             )
 
 
-def neighbour_maps(layers: Sequence[Layer], heard: Heard, path: Path) -> None:
-    """t-SNE of all layers side by side, coloured by genre; sides are told apart by their dots."""
+def tsne_maps(layers: Sequence[LayerGeometry], tracks: EmbeddedTracks, path: Path) -> None:
+    """t-SNE of all layers, coloured by genre; the size of the dots shows the subset."""
     columns = min(2, len(layers))
     rows = -(-len(layers) // columns)
-    figure = plots._figure(5.2 * columns, 4.9 * rows + 0.7)
+    figure = plots.new_figure(5.2 * columns, 4.9 * rows + 0.7)
     panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for axes, layer in zip(panels, layers, strict=False):
-        _map(axes, layer, heard)
+        _map(axes, layer, tracks)
     for axes in panels[len(layers) :]:
         axes.set_visible(False)
-    sides = list(dict.fromkeys(heard.sides))
-    handles = [*_legend(heard.names), *(_side_legend(sides) if len(sides) > 1 else [])]
+    subsets = list(dict.fromkeys(tracks.subsets))
+    handles = [*_legend(tracks.names), *(_subset_legend(subsets) if len(subsets) > 1 else [])]
     figure.legend(
         handles=handles,
         loc="outside lower center",
@@ -111,26 +113,27 @@ def neighbour_maps(layers: Sequence[Layer], heard: Heard, path: Path) -> None:
         handletextpad=0.2,
         columnspacing=1.2,
     )
-    plots._save(figure, path)
+    plots.save(figure, path)
 
 
-def _map(axes: Any, layer: Layer, heard: Heard) -> None:
+def _map(axes: Any, layer: LayerGeometry, tracks: EmbeddedTracks) -> None:
     from matplotlib.patheffects import withStroke
 
-    places, labels = layer.places, heard.labels
-    assert places is not None  # noqa: S101
-    first = np.array(heard.sides) == heard.sides[0]
-    known = ~first if len(set(heard.sides)) > 1 else np.zeros(len(labels), bool)
-    for genre in range(len(heard.names)):
+    positions, labels = layer.positions, tracks.labels
+    assert positions is not None  # noqa: S101
+    first = np.array(tracks.subsets) == tracks.subsets[0]
+    small = ~first if len(set(tracks.subsets)) > 1 else np.zeros(len(labels), bool)
+    for genre in range(len(tracks.names)):
         look = {"color": _colour(genre), "marker": _mark(genre), "linestyle": ""}
         own = labels == genre
-        axes.plot(*places[own & known].T, markersize=3, alpha=0.3, markeredgewidth=0, **look)
-        axes.plot(*places[own & ~known].T, markersize=5.5, alpha=0.9, **look, markeredgecolor="w")
-    for genre, (name, place) in enumerate(
-        zip(heard.names, _label_places(layer, heard), strict=True)
-    ):
+        axes.plot(*positions[own & small].T, markersize=3, alpha=0.3, markeredgewidth=0, **look)
+        axes.plot(
+            *positions[own & ~small].T, markersize=5.5, alpha=0.9, **look, markeredgecolor="w"
+        )
+    labelled = zip(tracks.names, _label_positions(layer, tracks), strict=True)
+    for genre, (name, position) in enumerate(labelled):
         axes.text(
-            *place,
+            *position,
             name,
             ha="center",
             va="center",
@@ -139,13 +142,11 @@ def _map(axes: Any, layer: Layer, heard: Heard) -> None:
             color=_colour(genre),
             path_effects=[withStroke(linewidth=2.5, foreground="white", alpha=0.85)],
         )
-    title = f"{layer.name}: {layer.size:,} numbers a track"
-    for said in layer.measured:
-        if said.cosine == "centred" and said.side == heard.sides[0]:
-            silhouette = f"{said.silhouette.value:.2f}".replace("-", "−")
-            title += (
-                f"\nsilhouette {silhouette}, neighbours name {100 * said.knn.value:.0f} % right"
-            )
+    title = f"{layer.name}: {layer.size:,} dimensions"
+    for scores in layer.scores:
+        if scores.cosine == "centred" and scores.subset == tracks.subsets[0]:
+            silhouette = _signed(f"{scores.silhouette.value:.2f}")
+            title += f"\nsilhouette {silhouette}, k-NN accuracy {100 * scores.knn.value:.0f} %"
     axes.set_title(title, fontsize=10)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -153,16 +154,16 @@ def _map(axes: Any, layer: Layer, heard: Heard) -> None:
     axes.spines[:].set_color("#d5dde6")
 
 
-def _label_places(layer: Layer, heard: Heard) -> Floats:
-    """Where to write each genre's name: amid its tracks, and not upon another name."""
-    found = np.zeros((len(heard.names), 2))
-    assert layer.places is not None  # noqa: S101
-    for genre in range(len(heard.names)):
-        own = layer.places[heard.labels == genre]
-        # At the track whose way to the others is shortest: their mean may lie among other genres.
+def _label_positions(layer: LayerGeometry, tracks: EmbeddedTracks) -> Floats:
+    """Where to write each genre's name: amid its tracks, and not over another name."""
+    found = np.zeros((len(tracks.names), 2))
+    assert layer.positions is not None  # noqa: S101
+    for genre in range(len(tracks.names)):
+        own = layer.positions[tracks.labels == genre]
+        # At the medoid of its tracks: their mean may lie among other genres.
         found[genre] = own[np.abs(own[:, None] - own[None, :]).sum(axis=(1, 2)).argmin()]
-    # Of a panel's width and height a name takes about this much.
-    room = np.array([0.16, 0.04]) * np.ptp(layer.places, axis=0).max()
+    # The fraction of a panel's width and height that a name takes.
+    room = np.array([0.16, 0.04]) * np.ptp(layer.positions, axis=0).max()
     for _ in range(100):
         for one, other in combinations(range(len(found)), 2):
             apart = found[other] - found[one]
@@ -190,12 +191,12 @@ def _legend(genres: Sequence[str]) -> list[Any]:
     ]
 
 
-def _side_legend(sides: Sequence[str]) -> list[Any]:
+def _subset_legend(subsets: Sequence[str]) -> list[Any]:
     from matplotlib.lines import Line2D
 
-    new: dict[str, Any] = {"markersize": 6, "alpha": 0.9}
-    known: dict[str, Any] = {"markersize": 3, "alpha": 0.4}
+    large: dict[str, Any] = {"markersize": 6, "alpha": 0.9}
+    small: dict[str, Any] = {"markersize": 3, "alpha": 0.4}
     return [
-        Line2D([], [], color="#333333", marker="o", linestyle="", label=side, **look)
-        for side, look in zip(sides, (new, known), strict=True)
+        Line2D([], [], color="#333333", marker="o", linestyle="", label=name, **look)
+        for name, look in zip(subsets, (large, small), strict=True)
     ]

@@ -1,20 +1,21 @@
-"""Predictions to figures: accuracy, precision, recall, F1, calibration, and their intervals.
+"""Scores of predictions: accuracy, precision, recall, F1, calibration, and their intervals.
 
 Conventions
 -----------
-`truth` is int `[n]`, the number of each track's genre; `probabilities` is float `[n, genres]`. One
-row is one track: segments are put to the vote before anything is counted.
+`truth` is int `[n]`, the index of each track's genre; `probabilities` is float `[n, genres]`. One
+row is one track: segments are aggregated first.
 
 Metrics
 -------
-Accuracy; top-3 accuracy, whether the genre is among the three likeliest (among all but one where
-there are fewer than four genres); macro means of precision, recall and F1 over the genres that
-occur in `truth` (a genre that is never named has precision 0); macro mean of the one-vs-rest area
-under the ROC curve over the genres with tracks both of them and of others (Hanley and McNeil 1982:
-the chance that a track of the genre is given more of it than another track, ties counting half);
+Accuracy; top-3 accuracy, whether the genre is among the three most probable (among all but one
+where there are fewer than four genres); macro means of precision, recall and F1 over the genres
+that occur in `truth` (a genre that is never predicted has precision 0); macro mean of the
+one-vs-rest area under the ROC curve over the genres that some tracks have and some do not (Hanley
+and McNeil 1982: the probability that a track of the genre gets a higher probability of it than
+another track, ties counting half);
 expected calibration error (Guo et al. 2017) with ten bins of equal width. Intervals are percentiles
-of a bootstrap over tracks, or over groups of tracks (one artist's, say), which are drawn whole.
-A figure that is not defined is NaN, and null in JSON.
+of a bootstrap over tracks, or over groups of tracks (of one artist, say), which are drawn as a
+whole. A score that is not defined is NaN, and null in JSON.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ METRICS = (
     "roc_auc",
     "expected_calibration_error",
 )
-# As people read them.
+# The names in tables.
 LABELS = {
     "accuracy": "accuracy",
     "top3_accuracy": "top-3 accuracy",
@@ -54,17 +55,17 @@ LABELS = {
 
 
 def validate(truth: Labels, probabilities: Probabilities) -> None:
-    """Refuse input that has no meaningful figure.
+    """Refuse input whose scores would mean nothing.
 
     Raises
     ------
     ValueError
-        Says what is wrong with it.
+        With the reason.
     """
     if truth.ndim != 1 or probabilities.ndim != 2 or len(truth) != len(probabilities):
-        raise ValueError(f"{truth.shape} labels do not go with {probabilities.shape} probabilities")
+        raise ValueError(f"{truth.shape} labels do not match {probabilities.shape} probabilities")
     if len(truth) == 0:
-        raise ValueError("there is nothing to judge")
+        raise ValueError("there are no tracks to score")
     if truth.min() < 0 or truth.max() >= probabilities.shape[1]:
         raise ValueError("a label is not one of the genres")
     if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
@@ -73,10 +74,10 @@ def validate(truth: Labels, probabilities: Probabilities) -> None:
         raise ValueError("a probability is negative")
 
 
-def confusion(truth: Labels, named: Labels, genres: int) -> NDArray[np.intp]:
-    """Counts `[genre, named as]`."""
+def confusion(truth: Labels, predicted: Labels, genres: int) -> NDArray[np.intp]:
+    """The confusion matrix, counts `[genre, predicted genre]`."""
     counts = np.zeros((genres, genres), np.intp)
-    np.add.at(counts, (truth, named), 1)
+    np.add.at(counts, (truth, predicted), 1)
     return counts
 
 
@@ -86,16 +87,16 @@ def by_genre(truth: Labels, probabilities: Probabilities) -> dict[str, Floats]:
 
 
 def _by_genre(counts: NDArray[Any]) -> dict[str, Floats]:
-    """As `by_genre`, `[..., genres]` from counts `[..., genre, named as]`."""
-    right = np.diagonal(counts, axis1=-2, axis2=-1).astype(float)
-    precision = right / np.maximum(counts.sum(axis=-2), 1)
-    recall = right / np.maximum(counts.sum(axis=-1), 1)
+    """As `by_genre`, `[..., genres]` from counts `[..., genre, predicted genre]`."""
+    correct = np.diagonal(counts, axis1=-2, axis2=-1).astype(float)
+    precision = correct / np.maximum(counts.sum(axis=-2), 1)
+    recall = correct / np.maximum(counts.sum(axis=-1), 1)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     return {"precision": precision, "recall": recall, "f1": f1}
 
 
 def hits(truth: Labels, probabilities: Probabilities, k: int) -> NDArray[np.bool_]:
-    """Whether each track's genre is among its `k` likeliest; of equals the first, as in argmax."""
+    """Whether a track's genre is among its `k` most probable; of equals the first, as in argmax."""
     own = probabilities[np.arange(len(truth)), truth][:, None]
     earlier = np.arange(probabilities.shape[1]) < truth[:, None]
     before = (probabilities > own) | ((probabilities == own) & earlier)
@@ -108,18 +109,18 @@ class Bins:
 
     Attributes
     ----------
-    n, confidence, right
-        Tracks, sum of their confidences, and tracks named right; float `[..., bins]`.
+    n, confidence, correct
+        Tracks, sum of their confidences, and correct predictions; float `[..., bins]`.
     """
 
     n: Floats
     confidence: Floats
-    right: Floats
+    correct: Floats
 
     @property
     def error(self) -> Floats:
         """Expected calibration error `[...]`: |accuracy - confidence|, weighted by tracks."""
-        error: Floats = abs(self.right - self.confidence).sum(axis=-1) / self.n.sum(axis=-1)
+        error: Floats = abs(self.correct - self.confidence).sum(axis=-1) / self.n.sum(axis=-1)
         return error
 
 
@@ -135,27 +136,28 @@ def confidence_bins(
     """
     weights = np.ones(len(truth)) if weights is None else weights
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == truth
+    correct = probabilities.argmax(axis=1) == truth
     inside = np.eye(bins)[np.minimum((confidence * bins).astype(int), bins - 1)]
-    n, sure, named_right = (inside * x[:, None] for x in (np.ones(len(truth)), confidence, right))
-    return Bins(weights @ n, weights @ sure, weights @ named_right)
+    columns = (np.ones(len(truth)), confidence, correct)
+    return Bins(*(weights @ (inside * column[:, None]) for column in columns))
 
 
 def calibration_error(truth: Labels, probabilities: Probabilities, bins: int = 10) -> float:
-    """Expected calibration error: how far confidence is from accuracy, weighted over bins."""
+    """Expected calibration error: |accuracy - confidence|, weighted over bins by tracks."""
     return float(confidence_bins(truth, probabilities, bins).error)
 
 
 def _roc_auc(truth: Labels, probabilities: Probabilities, weights: Floats) -> Floats:
-    """Area under each genre's ROC curve `[resamples, genres]`; NaN without tracks of both sides.
+    """Area under each genre's ROC curve `[resamples, genres]`; NaN where it is not defined.
 
-    Of the pairs of a track of the genre and another, the part in which the first is given more.
+    It is the fraction of the pairs of a track of the genre and another track in which the first
+    has the higher probability.
     """
     areas = np.full((len(weights), probabilities.shape[1]), np.nan)
     for genre in np.unique(truth):
         ours, scores = truth == genre, probabilities[:, genre]
         others = np.sort(scores[~ours])
-        # Weight of the others up to each place of their order, from none of them to all.
+        # Cumulated weights of the others in their order, from none of them to all.
         order = np.argsort(scores[~ours], kind="stable")
         passed = np.zeros((len(weights), len(order) + 1))
         np.cumsum(weights[:, ~ours][:, order], axis=1, out=passed[:, 1:])
@@ -181,18 +183,18 @@ def _weighted(
     Parameters
     ----------
     weights
-        Float `[resamples, n]`: how often a resample holds each track.
+        Float `[resamples, n]`: how often a resample has each track.
     """
     genres, total = probabilities.shape[1], weights.sum(axis=1)
-    named = probabilities.argmax(axis=1)
+    predicted = probabilities.argmax(axis=1)
     cells = np.zeros((len(truth), genres * genres))
-    cells[np.arange(len(truth)), truth * genres + named] = 1
+    cells[np.arange(len(truth)), truth * genres + predicted] = 1
     counts = (weights @ cells).reshape(-1, genres, genres)
-    there = counts.sum(axis=2) > 0
-    genre = {name: np.where(there, x, np.nan) for name, x in _by_genre(counts).items()}
+    present = counts.sum(axis=2) > 0
+    genre = {name: np.where(present, x, np.nan) for name, x in _by_genre(counts).items()}
     top = hits(truth, probabilities, max(1, min(3, genres - 1)))
     values = {
-        "accuracy": weights @ (named == truth) / total,
+        "accuracy": weights @ (predicted == truth) / total,
         "top3_accuracy": weights @ top / total,
         **{f"macro_{name}": _mean_of_defined(x) for name, x in genre.items()},
         "roc_auc": _mean_of_defined(_roc_auc(truth, probabilities, weights)),
@@ -225,18 +227,18 @@ def mean_and_deviation(accuracies: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures of predictions on tracks, each with its 95 % interval.
+    """Scores of predictions of tracks, each with its 95 % interval.
 
     Attributes
     ----------
     n
-        Tracks judged.
+        Test tracks.
     values, intervals
         By name of the metric; an interval is (low, high).
     genres
         By genre: n, precision, recall, f1, and the interval of recall.
     confusion
-        Counts `[genre, named as]`.
+        Counts `[genre, predicted genre]`.
     """
 
     n: int
@@ -246,7 +248,7 @@ class Scores:
     confusion: NDArray[np.intp]
 
     def to_dict(self) -> dict[str, Any]:
-        """As `metrics.json` has it."""
+        """The scores as a `RunResult` has them."""
         return {
             "n": self.n,
             **{name: _json(value) for name, value in self.values.items()},
@@ -267,7 +269,7 @@ def compute_scores(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Scores:
-    """All figures with 95 % intervals.
+    """All scores with 95 % intervals.
 
     Parameters
     ----------
@@ -276,21 +278,21 @@ def compute_scores(
     genres
         Names, in the order of the probabilities.
     groups
-        Group of each track; tracks of one group are drawn together in the bootstrap. Each track
-        by itself if not given.
+        Group of each track; tracks of one group are drawn together in the bootstrap. Each track is
+        a group by itself if not given.
     resamples, seed
         Of the bootstrap.
 
     Raises
     ------
     ValueError
-        See `validate`; also when `genres` or `groups` are of another number.
+        See `validate`; also when the number of `genres` or `groups` differs.
     """
     validate(truth, probabilities)
     if len(genres) != probabilities.shape[1]:
-        raise ValueError(f"{len(genres)} genres do not go with {probabilities.shape} probabilities")
+        raise ValueError(f"{len(genres)} genres do not match {probabilities.shape} probabilities")
     if groups is not None and len(groups) != len(truth):
-        raise ValueError(f"{len(groups)} groups do not go with {len(truth)} labels")
+        raise ValueError(f"{len(groups)} groups do not match {len(truth)} labels")
     names = np.asarray(groups if groups is not None else np.arange(len(truth)))
     drawn: dict[str, list[Floats]] = {name: [] for name in METRICS}
     recalls = []

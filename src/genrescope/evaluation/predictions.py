@@ -1,9 +1,10 @@
-"""`predictions.csv` of a run: what was said of each track that was judged.
+"""`predictions.csv` of a run: the prediction of each test track.
 
 Conventions
 -----------
-One row is one track in one part of the run, with the columns `track`, `part`, `genre`, `named`,
-`confidence`, and one for the probability of each genre of the model.
+One row is one track in one fold of the run, with the columns `track`, `fold`, `genre`, `predicted`,
+`confidence`, and one for the probability of each genre of the model. Where a run has no folds,
+`fold` is the name of its only training.
 """
 
 from __future__ import annotations
@@ -19,36 +20,37 @@ from numpy.typing import NDArray
 
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
+from genrescope.legacy import PREDICTION_COLUMNS
 
 FILE = "predictions.csv"
-_FIXED = ["track", "part", "genre", "named", "confidence"]
+_COLUMNS = ["track", "fold", "genre", "predicted", "confidence"]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was said of tracks.
+    """Predictions of tracks whose genres are known.
 
     Attributes
     ----------
     genres
         Of the model, in the order of the probabilities.
-    tracks, parts
-        Id of each row's track, and name of the part of the run that judged it.
+    tracks, folds
+        Id of each row's track, and name of the fold whose model predicted it.
     truth
-        Number of each row's genre, int `[n]`.
+        Index of each row's true genre, int `[n]`.
     probabilities
         Float `[n, genres]`.
     """
 
     genres: tuple[str, ...]
     tracks: tuple[str, ...]
-    parts: tuple[str, ...]
+    folds: tuple[str, ...]
     truth: NDArray[np.intp]
     probabilities: NDArray[np.float64]
 
     @property
-    def named(self) -> NDArray[np.intp]:
-        """Number of the likeliest genre, int `[n]`."""
+    def predicted(self) -> NDArray[np.intp]:
+        """Index of the most probable genre, int `[n]`."""
         return np.asarray(self.probabilities.argmax(axis=1))
 
 
@@ -56,23 +58,23 @@ def write_predictions(predictions: Predictions, folder: Path) -> None:
     """Write `predictions.csv` into a run's folder."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_FIXED, *predictions.genres])
-    for track, part, truth, named, row in zip(
+    writer.writerow([*_COLUMNS, *predictions.genres])
+    for track, fold, truth, predicted, row in zip(
         predictions.tracks,
-        predictions.parts,
+        predictions.folds,
         predictions.truth,
-        predictions.named,
+        predictions.predicted,
         predictions.probabilities,
         strict=True,
     ):
-        genre, name = predictions.genres[truth], predictions.genres[named]
-        writer.writerow([track, part, genre, name, *(f"{x:.6f}" for x in (row.max(), *row))])
+        genre, name = predictions.genres[truth], predictions.genres[predicted]
+        writer.writerow([track, fold, genre, name, *(f"{x:.6f}" for x in (row.max(), *row))])
     # A file's name may hold bytes that are no UTF-8.
     write_atomic(folder / FILE, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def read_predictions(folder: Path) -> Predictions:
-    """Read `predictions.csv` of a run's folder.
+    """Read `predictions.csv` of a run's folder, also one that version 0.1 wrote.
 
     Raises
     ------
@@ -83,9 +85,10 @@ def read_predictions(folder: Path) -> Predictions:
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             header, *rows = csv.reader(file)
-        if header[: len(_FIXED)] != _FIXED or not rows:
-            raise ValueError(f"its columns are not {', '.join(_FIXED)}, genres…")
-        genres = tuple(header[len(_FIXED) :])
+        fixed = header[: len(_COLUMNS)]
+        if [PREDICTION_COLUMNS.get(name, name) for name in fixed] != _COLUMNS or not rows:
+            raise ValueError(f"its columns are not {', '.join(_COLUMNS)}, genres…")
+        genres = tuple(header[len(_COLUMNS) :])
         if any(len(row) != len(header) for row in rows):
             raise ValueError("a row is too short or too long")
         return Predictions(
@@ -93,7 +96,7 @@ def read_predictions(folder: Path) -> Predictions:
             tuple(row[0] for row in rows),
             tuple(row[1] for row in rows),
             np.array([genres.index(row[2]) for row in rows]),
-            _probabilities([row[len(_FIXED) :] for row in rows]),
+            _probabilities([row[len(_COLUMNS) :] for row in rows]),
         )
     except FileNotFoundError:
         raise FileError(path, "no such file; a finished run has it") from None

@@ -1,17 +1,16 @@
-"""The figures that the five papers state, and which of them a recipe is measured beside.
+"""The figures that the five papers state, and which of them a recipe is compared with.
 
 Conventions
 -----------
-They stand in `published_results.csv`, one figure a line, in percent. The *row* of a paper's table
-is one system under one protocol; it may have several figures (of the training, validation and test
-side).
+They are stored in `published_results.csv`, one figure a line, in percent. A *row* of a paper's
+table is one system under one protocol; it may have several figures, on the training, validation
+and test subset.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from genrescope.errors import RecipeError
 
-Side = Literal["train", "validation", "test"]
+Subset = Literal["train", "validation", "test"]
 
 _FILE = Path(__file__).with_name("published_results.csv")
 _PREFIX = "fma descriptors: "
@@ -38,7 +37,7 @@ class PublishedRow(BaseModel):
     elsewhere
         The paper's table for the same system on other data than it was trained on.
     differs
-        How the recipe's protocol differs from the paper's, besides what a run shows by itself.
+        How the recipe's protocol differs from the paper's, apart from what the run's settings show.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -59,7 +58,7 @@ class PublishedFigure:
     Attributes
     ----------
     paper, table
-        Where it stands.
+        The paper, and the table or figure in it.
     dataset, protocol
         What it was measured on, and how the data were split and cut.
     features, model
@@ -80,8 +79,8 @@ class PublishedFigure:
     value_percent: float
 
     @property
-    def side(self) -> Side:
-        """The tracks that it was measured on; those of the test where the paper only says so."""
+    def subset(self) -> Subset:
+        """The subset that it was measured on; the test subset where the paper names none."""
         if "validation" in self.metric:
             return "validation"
         return "train" if "train" in self.metric else "test"
@@ -105,48 +104,45 @@ def published_results() -> tuple[PublishedFigure, ...]:
         )
 
 
-def rows_of(published: Mapping[str, str]) -> list[PublishedFigure]:
+def published_figures(row: PublishedRow) -> list[PublishedFigure]:
     """All figures of one row of a paper's table.
 
     Parameters
     ----------
-    published
-        `paper`, `table`, `features` and `model`, and `protocol` where these leave several rows; as
-        in a recipe. Capitals don't count. Features may be written without what stands before
-        them ("fma descriptors:") or behind them in brackets ("(84-d)").
+    row
+        As a recipe names it. The protocol is needed only where the other fields match several rows.
+        Case is ignored. A prefix ("fma descriptors:") and a suffix in brackets ("(84-d)") of the
+        features may be left out.
 
     Raises
     ------
     RecipeError
         When the papers have no such row, or several.
     """
-    found = [figure for figure in published_results() if _is_meant(figure, published)]
+    found = [figure for figure in published_results() if _matches(figure, row)]
     rows = list(dict.fromkeys(figure.row for figure in found))
-    keys = ("paper", "table", "features", "model", "protocol")
-    name = ", ".join(published[key] for key in keys if published.get(key))
+    fields = (row.paper, row.table, row.features, row.model, row.protocol)
+    name = ", ".join(filter(None, fields))
     if not rows:
         raise RecipeError(f"no paper's table has the row: {name}")
     if len(rows) > 1:
         protocols = "; ".join(protocol for _, _, protocol, _, _ in rows)
-        raise RecipeError(f"{name}: several rows, tell which by its protocol: {protocols}")
+        raise RecipeError(f"{name}: several rows, add the protocol of one of them: {protocols}")
     return found
 
 
-def _is_meant(figure: PublishedFigure, published: Mapping[str, str]) -> bool:
-    def same(key: str) -> bool:
-        return _folded(published.get(key, "")) == _folded(getattr(figure, key))
-
+def _matches(figure: PublishedFigure, row: PublishedRow) -> bool:
     return (
-        same("paper")
-        and same("table")
-        and same("model")
-        and (not published.get("protocol") or same("protocol"))
-        and _folded(published.get("features", "")) in _spellings(figure.features)
+        _folded(row.paper) == _folded(figure.paper)
+        and _folded(row.table) == _folded(figure.table)
+        and _folded(row.model) == _folded(figure.model)
+        and (not row.protocol or _folded(row.protocol) == _folded(figure.protocol))
+        and _folded(row.features) in _spellings(figure.features)
     )
 
 
 def _spellings(features: str) -> set[str]:
-    """How a recipe may write a row's features."""
+    """The ways in which a recipe may write a row's features."""
     whole = _folded(features)
     bare = re.sub(r"\s*\([^()]*\)$", "", whole)
     return {whole, bare, bare.removeprefix(_PREFIX), whole.removeprefix(_PREFIX)}

@@ -7,24 +7,35 @@ version; files of version 0.1, which had none, are read through `genrescope.lega
 Conventions
 -----------
 Scores and intervals are fractions from 0 to 1. A score that is not defined is None, and null in
-JSON. Methods whose names say so give percent.
+JSON. Methods with "percent" in their names give percent.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
 from genrescope.evaluation.metrics import METRICS, Scores
 from genrescope.evaluation.published import PublishedRow
+from genrescope.evaluation.run_values import (
+    DataDescription,
+    FoldResult,
+    GenreScores,
+    Interval,
+    LeftOut,
+    Provenance,
+    Score,
+    SplitDescription,
+    Text,
+    Values,
+)
 from genrescope.legacy import renamed_metrics, renamed_recipe
 
 FILE = "metrics.json"
@@ -32,143 +43,7 @@ RECIPE_FILE = "recipe.yaml"
 SCHEMA_VERSION: Literal[2] = 2
 
 
-def _finite(value: Any) -> Any:
-    """None in place of NaN and infinities, which JSON does not have."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Score = Annotated[float | None, BeforeValidator(_finite)]
-Interval = tuple[Score, Score]
-
-
-class _Values(BaseModel):
-    """Base of what is stored; fields of later versions are ignored."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class GenreScores(_Values):
-    """Scores of one genre.
-
-    Attributes
-    ----------
-    n
-        Its test tracks.
-    precision, recall, f1
-        From 0 to 1.
-    recall_interval
-        95 % bootstrap interval of the recall.
-    """
-
-    n: int
-    precision: float
-    recall: float
-    f1: float
-    recall_interval: Interval | None = None
-
-
-class FoldResult(_Values):
-    """One fold of a cross-validation, or the only training of a run without folds.
-
-    Attributes
-    ----------
-    train_tracks, test_tracks
-        How many tracks it was trained on and tested on.
-    accuracy
-        On its test tracks.
-    """
-
-    train_tracks: int | None = None
-    test_tracks: int | None = None
-    accuracy: Score = None
-
-
-class DataDescription(_Values):
-    """What a data set is, without where it lies on this machine.
-
-    Attributes
-    ----------
-    name
-        Empty where it is not known.
-    tracks, with_artist
-        How many tracks it has, and for how many of them the artist is known.
-    fingerprint
-        Of the tracks' ids, genres, artists and sizes.
-    """
-
-    name: str = ""
-    tracks: int | None = None
-    with_artist: int | None = None
-    fingerprint: str | None = None
-
-
-class SplitDescription(_Values):
-    """The settings of a split, as `training.recipe.SplitSettings` has them.
-
-    Attributes
-    ----------
-    kind
-        "random", "folds", "lists", "official" or "by_segment".
-    train, validation, test
-        Fractions of a random split.
-    folds, repeats
-        Of a cross-validation: its folds, and how often it is repeated.
-    by_artist
-        Whether all tracks of an artist are in one subset.
-    """
-
-    kind: str = ""
-    train: float = 0.0
-    validation: float = 0.0
-    test: float = 0.0
-    folds: int | None = None
-    repeats: int = 1
-    by_artist: bool = False
-
-    @property
-    def fractions(self) -> str:
-        """Training, validation and test fraction in percent, as in 60/20/20."""
-        return "/".join(f"{100 * part:.0f}" for part in (self.train, self.validation, self.test))
-
-    def __str__(self) -> str:
-        """The split in words, as in "random 60/20/20 by track"."""
-        by = "by artist" if self.by_artist else "by track"
-        match self.kind:
-            case "random":
-                return f"random {self.fractions} {by}"
-            case "by_segment":
-                return f"random {self.fractions} by segment, which leaks"
-            case "folds":
-                repeats = f", {self.repeats} repetitions" if self.repeats > 1 else ""
-                return f"{self.folds} folds {by}{repeats}"
-            case "official":
-                return "the data set's own split"
-            case "lists":
-                return "given lists of tracks"
-            case _:
-                return self.kind
-
-
-class LeftOut(_Values):
-    """A track that could not be used, and why where that is known."""
-
-    track: str
-    reason: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.track}: {self.reason}" if self.reason else self.track
-
-
-class Provenance(_Values):
-    """Where an evaluated model comes from: its recipe, its data and the versions used."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    recipe: dict[str, Any] = {}
-    data: DataDescription = DataDescription()
-
-
-class RunResult(_Values):
+class RunResult(Values):
     """The result of a recipe's run, or of the evaluation of a finished model.
 
     Attributes
@@ -204,7 +79,7 @@ class RunResult(_Values):
     split
         Of a run; None of an evaluation.
     seed
-        Of a run.
+        Of the run, or of the run that the model comes from.
     leaked
         Whether segments of one track were in both the training and the test subset.
     published
@@ -217,8 +92,12 @@ class RunResult(_Values):
         Tracks that had a teacher's targets.
     genre_map
         Of an evaluation: genres of the data that were counted as another genre of the model.
+    unknown_genres
+        Of an evaluation: genres of the data whose tracks were left out, because the model does not
+        have them.
     command
-        The command line that made the result, without where files lie on this machine.
+        The command line that makes the result again, without where files lie on this machine; a
+        guess where it was not stored.
     provenance
         Of an evaluation: where the model comes from.
     settings
@@ -239,26 +118,27 @@ class RunResult(_Values):
     macro_f1: Score = None
     roc_auc: Score = None
     expected_calibration_error: Score = None
-    interval: dict[str, Interval] = {}
+    interval: dict[str, Interval] = Field({})
     grouped_by_artist: bool = False
-    by_genre: dict[str, GenreScores] = {}
-    confusion: list[list[int]] = []
+    by_genre: dict[str, GenreScores] = Field({})
+    confusion: list[list[int]] = Field([])
     train_accuracy: Score = None
     validation_accuracy: Score = None
-    folds: dict[str, FoldResult] = {}
+    folds: dict[str, FoldResult] = Field({})
     train_tracks: int | None = None
     validation_tracks: int | None = None
     test_tracks_of_training_artists: int | None = None
-    left_out: list[LeftOut] = []
+    left_out: list[LeftOut] = Field([])
     split: SplitDescription | None = None
     seed: int | None = None
     leaked: bool = False
     published: PublishedRow | None = None
     temperature: float | None = None
-    chosen_settings: dict[str, Any] = {}
+    chosen_settings: dict[str, Any] = Field({})
     teacher_tracks: int = 0
-    genre_map: dict[str, str] = {}
-    command: str = ""
+    genre_map: dict[Text, str] = Field({})
+    unknown_genres: list[Text] = Field([])
+    command: Text = ""
     provenance: Provenance | None = None
     settings: dict[str, Any] = Field(default={}, exclude=True)
     folder: Path | None = Field(default=None, exclude=True)
@@ -332,7 +212,7 @@ class RunResult(_Values):
                 origin = yaml.safe_load(path.read_text(encoding="utf-8"))
             if not isinstance(origin, dict):
                 raise ValueError("expected settings as `name: value`")
-            return result.model_copy(update=_beside(result, origin) | {"folder": folder})
+            return result.model_copy(update=_from_origin(result, origin) | {"folder": folder})
         except FileNotFoundError:
             raise FileError(folder, f"no finished run: it has no {path.name}") from None
         except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
@@ -345,21 +225,9 @@ class RunResult(_Values):
         return self.model is not None
 
     @property
-    def data_name(self) -> str:
-        """Name of the data set it was tested on."""
-        return self.data.name or "unnamed data"
-
-    @property
     def name(self) -> str:
         """The recipe's name, or the model's and the data set's."""
-        return f"{self.model} on {self.data_name}" if self.is_evaluation else str(self.recipe)
-
-    @property
-    def title(self) -> str:
-        """Its name, and its folder's where that is another: one recipe may have many runs."""
-        if self.folder is None or self.is_evaluation or self.folder.as_posix().endswith(self.name):
-            return self.name
-        return f"{self.name} ({self.folder.name})"
+        return f"{self.model} on {self.data}" if self.is_evaluation else str(self.recipe)
 
     @property
     def tested_on_training_data(self) -> bool:
@@ -388,15 +256,6 @@ class RunResult(_Values):
         if self.tested_on_training_data:
             return "all tracks, including those it was trained on"
         return str(self.split or "") or "all tracks"
-
-    @property
-    def command_line(self) -> str:
-        """The command that makes the result again; a guess where it was not stored."""
-        if self.command:
-            return self.command
-        if self.is_evaluation:
-            return f"genrescope evaluate {self.model} --data {self.data_name}"
-        return f"genrescope train {self.recipe}"
 
     @property
     def fold_accuracies(self) -> dict[str, float]:
@@ -439,13 +298,19 @@ def find_runs(folder: Path) -> tuple[list[RunResult], list[FileError]]:
     return found, problems
 
 
-def _beside(result: RunResult, origin: Mapping[str, Any]) -> dict[str, Any]:
+def _from_origin(result: RunResult, origin: Mapping[str, Any]) -> dict[str, Any]:
     """What `recipe.yaml` or the model's provenance adds to a result."""
     recipe, data, more = origin.get("recipe"), origin.get("data"), dict[str, Any]()
     if isinstance(recipe, dict):
         more["settings"] = renamed_recipe(recipe)[0]
         if result.seed is None and isinstance(recipe.get("seed"), int):
             more["seed"] = recipe["seed"]
+    if not result.command:
+        more["command"] = (
+            f"genrescope evaluate {result.model} --data {result.data}"
+            if result.is_evaluation
+            else f"genrescope train {result.recipe}"
+        )
     if not result.is_evaluation:
         # A metrics.json of version 0.1 may lack these.
         if isinstance(data, dict) and result.data == DataDescription():

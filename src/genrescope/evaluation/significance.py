@@ -1,28 +1,32 @@
-"""Whether one run is better than another on the same tracks, or only luckier."""
+"""Two runs compared on the same tracks: the difference, its interval and its significance."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import DatasetError
-from genrescope.evaluation.predictions import read_predictions
+from genrescope.evaluation.predictions import Predictions, read_predictions
+
+# Level of McNemar's test below which a difference is called significant.
+SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """Tracks on which two classifiers differ.
+    """The result of McNemar's exact test of two classifiers.
 
     Attributes
     ----------
     only_a, only_b
-        Tracks that only the one, only the other named right.
+        Tracks that only the first, only the second predicted correctly.
     p
-        How likely so uneven a pair of numbers is, if both were equally good.
+        Probability of numbers at least as unequal, if both were equally good.
     """
 
     only_a: int
@@ -31,28 +35,28 @@ class McNemar:
 
 
 def mcnemar(
-    right_a: Sequence[bool] | NDArray[np.bool_], right_b: Sequence[bool] | NDArray[np.bool_]
+    correct_a: Sequence[bool] | NDArray[np.bool_], correct_b: Sequence[bool] | NDArray[np.bool_]
 ) -> McNemar:
-    """McNemar's test, in its exact form: the two-sided binomial test.
+    """McNemar's test in its exact form, the two-sided binomial test.
 
-    If both were equally good, a track that only one names right would be either's with a chance of
-    one half: p is twice the lower tail of the binomial distribution, at most 1 (McNemar 1947, "Note
-    on the sampling error of the difference between correlated proportions or percentages";
-    Conover, "Practical nonparametric statistics", the sign test and its variations).
+    If both classifiers were equally good, a track that only one predicts correctly would be either
+    one's with probability 1/2: p is twice the lower tail of the binomial distribution, at most 1
+    (McNemar 1947, "Note on the sampling error of the difference between correlated proportions or
+    percentages"; Conover, "Practical nonparametric statistics", the sign test and its variations).
 
     Parameters
     ----------
-    right_a, right_b
-        Whether each named the track right, in the same order of tracks, `[n]`.
+    correct_a, correct_b
+        Whether each classifier predicted the track correctly, in the same order of tracks, `[n]`.
 
     Raises
     ------
     ValueError
-        When they are of another length.
+        When their lengths differ.
     """
-    a, b = np.asarray(right_a, bool), np.asarray(right_b, bool)
+    a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"{a.shape} answers do not go with {b.shape}")
+        raise ValueError(f"{a.shape} predictions do not match {b.shape}")
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     n, tail, term = only_a + only_b, 0, 1
     for k in range(min(only_a, only_b) + 1):
@@ -63,16 +67,16 @@ def mcnemar(
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs on the tracks that both judged.
+    """Two runs compared on the tracks that both were tested on.
 
     Attributes
     ----------
     n
         Tracks in common.
     accuracy_a, accuracy_b
-        Of each, on those.
+        Of each run, on those.
     difference, interval
-        Accuracy of b less that of a, and its 95 % interval.
+        Accuracy of b minus that of a, and its 95 % interval.
     mcnemar
         The test of the difference.
     """
@@ -84,20 +88,49 @@ class Comparison:
     interval: tuple[float, float]
     mcnemar: McNemar
 
+    def describe(self, a: str = "A", b: str = "B") -> list[str]:
+        """The accuracies, their difference, the test and its meaning, a sentence each.
 
-def compare_predictions(
-    run_a: Path, run_b: Path, *, resamples: int = 10_000, seed: int = 0
+        Parameters
+        ----------
+        a, b
+            Names of the runs.
+        """
+        test, n = self.mcnemar, self.n
+        low, high = (100 * value for value in self.interval)
+        better = a if self.difference < 0 else b
+        p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
+        return [
+            f"{n} tracks are in both test subsets.",
+            f"A, {a}: {self.accuracy_a * n:.0f} correct, {100 * self.accuracy_a:.1f} %",
+            f"B, {b}: {self.accuracy_b * n:.0f} correct, {100 * self.accuracy_b:.1f} %",
+            f"B minus A: {100 * self.difference:+.1f} points, 95 % interval {low:+.1f} to "
+            f"{high:+.1f}",
+            f"Only A is correct on {test.only_a}, only B on {test.only_b}; McNemar's exact test "
+            f"gives {p}",
+            f"{better} is significantly better (at the 5 % level)."
+            if test.p < SIGNIFICANCE
+            else "No significant difference (at the 5 % level) on these tracks.",
+        ]
+
+
+def compare(
+    a: Predictions | str | PathLike[str],
+    b: Predictions | str | PathLike[str],
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
 ) -> Comparison:
-    """Compare two runs by their `predictions.csv` on the tracks that both judged.
+    """Compare two runs on the tracks that both were tested on.
 
-    A track is known by its id and genre. One that a run judged several times (a repeated split)
-    counts once, by the mean of its probabilities. The interval is of a paired bootstrap over
-    tracks.
+    A track is identified by its id and genre. One that a run predicted several times (repeated
+    folds) counts once, with the mean of its probabilities. The interval is of a paired bootstrap
+    over tracks.
 
     Parameters
     ----------
-    run_a, run_b
-        Run folders.
+    a, b
+        Run folders, or their predictions.
     resamples, seed
         Of the bootstrap.
 
@@ -107,16 +140,23 @@ def compare_predictions(
         When a run has no readable predictions.
     DatasetError
         When the runs have no track in common.
+
+    Examples
+    --------
+    >>> from genrescope.evaluation import compare
+    >>> compare("runs/a", "runs/b").mcnemar.p  # doctest: +SKIP
+    0.03
     """
-    answers_a, answers_b = _right(run_a), _right(run_b)
-    common = sorted(answers_a.keys() & answers_b.keys())
+    correct_a, correct_b = _correct(a), _correct(b)
+    common = sorted(correct_a.keys() & correct_b.keys())
     if not common:
-        raise DatasetError(f"{run_a} and {run_b}: no track was judged by both")
-    a = np.array([answers_a[track] for track in common])
-    b = np.array([answers_b[track] for track in common])
-    test, n = mcnemar(a, b), len(common)
-    # A resample needs no drawing of tracks: how many it has of those that only the one or only the
-    # other named right is all that matters, and that is multinomial.
+        names = [str(run) for run in (a, b) if not isinstance(run, Predictions)]
+        raise DatasetError(f"{' and '.join(names) or 'the runs'}: no test track in common")
+    of_a = np.array([correct_a[track] for track in common])
+    of_b = np.array([correct_b[track] for track in common])
+    test, n = mcnemar(of_a, of_b), len(common)
+    # A resample needs no drawing of tracks: all that matters is how many it has of those that only
+    # one of the two predicted correctly, and these numbers are multinomial.
     same = n - test.only_a - test.only_b
     drawn = np.random.default_rng(seed).multinomial(
         n, np.array([test.only_a, test.only_b, same]) / n, size=resamples
@@ -124,22 +164,21 @@ def compare_predictions(
     low, high = np.percentile((drawn[:, 1] - drawn[:, 0]) / n, [2.5, 97.5])
     return Comparison(
         n,
-        float(a.mean()),
-        float(b.mean()),
+        float(of_a.mean()),
+        float(of_b.mean()),
         (test.only_b - test.only_a) / n,
         (float(low), float(high)),
         test,
     )
 
 
-def _right(run: Path) -> dict[tuple[str, str], bool]:
-    """Whether each track was named right, by id and genre."""
-    predictions = read_predictions(run)
+def _correct(run: Predictions | str | PathLike[str]) -> dict[tuple[str, str], bool]:
+    """Whether each track was predicted correctly, by id and genre."""
+    found = run if isinstance(run, Predictions) else read_predictions(Path(run))
     rows: dict[tuple[str, str], list[int]] = {}
-    for i, (track, truth) in enumerate(zip(predictions.tracks, predictions.truth, strict=True)):
-        rows.setdefault((track, predictions.genres[truth]), []).append(i)
+    for i, (track, truth) in enumerate(zip(found.tracks, found.truth, strict=True)):
+        rows.setdefault((track, found.genres[truth]), []).append(i)
     return {
-        (track, genre): predictions.genres[predictions.probabilities[i].mean(axis=0).argmax()]
-        == genre
+        (track, genre): found.genres[found.probabilities[i].mean(axis=0).argmax()] == genre
         for (track, genre), i in rows.items()
     }

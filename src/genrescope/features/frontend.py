@@ -32,7 +32,7 @@ from genrescope.features.spectrogram import (
 )
 from genrescope.features.statistics import Statistic, statistics
 
-Source = str | PathLike[str] | audio.Waveform | FloatArray
+Source = audio.Readable | audio.Waveform | FloatArray
 
 WINDOW_SECONDS = 30.0
 # What is shorter than a second holds too little music to classify.
@@ -175,17 +175,17 @@ class Frontend(BaseModel):
         elif isinstance(source, audio.Waveform):
             blocks = iter([source.resampled(rate).samples])
             yield from self._windows_of_blocks(blocks, "waveform", info)
-        elif is_stored_spectrogram(source):
+        elif isinstance(source, str | PathLike) and is_stored_spectrogram(source):
             yield from self._windows_of_stored(load_spectrogram(source), source, info)
         else:
             blocks = audio.stream(source, sample_rate=rate, warnings=info.warnings)
-            yield from self._windows_of_blocks(blocks, source, info)
+            yield from self._windows_of_blocks(blocks, audio.source_name(source), info)
 
     def _window_of_vectors(self, source: Source, info: StreamInfo) -> Window:
         """Stored vectors are one window, however long the track."""
         feature = self.computed
         if not isinstance(source, np.ndarray) or feature.kind != "stored":
-            name = source if isinstance(source, str | PathLike) else type(source).__name__
+            name = audio.source_name(source)
             takes = "stored vectors" if feature.kind == "stored" else "audio, not stored vectors"
             raise FileError(name, f"this model takes {takes} (feature {feature.kind})")
         vectors = np.atleast_2d(source)

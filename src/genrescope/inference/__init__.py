@@ -1,14 +1,43 @@
-"""A bundle and audio in, predictions out; on NumPy and ONNX Runtime alone."""
+"""Classification with a bundle, on NumPy and ONNX Runtime alone."""
+
+from os import PathLike
 
 from genrescope.inference.bundle import Bundle, Manifest, shipped_bundles
 from genrescope.inference.classifier import Classifier
+from genrescope.inference.display import to_frame
 from genrescope.inference.prediction import Prediction, SegmentPrediction
+from genrescope.inference.sections import Section
 
 __all__ = [
     "Bundle",
     "Classifier",
     "Manifest",
     "Prediction",
+    "Section",
     "SegmentPrediction",
+    "load",
     "shipped_bundles",
+    "to_frame",
 ]
+
+
+def load(source: str | PathLike[str] = "default") -> Classifier:
+    """Load a classifier, as `Classifier.load` does.
+
+    Parameters
+    ----------
+    source
+        The name of a shipped model, or the path of a run folder, a bundle, or a `.zip`.
+
+    Raises
+    ------
+    BundleError
+        When there is no such bundle, or it is damaged.
+
+    Examples
+    --------
+    >>> import genrescope
+    >>> genrescope.load().predict("walking-bass.flac").warnings
+    []
+    """
+    return Classifier.load(source)

@@ -1,8 +1,8 @@
 """A trained model as data: one folder (or `.zip`) with `model.onnx` and `bundle.json`.
 
-Loading one runs no code from it: the network is an ONNX graph, all else is JSON, and the graph's
-SHA-256 is checked before it is used. Weights of more than 100 MB lie beside the graph, as ONNX
-external data in `model.onnx.data`, whose SHA-256 is checked as well.
+Loading a bundle runs no code from it: the network is an ONNX graph, the rest is JSON, and the
+SHA-256 of the graph is checked before it is used. Weights of more than 100 MB are in a file next
+to the graph, as ONNX external data in `model.onnx.data`, whose SHA-256 is checked as well.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ SCHEMA_VERSION: Literal[2] = 2
 KNOWN_VERSIONS = (2, 3)
 """3 has `labels` or `music_detector`, which versions before 0.2 do not know; 2 has neither."""
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
-# A small archive can claim to hold any number of bytes; no model that is used here comes near.
+# A small archive can expand to any number of bytes; no model comes near these limits.
 _LARGEST = {"bundle.json": 2**24, "model.onnx": 2**30, WEIGHTS_FILE: 2**32}
 
 
 class Manifest(BaseModel):
-    """What `bundle.json` says of the model.
+    """The description of a model in `bundle.json`.
 
     Attributes
     ----------
@@ -56,9 +56,9 @@ class Manifest(BaseModel):
     temperature
         Divides the logits before the softmax, so that probabilities are calibrated.
     provenance
-        Recipe, data, split, seed, package version: how to make it again.
+        Recipe, data, split, seed and package version: how to reproduce the model.
     metrics
-        What was measured of it, with the number of tracks and intervals.
+        Measured figures, with the number of tracks and confidence intervals.
     sha256
         Of `model.onnx`.
     weights_sha256
@@ -67,6 +67,9 @@ class Manifest(BaseModel):
         How the logits of a sound tagger become genres; None where the logits are of genres.
     music_detector
         What tells music from other sounds by the embedding; None where nothing does, or `labels`.
+    training_tracks
+        Ids and fingerprints of the tracks that the model was trained on, see
+        `genrescope.datasets.fingerprints`; None where they are not listed.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -84,6 +87,7 @@ class Manifest(BaseModel):
     weights_sha256: str | None = None
     labels: LabelHead | None = None
     music_detector: MusicDetector | None = None
+    training_tracks: dict[str, str] | None = None
 
     @model_validator(mode="after")
     def _genres_of_labels(self) -> Self:
@@ -96,28 +100,40 @@ class Manifest(BaseModel):
     def _tellable(cls, genres: list[str]) -> list[str]:
         """Names are keys of results, and are printed and written into tags."""
         if len(set(genres)) < len(genres) or not all(g.strip() and g.isprintable() for g in genres):
-            raise ValueError("wanted are different names, each one line of text")
+            raise ValueError("expected different names, each one line of text")
         return genres
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
-    """A manifest and the bytes of its network; `weights` are those of `model.onnx.data`."""
+    """A manifest and the bytes of its network; `weights` are those of `model.onnx.data`.
+
+    Examples
+    --------
+    >>> from genrescope import Bundle
+    >>> bundle = Bundle.load("default")
+    >>> bundle.manifest.licence
+    'Apache-2.0'
+    """
 
     manifest: Manifest
     model: bytes
     weights: bytes | None = None
 
+    def __repr__(self) -> str:
+        size = (len(self.model) + len(self.weights or b"")) / 1e6
+        return f"Bundle({self.manifest.name!r}, {len(self.manifest.genres)} genres, {size:.1f} MB)"
+
     @classmethod
     def load(cls, source: str | PathLike[str]) -> Bundle:
-        """Read a bundle: the name of one that is shipped ("default"), a folder, or a `.zip`.
+        """Read a bundle: the name of a shipped one ("default"), a folder, or a `.zip`.
 
-        A run folder of `genrescope train` does as well: its `bundle` is taken.
+        Of a run folder of `genrescope train` its `bundle` is read.
 
         Raises
         ------
         BundleError
-            When it is missing, damaged, or of another schema.
+            When the bundle is missing, damaged, or of an unknown schema.
         """
         path = Path(source)
         try:
@@ -130,9 +146,9 @@ class Bundle:
             text, model = _read(path, "bundle.json"), _read(path, "model.onnx")
         except (FileNotFoundError, KeyError):
             names = ", ".join(shipped_bundles())
-            reason = f"no bundle.json and model.onnx there; shipped models: {names}; "
-            reason += "for others see genrescope models list"
-            raise BundleError(source, reason) from None
+            what = "no bundle.json and model.onnx in it" if path.exists() else "no such file"
+            more = "for others see genrescope models list"
+            raise BundleError(source, f"{what}; shipped models: {names}; {more}") from None
         except (*_UNREADABLE, OSError) as error:
             raise BundleError(source, f"not a bundle ({error})") from None
         try:
@@ -152,8 +168,8 @@ class Bundle:
         return cls(manifest, model, cls._weights(source, path, manifest.weights_sha256))
 
     @staticmethod
-    def _weights(source: str | PathLike[str], path: Path, wanted: str | None) -> bytes | None:
-        if wanted is None:
+    def _weights(source: str | PathLike[str], path: Path, sha256: str | None) -> bytes | None:
+        if sha256 is None:
             return None
         try:
             weights = _read(path, WEIGHTS_FILE)
@@ -161,27 +177,27 @@ class Bundle:
             raise BundleError(source, f"{WEIGHTS_FILE} is missing") from None
         except (*_UNREADABLE, OSError) as error:
             raise BundleError(source, f"{WEIGHTS_FILE} can't be read ({error})") from None
-        if hashlib.sha256(weights).hexdigest() != wanted:
+        if hashlib.sha256(weights).hexdigest() != sha256:
             reason = f"{WEIGHTS_FILE} is not the file that bundle.json was made for"
             raise BundleError(source, reason)
         return weights
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write the bundle as a folder, each file whole or not at all.
+        """Write the bundle as a folder, each file atomically.
 
-        `bundle.json` comes last: where the writing was interrupted there is none yet, or the old
-        one, which refuses a network that it was not made for.
+        `bundle.json` is written last: after an interruption it is missing, or it is the old one,
+        whose SHA-256 does not match the new network, and the bundle is refused.
         """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         if self.weights is not None:
             write_atomic(target / WEIGHTS_FILE, self.weights)
         write_atomic(target / "model.onnx", self.model)
-        # Versions that know nothing of weights beside the graph refuse the field: it is there only
-        # where they would fail anyway.
+        # Versions that do not know these fields refuse them: they are written only where such a
+        # version would fail anyway.
         without = {
             name
-            for name in ("weights_sha256", "labels", "music_detector")
+            for name in ("weights_sha256", "labels", "music_detector", "training_tracks")
             if getattr(self.manifest, name) is None
         }
         text = self.manifest.model_dump_json(indent=1, exclude=without)
@@ -191,12 +207,12 @@ class Bundle:
 
 
 def shipped_bundles() -> list[str]:
-    """Names of the models that come with the package."""
+    """Names of the models that are part of the package."""
     return sorted(p.name for p in SHIPPED.iterdir() if (p / "bundle.json").is_file())
 
 
 def fetched_folder() -> Path:
-    """Where models are that were fetched with `genrescope models fetch`."""
+    """The folder of the models that were fetched with `genrescope models fetch`."""
     return data_folder("models")
 
 
@@ -217,7 +233,7 @@ _UNREADABLE = (
 
 
 def _read(path: Path, name: str) -> bytes:
-    """Read one file of a folder or of an archive, wherever in the archive it lies."""
+    """Read one file of a folder, or of an archive in whichever folder of the archive it is."""
     if not path.is_file():
         return (path / name).read_bytes()
     with zipfile.ZipFile(path) as archive:

@@ -1,22 +1,32 @@
-"""What the classifier says of a track."""
+"""The result of classifying a track: `Prediction`, and `SegmentPrediction` for each segment."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.errors import printable
 from genrescope.inference.labels import Tags
+from genrescope.inference.sections import Section, find_sections, shares_of
 
-_SURE = 0.5
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SCHEMA_VERSION = 1
+"""Of `Prediction.to_dict`; raised whenever a field is renamed, removed, or changes its meaning."""
+
+_HTML_GENRES = 5
+_CERTAIN = 0.5
 """A genre that is less probable may be named together with the next one."""
 
 
 @dataclass(frozen=True)
 class SegmentPrediction:
-    """What is heard in one stretch of a track, from `start` to `end` in seconds."""
+    """Probabilities of one segment of a track, from `start` to `end` in seconds."""
 
     start: float
     end: float
@@ -24,33 +34,48 @@ class SegmentPrediction:
 
     @property
     def genre(self) -> str:
-        """The likeliest genre of the stretch."""
+        """The most probable genre of the segment."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
-    """What is heard in a track.
+    """Genre, probabilities, timeline and embedding of a track.
+
+    Two predictions are equal when all their attributes are.
 
     Attributes
     ----------
     path
-        The file as it was given; None for a waveform.
+        The file as it was given; None for a waveform, an array, bytes or a file object.
     genre
-        The likeliest genre, or None where there is nothing but silence.
+        The most probable genre, or None where the track holds no audible sound.
     probabilities
-        Calibrated probability of each genre, likeliest first; they sum to 1.
+        Calibrated probability of each genre, most probable first; they sum to 1.
     timeline
-        The same for each segment heard, in order.
+        The probabilities of each segment, in order of time.
     embedding
-        float32 `[size]`, the mean over segments of what the network's last layer sees; of several
-        networks, the first one's.
+        float32 `[size]`, the mean over segments of the network's last hidden layer; for an
+        ensemble, of the first network.
     duration
-        Seconds heard.
+        Decoded length in seconds.
     warnings
-        Problems met on the way, in plain words.
+        Problems that did not prevent a prediction, in plain words.
     tags
         Styles, instruments, moods, and whether it is music at all; None where the model can't tell.
+
+    Examples
+    --------
+    >>> import genrescope
+    >>> prediction = genrescope.load().predict("walking-bass.flac")
+    >>> prediction.genre == max(prediction.probabilities, key=prediction.probabilities.get)
+    True
+    >>> [round(prediction.timeline[0].start), round(prediction.timeline[-1].end)]
+    [0, 12]
+    >>> prediction == genrescope.load().predict("walking-bass.flac")
+    True
+    >>> prediction.to_dict()["schema_version"]
+    1
     """
 
     path: str | None
@@ -68,22 +93,97 @@ class Prediction:
         if self.genre is None:
             return self.tags.kind if self.tags else "silence"
         (first, likely), *rest = self.top(2)
-        if rest and likely < _SURE and rest[0][1] >= likely / 2:
+        if rest and likely < _CERTAIN and rest[0][1] >= likely / 2:
             return f"{first} or {rest[0][0]}"
         return first
 
     @property
     def confidence(self) -> float:
-        """Probability of the genre; 0 where none can be told."""
+        """Probability of the genre; 0 where there is none."""
         return 0.0 if self.genre is None else self.probabilities[self.genre]
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Prediction):
+            return NotImplemented
+        return self._comparable() == other._comparable() and np.array_equal(
+            self.embedding, other.embedding
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _comparable(self) -> tuple[Any, ...]:
+        return (
+            self.path,
+            self.genre,
+            self.probabilities,
+            self.timeline,
+            self.duration,
+            self.warnings,
+            self.tags,
+        )
+
+    def __repr__(self) -> str:
+        name = "" if self.path is None else f"{self.path!r}, "
+        warned = len(self.warnings)
+        warnings = f", {warned} warning{'s' * (warned > 1)}" if warned else ""
+        return (
+            f"Prediction({name}genre={self.genre!r}, confidence={self.confidence:.2f}, "
+            f"duration={self.duration:.1f} s{warnings})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the most probable genres as bars, for notebooks."""
+        title = escape(printable(self.path)) if self.path is not None else "waveform"
+        rows = "".join(
+            f"<tr><td>{escape(genre)}</td><td><div style='width:{round(150 * value)}px;"
+            f"height:0.8em;background:#3b82c4'></div></td><td>{100 * value:.0f}%</td></tr>"
+            for genre, value in self.top(_HTML_GENRES)
+        )
+        notes = "".join(f"<div>{escape(text)}</div>" for text in self.warnings)
+        head = f"<b>{escape(self.genre or 'no genre')}</b> &middot; {title} &middot; "
+        return f"<div>{head}{self.duration:.1f} s<table>{rows}</table>{notes}</div>"
+
     def top(self, n: int) -> list[tuple[str, float]]:
-        """The `n` likeliest genres with their probabilities; none where none can be told."""
+        """The `n` most probable genres with their probabilities; none where there is no genre."""
         return [] if self.genre is None else list(self.probabilities.items())[:n]
 
+    def sections(self) -> list[Section]:
+        """The timeline as sections of one genre each, see `genrescope.inference.sections`."""
+        return find_sections(self.timeline)
+
+    def shares(self) -> dict[str, float]:
+        """How much of the sections' time each genre takes, largest first; they sum to 1."""
+        return shares_of(self.sections())
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw the probabilities of the genres over time.
+
+        Parameters
+        ----------
+        axes
+            Where to draw; new axes by default.
+
+        Raises
+        ------
+        GenrescopeError
+            When Matplotlib is not installed.
+        """
+        from genrescope.inference.display import plot
+
+        return plot(self, axes)
+
     def to_dict(self, *, timeline: bool = True) -> dict[str, Any]:
-        """The prediction as JSON writes it (the embedding is left out)."""
+        """The prediction as JSON has it, without the embedding.
+
+        Parameters
+        ----------
+        timeline
+            With every segment, and the sections that they are joined to.
+        """
+        segments = self.timeline if timeline else []
+        sections = self.sections() if timeline else []
         return {
+            "schema_version": SCHEMA_VERSION,
             "path": self.path,
             "genre": self.genre,
             "confidence": round(self.confidence, 6),
@@ -95,8 +195,18 @@ class Prediction:
                     "genre": segment.genre,
                     "probabilities": _rounded(segment.probabilities),
                 }
-                for segment in (self.timeline if timeline else [])
+                for segment in segments
             ],
+            "sections": [
+                {
+                    "start": round(section.start, 3),
+                    "end": round(section.end, 3),
+                    "genre": section.genre,
+                    "probability": round(section.probability, 6),
+                }
+                for section in sections
+            ],
+            "shares": _rounded(shares_of(sections)),
             "duration": round(self.duration, 3),
             "warnings": self.warnings,
             **({"answer": self.answer, **self.tags.to_dict()} if self.tags else {}),

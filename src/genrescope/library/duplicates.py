@@ -145,8 +145,8 @@ def fingerprint(file: str | os.PathLike[str]) -> Fingerprint:
     bins = np.searchsorted(np.fft.rfftfreq(_N_FFT, 1 / _RATE), edges)
     energy = np.add.reduceat(power, bins, axis=1)[:, :_BANDS]
     slope = energy[:, :-1] - energy[:, 1:]
-    mean_square = np.mean(np.square(frames, dtype=np.float64), axis=1)
-    level = 10 * np.log10(np.maximum(mean_square, 1e-20))
+    # The variance: a constant offset is no sound.
+    level = 10 * np.log10(np.maximum(np.var(frames, axis=1, dtype=np.float64), 1e-20))
     is_sound = level > max(_SILENCE_DBFS, level.max() + _SILENCE_DB)
     return Fingerprint(np.asarray(slope[1:] > slope[:-1]), is_sound[1:] & is_sound[:-1])
 

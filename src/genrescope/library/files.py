@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genrescope.audio import AUDIO_SUFFIXES
+from genrescope.audio.files import FoundAudio, find_audio
 from genrescope.errors import FileError, TagError
 from genrescope.library.rows import Entry, inode_of
 from genrescope.library.tag_containers import read_texts
@@ -73,31 +72,29 @@ class Tags:
     genre_tag: str | None = None
 
 
-def music_in(folder: Path) -> tuple[list[Found], list[FileError]]:
-    """The music files in a folder and all folders below it, sorted, and those it can't look at.
+def music_in(folder: Path) -> tuple[list[Found], FoundAudio]:
+    """The music files in a folder and all folders below it, sorted.
 
-    Names that begin with a dot are passed over. Links to folders are not followed.
+    Returns
+    -------
+    list of Found
+        The files.
+    FoundAudio
+        The search, with what can't be read, and what was passed over.
     """
+    searched = find_audio(folder)
     found: list[Found] = []
-    unread: list[OSError] = []
-    errors: list[FileError] = []
-    for root, folders, names in os.walk(folder, onerror=unread.append):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if name.startswith(".") or Path(name).suffix.lower() not in AUDIO_SUFFIXES:
-                continue
-            file = Path(root, name)
-            try:
-                status = file.stat()
-            except OSError as error:
-                errors.append(FileError(file, f"not readable: {error.strerror}"))
-                continue
-            if not is_text(str(file)):
-                errors.append(FileError(file, "its name is not valid UTF-8: rename it"))
-            elif stat.S_ISREG(status.st_mode):
-                found.append(Found.of(file, status))
-    errors += [FileError(e.filename or folder, f"not readable: {e.strerror}") for e in unread]
-    return sorted(found, key=lambda each: each.file), errors
+    for file in searched.files:
+        try:
+            status = file.stat()
+        except OSError as error:
+            searched.errors.append(FileError(file, f"not readable: {error.strerror}"))
+            continue
+        if not is_text(str(file)):
+            searched.errors.append(FileError(file, "its name is not valid UTF-8: rename it"))
+        else:
+            found.append(Found.of(file, status))
+    return found, searched
 
 
 def tags_of(file: Path) -> Tags:

@@ -8,13 +8,11 @@ ValueError for settings that are not valid. Its attribute `trainer` says how it 
   [n, genres], embedding [n, embedding_size])` and has the attribute `embedding_size`. Training,
   export to ONNX and the check of that export are the same for all of them.
 - "sklearn": it is fitted at once, by `fit(vectors [n, size * frames], labels [n])`; it has
-  `onnx() -> bytes` and `embedding_size`, and also takes a `seed`.
+  `onnx() -> bytes`, `candidates(settings)` and `embedding_size`, and its settings include `seed`.
 
 A recipe names a model by its kind (`model: {kind: cnn}`), see `genrescope.models.registry`.
 """
 
 from genrescope.models.registry import make_model, model_class, model_kinds, trainer_of
 
-FITTED = "classical"  # until nothing compares with it any more: use `trainer_of`
-
-__all__ = ["FITTED", "make_model", "model_class", "model_kinds", "trainer_of"]
+__all__ = ["make_model", "model_class", "model_kinds", "trainer_of"]

@@ -206,6 +206,11 @@ class Classical:
         self.pipeline = _needed("sklearn.pipeline").Pipeline(steps)
         self._checked: NDArray[np.float32] | None = None
 
+    @staticmethod
+    def candidates(settings: dict[str, Any]) -> list[dict[str, Any]]:
+        """Settings to choose among for a recipe's classifier, see the function `candidates`."""
+        return candidates(str(settings.get("name")))
+
     def fit(self, vectors: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> None:
         """Fit scaler, PCA and classifier to the training subset.
 

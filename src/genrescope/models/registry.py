@@ -45,7 +45,7 @@ def model_class(settings: dict[str, Any]) -> Any:
 
 
 def trainer_of(settings: dict[str, Any]) -> str:
-    """How a recipe's model is trained: "torch" (unless its class says otherwise) or "sklearn".
+    """Name of the trainer of a recipe's model: "torch" unless its class names another one.
 
     Raises
     ------
@@ -55,9 +55,7 @@ def trainer_of(settings: dict[str, Any]) -> str:
     return str(getattr(model_class(settings), "trainer", "torch"))
 
 
-def make_model(
-    settings: dict[str, Any], *, shape: tuple[int, int], genres: int, seed: int = 0
-) -> Any:
+def make_model(settings: dict[str, Any], *, shape: tuple[int, int], genres: int) -> Any:
     """Build a model from a recipe's settings.
 
     Parameters
@@ -68,14 +66,12 @@ def make_model(
         Size and frames of a segment.
     genres
         Number of genres.
-    seed
-        Of a scikit-learn classifier's random numbers; networks draw from torch's, which the caller
-        seeds.
 
     Returns
     -------
     model
-        An instance of the class that `model_class` gives.
+        An instance of the class that `model_class` gives; a network draws its weights from torch's
+        random numbers, which the caller seeds.
 
     Raises
     ------
@@ -85,8 +81,7 @@ def make_model(
     """
     model = model_class(settings)
     own = {name: value for name, value in settings.items() if name != "kind"}
-    seeded = {"seed": seed} if trainer_of(settings) == "sklearn" else {}
     try:
-        return model(shape, genres, **own, **seeded)
+        return model(shape, genres, **own)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"model {settings['kind']}: {error}") from None

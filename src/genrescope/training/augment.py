@@ -1,43 +1,43 @@
-"""Batches of random segments, randomly changed; seeded by epoch, so that any epoch can be redone.
+"""Batches of random segments, randomly changed; seeded by epoch, so that any epoch can be repeated.
 
-Only training data pass through here: crops and mixtures stay within the tracks that are given.
+Only training tracks pass through here: crops and mixtures stay within the tracks that are given.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Generator, Tensor
 
-from genrescope.training.recipe import Augmentation
+from genrescope.training.settings import Augmentation
 
-# Effects that exclude each other under the rule `one_of`; all of them without it.
+# Changes that exclude each other under the rule `one_of`; all of them without it.
 NONE, GAIN, ROLL, NOISE, ALL = range(5)
 
 
 @dataclass(frozen=True)
 class TrainingTrack:
-    """A training track in memory.
+    """A track in memory.
 
     Attributes
     ----------
     values
         Scaled feature, float32 `[size, frames]`.
     label
-        Number of its genre.
-    teacher
-        Targets of a teacher in time order, `[stretches, targets]`, NaN where there is none.
+        Index of its genre.
+    targets
+        Of a teacher, in time order, `[n, targets]`; NaN where the teacher has none for the track.
     copies
         The same feature of changed copies of its audio.
     """
 
     values: Tensor
     label: int
-    teacher: Tensor
+    targets: Tensor = field(default_factory=lambda: torch.zeros(1, 0))
     copies: tuple[Tensor, ...] = ()
 
 
@@ -45,8 +45,8 @@ class TrainingTrack:
 class Batches:
     """All batches of one epoch, in random order.
 
-    A batch is `(segments [n, size, frames], targets [n, genres], teacher [n, targets])`, the
-    targets being smoothed probabilities.
+    A batch is `(segments [n, size, frames], labels [n, genres], targets [n, targets])`: the labels
+    are smoothed probabilities, the targets a teacher's.
     """
 
     tracks: list[TrainingTrack]
@@ -64,7 +64,7 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(len(self.tracks), generator=random).tolist()
-        # The tracks left over once the last batch is full come another epoch.
+        # The tracks left over once the last batch is full are used in another epoch.
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             yield self._batch(
                 [self.tracks[i] for i in order[start : start + self.batch_size]], random
@@ -74,27 +74,27 @@ class Batches:
         self, tracks: list[TrainingTrack], random: Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
         settings = self.augmentation
-        effects = torch.full((len(tracks),), ALL)
+        changes = torch.full((len(tracks),), ALL)
         if settings.one_of:
-            effects = torch.randint(ALL, (len(tracks),), generator=random)
-        crops, teachers = zip(
+            changes = torch.randint(ALL, (len(tracks),), generator=random)
+        crops, teacher_targets = zip(
             *(
-                crop(track, self.frames, settings, random, roll=int(effect) in (ROLL, ALL))
-                for track, effect in zip(tracks, effects, strict=True)
+                crop(track, self.frames, settings, random, roll=int(change) in (ROLL, ALL))
+                for track, change in zip(tracks, changes, strict=True)
             ),
             strict=True,
         )
-        segments, teacher = torch.stack(crops), torch.stack(teachers)
-        targets = F.one_hot(torch.tensor([t.label for t in tracks]), self.genres).float()
-        targets = targets * (1 - self.label_smoothing) + self.label_smoothing / self.genres
-        segments = recolour(segments, settings, random, effects)
+        segments, targets = torch.stack(crops), torch.stack(teacher_targets)
+        labels = F.one_hot(torch.tensor([t.label for t in tracks]), self.genres).float()
+        labels = labels * (1 - self.label_smoothing) + self.label_smoothing / self.genres
+        segments = change_segments(segments, settings, random, changes)
         if settings.mixup:
             share = mixup_share(len(tracks), settings.mixup, random)
             other = torch.randperm(len(tracks), generator=random)
             segments = torch.lerp(segments[other], segments, share[:, None, None])
+            labels = torch.lerp(labels[other], labels, share[:, None])
             targets = torch.lerp(targets[other], targets, share[:, None])
-            teacher = torch.lerp(teacher[other], teacher, share[:, None])
-        return mask(segments, settings, random), targets, teacher
+        return mask(segments, settings, random), labels, targets
 
 
 def crop(
@@ -105,7 +105,7 @@ def crop(
     *,
     roll: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """A random stretch of a track, stretched in time and shifted in bands, and its teacher."""
+    """Crop a track at random, stretch it in time, shift its bands; also the crop's mean targets."""
     values = track.values
     if track.copies:
         values = (values, *track.copies)[_integer(1 + len(track.copies), random)]
@@ -123,29 +123,29 @@ def crop(
     if shift and roll:
         bands = torch.arange(part.shape[0]) - shift
         part = part[bands.clamp(0, part.shape[0] - 1)]
-    count = len(track.teacher)
+    count = len(track.targets)
     if length >= once:
-        return part, track.teacher.mean(dim=0)
+        return part, track.targets.mean(dim=0)
     first = min(round(start / total * count), count - 1)
     last = max(first + 1, round((start + length) / total * count))
-    return part, track.teacher[first:last].mean(dim=0)
+    return part, track.targets[first:last].mean(dim=0)
 
 
-def recolour(
-    segments: Tensor, settings: Augmentation, random: Generator, effects: Tensor
+def change_segments(
+    segments: Tensor, settings: Augmentation, random: Generator, changes: Tensor
 ) -> Tensor:
-    """Random gain, tilt, equalizer and noise for each of `[n, size, frames]`.
+    """Apply random gain, equalizer and noise to each of `[n, size, frames]`.
 
-    `effects` `[n]` says which of the exclusive effects each segment gets.
+    `changes` `[n]` says which of the exclusive changes each segment gets.
     """
     n, size, _ = segments.shape
     louder, noisy = (
-        ((effects == effect) | (effects == ALL)).float()[:, None, None] for effect in (GAIN, NOISE)
+        ((changes == change) | (changes == ALL)).float()[:, None, None] for change in (GAIN, NOISE)
     )
-    tilt = torch.linspace(-1, 1, size)[None, :, None]
     factor = settings.gain * torch.randn(n, 1, 1, generator=random)
     segments = segments * (1 + louder * factor)
-    segments = segments + settings.slope * torch.randn(n, 1, 1, generator=random) * tilt
+    # A setting that no recipe used drew these; without them a seed would give other batches.
+    torch.randn(n, 1, 1, generator=random)
     if settings.equalizer:
         points = settings.equalizer * torch.randn(n, 1, 6, generator=random)
         curve = F.interpolate(points, size=size, mode="linear", align_corners=True)
@@ -157,7 +157,7 @@ def recolour(
 
 
 def mask(segments: Tensor, settings: Augmentation, random: Generator) -> Tensor:
-    """Set random stretches of frames and of bands to 0, in place."""
+    """Set random ranges of frames and of bands to 0, in place (SpecAugment)."""
     _, size, frames = segments.shape
     for segment in segments:
         for _ in range(settings.masks):
@@ -171,10 +171,10 @@ def mask(segments: Tensor, settings: Augmentation, random: Generator) -> Tensor:
 
 
 def mixup_share(n: int, parameter: float, random: Generator) -> Tensor:
-    """Share of the first of two mixed segments, at least one half, `[n]`.
+    """Draw the shares of the first of two mixed segments, at least one half, `[n]`.
 
-    Drawn from a symmetric beta distribution by Jöhnk's method (1964), because torch's own sampler
-    takes no generator.
+    They follow a symmetric beta distribution, by Jöhnk's method (1964), because torch's own
+    sampler takes no generator.
     """
     share = torch.empty(n)
     for i in range(n):

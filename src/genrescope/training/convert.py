@@ -28,11 +28,12 @@ from genrescope.aggregation import aggregate_logits
 from genrescope.audio import Waveform
 from genrescope.datasets import Dataset, Track
 from genrescope.errors import BundleError, DatasetError, FileError, GenrescopeError
+from genrescope.evaluation.predict import segment_logits
 from genrescope.evaluation.significance import McNemar, mcnemar
 from genrescope.features import Frontend
 from genrescope.features.frontend import WINDOW_SECONDS, Window
 from genrescope.inference import Bundle, Classifier, Manifest
-from genrescope.training.packing import LARGE, pack, whole_graph
+from genrescope.training.bundles import LARGE, make_bundle, whole_graph
 
 Precision = Literal["fp16", "int8"]
 Floats = NDArray[np.float64]
@@ -135,7 +136,7 @@ def convert(
     report
         Called with the number of tracks heard and of all.
     large
-        Bytes, see `pack`.
+        Bytes, see `make_bundle`.
 
     Returns
     -------
@@ -173,7 +174,7 @@ def convert(
     if len(smaller) >= len(model):
         raise BundleError(name, f"would not become smaller by {precision}: it has no large weights")
     fields = {field: getattr(bundle.manifest, field) for field in Manifest.model_fields}
-    made = pack(smaller, large=large, **{**fields, "name": f"{name}-{precision}"})
+    made = make_bundle(smaller, large=large, **{**fields, "name": f"{name}-{precision}"})
     after = Classifier(made)
 
     def heard(tracks: int) -> None:
@@ -368,10 +369,9 @@ def _compare(
 
 
 def _probabilities(classifier: Classifier, windows: Sequence[Window]) -> Floats:
-    """Of a track, `[genres]`, by the bundle's own vote."""
-    logits = [logits for _, logits, _ in classifier.logits_of(windows)]
-    manifest = classifier.manifest
-    return aggregate_logits(np.concatenate(logits), manifest.temperature, manifest.aggregation)
+    """Of a track, `[genres]`, by the aggregation of the bundle."""
+    logits, manifest = segment_logits(classifier, windows), classifier.manifest
+    return aggregate_logits(logits, manifest.temperature, manifest.aggregation)
 
 
 def _milliseconds(before: Classifier, after: Classifier) -> Pair:

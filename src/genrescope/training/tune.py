@@ -1,9 +1,9 @@
-"""Search for better settings of a recipe, on its validation side alone.
+"""Search for better settings of a recipe, by its validation tracks alone.
 
 Optuna proposes and prunes (Akiba et al. 2019): a tree-structured Parzen estimator draws settings,
-and a trial whose accuracy on validation segments lags behind the median of the others is given up.
-All trials are kept in one SQLite file, so that a study can be interrupted, gone on with, and worked
-on by several processes at once.
+and a trial whose accuracy on validation segments is below the median of the others is pruned. All
+trials are stored in one SQLite file, so that a study can be interrupted, resumed, and worked on by
+several processes at once.
 """
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ import yaml
 from genrescope.atomic import write_atomic
 from genrescope.datasets import Track
 from genrescope.errors import FileError, GenrescopeError, RecipeError
-from genrescope.training.recipe import Parameter, Recipe, changed
-from genrescope.training.run import Reporter, Run, describe
+from genrescope.training.adaptation import adapt
+from genrescope.training.data import describe
+from genrescope.training.recipe import Recipe, changed
+from genrescope.training.reporter import DefaultReporter
+from genrescope.training.run import execute
+from genrescope.training.run_folder import states
+from genrescope.training.settings import Parameter
+from genrescope.training.trainers import make_trainer
 
 if TYPE_CHECKING:
     import optuna
@@ -35,15 +41,15 @@ class Tuned:
     Attributes
     ----------
     trials, pruned
-        Finished ones, and those among them that were given up early.
+        Finished trials, and those among them that were stopped early.
     start
-        Validation accuracy with the recipe's own settings; None where that trial was cut short.
+        Validation accuracy with the recipe's own settings; None where that trial was pruned.
     best
         Validation accuracy with the best settings.
     settings
-        The best, by dotted name.
+        The best ones, by dotted name.
     importance
-        How much of the differences each setting explains, between 0 and 1; empty with few trials.
+        Share of the variance that each setting explains, from 0 to 1; empty with few trials.
     recipe
         File of the best recipe.
     """
@@ -57,13 +63,24 @@ class Tuned:
     recipe: Path
 
 
-class _TrialReporter(Reporter):
-    """Tells Optuna of each epoch, and gives up when it says so."""
+class _TrialReporter(DefaultReporter):
+    """Tells Optuna of each epoch, and stops the trial when Optuna prunes it."""
 
     def __init__(self, trial: optuna.Trial) -> None:
         self.trial = trial
 
-    def epoch(self, _: str, epoch: int, __: int, ___: float, accuracy: float | None) -> None:
+    def notice(self, text: str) -> None:
+        """Ignore it: the search has given it once."""
+
+    def epoch(
+        self,
+        job: str,  # noqa: ARG002
+        epoch: int,
+        epochs: int,  # noqa: ARG002
+        loss: float,  # noqa: ARG002
+        accuracy: float | None,
+    ) -> None:
+        """Report the accuracy of an epoch where it was measured."""
         import optuna
 
         if accuracy is None:
@@ -81,29 +98,32 @@ def tune(
     trials: int,
     vectors: Mapping[str, Any] | None = None,
     report: Callable[[int, float | None], None] | None = None,
+    notice: Callable[[str], None] = warnings.warn,
 ) -> Tuned:
     """Try settings until the study has so many trials; the first is the recipe as it is.
 
     Parameters
     ----------
     recipe
-        With a `search` and a split that has a validation side.
+        With a `search` and a split that has a validation subset.
     tracks, vectors
-        As for `Run`; the test side is never heard.
+        As for `execute`; the test tracks are never used.
     folder
         Of the study: `study.sqlite3`, `best.yaml`, `tuning.png`, `trials.json`.
     trials
-        How many trials the study shall have, those of earlier calls and of other processes
-        included.
+        Number of trials of the study, including those of earlier calls and of other processes.
     report
         Called with the number of finished trials and the best accuracy so far.
+    notice
+        Called with one line for each way in which the recipe is adapted to the tracks.
 
     Raises
     ------
     RecipeError
-        When there is nothing to search, or no validation side, or the folder's study is another.
+        When there is nothing to search, or no validation subset, or the folder has another study.
     """
     library = _optuna()
+    recipe = adapt(recipe, tracks, {}, notice)
     study = open_study(recipe, tracks, folder, vectors)
     start = _start(recipe)
 
@@ -112,22 +132,23 @@ def tune(
         seed = recipe.seed * 1_000_003 + trial.number
         study.sampler = library.samplers.TPESampler(seed=seed % 2**32, constant_liar=True)
         drawn = {name: _draw(trial, name, p) for name, p in recipe.search.items()}
-        place = folder / f"trial-{trial.number}"
-        run = Run(
-            changed(recipe, drawn),
-            tracks,
-            place,
-            vectors=vectors,
-            reporter=_TrialReporter(trial),
-        )
+        own = folder / f"trial-{trial.number}"
         try:
-            return run.execute("validation").values["accuracy"]
+            result = execute(
+                changed(recipe, drawn),
+                tracks,
+                own,
+                vectors=vectors,
+                reporter=_TrialReporter(trial),
+                scored="validation",
+            )
         except GenrescopeError as error:
             if trial.params == start:
-                raise  # so it would be with any settings
-            raise library.TrialPruned from error  # these do not go together
+                raise  # it would be the same with any settings
+            raise library.TrialPruned from error  # these settings do not go together
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(own, ignore_errors=True)
+        return result.accuracy
 
     def stop(study: optuna.Study, _: object) -> None:
         done = _finished(study)
@@ -150,25 +171,27 @@ def open_study(
     folder: Path,
     vectors: Mapping[str, Any] | None = None,
 ) -> optuna.Study:
-    """Make the study of a folder, or go on with the one that is there.
+    """Make the study of a folder, or open the one that is there.
 
     Raises
     ------
     RecipeError
-        When there is nothing to search, or the folder's study is another.
+        When there is nothing to search, or the folder has another study.
     """
     library = _optuna()
     if not recipe.search:
         raise RecipeError(f"{recipe.name}: has no search: nothing to tune")
     if recipe.split.kind == "folds":
-        raise RecipeError(f"{recipe.name}: folds have no validation side")
+        raise RecipeError(f"{recipe.name}: a split into folds has no validation subset")
+    recipe = adapt(recipe, tracks, {}, lambda _: None)
+    make_trainer(recipe)
     start = _start(recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _claim(folder, recipe, describe(tracks, vectors=vectors))
     except OSError as error:
         raise FileError(folder, f"can't be written: {error.strerror}") from None
-    # A process that was killed says nothing any more: its trial is given up after a while.
+    # The trial of a process that was killed fails once its heartbeat is this old.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
         storage = library.storages.RDBStorage(
@@ -194,11 +217,11 @@ def open_study(
 
 
 def _clear(study: optuna.Study, folder: Path) -> None:
-    """Remove what trials left that were ended before they could do so themselves."""
+    """Remove the folders of trials whose processes were killed."""
     running = {t.number for t in study.get_trials(deepcopy=False) if t.state.name == "RUNNING"}
-    for place in folder.glob("trial-*"):
-        if place.name not in {f"trial-{number}" for number in running}:
-            shutil.rmtree(place, ignore_errors=True)
+    for trial in folder.glob("trial-*"):
+        if trial.name not in {f"trial-{number}" for number in running}:
+            shutil.rmtree(trial, ignore_errors=True)
 
 
 def _optuna() -> Any:
@@ -211,11 +234,11 @@ def _optuna() -> Any:
 
 
 def _claim(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
-    """Write down recipe and data, or refuse a folder where the study of others stands."""
+    """Write down recipe and data, or refuse a folder that holds another study."""
     fields = {"recipe": recipe.model_dump(mode="json"), "data": data}
     text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     path = folder / "recipe.yaml"
-    if path.is_file() and path.read_text(encoding="utf-8") != text:
+    if path.is_file() and not states(path, fields):
         raise RecipeError(
             f"{folder}: holds a study of another recipe or other data; name another folder"
         )
@@ -223,7 +246,7 @@ def _claim(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
 
 
 def _start(recipe: Recipe) -> dict[str, Any]:
-    """The first trial: the recipe as it is."""
+    """Parameters of the first trial: the recipe as it is."""
     fields = recipe.model_dump(mode="json")
     start = {}
     for name, parameter in recipe.search.items():
@@ -232,7 +255,9 @@ def _start(recipe: Recipe) -> dict[str, Any]:
             value = value.get(key) if isinstance(value, dict) else None
         start[name] = parameter.label(value) if parameter.choices else value
         if not parameter.allows(value):
-            raise RecipeError(f"{recipe.name}: search.{name} leaves out the recipe's own {value!r}")
+            raise RecipeError(
+                f"{recipe.name}: search.{name} does not include the recipe's own {value!r}"
+            )
     return start
 
 
@@ -248,7 +273,7 @@ def _draw(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
 
 
 def _finished(study: optuna.Study) -> list[Any]:
-    """Trials that came to an end, also to an early one; not those that were interrupted."""
+    """Trials that ended, pruned ones included; not those that were interrupted."""
     ended = ("COMPLETE", "PRUNED")
     return [t for t in study.get_trials(deepcopy=False) if t.state.name in ended]
 
@@ -268,7 +293,7 @@ def _conclude(study: optuna.Study, recipe: Recipe, folder: Path) -> Tuned:
 
     complete = _complete(study)
     if not complete:
-        raise RecipeError(f"{recipe.name}: no trial came to its end")
+        raise RecipeError(f"{recipe.name}: no trial was completed")
     best = max(complete, key=lambda trial: (trial.value, -trial.number))
     settings = {
         name: parameter.choice(best.params[name]) if parameter.choices else best.params[name]
@@ -303,7 +328,7 @@ def _importance(study: optuna.Study) -> dict[str, float]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # Where it can't tell, it would give each setting the same share.
+            # Where the trials don't tell, Optuna would give each setting the same share.
             warnings.filterwarnings("error", message=".*importances will be equal")
             found = optuna.importance.get_param_importances(study)
     except (RuntimeError, ValueError, UserWarning):

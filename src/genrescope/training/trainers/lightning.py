@@ -1,6 +1,6 @@
-"""Finds the weights of a network for one split; resumes where a kill left it.
+"""Trains one network with PyTorch Lightning; an interrupted training resumes at its last epoch.
 
-PyTorch Lightning runs the loop: checkpoints, averaging of weights and precision are its own.
+Checkpoints, averaging of weights and precision are Lightning's own.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning.pytorch as pl
 import torch
@@ -19,15 +20,31 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from genrescope.models import make_model
+from genrescope.models import make_model, model_class
 from genrescope.training.augment import Batches, TrainingTrack
 from genrescope.training.recipe import Recipe
+from genrescope.training.trainers.base import EpochReport, History
 
-History = list[dict[str, float]]
+
+@runtime_checkable
+class Unfreezes(Protocol):
+    """A network of which more parameters are trained in later epochs."""
+
+    def at_epoch(self, epoch: int) -> None:
+        """Unfreeze what is trained in an epoch, the first being 0."""
+
+
+@runtime_checkable
+class OwnLearningRates(Protocol):
+    """A network some of whose parameters have another learning rate."""
+
+    def learning_rates(self, rate: float) -> list[dict[str, Any]]:
+        """Parameter groups of an optimizer, given the recipe's learning rate."""
+        ...
 
 
 class _Task(pl.LightningModule):
-    """Cross-entropy to the genres, and squared error to a teacher where there is one."""
+    """Cross-entropy with the genres, and squared error to a teacher's targets if there are any."""
 
     def __init__(
         self,
@@ -40,7 +57,7 @@ class _Task(pl.LightningModule):
         super().__init__()
         self.recipe, self.network, self.tracks = recipe, network, tracks
         self.genres, self.frames = genres, frames
-        targets = tracks[0].teacher.shape[1]
+        targets = tracks[0].targets.shape[1]
         self.teacher = (
             nn.Sequential(nn.Dropout(0.2), nn.Linear(int(network.embedding_size), targets))  # type: ignore[arg-type]
             if targets
@@ -51,7 +68,7 @@ class _Task(pl.LightningModule):
         self.best: dict[str, Any] = {}
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of the present epoch; asked for anew each epoch."""
+        """Make the batches of the current epoch; called before each epoch."""
         recipe = self.recipe
         batches = Batches(
             self.tracks,
@@ -66,23 +83,21 @@ class _Task(pl.LightningModule):
         return DataLoader(_Epoch(batches), batch_size=None)
 
     def on_train_epoch_start(self) -> None:
-        """Some networks learn with other parts in later epochs."""
-        at_epoch: Any = getattr(self.network, "at_epoch", None)
-        if at_epoch:
-            at_epoch(self.current_epoch)
+        if isinstance(self.network, Unfreezes):
+            self.network.at_epoch(self.current_epoch)
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
-        # What is random inside the network (dropout) must be the same after a resume.
+        # What is random inside the network (dropout) must be the same after resuming.
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)
-        segments, targets, teacher = batch
+        segments, labels, targets = batch
         logits, embedding = self.network(segments)
-        loss = F.cross_entropy(logits.float(), targets)
+        loss = F.cross_entropy(logits.float(), labels)
         if self.teacher is not None:
-            known = teacher.isfinite().all(dim=1)
+            known = targets.isfinite().all(dim=1)
             if known.any():
-                guess = self.teacher(embedding).float()[known]
+                predicted = self.teacher(embedding).float()[known]
                 loss = loss + self.recipe.training.teacher_weight * F.mse_loss(
-                    guess, teacher[known]
+                    predicted, targets[known]
                 )
         self.losses.append(float(loss.detach()))
         return loss
@@ -96,9 +111,9 @@ class _Task(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         settings = self.recipe.training
         kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-        # What is frozen has no part in it; a network may want slower steps for some of it.
-        rates: Any = getattr(self.network, "learning_rates", None)
-        groups = rates(settings.learning_rate) if rates else []
+        groups: list[dict[str, Any]] = []
+        if isinstance(self.network, OwnLearningRates):
+            groups = self.network.learning_rates(settings.learning_rate)
         grouped = {id(weight) for group in groups for weight in group["params"]}
         rest = [w for w in self.parameters() if w.requires_grad and id(w) not in grouped]
         optimizer = kind(
@@ -113,7 +128,7 @@ class _Task(pl.LightningModule):
             optimizer,
             [group["lr"] for group in optimizer.param_groups],
             total_steps=steps,
-            # A rise of exactly one step makes torch divide by zero.
+            # A warm-up of exactly one step makes torch divide by zero.
             pct_start=max(0.25, min(1.5 / steps, 0.75)),
         )
         return {
@@ -123,7 +138,7 @@ class _Task(pl.LightningModule):
 
 
 class _Epoch(torch.utils.data.IterableDataset[Any]):
-    """An iterable with a length as a data set, so that Lightning can count its steps."""
+    """The batches of an epoch as a data set with a length, by which Lightning counts steps."""
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
@@ -136,7 +151,7 @@ class _Epoch(torch.utils.data.IterableDataset[Any]):
 
 
 class _SaveEachEpoch(Checkpoint):
-    """Keeps the newest state; a kill while it is written leaves the one before."""
+    """Saves the state after each epoch; a kill during saving leaves the one before."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -148,19 +163,19 @@ class _SaveEachEpoch(Checkpoint):
 
 
 class _Record(Callback):
-    """Keeps the loss of each epoch, and about twenty times the accuracy on the tracks watched."""
+    """Records the loss of each epoch, and about twenty times the accuracies on `curves`."""
 
     def __init__(
         self,
-        report: Callable[[int, float, float | None], None],
-        watch: Mapping[str, list[TrainingTrack]],
+        report: EpochReport,
+        curves: Mapping[str, list[TrainingTrack]],
         frames: int,
         averaging: EMAWeightAveraging,
         *,
         keep_best: bool,
     ) -> None:
         self.report, self.averaging, self.keep_best = report, averaging, keep_best
-        self.watch = {name: _middles(tracks, frames) for name, tracks in watch.items() if tracks}
+        self.curves = {name: _middles(tracks, frames) for name, tracks in curves.items() if tracks}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         number = trainer.current_epoch + 1
@@ -168,7 +183,7 @@ class _Record(Callback):
         task.losses.clear()
         network = self.averaging._average_model.module.network
         if self.keep_best or number % max(1, (trainer.max_epochs or 1) // 20) == 0:
-            epoch |= {name: _accuracy(network, *seen) for name, seen in self.watch.items()}
+            epoch |= {name: _accuracy(network, *tracks) for name, tracks in self.curves.items()}
         if self.keep_best and epoch["accuracy"] > task.best.get("accuracy", -1.0):
             state = {name: values.clone() for name, values in network.state_dict().items()}
             task.best = {"epoch": number, "accuracy": epoch["accuracy"], "state": state}
@@ -177,7 +192,7 @@ class _Record(Callback):
 
 
 def _middles(tracks: list[TrainingTrack], frames: int) -> tuple[Tensor, Tensor]:
-    """The middle segment of each track, and its genre."""
+    """The middle segment of each track, `[n, size, frames]`, and its label."""
     middles = []
     for track in tracks:
         values = track.values.repeat(1, -(-frames // track.values.shape[1]))
@@ -191,9 +206,9 @@ def _accuracy(network: nn.Module, segments: Tensor, labels: Tensor) -> float:
     network.eval()
     with torch.inference_mode():
         batches = (batch.to(device) for batch in torch.split(segments, 64))
-        named = [network(batch)[0].argmax(dim=1).cpu() for batch in batches]
+        predicted = [network(batch)[0].argmax(dim=1).cpu() for batch in batches]
     network.train(was_training)
-    return float((torch.cat(named) == labels).float().mean())
+    return float((torch.cat(predicted) == labels).float().mean())
 
 
 def fit(
@@ -203,37 +218,37 @@ def fit(
     *,
     shape: tuple[int, int],
     checkpoint: Path,
-    report: Callable[[int, float, float | None], None],
-    watch: Mapping[str, list[TrainingTrack]],
+    report: EpochReport,
+    curves: Mapping[str, list[TrainingTrack]],
 ) -> tuple[nn.Module, History]:
-    """Train the recipe's network on these tracks.
+    """Train a network.
 
     Parameters
     ----------
     recipe
         Model and training settings, augmentation, seed.
     tracks
-        The training side, and nothing else.
+        Training tracks, and no others.
     genres
         Number of genres.
     shape
         Of a segment as the network sees it: size and frames.
     checkpoint
-        Written after each epoch; training goes on from it where it is there.
+        Written after each epoch; training resumes from it where it exists.
     report
-        Called with the number, the loss and, where it was measured, the accuracy of each epoch.
-    watch
-        Tracks by what the history calls the accuracy on them. It decides nothing, unless the
-        recipe keeps the best epoch: then that with the highest `accuracy`, the first of equals.
+        Called after each epoch.
+    curves
+        Tracks by the name that the history gives the accuracy on them. They decide nothing unless
+        the recipe keeps the best epoch: then that with the highest `accuracy`, the first of equals.
 
     Returns
     -------
     network, history
-        The network with the averaged weights, in evaluation mode; a loss per epoch.
+        The network with the averaged weights, in evaluation mode; losses and accuracies.
     """
     torch.manual_seed(recipe.seed)
     settings = dict(recipe.model)
-    if settings.get("kind") == "finetuned" and recipe.weights:
+    if recipe.weights and "weights" in signature(model_class(settings)).parameters:
         settings["weights"] = recipe.weights
     network: nn.Module = make_model(settings, shape=shape, genres=genres)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -241,11 +256,11 @@ def fit(
     batch_size = min(recipe.training.batch_size, len(tracks))
     batches = len(tracks) // batch_size
     steps = recipe.training.epochs * -(-batches // recipe.training.accumulate)
-    # In a short training a long average would still be made of the random weights of the start:
-    # like this, less than e⁻⁵ of them is left in the end.
+    # In a short training a long average would still contain the random initial weights: with this
+    # decay less than e⁻⁵ of them is left in the end.
     averaging = EMAWeightAveraging(decay=max(0.0, min(recipe.training.ema_decay, 1 - 5 / steps)))
     keep_best = recipe.training.keep == "best"
-    record = _Record(report, watch, shape[1], averaging, keep_best=keep_best)
+    record = _Record(report, curves, shape[1], averaging, keep_best=keep_best)
     with _quiet():
         trainer = pl.Trainer(
             max_epochs=recipe.training.epochs,
@@ -268,9 +283,9 @@ def fit(
                 weights_only=True,
             )
         except SystemExit:
-            # Lightning turns Ctrl-C into an exit of its own.
+            # Lightning turns Ctrl-C into an exit.
             raise KeyboardInterrupt from None
-    # Lightning does it at the end of a training, but not where a checkpoint has nothing left to do.
+    # Lightning does this at the end of a training, but not if the checkpoint already was its end.
     averaging.on_train_end(trainer, task)
     if keep_best:
         task.network.load_state_dict(task.best["state"])
@@ -278,14 +293,14 @@ def fit(
     return trained.eval(), task.history
 
 
-def _precision(wanted: str) -> Any:
+def _precision(setting: str) -> Any:
     fast = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16-mixed" if wanted == "bf16" or (wanted == "auto" and fast) else "32-true"
+    return "bf16-mixed" if setting == "bf16" or (setting == "auto" and fast) else "32-true"
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning's advice on loggers and workers is of no use to whoever runs a recipe."""
+    """Silence Lightning's advice on loggers and workers, which does not apply here."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,14 +1,14 @@
-"""Targets that another, larger network gives for the training tracks (distillation).
+"""Targets of a teacher: what a larger network predicts for the training tracks (distillation).
 
-A teacher's file is a NumPy `.npz` with `X` `[stretches, targets]`, activations between 0 and 1, and
-`IDS` `[stretches]`, the file each stretch was taken from; a track's stretches are in time order and
-evenly spread over it. The published MusiCNN taggrams of GTZAN have this form.
+A file of targets is a NumPy `.npz` with `X` `[n, targets]`, activations between 0 and 1, and `IDS`
+`[n]`, the file that each row was computed from. The rows of one track are in time order and evenly
+spaced over it. The published MusiCNN taggrams of GTZAN have this form.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
@@ -20,8 +20,8 @@ from genrescope.errors import DatasetError
 Targets = dict[str, NDArray[np.float32]]
 
 
-def load_teacher(files: Iterable[str | PathLike[str]]) -> Targets:
-    """Read the log-odds of the activations, `[stretches, targets]` by track id.
+def load_targets(files: Iterable[str | PathLike[str]]) -> Targets:
+    """Read the log-odds of the activations, `[n, targets]` by track id.
 
     Raises
     ------
@@ -34,9 +34,11 @@ def load_teacher(files: Iterable[str | PathLike[str]]) -> Targets:
             with np.load(Path(file), allow_pickle=False) as arrays:
                 values, names = arrays["X"].astype(np.float32), arrays["IDS"].astype(str)
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise DatasetError(f"{file}: not a teacher's file with X and IDS: {error}") from None
+            raise DatasetError(
+                f"{file}: not a file of a teacher's targets with X and IDS: {error}"
+            ) from None
         if values.ndim != 2 or len(values) != len(names):
-            raise DatasetError(f"{file}: X {values.shape} does not go with IDS {names.shape}")
+            raise DatasetError(f"{file}: X {values.shape} does not match IDS {names.shape}")
         if targets and values.shape[1] != next(iter(targets.values())).shape[1]:
             raise DatasetError(f"{file}: {values.shape[1]} targets, unlike the file before it")
         clipped = np.clip(values, 1e-3, 1 - 1e-3)
@@ -46,19 +48,21 @@ def load_teacher(files: Iterable[str | PathLike[str]]) -> Targets:
     return targets
 
 
-def standardised(targets: Targets, train: Iterable[str]) -> Targets:
-    """The targets of the training tracks, each target at mean 0 and deviation 1 over them.
+def standardised_targets(
+    targets: Mapping[str, NDArray[np.float32]], train: Iterable[str]
+) -> Targets:
+    """Scale the targets of the training tracks to mean 0 and standard deviation 1 over them.
 
-    Those of all other tracks are left out, so that nothing of them can be learned.
+    Those of all other tracks are left out, so that nothing about them can be trained on.
 
     Raises
     ------
     DatasetError
-        When the teacher knows none of the training tracks.
+        When there are targets for none of the training tracks.
     """
     known = {track: targets[track] for track in train if track in targets}
     if not known:
-        raise DatasetError("the teacher knows none of the training tracks")
+        raise DatasetError("the teacher has targets for none of the training tracks")
     stacked = np.concatenate(list(known.values()))
     mean, deviation = stacked.mean(axis=0), np.maximum(stacked.std(axis=0), 1e-6)
     return {track: (values - mean) / deviation for track, values in known.items()}

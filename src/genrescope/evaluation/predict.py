@@ -1,0 +1,92 @@
+"""Predictions of tracks whose genres are known, always through the classifier that users run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.datasets import Track
+from genrescope.errors import DatasetError, FileError
+from genrescope.evaluation.predictions import Predictions
+from genrescope.features import Window
+from genrescope.inference import Classifier
+
+# Name of the fold where there are no folds.
+ONLY = "only"
+
+
+def segment_logits(classifier: Classifier, windows: Iterable[Window]) -> NDArray[np.float32]:
+    """Logits of all segments of a track, `[segments, genres]`, from its windows."""
+    return np.concatenate([logits for _, logits, _ in classifier.logits_of(windows)])
+
+
+@dataclass(frozen=True)
+class TrackPredictions:
+    """Predictions of the tracks of a data set.
+
+    Attributes
+    ----------
+    predictions
+        Of the tracks that could be decoded.
+    tracks
+        These, in the order of the predictions.
+    failures
+        Of the other ones, in their order.
+    """
+
+    predictions: Predictions
+    tracks: tuple[Track, ...]
+    failures: tuple[FileError, ...]
+
+
+def predict_tracks(
+    classifier: Classifier,
+    tracks: Sequence[Track],
+    *,
+    jobs: int | None = None,
+    progress: Callable[[], None] | None = None,
+) -> TrackPredictions:
+    """Predict the genres of tracks, on all cores.
+
+    Parameters
+    ----------
+    tracks
+        Their genres must be genres of the classifier.
+    jobs
+        Files decoded at once; as many as there are cores by default.
+    progress
+        Called after each track.
+
+    Raises
+    ------
+    DatasetError
+        When none of the tracks can be decoded.
+    """
+    decoded: list[Track] = []
+    rows: list[list[float]] = []
+    failures: list[FileError] = []
+    with closing(classifier.predict_many((t.path for t in tracks), jobs=jobs)) as results:
+        for track, result in zip(tracks, results, strict=True):
+            if isinstance(result, FileError):
+                failures.append(result)
+            elif result.genre is None:
+                failures.append(FileError(track.path, result.warnings[-1]))
+            else:
+                decoded.append(track)
+                rows.append([result.probabilities[genre] for genre in classifier.genres])
+            if progress:
+                progress()
+    if not rows:
+        raise DatasetError(f"none of the {len(tracks)} tracks could be decoded")
+    predictions = Predictions(
+        genres=tuple(classifier.genres),
+        tracks=tuple(track.id for track in decoded),
+        folds=(ONLY,) * len(decoded),
+        truth=np.array([classifier.genres.index(track.genre) for track in decoded]),
+        probabilities=np.array(rows),
+    )
+    return TrackPredictions(predictions, tuple(decoded), tuple(failures))

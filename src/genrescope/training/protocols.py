@@ -1,0 +1,267 @@
+"""From a split to the jobs of a run: what each model is trained, chosen, calibrated and tested on.
+
+Everything here is a pure function of the tracks and the settings. A job whose training tracks share
+a recording with its validation or test tracks is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from genrescope.datasets import (
+    Split,
+    Track,
+    group_tracks,
+    listed_split,
+    official_split,
+    random_split,
+    repeated_folds,
+)
+from genrescope.datasets.splits import divide
+from genrescope.errors import DatasetError, RecipeError
+from genrescope.training.settings import SplitSettings
+
+Subset = Literal["validation", "test"]
+Ids = tuple[str, ...]
+
+HOLDOUT = "only"
+"""Name of the one job of a run without folds."""
+# Of the training tracks, where something is chosen and the split has no validation subset.
+_CHOSEN_ON = 0.2
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Attributes
+    ----------
+    name
+        "fold-1", say; also of its folder.
+    train
+        Tracks the model is trained on.
+    validation
+        Tracks held out of training that settings and epochs are chosen on.
+    test
+        Tracks that nothing is trained or chosen on.
+    monitored
+        Tracks the learning curve is measured on.
+    predicted
+        Tracks whose logits are computed with the trained model.
+    calibration
+        Pairs of a job and a track: the model's temperature is fitted to the logits that the job's
+        model computed for the track. Without any the temperature is 1.
+    """
+
+    name: str
+    train: Ids
+    validation: Ids = ()
+    test: Ids = ()
+    monitored: Ids = ()
+    predicted: Ids = ()
+    calibration: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The jobs of a run, in the order they are carried out.
+
+    Attributes
+    ----------
+    jobs
+        The model of the last one is the run's result.
+    scored
+        Predictions on this subset of each job are scored.
+    validation
+        The split's own validation tracks.
+    """
+
+    jobs: tuple[Job, ...]
+    scored: Subset = "test"
+    validation: Ids = ()
+
+    @property
+    def final(self) -> Job:
+        """The job whose model is the run's result."""
+        return self.jobs[-1]
+
+    def scored_tracks(self, job: Job) -> Ids:
+        """The tracks of a job whose predictions are scored."""
+        return job.test if self.scored == "test" else job.validation
+
+
+def make_protocol(
+    settings: SplitSettings,
+    tracks: Sequence[Track],
+    groups: Mapping[str, str],
+    *,
+    seed: int,
+    chooses: bool,
+    scored: Subset = "test",
+) -> Protocol:
+    """Divide tracks into the jobs of a run.
+
+    Parameters
+    ----------
+    settings
+        Of the split.
+    tracks
+        Those that can be used.
+    groups
+        Group of each track id; tracks of one group stay in one subset.
+    seed
+        Of random splits.
+    chooses
+        Whether training chooses settings or an epoch on validation tracks.
+    scored
+        "validation" trains and scores without using the test subset, as a search does.
+
+    Raises
+    ------
+    DatasetError
+        When the split can't be made of these tracks, or would leak.
+    RecipeError
+        When the split has no validation subset and that is to be scored.
+    """
+    hold_out = _Chooser(tracks, dict(groups), seed, chooses)
+    if settings.kind == "folds":
+        protocol = _cross_validation(settings, hold_out, scored)
+    else:
+        split = _SPLITS[settings.kind](settings, tracks, dict(groups), seed)
+        protocol = _search(split) if scored == "validation" else _holdout(split, hold_out)
+    recordings = group_tracks(tracks, by_artist=False)
+    for job in protocol.jobs:
+        Split(job.train, job.validation, job.test).check(recordings)
+    return protocol
+
+
+@dataclass(frozen=True)
+class _Chooser:
+    """Holds tracks out of training that settings are chosen on."""
+
+    tracks: Sequence[Track]
+    groups: dict[str, str]
+    seed: int
+    chooses: bool
+
+    def hold_out(self, train: Ids) -> tuple[Ids, Ids]:
+        """Divide training tracks into those trained on and a fifth to choose on, if need be."""
+        if not self.chooses:
+            return train, ()
+        by_id = {track.id: track for track in self.tracks}
+        fractions = [1 - _CHOSEN_ON, _CHOSEN_ON]
+        inside = [by_id[track] for track in train]
+        held_out = divide(inside, self.groups, fractions, seed=self.seed)[1]
+        if not held_out:
+            raise DatasetError(f"{len(train)} training tracks are too few to choose settings on")
+        return tuple(track for track in train if track not in set(held_out)), tuple(held_out)
+
+
+def _holdout(split: Split, chooser: _Chooser) -> Protocol:
+    """One job; the temperature is fitted on the split's validation tracks."""
+    train, validation = split.train, split.validation
+    if not validation:
+        train, validation = chooser.hold_out(train)
+    job = Job(
+        HOLDOUT,
+        train,
+        validation,
+        split.test,
+        monitored=validation,
+        predicted=(*split.train, *split.validation, *split.test),
+        calibration=tuple((HOLDOUT, track) for track in split.validation),
+    )
+    return Protocol((job,), validation=split.validation)
+
+
+def _search(split: Split) -> Protocol:
+    """One job that is scored on the validation tracks, without a temperature."""
+    if not split.validation:
+        raise RecipeError("the split has no validation subset")
+    job = Job(
+        HOLDOUT,
+        split.train,
+        split.validation,
+        monitored=split.validation,
+        predicted=(*split.train, *split.validation),
+    )
+    return Protocol((job,), scored="validation")
+
+
+def _cross_validation(settings: SplitSettings, chooser: _Chooser, scored: Subset) -> Protocol:
+    """A job for each fold, and a final one on all tracks, whose model is the result.
+
+    A fold's temperature is fitted to the logits that the other folds' models computed for their own
+    test tracks; the final model's to those of all folds.
+    """
+    if scored == "validation":
+        raise RecipeError("a split into folds has no validation subset")
+    jobs: list[Job] = []
+    repetitions = repeated_folds(
+        chooser.tracks,
+        chooser.groups,
+        folds=settings.folds,
+        repeats=settings.repeats,
+        seed=chooser.seed,
+    )
+    for repetition, splits in enumerate(repetitions, 1):
+        prefix = "" if repetition == 1 else f"repeat-{repetition}-"
+        names = [f"{prefix}fold-{number}" for number in range(1, len(splits) + 1)]
+        tested = [
+            (name, track) for name, split in zip(names, splits, strict=True) for track in split.test
+        ]
+        for name, split in zip(names, splits, strict=True):
+            train, validation = chooser.hold_out(split.train)
+            jobs.append(
+                Job(
+                    name,
+                    train,
+                    validation,
+                    split.test,
+                    # Where nothing is chosen, the learning curve may show the test tracks.
+                    monitored=validation or split.test,
+                    predicted=split.test,
+                    calibration=tuple(pair for pair in tested if pair[0] != name),
+                )
+            )
+    everything = tuple(track.id for track in chooser.tracks)
+    train, validation = chooser.hold_out(everything)
+    final = Job("final", train, validation, monitored=validation, calibration=tuple(tested))
+    return Protocol((*jobs, final))
+
+
+def _random(
+    settings: SplitSettings, tracks: Sequence[Track], groups: dict[str, str], seed: int
+) -> Split:
+    return random_split(
+        tracks,
+        groups,
+        train=settings.train,
+        validation=settings.validation,
+        test=settings.test,
+        seed=seed,
+    )
+
+
+def _lists(
+    settings: SplitSettings, tracks: Sequence[Track], _groups: dict[str, str], _seed: int
+) -> Split:
+    if settings.folder is None:
+        raise RecipeError("a split by lists needs split.folder=FOLDER")
+    return listed_split(tracks, settings.folder)
+
+
+def _official(
+    _settings: SplitSettings, tracks: Sequence[Track], _groups: dict[str, str], _seed: int
+) -> Split:
+    return official_split(tracks)
+
+
+_SPLITS: dict[str, Callable[[SplitSettings, Sequence[Track], dict[str, str], int], Split]] = {
+    "random": _random,
+    "by_segment": _random,
+    "lists": _lists,
+    "official": _official,
+}

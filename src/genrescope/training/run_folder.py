@@ -1,0 +1,218 @@
+"""The folder of a run: what is claimed, resumed and stored in it.
+
+A run folder holds `recipe.yaml`, `metrics.json`, `predictions.csv`, pictures, `report.html` and
+`report.md`, and `bundle/`. Each job has a folder in `jobs/` with `tracks.json`, its checkpoint and,
+once it is finished, `model.onnx`, `training.json` (history, chosen settings) and `logits.npz`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from genrescope.atomic import write_atomic
+from genrescope.errors import FileError, RecipeError
+from genrescope.evaluation import plots
+from genrescope.evaluation.predictions import Predictions, write_predictions
+from genrescope.evaluation.report import write_report
+from genrescope.evaluation.run_result import RunResult
+from genrescope.inference.bundle import Bundle
+from genrescope.legacy import migrate_run_folder, renamed_recipe
+from genrescope.training.protocols import Job
+from genrescope.training.recipe import Recipe
+from genrescope.training.trainers.base import History, TrainedModel
+
+Logits = dict[str, NDArray[np.float32]]
+"""`[segments, genres]` by track id."""
+
+# These do not change what a run computes.
+_COMMENTS = frozenset({"description", "published", "search", "licence"})
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """The folder of one job."""
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that a trainer stores its state in."""
+        return self.path / "checkpoint.ckpt"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job's model is trained and its logits are stored."""
+        return (self.path / "logits.npz").is_file()
+
+    def store(self, model: TrainedModel, logits: Logits) -> None:
+        """Store what a job gave; its checkpoint is no longer needed."""
+        write_atomic(self.path / "model.onnx", model.onnx)
+        notes = {"history": model.history, "chosen": model.chosen}
+        write_atomic(self.path / "training.json", json.dumps(notes).encode())
+        write_atomic(self.path / "logits.npz", _packed(logits))
+        for checkpoint in self.path.glob(f"{self.checkpoint.stem}*"):
+            checkpoint.unlink()
+
+    def load(self) -> tuple[TrainedModel, Logits]:
+        """Read what a finished job stored.
+
+        Raises
+        ------
+        FileError
+            When a file is missing or damaged.
+        """
+        try:
+            notes = json.loads((self.path / "training.json").read_text(encoding="utf-8"))
+            onnx = (self.path / "model.onnx").read_bytes()
+            logits = _unpacked(self.path / "logits.npz")
+            return TrainedModel(onnx, notes["history"], notes["chosen"]), logits
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"damaged, delete it to train again: {' '.join(str(error).split())}"
+            raise FileError(self.path, reason) from None
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a run of one recipe on one data set."""
+
+    path: Path
+
+    @classmethod
+    def claim(
+        cls, path: Path, recipe: Recipe, data: Mapping[str, Any], teacher: Iterable[str]
+    ) -> RunFolder:
+        """Write down recipe and data, or refuse a folder that holds another run.
+
+        Parameters
+        ----------
+        path
+            Of the folder. If it holds an unfinished run of the same recipe and data, that resumes.
+        recipe
+            Of the run.
+        data
+            Description of the data set.
+        teacher
+            Tracks for which a teacher's targets are given.
+
+        Raises
+        ------
+        RecipeError
+            When the folder holds a run of another recipe or other data.
+        FileError
+            When the folder can't be written to.
+        """
+        fields = {"recipe": recipe.portable, "data": dict(data), "teacher": sorted(teacher)}
+        file = path / "recipe.yaml"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            migrate_run_folder(path)
+            # Before a job was begun, as after a mistyped command, there is nothing to mix up.
+            begun = file.is_file() and (path / "jobs").is_dir()
+            if begun and not states(file, fields, ignoring=_COMMENTS):
+                raise RecipeError(
+                    f"{path}: holds a run of another recipe or other data; "
+                    "name another folder, or delete this one"
+                )
+            text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+            write_atomic(file, text.encode())
+        except OSError as error:
+            raise FileError(path, f"can't be written: {error.strerror}") from None
+        return cls(path)
+
+    def job(self, job: Job) -> JobFolder:
+        """Claim the folder of a job, or refuse one that was begun with other tracks.
+
+        The lists of a split, or the subsets in a table, may have changed since.
+
+        Raises
+        ------
+        RecipeError
+            When the job was begun with other tracks.
+        """
+        folder = JobFolder(self.path / "jobs" / job.name)
+        tracks = {
+            "train": list(job.train),
+            "monitored": list(job.monitored),
+            "predicted": list(job.predicted),
+        }
+        file = folder.path / "tracks.json"
+        if file.is_file() and _read_json(file) != tracks:
+            raise RecipeError(
+                f"{self.path}: holds a run of another split; "
+                "name another folder, or delete this one"
+            )
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, json.dumps(tracks, indent=1).encode())
+        return folder
+
+    def finish(
+        self,
+        result: RunResult,
+        predictions: Predictions,
+        histories: Mapping[str, History],
+        bundle: Bundle,
+    ) -> None:
+        """Write the result, the predictions, the learning curves, the bundle and the report."""
+        result.write(self.path)
+        write_predictions(predictions, self.path)
+        plots.curves(dict(histories), self.path / "curves.png")
+        bundle.save(self.path / "bundle")
+        write_report(self.path)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+
+
+def states(file: Path, fields: Mapping[str, Any], *, ignoring: Collection[str] = ()) -> bool:
+    """Whether a `recipe.yaml` states these fields, apart from some settings of its recipe.
+
+    Settings that were added to recipes later had their defaults.
+    """
+    try:
+        stated = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return False
+    return bool(_completed(stated, ignoring) == _completed(fields, ignoring))
+
+
+def _completed(fields: Any, ignoring: Collection[str]) -> Any:
+    if not isinstance(fields, Mapping) or not isinstance(fields.get("recipe"), Mapping):
+        return fields
+    recipe = {key: value for key, value in fields["recipe"].items() if key not in ignoring}
+    with suppress(RecipeError, ValidationError):
+        recipe = Recipe.model_validate(renamed_recipe(recipe)[0]).model_dump(mode="json")
+    return {**fields, "recipe": recipe}
+
+
+def _packed(logits: Logits) -> bytes:
+    """Logits of many tracks as an `.npz` of three arrays."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        tracks=np.array(list(logits), dtype=np.str_),
+        segments=np.array([len(values) for values in logits.values()], dtype=np.intp),
+        logits=np.concatenate(list(logits.values())) if logits else np.zeros((0, 0), np.float32),
+    )
+    return buffer.getvalue()
+
+
+def _unpacked(path: Path) -> Logits:
+    with np.load(path, allow_pickle=False) as arrays:
+        ends = np.cumsum(arrays["segments"])
+        values = np.split(arrays["logits"], ends[:-1]) if len(ends) else []
+        return dict(zip(arrays["tracks"].tolist(), values, strict=True))
