@@ -33,6 +33,25 @@ def write_wav(path: Path, seconds: float = 3.0, **settings: float) -> Path:
     return path
 
 
+def song(seconds: float, *, seed: int = 0, rate: int = RATE) -> NDArray:
+    """Music that changes: notes of random pitch and length over some noise, float64 `[n]`."""
+    random = np.random.default_rng(seed)
+    samples = np.zeros(int(seconds * rate))
+    for _ in range(int(seconds * 6)):
+        start = random.integers(0, len(samples))
+        time = np.arange(min(int(random.uniform(0.1, 3) * rate), len(samples) - start)) / rate
+        pitch = 80 * 2 ** random.uniform(0, 5)
+        note = sum(np.sin(2 * np.pi * pitch * k * time) / k for k in range(1, 6))
+        samples[start : start + len(time)] += random.uniform(0.1, 1) * np.exp(-time) * note
+    samples += random.standard_normal(len(samples)) * 0.02
+    return 0.5 * samples / np.abs(samples).max()
+
+
+def write_song(path: Path, seconds: float, *, seed: int = 0) -> Path:
+    soundfile.write(path, song(seconds, seed=seed), RATE)
+    return path
+
+
 def write_spectrograms(folder: Path, *, tracks: int = 6, genres: tuple[str, ...] = ("low", "high")):
     """Stored spectrograms of genres that are told apart by where their energy lies."""
     random = np.random.default_rng(0)

@@ -61,8 +61,8 @@ def beside(bundle: Bundle, large: int = 1000) -> Bundle:
 
 def answers(bundle: Bundle, tracks: list) -> np.ndarray:
     classifier = Classifier(bundle)
-    heard = (classifier.predict(track.path).probabilities for track in tracks)
-    return np.array([[row[genre] for genre in classifier.genres] for row in heard])
+    predictions = (classifier.predict(track.path).probabilities for track in tracks)
+    return np.array([[row[genre] for genre in classifier.genres] for row in predictions])
 
 
 def test_half_precision_is_half_the_size_and_says_the_same(original: Bundle) -> None:
@@ -132,16 +132,16 @@ def test_the_measured_loss_is_what_users_hear(
     assert agreement.tracks == len(compared) == (9 if precision == "fp16" else 6)
     before, after = answers(original, compared), answers(made, compared)
     assert agreement.mean_difference == pytest.approx(np.abs(before - after).mean())
-    named = before.argmax(axis=1), after.argmax(axis=1)
-    assert agreement.named_the_same == np.mean(named[0] == named[1])
+    predicted = before.argmax(axis=1), after.argmax(axis=1)
+    assert agreement.same_genre == np.mean(predicted[0] == predicted[1])
     genres = original.manifest.genres
     known = [i for i, track in enumerate(compared) if track.genre in genres]
-    assert agreement.judged == len(known) > 0
+    assert agreement.known_genre == len(known) > 0
     truth = np.array([genres.index(compared[i].genre) for i in known])
     assert agreement.accuracy is not None and agreement.mcnemar is not None
-    assert agreement.accuracy.before == np.mean(named[0][known] == truth)
-    assert agreement.accuracy.after == np.mean(named[1][known] == truth)
-    right = [side[known] == truth for side in named]
+    assert agreement.accuracy.before == np.mean(predicted[0][known] == truth)
+    assert agreement.accuracy.after == np.mean(predicted[1][known] == truth)
+    right = [genres[known] == truth for genres in predicted]
     assert agreement.mcnemar.only_a == int((right[0] & ~right[1]).sum())
 
 
@@ -172,7 +172,7 @@ def test_genres_that_are_not_the_models(original: Bundle, data: Dataset) -> None
     _, conversion, _ = convert(original, "fp16", Dataset("polka", "folders", polka, []))
     agreement = conversion.agreement
     assert agreement is not None
-    assert (agreement.tracks, agreement.judged) == (3, 0)
+    assert (agreement.tracks, agreement.known_genre) == (3, 0)
     assert agreement.accuracy is None and agreement.mcnemar is None
 
 
@@ -198,7 +198,7 @@ def test_what_is_refused(original: Bundle, data: Dataset) -> None:
     with pytest.raises(BundleError, match="was converted before"):
         convert(made, "int8")
     one = Dataset("one", "folders", data.tracks[:1], [])
-    with pytest.raises(DatasetError, match="needs two tracks"):
+    with pytest.raises(DatasetError, match="needs at least two tracks"):
         convert(original, "int8", one)
     foreign = beside(original)
     graph = onnx.load_from_string(foreign.model)
@@ -225,7 +225,7 @@ def test_a_model_without_large_weights(precision: str) -> None:
         convert(small_bundle(stored, "mean_probability"), precision)
 
 
-def test_tracks_that_cannot_be_heard_stop_nothing(
+def test_tracks_that_cannot_be_decoded_are_left_out(
     original: Bundle, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "jazz").mkdir()
@@ -244,7 +244,7 @@ def test_tracks_that_cannot_be_heard_stop_nothing(
     for name in ("3", "4", "5"):
         (tmp_path / "jazz" / f"{name}.wav").write_bytes(b"no music")
     for precision in ("fp16", "int8"):
-        with pytest.raises(DatasetError, match="could be heard"):
+        with pytest.raises(DatasetError, match="could be decoded"):
             convert(original, precision, read_dataset(tmp_path))
 
 
@@ -260,12 +260,12 @@ class TestCommand:
     def test_a_table_and_a_bundle(self, folder: Path, tmp_path: Path) -> None:
         done = self.run("default", "-p", "int8", "--data", folder, "--out", tmp_path / "small")
         assert done.exit_code == 0, done.output
-        sizes = re.search(r"Size\s+│ (\d\.\d\d) MB │ (\d\.\d\d) MB │ (\d+) %", done.stdout)
+        sizes = re.search(r"Size\s+│\s+(\d\.\d\d) MB │\s+(\d\.\d\d) MB │\s+(\d+) %", done.stdout)
         assert sizes is not None
         before, after, part = map(float, sizes.groups())
         assert 100 * after / before == pytest.approx(part, abs=1.5)
         assert part < 35
-        assert "Time a segment" in done.stdout
+        assert "Time per segment" in done.stdout
         assert re.search(r"Accuracy on \d tracks", done.stdout)
         assert "6 tracks of" in done.stdout and "McNemar p = " in done.stdout
         prediction = Classifier.load(tmp_path / "small").predict(folder / "jazz" / "jazz0.wav")
@@ -289,7 +289,7 @@ class TestCommand:
         done = self.run("default", "-p", "fp16", "--out", tmp_path / "model.onnx")
         assert "is not an empty folder" in str(done.exception)
 
-    def test_a_file_that_cannot_be_heard_is_named(self, tmp_path: Path) -> None:
+    def test_a_file_that_cannot_be_decoded_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "jazz").mkdir()
         write_wav(tmp_path / "jazz" / "a.wav", 2)
         (tmp_path / "jazz" / "b.wav").write_bytes(b"no music")

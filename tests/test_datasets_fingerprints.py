@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from clips import RATE
+from clips import RATE, song
 from genrescope import audio
 from genrescope.datasets import Track, read_dataset
 from genrescope.datasets.fingerprints import (
@@ -27,20 +27,6 @@ from genrescope.features.spectrogram import power_spectrogram
 from genrescope.inference.bundle import Bundle
 
 
-def song(seconds: float = 31.0, *, seed: int = 0) -> np.ndarray:
-    """Music that changes: notes of random pitch and length over bursts of noise, float64 `[n]`."""
-    random = np.random.default_rng(seed)
-    samples = np.zeros(int(seconds * RATE))
-    for _ in range(int(seconds * 6)):
-        start = random.integers(0, len(samples))
-        time = np.arange(min(int(random.uniform(0.1, 3) * RATE), len(samples) - start)) / RATE
-        pitch = 80 * 2 ** random.uniform(0, 5)
-        note = sum(np.sin(2 * np.pi * pitch * k * time) / k for k in range(1, 6))
-        samples[start : start + len(time)] += random.uniform(0.1, 1) * np.exp(-time) * note
-    samples += random.standard_normal(len(samples)) * 0.02
-    return 0.5 * samples / np.abs(samples).max()
-
-
 def write(path: Path, samples: np.ndarray, rate: int = RATE, **settings: str) -> Path:
     soundfile.write(path, samples, rate, **settings)
     return path
@@ -54,7 +40,7 @@ def bits(one: bytes | None, other: bytes | None) -> int:
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("song") / "a.wav", song())
+    return write(tmp_path_factory.mktemp("song") / "a.wav", song(31.0))
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".mp3", ".ogg"])
@@ -86,7 +72,7 @@ def test_a_stored_spectrogram_has_the_fingerprint_of_its_audio(
 
 
 def test_other_music_is_far_away(tmp_path: Path) -> None:
-    found = [fingerprint(write(tmp_path / f"{n}.wav", song(seed=n))) for n in range(12)]
+    found = [fingerprint(write(tmp_path / f"{n}.wav", song(31.0, seed=n))) for n in range(12)]
     distances = [bits(a, b) for i, a in enumerate(found) for b in found[:i]]
     assert min(distances) > SAME_BITS + 10
 
@@ -117,7 +103,7 @@ def test_what_has_no_content_has_no_fingerprint(tmp_path: Path) -> None:
 
 
 def test_training_tracks_are_stored_and_found_again(original: Path, tmp_path: Path) -> None:
-    other = write(tmp_path / "other.wav", song(seed=5))
+    other = write(tmp_path / "other.wav", song(31.0, seed=5))
     tracks = [Track("a", original, "rock"), Track("v\n1", tmp_path / "table.npz", "jazz")]
     fields = TrainingTracks.of("Mine", tracks).to_fields()
     assert set(map(type, fields.values())) == {str}

@@ -321,6 +321,7 @@ class TestCommand:
             "library": library.place,
             "method": "pca",
             "tracks": 36,
+            "used_in_training": None,
             "fresh": True,
             "kept": 0,
             "placed": 0,

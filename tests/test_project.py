@@ -45,6 +45,38 @@ def test_every_dependency_has_a_version_that_was_tested() -> None:
         assert name == "genrescope" or name in pinned, requirement
 
 
+class TestArchitecture:
+    """`docs/architecture.md` names what there is."""
+
+    TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+    def test_every_package_and_base_module_has_its_row(self) -> None:
+        rows = "\n".join(line for line in self.TEXT.splitlines() if line.startswith("| `"))
+        named = {name for row in rows.splitlines() for name in re.findall("`([a-z_]+)`", row[:40])}
+        inside = {
+            path.stem
+            for path in (ROOT / "src" / "genrescope").iterdir()
+            if path.suffix == ".py" or (path / "__init__.py").is_file()
+        }
+        assert inside - {"__init__", "__main__"} <= named
+
+    def test_modules_it_speaks_of_are_there(self) -> None:
+        package = ROOT / "src" / "genrescope"
+        folders = "|".join(path.name for path in package.iterdir() if path.is_dir())
+        for name in re.findall(rf"`((?:{folders})[./][a-z_]+)`", self.TEXT):
+            path = package / name.replace(".", "/")
+            exported = path.parent / "__init__.py"
+            assert (
+                path.is_dir()
+                or path.with_suffix(".py").is_file()
+                or path.name in exported.read_text(encoding="utf-8")
+            ), name
+
+    def test_the_glossary_has_at_most_fifteen_words(self) -> None:
+        glossary = self.TEXT.partition("## Glossary")[2].partition("\n## ")[0]
+        assert 10 <= len(re.findall(r"^- \*\*", glossary, re.MULTILINE)) <= 15
+
+
 class TestWorkflows:
     """Checked against their schema, by actionlint, and against what the project promises."""
 

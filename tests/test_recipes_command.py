@@ -90,7 +90,7 @@ def test_runs_are_found_and_leaks_are_not_shown_as_figures(tmp_path: Path) -> No
     assert next(line for line in text.splitlines() if line.startswith("default ")).endswith("ready")
     members = run("kth-table4", "--runs", tmp_path)
     assert "68.0        71.2  run" in members
-    assert "beside: mfcc 20 + delta + delta-delta, cnn" in members
+    assert "compared with: mfcc 20 + delta + delta-delta, cnn" in members
 
 
 def test_no_such_recipe() -> None:

@@ -19,6 +19,7 @@ from genrescope.cli.terminal import (
     progress,
     stderr,
 )
+from genrescope.cli.training_tracks import note_training_tracks
 from genrescope.cli.writers import WRITERS, output
 from genrescope.errors import FileError
 from genrescope.inference import Classifier
@@ -64,6 +65,9 @@ def classify(
     ),
     null: bool = typer.Option(
         False, "--null", "-0", help="With -: names end with NUL, as find -print0 writes them."
+    ),
+    verbose: bool = typer.Option(
+        False, "--verbose", "-v", help="Also say which files the model was trained on."
     ),
     write_tags: bool = typer.Option(
         False, "--write-tags", help="Write the genre into the files' own tags."
@@ -174,6 +178,9 @@ def classify(
         sys.stdout.flush()
         # Threads that are in the middle of a file would keep the process for a while.
         os._exit(130)
+    if verbose:
+        decoded = [Path(path) for path, _ in named if path]
+        note_training_tracks(classifier.manifest.training_tracks, decoded, jobs=jobs)
     if write_tags:
         failures += apply_tags(named, classifier.genres, tag_options)
     if failures:

@@ -1,4 +1,4 @@
-"""`genrescope convert`: a bundle with smaller weights, and what that costs."""
+"""`genrescope convert`: a bundle with smaller weights, and the effect on its predictions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Precision(StrEnum):
-    """How weights are kept."""
+    """How weights are stored."""
 
     fp16 = "fp16"
     int8 = "int8"
@@ -35,22 +35,22 @@ def convert(
     data: Path | None = typer.Option(
         None,
         "--data",
-        help="A data set to measure the loss on; for int8 also what calibrates it.",
+        help="A data set to compare both on; for int8 also to calibrate with.",
     ),
     format: Format = typer.Option(
         Format.table, "--format", "-f", help="How the figures are written."
     ),
 ) -> None:
-    """Make a smaller bundle of a model, and measure what that costs.
+    """Make a smaller bundle of a model, and measure the effect.
 
     Size and time are always measured; with --data also how often both agree, and the accuracy on
-    genres of the model. The figures go into the new bundle.
+    genres of the model. The measurements are stored in the new bundle.
 
-    With --data, int8 is static: every fourth track calibrates, the others are compared.
+    With --data, int8 is static: every fourth track is used for calibration, the others to compare.
 
     Without, int8 is dynamic, which is slower.
 
-    Exit code 1: some tracks could not be heard. 2: nothing was converted.
+    Exit code 1: some tracks could not be decoded. 2: nothing was converted.
 
     Examples:
 
@@ -70,7 +70,7 @@ def convert(
     for line in dataset.notices() if dataset else []:
         notice(line)
     with progress("tracks") as bar:
-        task = bar.add_task("Listening", total=len(dataset.tracks) if dataset else 0)
+        task = bar.add_task("Comparing", total=len(dataset.tracks) if dataset else 0)
         made, conversion, failures = make(
             bundle,
             precision.value,
@@ -102,7 +102,7 @@ def _show(conversion: Conversion) -> None:
         f"{100 * size.after / size.before:.0f} %",
     )
     table.add_row(
-        "Time a segment",
+        "Time per segment",
         f"{took.before:.2f} ms",
         f"{took.after:.2f} ms",
         f"{100 * took.after / took.before:.0f} %",
@@ -111,7 +111,7 @@ def _show(conversion: Conversion) -> None:
     if agreement and agreement.accuracy:
         accuracy = agreement.accuracy
         table.add_row(
-            f"Accuracy on {agreement.judged} tracks",
+            f"Accuracy on {agreement.known_genre} tracks",
             f"{100 * accuracy.before:.1f} %",
             f"{100 * accuracy.after:.1f} %",
             f"{100 * (accuracy.after - accuracy.before):+.1f} points",
@@ -124,13 +124,13 @@ def _show(conversion: Conversion) -> None:
 def _sentence(agreement: Agreement) -> str:
     words = (
         f"{agreement.tracks} tracks of {agreement.data}: "
-        f"{100 * agreement.named_the_same:.1f} % named the same, probabilities differ by "
-        f"{agreement.mean_difference:.4f} in the mean."
+        f"{100 * agreement.same_genre:.1f} % get the same genre, probabilities differ by "
+        f"{agreement.mean_difference:.4f} on average."
     )
     test = agreement.mcnemar
     if test is None:
-        return words + " Their genres are not the model's."
+        return words + " Their genres are not those of the model."
     return (
-        f"{words} Only before right: {test.only_a}, only after: {test.only_b} "
+        f"{words} Correct only before: {test.only_a}, only after: {test.only_b} "
         f"(McNemar p = {test.p:.2g})."
     )

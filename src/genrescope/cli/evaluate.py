@@ -52,7 +52,8 @@ def evaluate(
     Only tracks of the model's genres are used, and those of genres mapped to one of them with
     --genre-map. The model may predict any of its genres, also where the music has only some.
 
-    The scores mean little on tracks that the model was trained on; this is not checked.
+    Scores on tracks that the model was trained on say little about other music. Such tracks are
+    recognised by fingerprints of their sound where the bundle lists them, and counted.
 
     Exit code 1: some tracks could not be decoded. 2: nothing was evaluated.
 
@@ -114,6 +115,9 @@ def _command_line(model: str, data: Path, genre_map: list[str]) -> str:
 def show(result: RunResult) -> None:
     """Print the scores as two tables."""
     console = Console(highlight=False)
+    if result.training_note:
+        note = f"{result.training_note}: the scores do not say how it does on other music"
+        console.print(Text(note, style="bold red"))
     table = Table("Metric", "Value", "95 % interval", title=f"{result.n} tracks")
     for name, value in result.scores.items():
         row = (LABELS[name], percent(value), interval(result.interval.get(name), " - "))

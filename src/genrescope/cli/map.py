@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.terminal import Format, notice, printable, progress, stdout
+from genrescope.cli.training_tracks import note_training_tracks
+from genrescope.errors import BundleError
+
+if TYPE_CHECKING:
+    from genrescope.library.map import Map
+    from genrescope.library.store import Library
+
+# A larger library is not compared with the training tracks, which takes 20 ms a file.
+_COMPARED = 5000
 
 
 class Method(StrEnum):
@@ -42,6 +52,8 @@ def map_library(
 ) -> None:
     """Draw a map of your music with similar tracks close together.
 
+    Tracks that the model was trained on are counted: they lie closer together than other music.
+
     The page works without internet: point at a track to see its name, click to play it, search,
     choose genres. The library stores the map: later tracks are placed into it, and no other moves.
 
@@ -61,8 +73,9 @@ def map_library(
         check_writable(path)  # before minutes of work
     with progress("steps") as bar:
         task = bar.add_task("Drawing", total=None)
+        opened = Library.open(library)
         drawn = maps.draw_map(
-            Library.open(library),
+            opened,
             maps.Method(method.value),
             redraw=redraw,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
@@ -72,12 +85,13 @@ def map_library(
         write_picture(drawn, png)
     if drawn.not_stored is not None:
         notice(f"the library can't store the map: {drawn.not_stored}")
+    used = _used_in_training(opened, drawn)
     counts = {"kept": drawn.kept, "placed": drawn.placed, "gone": drawn.gone}
     if format is Format.json:
         files = {"out": str(out), "png": str(png) if png else None}
-        about = {"library": drawn.library, "method": drawn.method.value}
-        fields = {**files, **about, "tracks": len(drawn.entries), "fresh": drawn.is_fresh, **counts}
-        typer.echo(json.dumps(fields))
+        about: dict[str, object] = {"library": drawn.library, "method": drawn.method.value}
+        about |= {"tracks": len(drawn.entries), "used_in_training": used, "fresh": drawn.is_fresh}
+        typer.echo(json.dumps({**files, **about, **counts}))
         return
     summary = f"{len(drawn.entries)} drawn by {drawn.method.label}"
     if not drawn.is_fresh:
@@ -85,3 +99,19 @@ def map_library(
     stdout.print(summary, markup=False)
     for path in filter(None, (out, png)):
         notice(f"wrote {printable(str(path))}")
+
+
+def _used_in_training(library: Library, drawn: Map) -> int | None:
+    """Number of drawn tracks that the library's model was trained on; None where not known."""
+    from genrescope.inference.bundle import Bundle
+
+    try:
+        manifest = Bundle.load(library.model.source).manifest
+    except BundleError:  # moved since the library was made; the map needs no model
+        return None
+    files = [entry.file for entry in drawn.entries]
+    listed = manifest.training_tracks
+    if manifest.sha256 != library.model.sha256 or listed is None or len(files) > _COMPARED:
+        return None
+    used = note_training_tracks(listed, files)
+    return None if used is None else sum(used)

@@ -1,4 +1,4 @@
-"""`genrescope recipes`: what can be trained, what it is measured beside, and what was run."""
+"""`genrescope recipes`: what can be trained, the published figures, and what was run."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _LABELS = 7
 
 @dataclass(frozen=True)
 class Listed:
-    """A recipe, as it is listed.
+    """An entry of the list.
 
     Attributes
     ----------
     family
         The shipped recipe that it is a member of, or itself.
     published
-        The figures of the paper's row that it is measured beside.
+        The figures of the paper's row that it is compared with.
     waits
         Why it can't be trained yet; empty where it can.
     ours, leaked
@@ -58,7 +58,7 @@ class Listed:
 
     @property
     def tests(self) -> list[float]:
-        """What the paper states for the test side, in percent."""
+        """What the paper states for the test subset, in percent."""
         return [figure.value_percent for figure in self.published if figure.subset == "test"]
 
     def fields(self) -> dict[str, Any]:
@@ -85,17 +85,15 @@ def recipes(
     format: Format = typer.Option(
         Format.table, "--format", "-f", help="How the recipes are written."
     ),
-    runs: Path = typer.Option(
-        Path("runs"), "--runs", help="Folder of the runs that are looked at."
-    ),
+    runs: Path = typer.Option(Path("runs"), "--runs", help="Folder of the runs."),
 ) -> None:
-    """List the recipes: their paper and its figure, and whether they were run.
+    """List the recipes with the figure of their paper, and whether they were run.
 
     A family of recipes is one line of the table; JSON lists all members. Figures are accuracies on
-    test tracks, in percent; those of a run that leaks are left out.
+    test tracks, in percent; those of a run that leaks are not shown.
 
     A recipe is `run` when its folder in the folder of runs is finished, `ready` when it can be
-    trained, and `waits` when its feature or model is not there yet.
+    trained, and `waits` when its feature or model is not installed.
 
     Examples:
 
@@ -139,7 +137,7 @@ def _listed(family: str, name: str, runs: Path) -> Listed:
 
 
 def _loaded(name: str) -> tuple[Recipe | None, str]:
-    """A recipe as far as it can be read, and why it can't be trained yet."""
+    """Read a recipe as far as possible; also return why it can't be trained."""
     from genrescope.models import model_kinds
     from genrescope.training.recipe import load_recipe
 
@@ -149,7 +147,7 @@ def _loaded(name: str) -> tuple[Recipe | None, str]:
         recipe, waits = None, _short(str(error))
     if recipe is None:
         try:
-            # All but the feature can be told without it.
+            # Everything except the feature can be read without it.
             recipe = load_recipe(name, ["feature={kind: mfcc}"])
         except RecipeError:
             return None, waits
@@ -160,31 +158,31 @@ def _loaded(name: str) -> tuple[Recipe | None, str]:
 
 
 def _short(reason: str) -> str:
-    """Without the list of what there is."""
+    """Shorten an error: without the list of known names."""
     before, sign, _ = reason.partition("; there are: ")
     return f"{before} yet" if sign else before
 
 
 def _show(listed: dict[str, list[Listed]]) -> None:
-    """A line for each family, what it is and its axes below."""
+    """Print a line for each family, with its description and axes below."""
     console = Console(highlight=False)
     width = max(map(len, ["Recipe", *listed]))
     head = _line("Recipe", "Paper", "Published", "Ours", Text("State"), width)
     head.stylize("bold")
     console.print(head)
-    said = ""
+    shown = ""
     for family, entries in listed.items():
         tests = [value for entry in entries for value in entry.tests]
-        honest = [entry.ours for entry in entries if entry.ours is not None and not entry.leaked]
+        ours = [e.ours for e in entries if e.ours is not None and not e.leaked]
         name, state = printable(family), _state(entries)
-        line = _line(name, _paper(entries), _range(tests), _range(honest), state, width)
+        line = _line(name, _paper(entries), _range(tests), _range(ours), state, width)
         line.stylize("bold", 0, len(name))
         console.print(line)
         # Members of one family have one description.
         text = entries[0].description
         reasons = dict.fromkeys(f"waits: {e.waits}" for e in entries if e.waits and e.ours is None)
-        below = [_axes(family, entries), "" if text == said else text, _system(entries), *reasons]
-        said = text
+        below = [_axes(family, entries), "" if text == shown else text, _system(entries), *reasons]
+        shown = text
         for quiet in filter(None, below):
             console.print(Padding(Text(printable(quiet), style="dim"), (0, 0, 0, 4)))
 
@@ -194,7 +192,7 @@ def _line(name: str, paper: str, published: str, ours: str, state: Text, width: 
 
 
 def _axes(family: str, entries: Sequence[Listed]) -> str:
-    """What stands behind a family's name, as in (mlp|cnn|lstm)/(mfcc|mfcc-delta)."""
+    """The labels after a family's name, as in (mlp|cnn|lstm)/(mfcc|mfcc-delta)."""
     if len(entries) == 1:
         return ""
     labels = [entry.name.removeprefix(f"{family}/").split("/") for entry in entries]
@@ -215,11 +213,11 @@ def _paper(entries: Sequence[Listed]) -> str:
 
 
 def _system(entries: Sequence[Listed]) -> str:
-    """The paper's row, of one recipe."""
+    """The paper's row of a single recipe."""
     if len(entries) > 1 or not entries[0].published:
         return ""
     figure = entries[0].published[0]
-    return f"beside: {figure.features}, {figure.model} ({figure.protocol})"
+    return f"compared with: {figure.features}, {figure.model} ({figure.protocol})"
 
 
 def _range(values: Sequence[float]) -> str:
@@ -230,7 +228,7 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _state(entries: Sequence[Listed]) -> Text:
-    """Of one recipe its state; of a family how many of its members were run."""
+    """The state of a single recipe; of a family, how many of its members were run."""
     done = [entry for entry in entries if entry.ours is not None]
     if len(entries) == 1 or not done:
         text = Text(" / ".join(dict.fromkeys(e.state.partition(":")[0] for e in entries)))

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 
 from genrescope.datasets import Dataset, map_genres, read_dataset
+from genrescope.datasets.fingerprints import used_in_training
 from genrescope.errors import DatasetError, FileError
 from genrescope.evaluation.metrics import compute_scores
 from genrescope.evaluation.predict import TrackPredictions, predict_tracks
@@ -34,7 +35,8 @@ def evaluate(
     Only tracks of the model's genres are used, and of genres that are mapped to one of them. The
     model may predict any of its genres, also where the data have only some of them. Intervals are
     95 % bootstrap intervals over tracks; the tracks of an artist are drawn together where artists
-    are known.
+    are known. Tracks that the model was trained on are recognised where its bundle lists them, see
+    `genrescope.datasets.fingerprints`; they are scored all the same, and counted.
 
     Parameters
     ----------
@@ -90,8 +92,15 @@ def evaluate(
         found = predict_tracks(classifier, tracks, jobs=jobs, progress=step)
     except DatasetError as error:
         raise DatasetError(f"{dataset.name}: {error}") from None
+    listed = classifier.manifest.training_tracks
+    used = used_in_training(listed, found.tracks, data=dataset.name, jobs=jobs)
     result = _result(classifier, dataset, found).model_copy(
-        update={"genre_map": mapping, "unknown_genres": unknown, "command": command}
+        update={
+            "genre_map": mapping,
+            "unknown_genres": unknown,
+            "command": command,
+            "tracks_used_in_training": None if used is None else sum(used),
+        }
     )
     if target is not None:
         _write(result, found, target)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.datasets import Dataset, Track, group_tracks
+from genrescope.datasets.fingerprints import training_note, used_in_training
 from genrescope.errors import BundleError, DatasetError, FileError
 from genrescope.evaluation.geometry import EmbeddedTracks, LayerGeometry, measure
 from genrescope.evaluation.predictions import read_predictions
@@ -24,6 +25,7 @@ Subset = Literal["test", "all"]
 TEST = "test"
 TRAINING = "training or validation"
 UNKNOWN = "subset not known"
+UNUSED = "not used in training"
 
 _BY_TRACK = "Split by track: the network may have been trained on other tracks by the same artists."
 _MEMORISED = (
@@ -92,7 +94,8 @@ def compute_geometry(
         Names of layers; by default all depths of the network, or its one embedding.
     subset
         Of a run: the tracks that it was tested on ("test", by default), or all of the data set. A
-        bundle by itself does not list its tracks; all are used.
+        bundle by itself does not list its test tracks; all are used, those that it was trained on
+        as a subset of their own.
     maps
         Whether to compute t-SNE.
     seed
@@ -172,6 +175,9 @@ def _choose(
         raise BundleError(
             model, "its test tracks are not known; name its run folder, or use all tracks"
         )
+    used = used_in_training(classifier.manifest.training_tracks, dataset.tracks, data=dataset.name)
+    if used is not None:
+        return _choose_by_fingerprint(dataset, used)
     trained_on = (classifier.manifest.provenance.get("data") or {}).get("name")
     alarm = f"The network was trained on {trained_on}, perhaps on these tracks: {_MEMORISED}."
     return _Chosen(
@@ -179,6 +185,15 @@ def _choose(
         [UNKNOWN] * len(dataset.tracks),
         alarms=(alarm,) if trained_on == dataset.name else (),
     )
+
+
+def _choose_by_fingerprint(dataset: Dataset, used: Sequence[bool]) -> _Chosen:
+    """All tracks, in two subsets, by whether the bundle lists them as training tracks."""
+    labels = [TRAINING if each else UNUSED for each in used]
+    order = sorted(range(len(labels)), key=lambda i: used[i])
+    note = training_note(used)
+    alarms = (f"{note}: {_MEMORISED}.",) if note else ()
+    return _Chosen([dataset.tracks[i] for i in order], [labels[i] for i in order], alarms=alarms)
 
 
 def _choose_of_run(run: Path, dataset: Dataset, subset: Subset) -> _Chosen:

@@ -48,7 +48,11 @@ class _Run:
 
     @property
     def title(self) -> str:
-        return self.result.name + " (leaked)" * self.result.leaked
+        result = self.result
+        suffix = " (leaked)" * result.leaked or " (trained on these tracks)" * bool(
+            result.training_note
+        )
+        return result.name + suffix
 
     def picture(self, name: str) -> Path:
         return self.folder / f"{name}.png"
@@ -108,6 +112,11 @@ def _blocks(run: _Run) -> Iterator[Block]:
         yield Alarm(
             "LEAKED. Segments of one track are in both the training and the test subset: the model "
             "was tested on tracks that it was trained on. These scores mean nothing."
+        )
+    if run.result.training_note:
+        yield Alarm(
+            f"TRAINED ON THESE TRACKS. {run.result.training_note}: the scores do not say how the "
+            "model does on other music."
         )
     yield from _scores(run.result)
     yield from _published(run.result)

@@ -72,6 +72,9 @@ class RunResult(Values):
         Each fold by its name; of a run without folds its one training.
     train_tracks, validation_tracks
         How many tracks the network that is kept was trained on and validated on.
+    tracks_used_in_training
+        Of an evaluation: how many of the scored tracks the model was trained on, by the
+        fingerprints in its bundle; None where it lists none.
     test_tracks_of_training_artists
         Test tracks whose artist is among those trained on; None where no artist is known.
     left_out
@@ -127,6 +130,7 @@ class RunResult(Values):
     folds: dict[str, FoldResult] = Field({})
     train_tracks: int | None = None
     validation_tracks: int | None = None
+    tracks_used_in_training: int | None = None
     test_tracks_of_training_artists: int | None = None
     left_out: list[LeftOut] = Field([])
     split: SplitDescription | None = None
@@ -231,9 +235,20 @@ class RunResult(Values):
 
     @property
     def tested_on_training_data(self) -> bool:
-        """Whether a finished model was evaluated on the data set that it was trained on."""
+        """Whether a finished model was evaluated on tracks that it was trained on.
+
+        Where its bundle does not list them, on the data set of the same name.
+        """
+        if self.tracks_used_in_training is not None:
+            return self.tracks_used_in_training > 0
         trained_on = self.provenance.data.name if self.provenance else ""
         return self.is_evaluation and bool(trained_on) and trained_on == self.data.name
+
+    @property
+    def training_note(self) -> str:
+        """How many of the scored tracks were used in training; empty where none was, or unknown."""
+        used = self.tracks_used_in_training
+        return f"{used} of {self.n} tracks were used in training" if used else ""
 
     @property
     def comparable_row(self) -> PublishedRow | None:
@@ -253,6 +268,8 @@ class RunResult(Values):
     @property
     def protocol(self) -> str:
         """The split in words; of an evaluation, what was tested."""
+        if self.tracks_used_in_training:
+            return f"all tracks, {self.training_note}"
         if self.tested_on_training_data:
             return "all tracks, including those it was trained on"
         return str(self.split or "") or "all tracks"

@@ -1,12 +1,12 @@
-"""Bundles with smaller weights, and what that costs: size, time, and how often they disagree.
+"""Bundles with smaller weights, and the effect: size, time, and agreement of predictions.
 
 Conventions
 -----------
-fp16: the weights are kept as half-precision numbers and widened when the bundle is loaded; all is
-computed in single precision as before, so only the weights are rounded and the time stays the same.
+fp16: weights are stored in half precision and cast when the bundle is loaded; everything is
+computed in single precision, so only the weights are rounded, and the time does not change.
 
-int8, dynamic: weights are kept as bytes; activations are rounded to bytes by the range of each
-batch. int8, static: by ranges that were seen on calibration segments, which is faster.
+int8, dynamic: weights are stored as bytes; activations are quantized by the range of each batch.
+int8, static: by ranges measured on calibration segments, which is faster.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from genrescope.training.bundles import LARGE, make_bundle, whole_graph
 Precision = Literal["fp16", "int8"]
 Floats = NDArray[np.float64]
 
-# Every so many tracks one calibrates; the others judge.
+# One track of so many is used for calibration, the others for the comparison.
 _EACH = 4
 _MOST_CALIBRATING = 100
 _TIMINGS = 15
@@ -62,12 +62,12 @@ class Agreement:
     data
         Name of the data set.
     tracks
-        That both heard, without those that calibrated.
-    named_the_same
-        Share of them.
+        That both classified, without those used for calibration.
+    same_genre
+        Fraction of them for which both predict the same genre.
     mean_difference
         Mean absolute difference of the tracks' probabilities, over tracks and genres.
-    judged
+    known_genre
         Tracks whose genre is one of the model's.
     accuracy, mcnemar
         On those; None where there are none.
@@ -75,23 +75,23 @@ class Agreement:
 
     data: str
     tracks: int
-    named_the_same: float
+    same_genre: float
     mean_difference: float
-    judged: int
+    known_genre: int
     accuracy: Pair | None
     mcnemar: McNemar | None
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was done to a bundle and what it costs.
+    """What was done to a bundle, and the effect.
 
     Attributes
     ----------
     precision
         "fp16" or "int8".
     method
-        In words.
+        In a few words.
     original
         Name of the bundle that was converted, and the SHA-256 of its files.
     bytes
@@ -99,7 +99,7 @@ class Conversion:
     ms_per_segment
         Median of interleaved runs on one thread, without the front end.
     agreement
-        None where there were no tracks to hear.
+        None without tracks.
     """
 
     precision: Precision
@@ -122,7 +122,7 @@ def convert(
     report: Callable[[int, int], None] = lambda _done, _of: None,
     large: int = LARGE,
 ) -> tuple[Bundle, Conversion, list[FileError]]:
-    """Make a bundle with smaller weights, and measure what it costs.
+    """Make a bundle with smaller weights, and measure the effect.
 
     Parameters
     ----------
@@ -131,10 +131,10 @@ def convert(
     precision
         Of the weights.
     data
-        Tracks on which both are compared. For int8 every fourth of them, at most 100, calibrates
-        (its first half minute is heard) and is left out of the comparison.
+        Tracks on which both are compared. For int8 every fourth of them, at most 100, is used for
+        calibration (its first half minute) and is left out of the comparison.
     report
-        Called with the number of tracks heard and of all.
+        Called with the number of tracks read and of all.
     large
         Bytes, see `make_bundle`.
 
@@ -142,14 +142,14 @@ def convert(
     -------
     bundle, conversion, failures
         The new bundle has the conversion in its metrics as "converted"; failures are the tracks
-        that could not be heard.
+        that could not be decoded.
 
     Raises
     ------
     BundleError
         When the bundle was converted before, or would not become smaller.
     DatasetError
-        When no track can be heard.
+        When no track can be decoded.
     GenrescopeError
         When onnx is not installed.
     """
@@ -168,7 +168,7 @@ def convert(
         batches += _batches(before.manifest.frontend, track, failures)
         report(i + 1, total)
     if calibrating and not batches:
-        raise DatasetError("none of the tracks to calibrate with could be heard")
+        raise DatasetError("none of the calibration tracks could be decoded")
     model = whole_graph(bundle)
     smaller, method = _smaller(model, precision, batches)
     if len(smaller) >= len(model):
@@ -177,7 +177,7 @@ def convert(
     made = make_bundle(smaller, large=large, **{**fields, "name": f"{name}-{precision}"})
     after = Classifier(made)
 
-    def heard(tracks: int) -> None:
+    def compared_so_far(tracks: int) -> None:
         report(len(calibrating) + tracks, total)
 
     conversion = Conversion(
@@ -186,7 +186,7 @@ def convert(
         {field: str(fields[field]) for field in _IDENTITY if fields[field] is not None},
         Pair(_size(bundle), _size(made)),
         _milliseconds(before, after),
-        _compare(before, after, data.name, compared, failures, heard) if data else None,
+        _compare(before, after, data.name, compared, failures, compared_so_far) if data else None,
     )
     metrics = {**bundle.manifest.metrics, "converted": conversion.to_dict()}
     manifest = made.manifest.model_copy(update={"metrics": metrics})
@@ -194,11 +194,11 @@ def convert(
 
 
 def _shared_out(data: Dataset | None, precision: Precision) -> tuple[list[Track], list[Track]]:
-    """The tracks that calibrate, and those that both bundles are compared on."""
+    """Divide the tracks into those for calibration and those for the comparison."""
     if data is None or precision != "int8":
         return [], data.tracks if data else []
     if len(data.tracks) < 2:
-        raise DatasetError(f"{data.name}: int8 needs two tracks at least, one of them to calibrate")
+        raise DatasetError(f"{data.name}: int8 needs at least two tracks, one to calibrate with")
     places = set(range(0, len(data.tracks), _EACH)[:_MOST_CALIBRATING])
     return (
         [track for i, track in enumerate(data.tracks) if i in places],
@@ -209,7 +209,7 @@ def _shared_out(data: Dataset | None, precision: Precision) -> tuple[list[Track]
 def _smaller(
     model: bytes, precision: Precision, batches: Sequence[NDArray[np.float32]]
 ) -> tuple[bytes, str]:
-    """The graph with smaller weights, and how it was made in words."""
+    """Make the graph with smaller weights; also return the method in words."""
     if precision == "fp16":
         return _halved(model), "weights rounded, computed in single precision"
     if batches:
@@ -224,10 +224,10 @@ def _size(bundle: Bundle) -> int:
 
 
 def _halved(model: bytes) -> bytes:
-    """Keep float32 weights of two axes and more as float16, and widen them in the graph.
+    """Store float32 weights of two axes and more as float16, and cast them in the graph.
 
     A tensor with a value that float16 can't hold (beyond 65504) stays as it is, and so do biases
-    and scales, which are small. ONNX Runtime widens constants once, when it loads the graph.
+    and scales, which are small. ONNX Runtime casts constants once, when it loads the graph.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -253,7 +253,7 @@ def _halved(model: bytes) -> bytes:
 def _dynamic(model: bytes) -> bytes:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    # Signed weights of convolutions run on a path that is many times slower.
+    # Convolutions with signed weights are computed many times slower.
     return _quantized(
         model,
         lambda graph, out: quantize_dynamic(
@@ -276,8 +276,8 @@ def _static(model: bytes, batches: Sequence[NDArray[np.float32]]) -> bytes:
             batch = next(self.left, None)
             return None if batch is None else {name: batch}
 
-    # Weights of 7 bits: with 8, processors without VNNI cut off sums of two products, and the
-    # loss that was measured on one machine would not be that of another.
+    # Weights of 7 bits: with 8, processors without VNNI saturate sums of two products, and the loss
+    # measured on one machine would not be that of another.
     return _quantized(
         model,
         lambda graph, out: quantize_static(
@@ -303,7 +303,7 @@ def _quantized(model: bytes, quantize: Callable[[object, Path], None]) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """ONNX Runtime's advice on other ways to quantize is not for who gave the command."""
+    """Silence ONNX Runtime's advice on other ways to quantize."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -315,7 +315,7 @@ def _quiet() -> Iterator[None]:
 def _batches(
     frontend: Frontend, track: Track, failures: list[FileError]
 ) -> list[NDArray[np.float32]]:
-    """Segments of a track's first half minute as one batch; none where it can't be heard."""
+    """Segments of a track's first half minute as one batch; none where it can't be decoded."""
     try:
         windows = list(islice(frontend.windows(track.path), 1))
     except FileError as error:
@@ -333,34 +333,34 @@ def _compare(
     failures: list[FileError],
     report: Callable[[int], None],
 ) -> Agreement:
-    heard: list[Track] = []
+    decoded: list[Track] = []
     rows: list[tuple[Floats, Floats]] = []
     for i, track in enumerate(tracks):
         try:
-            # The front end is the same: it hears a track once.
+            # The front end is the same, so its features are computed once.
             windows = list(before.manifest.frontend.windows(track.path))
             if not any(before.manifest.frontend.cuts(window) for window in windows):
                 raise FileError(track.path, "digital silence")
             rows.append((_probabilities(before, windows), _probabilities(after, windows)))
-            heard.append(track)
+            decoded.append(track)
         except FileError as error:
             failures.append(error)
         report(i + 1)
     if not rows:
-        raise DatasetError(f"{name}: none of {len(tracks)} tracks could be heard for a comparison")
+        raise DatasetError(f"{name}: none of {len(tracks)} tracks could be decoded")
     one, other = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
-    named_one, named_other = one.argmax(axis=1), other.argmax(axis=1)
-    known = np.array([track.genre in before.genres for track in heard])
+    genre_before, genre_after = one.argmax(axis=1), other.argmax(axis=1)
+    known = np.array([track.genre in before.genres for track in decoded])
     accuracy = test = None
     if known.any():
-        truth = [before.genres.index(t.genre) for t in heard if t.genre in before.genres]
-        right, right_after = named_one[known] == truth, named_other[known] == truth
+        truth = [before.genres.index(t.genre) for t in decoded if t.genre in before.genres]
+        right, right_after = genre_before[known] == truth, genre_after[known] == truth
         accuracy = Pair(float(right.mean()), float(right_after.mean()))
         test = mcnemar(right, right_after)
     return Agreement(
         name,
-        len(heard),
-        float((named_one == named_other).mean()),
+        len(decoded),
+        float((genre_before == genre_after).mean()),
         float(np.abs(one - other).mean()),
         int(known.sum()),
         accuracy,
@@ -375,7 +375,7 @@ def _probabilities(classifier: Classifier, windows: Sequence[Window]) -> Floats:
 
 
 def _milliseconds(before: Classifier, after: Classifier) -> Pair:
-    """A segment's time, on the segments of half a minute of noise; both take turns."""
+    """Time per segment, measured on half a minute of noise; the two bundles alternate."""
     frontend, random = before.manifest.frontend, np.random.default_rng(0)
     if frontend.computed.kind == "stored":
         vectors = random.normal(size=(16, frontend.computed.size)).astype(np.float32)

@@ -87,6 +87,16 @@ class Protocol:
         """The job whose model is the run's result."""
         return self.jobs[-1]
 
+    @property
+    def used_in_training(self) -> frozenset[str]:
+        """Ids of the tracks that the run's model was trained on, or validated on.
+
+        Segments that were split as if they were tracks count as their track (`<id>#<number>`).
+        """
+        job = self.final
+        used = {*job.train, *job.validation, *self.validation}
+        return frozenset(used | {name.rpartition("#")[0] for name in used if "#" in name})
+
     def scored_tracks(self, job: Job) -> Ids:
         """The tracks of a job whose predictions are scored."""
         return job.test if self.scored == "test" else job.validation

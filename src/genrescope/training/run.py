@@ -12,6 +12,7 @@ import torch
 
 from genrescope import __version__
 from genrescope.datasets import Track
+from genrescope.datasets.fingerprints import TrainingTracks
 from genrescope.evaluation.run_result import RunResult
 from genrescope.inference.bundle import Bundle
 from genrescope.inference.classifier import Classifier
@@ -117,7 +118,9 @@ def execute(
     graph = outcomes[final].model.onnx
     if data.encoder is not None:
         graph = join_graphs(data.encoder, graph)
-    bundle = about.bundle(graph, data, temperature[final], result.to_dict())
+    used = [track for track in tracks if track.id in protocol.used_in_training]
+    listed = TrainingTracks.of(about.data["name"], used)
+    bundle = about.bundle(graph, data, temperature[final], result.to_dict(), listed.to_fields())
     histories = {name: outcome.model.history for name, outcome in outcomes.items()}
     run.finish(result, predictions, histories, bundle)
     return result
@@ -131,7 +134,12 @@ class _About:
     data: dict[str, Any]
 
     def bundle(
-        self, graph: bytes, data: TrainingData, temperature: float, metrics: dict[str, Any]
+        self,
+        graph: bytes,
+        data: TrainingData,
+        temperature: float,
+        metrics: dict[str, Any],
+        training_tracks: dict[str, str] | None = None,
     ) -> Bundle:
         """Make a bundle of a trained model's graph."""
         return make_bundle(
@@ -149,6 +157,7 @@ class _About:
             },
             metrics=metrics,
             licence=self.recipe.licence,
+            training_tracks=training_tracks,
         )
 
 
