@@ -215,6 +215,7 @@ def test_the_real_spectrograms_repeat_as_is_known(shared: Path) -> None:
     assert {p.kind for p in report.problems} == {"repeated", "missing", "silent"}
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_real_mp3s_have_no_faults(shared: Path) -> None:
     report = check(shared / "data/emotify-audio")

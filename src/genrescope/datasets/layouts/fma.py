@@ -161,17 +161,17 @@ def _clips_of(path: Path, table: Path, subset: str | None) -> Path | None:
     """
     if path.is_dir() and _has_clips(path):
         return path
-    beside = table.resolve().parent.parent if table.parent in (path, path.parent) else path
+    folder = table.resolve().parent.parent if table.parent in (path, path.parent) else path
     found = {
         match[1]: entry
-        for entry in sorted(beside.glob("*/"))
+        for entry in sorted(folder.glob("*/"))
         if (match := _AUDIO.fullmatch(entry.name))
     }
     if subset is not None and found:
         return found.get(subset) or found[max(found, key=SUBSETS.index)]
     if len(found) > 1:
         names = ", ".join(sorted(found, key=SUBSETS.index))
-        raise DatasetError(f"{beside}: holds FMA {names}; name the folder of one, or a subset")
+        raise DatasetError(f"{folder}: holds FMA {names}; name the folder of one, or a subset")
     return next(iter(found.values()), None)
 
 
