@@ -25,7 +25,8 @@ from genrescope import Classifier
 from genrescope.cli import app
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference import Bundle
-from genrescope.library.files import content_of, tags_of
+from genrescope.library.content import content_of
+from genrescope.library.files import tags_of
 from genrescope.library.places import LibraryError, default_library
 from genrescope.library.rows import Entry
 from genrescope.library.scan import Report, scan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from typer.testing import CliRunner
 from genrescope.cli import app
 from genrescope.errors import FileError
 from genrescope.library.export import export
+from genrescope.library.moves import Action, SortError, undo
+from genrescope.library.moves import carry_out as carry_out_steps
 from genrescope.library.rows import Entry
-from genrescope.library.sort import Action, SortError, carry_out, plan, undo, write_playlists
+from genrescope.library.sort import Placed, Plan, plan, write_playlists
 from libraries import MODEL, entry, make_library
 
 pytest.importorskip("lancedb")
@@ -49,15 +52,19 @@ def tree(folder: Path) -> dict[str, str]:
     }
 
 
+def carry_out(planned: Plan, *progress: Callable[[int, int], None]):
+    return carry_out_steps(planned.steps, planned.action, planned.folder, *progress)
+
+
 class TestSort:
-    """genrescope.library.sort"""
+    """genrescope.library.sort and genrescope.library.moves"""
 
     @pytest.mark.parametrize("action", ACTIONS)
     def test_done_and_undone(self, tracks: list[Entry], tmp_path: Path, action: Action) -> None:
         music, sorted_ = tmp_path / "music", tmp_path / "sorted"
         before = tree(music)
         planned = plan(tracks, sorted_, action)
-        assert (len(planned.steps), planned.there, planned.skipped) == (4, 0, 2)
+        assert (len(planned.steps), planned.in_place, planned.skipped) == (4, 0, 2)
         assert tree(music) == before
         assert not sorted_.exists()
 
@@ -83,7 +90,7 @@ class TestSort:
     ) -> None:
         carry_out(plan(tracks, tmp_path / "sorted", action))
         again = plan(tracks, tmp_path / "sorted", action)
-        assert (again.steps, again.there) == ((), 4)
+        assert (again.steps, again.in_place) == ((), 4)
         assert carry_out(again) == (None, [])
 
     def test_copies_within_the_library_are_not_copied_again(
@@ -95,10 +102,10 @@ class TestSort:
         found_again = [
             entry(str(to.relative_to(each.root)), np.ones(16), root=each.root,
                   content=each.content, genre=each.genre)
-            for each, to in planned.placed
+            for each, to in ((p.entry, p.file) for p in planned.placed)
         ]  # fmt: skip
         again = plan([*tracks, *found_again], sorted_, "copy")
-        assert (again.steps, again.there) == ((), 8)
+        assert (again.steps, again.in_place) == ((), 8)
 
     def test_what_stands_there_already_stays(self, tracks: list[Entry], tmp_path: Path) -> None:
         (tmp_path / "sorted" / "Rock").mkdir(parents=True)
@@ -208,7 +215,10 @@ class TestSort:
             entry(f"{i}.mp3", np.ones(16), genre=("jazz", "hiphop")[i % 2], confidence=i / 10)
             for i in range(4)
         ]
-        files = write_playlists([(each, each.file) for each in made], tmp_path / "lists")
+        files, _ = write_playlists(
+            [Placed(e, {"jazz": "Jazz"}.get(e.genre, "Hip-Hop"), 1.0, e.file) for e in made],
+            tmp_path / "lists",
+        )
         assert [file.name for file in files] == ["Hip-Hop.m3u8", "Jazz.m3u8"]
         assert files[1].read_text().splitlines()[2::2] == ["/music/2.mp3", "/music/0.mp3"]
 
@@ -253,7 +263,15 @@ class TestCommand:
         make_library(library, tracks)
         before = tree(tmp_path / "music")
         shown = self.run("--library", library, "--to", to, "--move", "--playlists")
-        assert shown.splitlines() == ["     3 move to Jazz/", "     1 move to Rock/"]
+        music = tmp_path / "music"
+        assert shown.splitlines() == [
+            f"{music}/SONG.mp3 -> Jazz/SONG.mp3 (75%)",
+            f"{music}/it's.mp3 -> Rock/it's.mp3 (75%)",
+            f"{music}/one/song.mp3 -> Jazz/song (2).mp3 (75%)",
+            f"{music}/two/song.mp3 -> Jazz/song (3).mp3 (75%)",
+            "     3 move to Jazz/",
+            "     1 move to Rock/",
+        ]
         assert not to.exists()
         assert tree(tmp_path / "music") == before
         done = self.run("--library", library, "--to", to, "--move", "--playlists", "--yes")
@@ -266,7 +284,7 @@ class TestCommand:
         library, to = tmp_path / "library", tmp_path / "sorted"
         make_library(library, tracks)
         shown = self.run(tmp_path / "music" / "two", "--library", library, "--to", to)
-        assert shown.splitlines() == ["     1 copy to Jazz/"]
+        assert shown.splitlines()[1:] == ["     1 copy to Jazz/"]
         self.run("--library", library, "--to", to, "--playlists", "--yes")
         assert sorted(tree(to)) == ["Jazz.m3u8", "Rock.m3u8"]
         self.run("--library", library, "--export", tmp_path / "t.csv")

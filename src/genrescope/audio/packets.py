@@ -15,10 +15,10 @@ from typing import Any, BinaryIO
 from genrescope.audio.kinds import DEMUXERS
 from genrescope.errors import AudioError
 
-_OPTIONS = {"format_whitelist": ",".join(sorted(DEMUXERS)), "protocol_whitelist": "fd"}
+_OPTIONS = {"format_whitelist": ",".join(sorted(DEMUXERS)), "protocol_whitelist": "fd,subfile"}
 
 
-def open_container(file: BinaryIO) -> Any:
+def open_container(file: BinaryIO, size: int | None = None) -> Any:
     """Open a file as an `av.container.InputContainer`, if it is one of the kinds listed.
 
     Parameters
@@ -26,6 +26,8 @@ def open_container(file: BinaryIO) -> Any:
     file
         A regular file, open for reading, at its first byte; it has to stay open, and is not closed
         with the container.
+    size
+        Read only so many bytes, as if the file ended there; None for the whole file.
 
     Raises
     ------
@@ -36,11 +38,19 @@ def open_container(file: BinaryIO) -> Any:
 
     # FFmpeg reads the descriptor itself: no name to be misunderstood, no Python between.
     options = {**_OPTIONS, "fd": str(file.fileno())}
-    return av.open("fd:", mode="r", container_options=options, metadata_errors="replace")
+    source = "fd:" if size is None else f"subfile,,start,0,end,{size},,:fd:"
+    return av.open(source, mode="r", container_options=options, metadata_errors="replace")
 
 
-def coded_audio(path: str | os.PathLike[str]) -> Iterator[bytes]:
+def coded_audio(path: str | os.PathLike[str], size: int | None = None) -> Iterator[bytes]:
     """The packets of a file's audio, as they are coded, without tags and pictures.
+
+    Parameters
+    ----------
+    path
+        The file.
+    size
+        As of `open_container`, for files with tags at their end, which FFmpeg may take for audio.
 
     Yields
     ------
@@ -58,7 +68,7 @@ def coded_audio(path: str | os.PathLike[str]) -> Iterator[bytes]:
 
     with Path(path).open("rb", buffering=0) as file:
         try:
-            with open_container(file) as container:
+            with open_container(file, size) as container:
                 stream = container.streams.audio[0]
                 codec = stream.codec_context
                 yield f"{codec.name} {stream.rate} {codec.channels}\n".encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
@@ -18,6 +19,7 @@ from genrescope.cli import (
     evaluate,
     examples,
     geometry,
+    library,
     models,
     playlist,
     recipes,
@@ -26,6 +28,7 @@ from genrescope.cli import (
     scan,
     similar,
     sort,
+    tags,
     train,
     tune,
 )
@@ -60,6 +63,8 @@ app.command()(embed.embed)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(encoders.app, name="encoders")
 app.add_typer(models.app, name="models")
+app.add_typer(library.app, name="library")
+app.add_typer(tags.app, name="tags")
 app.command()(examples.examples)
 
 
@@ -83,6 +88,11 @@ def _root(
 
 def main() -> None:
     """Run the command line; a known error is one line on stderr and exit code 2."""
+    # As Ctrl-C: temporary files are removed, and what is finished is kept.
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP; nohup makes it be ignored
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     prepare_streams()
     code: str | int | None = 0
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import typer
@@ -12,17 +11,18 @@ import typer
 from genrescope.audio.files import PassedOver
 from genrescope.cli.files import find
 from genrescope.cli.models import note_better_model
+from genrescope.cli.tags import Named, TagOptions
+from genrescope.cli.tags import write_tags as apply_tags
 from genrescope.cli.terminal import (
     RowFormat,
     error_line,
     notice,
-    printable,
     progress,
     stderr,
 )
 from genrescope.cli.training_tracks import note_training_tracks
 from genrescope.cli.writers import WRITERS, output
-from genrescope.errors import FileError, TagError
+from genrescope.errors import FileError
 from genrescope.inference import Classifier
 from genrescope.settings import SHIPPED_MODEL, default_model
 
@@ -80,6 +80,27 @@ def classify(
         False, "--dry-run", help="With --write-tags: only show what would change."
     ),
     yes: bool = typer.Option(False, "--yes", "-y", help="With --write-tags: do not ask."),
+    append: bool = typer.Option(
+        False, "--append", help="With --write-tags: add to the genres that are there."
+    ),
+    force: bool = typer.Option(
+        False, "--force", help="With --overwrite: replace genres that the model does not know, too."
+    ),
+    min_confidence: float | None = typer.Option(
+        None,
+        "--min-confidence",
+        min=0,
+        max=1,
+        help="With --write-tags: write no genre of a lower probability.",
+        show_default="0.5",
+    ),
+    count: int | None = typer.Option(
+        None,
+        "--count",
+        min=1,
+        help="With --write-tags: write up to this many genres.",
+        show_default="1",
+    ),
 ) -> None:
     """Classify audio files by genre.
 
@@ -99,8 +120,25 @@ def classify(
 
       genrescope classify ~/Music --write-tags --dry-run
     """
-    if (overwrite or dry_run or yes) and not write_tags:
-        raise typer.BadParameter("--overwrite, --dry-run and --yes need --write-tags")
+    tag_options = TagOptions(
+        overwrite,
+        append,
+        force,
+        TagOptions.min_confidence if min_confidence is None else min_confidence,
+        count or TagOptions.count,
+        dry_run,
+        yes,
+    )
+    needs_tags = overwrite or append or force or dry_run or yes
+    if (needs_tags or min_confidence is not None or count is not None) and not write_tags:
+        raise typer.BadParameter(
+            "--overwrite, --append, --force, --min-confidence, --count, --dry-run and --yes need "
+            "--write-tags"
+        )
+    if overwrite and append:
+        raise typer.BadParameter("choose one of --overwrite and --append")
+    if force and not overwrite:
+        raise typer.BadParameter("--force needs --overwrite")
     if write_tags and not (yes or dry_run) and not sys.stdin.isatty():
         raise typer.BadParameter(
             "--write-tags asks before it writes, but stdin is not a terminal: "
@@ -114,7 +152,7 @@ def classify(
     files = [item for item in found if isinstance(item, Path)]
     failures = [item for item in found if isinstance(item, FileError)]
     # Only what is needed later: the timelines of a whole collection would fill the memory.
-    named: list[tuple[str | None, str | None]] = []
+    named: list[Named] = []
     interrupted = False
     # The bar comes first: while it is on the screen, what is printed goes above it.
     with progress("files") as bar, output(destination) as stream:
@@ -125,7 +163,8 @@ def classify(
                 if isinstance(result, FileError):
                     failures.append(result)
                 else:
-                    named.append((result.path, result.genre))
+                    probable = result.top(tag_options.count) if result.genre else []
+                    named.append((result.path or "", probable))
                     writer.write(result)
                 bar.advance(task)
         except KeyboardInterrupt:
@@ -146,56 +185,7 @@ def classify(
         decoded = [Path(path) for path, _ in named if path]
         note_training_tracks(classifier.manifest.training_tracks, decoded, jobs=jobs)
     if write_tags:
-        failures += _write_tags(named, overwrite=overwrite, dry_run=dry_run, yes=yes)
+        failures += apply_tags(named, classifier.genres, tag_options)
     if failures:
         stderr.print(f"{len(named)} classified, {len(failures)} failed", style="bold")
         raise typer.Exit(1 if named else 2)
-
-
-def _write_tags(
-    named: Iterable[tuple[str | None, str | None]], *, overwrite: bool, dry_run: bool, yes: bool
-) -> list[TagError]:
-    """Show what would change, ask, and change it; return what failed."""
-    from genrescope.library import tags
-
-    genres = {path: tags.genre_name(genre) for path, genre in named if path and genre}
-
-    def each(act: Callable[..., tags.TagChange], paths: Iterable[str]) -> list[tags.TagChange]:
-        changes = []
-        for path in paths:
-            try:
-                changes.append(act(path, genres[path], overwrite=overwrite))
-            except TagError as error:
-                failures.append(error)
-                error_line(str(error))
-        return changes
-
-    failures: list[TagError] = []
-    planned = each(tags.plan_genre, genres)
-    writes = [change for change in planned if change.action == "write"]
-    for change in planned:
-        if change.action != "same":
-            result = f"-> {change.after}"
-            if change.action != "write":
-                result = "kept (--overwrite replaces it)"
-            stderr.print(
-                printable(f"{change.path}: {change.before or 'no genre'} {result}"), markup=False
-            )
-    if not writes or dry_run:
-        notice(f"{_files(len(writes))} would be changed" if dry_run else "no tag needs a change")
-        return failures
-    try:
-        agreed = yes or typer.confirm(f"Write the genre into {_files(len(writes))}?", err=True)
-    except typer.Abort:
-        notice("interrupted: nothing was changed")
-        raise typer.Exit(130) from None
-    if not agreed:
-        notice("nothing was changed")
-        return failures
-    written = each(tags.write_genre, [os.fsdecode(change.path) for change in writes])
-    notice(f"wrote the genre into {_files(len(written))}")
-    return failures
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"

@@ -83,6 +83,8 @@ def map_library(
     write_page(drawn, out)
     if png is not None:
         write_picture(drawn, png)
+    if drawn.not_stored is not None:
+        notice(f"the library can't store the map: {drawn.not_stored}")
     used = _used_in_training(opened, drawn)
     counts = {"kept": drawn.kept, "placed": drawn.placed, "gone": drawn.gone}
     if format is Format.json:

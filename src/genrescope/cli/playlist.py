@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from genrescope.cli.scan import LIBRARY
-from genrescope.cli.similar import show_tracks
+from genrescope.cli.similar import show_tracks, write_playlist
 from genrescope.cli.terminal import Format
 
 
@@ -31,11 +31,11 @@ def playlist(
 
       genrescope playlist --from waltz.flac --to riff.mp3 --length 12 --out path.m3u8
     """
-    from genrescope.library.playlist import playlist_between, write_m3u8
+    from genrescope.library.playlist import playlist_between
     from genrescope.library.similar import Space
     from genrescope.library.store import Library
 
     tracks, steps = playlist_between(Space(Library.open(library)), start, end, length)
     show_tracks(list(zip(tracks, [None, *steps], strict=True)), format)
     if out is not None:
-        write_m3u8(out, tracks)
+        write_playlist(out, tracks)

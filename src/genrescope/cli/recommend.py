@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from genrescope.cli.scan import LIBRARY
-from genrescope.cli.similar import tag_of, years_of
+from genrescope.cli.similar import tag_of, write_playlist, years_of
 from genrescope.cli.terminal import Format, notice, printable, stdout
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ def recommend(
       genrescope recommend --like waltz.flac --like riff.mp3 --dislike noise.mp3 -n 30
       --not-same-artist --playlist more.m3u8
     """
-    from genrescope.library.playlist import write_m3u8
     from genrescope.library.recommend import recommend as find_recommended
     from genrescope.library.similar import Space, TrackFilter
     from genrescope.library.store import Library
@@ -75,7 +74,7 @@ def recommend(
         notice("no other track in the library matches")
         raise typer.Exit(1)
     if playlist is not None:
-        write_m3u8(playlist, [each.entry for each in found])
+        write_playlist(playlist, [each.entry for each in found])
 
 
 def _show(found: Sequence[Recommendation], format: Format) -> None:

@@ -43,6 +43,12 @@ def scan(
         min=1,
         help="Files classified at once; by default as many as there are cores.",
     ),
+    yes: bool = typer.Option(
+        False,
+        "--yes",
+        "-y",
+        help="Mark tracks of missing or empty folders as deleted.",
+    ),
     format: Format = typer.Option(
         Format.table, "--format", "-f", help="Output format of the counts."
     ),
@@ -51,6 +57,10 @@ def scan(
 
     Only new and changed files are classified; moved files are recognised, deleted ones marked. A
     scan can be stopped at any point and continues from there the next time.
+
+    Links to folders are followed, each file is taken once. Folders and files of the system (.git,
+    @eaDir, ._*) are passed over. Of a known folder that is missing or empty, it asks whether its
+    tracks are deleted.
 
     Exit code 1: some files failed. 2: nothing was done.
 
@@ -69,6 +79,14 @@ def scan(
         def show(done: int, total: int) -> None:
             bar.update(task, description="Classifying", completed=done, total=total)
 
+        def is_gone(folder: Path, count: int) -> bool:
+            if yes or not sys.stdin.isatty():
+                return yes
+            bar.stop()
+            question = f"{printable(str(folder))} is missing or empty. If its disk is only not "
+            question += f"mounted, answer no. Mark its {count} tracks as deleted?"
+            return typer.confirm(question, err=True)
+
         try:
             report = run_scan(
                 folders,
@@ -78,9 +96,12 @@ def scan(
                 jobs=jobs,
                 progress=show,
                 waiting=lambda pid: notice(f"waiting for another scan (process {pid})"),
+                is_gone=is_gone,
             )
         except ModelMismatchError as error:
             raise GenrescopeError(f"{error}; --rescan classifies everything again") from None
+    if report.passed_over:
+        notice(str(report.passed_over))
     for failure in report.failures:
         error_line(str(failure))
     counts = asdict(report.counts)

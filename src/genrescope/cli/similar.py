@@ -47,7 +47,6 @@ def similar(
 
       genrescope similar song.mp3 --not-same-artist --year 1970-1979 --playlist like-song.m3u8
     """
-    from genrescope.library.playlist import write_m3u8
     from genrescope.library.similar import Space, TrackFilter
     from genrescope.library.store import Library
 
@@ -67,7 +66,7 @@ def similar(
         notice("no other track in the library matches")
         raise typer.Exit(1)
     if playlist is not None:
-        write_m3u8(playlist, [query.entry, *(entry for entry, _ in found)])
+        write_playlist(playlist, [query.entry, *(entry for entry, _ in found)])
 
 
 def show_tracks(tracks: Sequence[tuple[Entry, float | None]], format: Format) -> None:
@@ -85,6 +84,14 @@ def show_tracks(tracks: Sequence[tuple[Entry, float | None]], format: Format) ->
         line.append(f" {entry.genre or '?':10} ", style="bold")
         line.append(printable(entry.name), style="default not bold")
         stdout.print(line)
+
+
+def write_playlist(file: Path, entries: Sequence[Entry]) -> None:
+    """Write a playlist; a notice for each track that it can't name."""
+    from genrescope.library.playlist import write_m3u8
+
+    for left_out in write_m3u8(file, entries):
+        notice(f"not in the playlist, for its name holds a line break: {left_out}")
 
 
 def years_of(text: str | None) -> tuple[int, int] | None:

@@ -1,8 +1,9 @@
-"""`genrescope sort`: files into one folder a genre, playlists by genre, the library as a table."""
+"""`genrescope sort`: files into folders by genre, playlists by genre, the library as a table."""
 
 from __future__ import annotations
 
 from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,28 +19,48 @@ if TYPE_CHECKING:
     from genrescope.library.store import Library
 
 
+class By(StrEnum):
+    """What is sorted as a whole."""
+
+    track = "track"
+    album = "album"
+
+
 def sort(
     folders: list[Path] = typer.Argument(
         None, metavar="[FOLDER]", help="Only tracks below these; by default the whole library."
     ),
-    to: Path | None = typer.Option(None, "--to", metavar="DEST", help="Where genres' folders go."),
+    to: Path | None = typer.Option(None, "--to", metavar="DEST", help="The top folder."),
     library: str | None = LIBRARY,
     copy: bool = typer.Option(False, "--copy", help="Copy the files (the default)."),
     link: bool = typer.Option(False, "--link", help="Make symbolic links to them."),
     move: bool = typer.Option(False, "--move", help="Move them."),
+    by: By = typer.Option(
+        By.track, "--by", help="By each track's genre, or by that of its album as a whole."
+    ),
+    template: str | None = typer.Option(
+        None,
+        "--template",
+        metavar="PATH",
+        help="Where files go below DEST: {genre}, {artist}, {album}, {title}, {year}, {file}.",
+    ),
+    min_confidence: float = typer.Option(
+        0.5, "--min-confidence", min=0, max=1, help="Less certain tracks go to Unsorted."
+    ),
     playlists: bool = typer.Option(
-        False, "--playlists", help="Write a playlist a genre; by itself it leaves files alone."
+        False, "--playlists", help="Write a playlist a genre; alone it leaves files where they are."
     ),
     export: Path | None = typer.Option(
         None, "--export", metavar="FILE", help="Write the tracks as .csv, .json or .parquet."
     ),
     yes: bool = typer.Option(False, "--yes", "-y", help="Do it; without, it is only shown."),
-    undo: Path | None = typer.Option(None, "--undo", metavar="FILE", help="Take a sorting back."),
+    undo: Path | None = typer.Option(None, "--undo", metavar="FILE", help="Undo a sorting."),
 ) -> None:
-    """Sort a library's files into one folder a genre.
+    """Sort a library's files into folders by genre.
 
     Without --yes it only shows what it would do. No file is ever replaced: where a name is taken,
-    the new one is numbered. An undo file is written first.
+    the new one is numbered. An undo file is written first. Files go to {genre}/{file}, with
+    --by album to {genre}/{artist}/{album}/{file}.
 
     Exit code 1: some files could not be sorted.
 
@@ -47,7 +68,9 @@ def sort(
 
       genrescope sort --to ~/Sorted --link
 
-      genrescope sort ~/Music/New --to ~/Sorted --move --yes
+      genrescope sort ~/Music/New --to ~/Sorted --move --by album --yes
+
+      genrescope sort --to ~/Sorted --template '{genre}/{year}/{artist} - {title}'
 
       genrescope sort --undo ~/Sorted/undo-20261121-190000.json
 
@@ -59,11 +82,13 @@ def sort(
         _undo(undo)
         return
     if copy + link + move > 1:
-        raise typer.BadParameter("one of --copy, --link and --move")
+        raise typer.BadParameter("choose one of --copy, --link and --move")
     if to is None and export is None:
-        raise typer.BadParameter("wanted is --to DEST, --export FILE or --undo FILE")
-    if to is None and (copy or link or move or playlists):
-        raise typer.BadParameter("--copy, --link, --move and --playlists need --to DEST")
+        raise typer.BadParameter("expected --to DEST, --export FILE or --undo FILE")
+    if to is None and (copy or link or move or playlists or template):
+        raise typer.BadParameter(
+            "--copy, --link, --move, --template and --playlists need --to DEST"
+        )
 
     from genrescope.library.sort import plan
     from genrescope.library.store import Library
@@ -77,18 +102,26 @@ def sort(
         notice(f"wrote {len(entries)} tracks to {export}")
     if to is None:
         return
+    planned = plan(
+        entries,
+        to,
+        "link" if link else "move" if move else "copy",
+        genres=opened.model.genres,
+        by=by.value,
+        min_confidence=min_confidence,
+        template=template,
+    )
     only_playlists = playlists and not (copy or link or move)
-    planned = plan(entries, to, "link" if link else "move" if move else "copy")
     if not only_playlists:
         _sort(planned, yes)
     if playlists and yes:
-        _write_playlists(planned, entries, only_playlists)
+        _write_playlists(planned, only_playlists)
     if not yes:
         notice("nothing was changed: --yes does it")
 
 
 def _below(library: Library, folders: list[Path]) -> list[Entry]:
-    """The tracks that are there, below some folders."""
+    """The existing tracks below some folders."""
     entries = [entry for entry in library.entries() if not entry.deleted]
     places = [folder.resolve() for folder in folders]
     for place in places:
@@ -100,39 +133,69 @@ def _below(library: Library, folders: list[Path]) -> list[Entry]:
 
 
 def _sort(planned: Plan, yes: bool) -> None:
-    from genrescope.library.sort import carry_out
+    from genrescope.library.leftovers import remove_leftovers
+    from genrescope.library.moves import carry_out
 
-    folders = Counter(Path(step.target).parent.name for step in planned.steps)
+    if not yes:
+        _show_steps(planned)
+    folders = Counter(_folder(planned, Path(step.target)) for step in planned.steps)
     for folder, count in sorted(folders.items()):
-        stdout.print(f"{count:6} {planned.action} to {folder}/", markup=False)
-    notice(f"{planned.there} are there already, {planned.skipped} have no genre or are gone")
+        stdout.print(printable(f"{count:6} {planned.action} to {folder}/"), markup=False)
+    notice(f"{planned.in_place} are in place already, {planned.skipped} have no genre or are gone")
     if not yes:
         return
+    for file in remove_leftovers(Path(step.target).parent for step in planned.steps):
+        notice(f"removed what an interrupted run had left: {file}")
     with progress("files") as bar:
         task = bar.add_task("Sorting", total=len(planned.steps))
         undo_file, failures = carry_out(
-            planned, lambda done, total: bar.update(task, completed=done, total=total)
+            planned.steps,
+            planned.action,
+            planned.folder,
+            lambda done, total: bar.update(task, completed=done, total=total),
         )
     for failure in failures:
         error_line(str(failure))
     if undo_file is not None:
         stdout.print(printable(f"to undo: genrescope sort --undo {undo_file}"), markup=False)
     if planned.action == "move" and planned.steps:
-        notice(f"genrescope scan {planned.folder} tells the library; nothing is heard again")
+        notice(f"genrescope scan {planned.folder} updates the library; no file is analysed again")
     if failures:
         raise typer.Exit(1)
 
 
-def _write_playlists(planned: Plan, entries: list[Entry], where_they_are: bool) -> None:
+def _show_steps(planned: Plan) -> None:
+    """Show each file that would change, with where it goes and how sure its genre is."""
+    placed = {str(each.file): each for each in planned.placed}
+    for step in planned.steps:
+        target = Path(step.target).relative_to(planned.folder)
+        confidence = placed[step.target].confidence
+        stdout.print(printable(f"{step.source} -> {target} ({confidence:.0%})"), markup=False)
+
+
+def _folder(planned: Plan, target: Path) -> str:
+    """The first folder of a target below the top folder."""
+    parts = target.relative_to(planned.folder).parts
+    return parts[0] if len(parts) > 1 else "."
+
+
+def _write_playlists(planned: Plan, where_they_are: bool) -> None:
+    from dataclasses import replace
+
     from genrescope.library.sort import write_playlists
 
-    placed = [(e, e.file) for e in entries if e.has_embedding] if where_they_are else planned.placed
-    for file in write_playlists(placed, planned.folder):
+    placed = planned.placed
+    if where_they_are:
+        placed = tuple(replace(each, file=each.entry.file) for each in placed)
+    written, left_out = write_playlists(placed, planned.folder)
+    for file in written:
         stdout.print(printable(str(file)), markup=False)
+    for file in left_out:
+        notice(f"not in the playlist, for its name holds a line break: {file}")
 
 
 def _undo(file: Path) -> None:
-    from genrescope.library.sort import undo
+    from genrescope.library.moves import undo
 
     undone, failures = undo(file)
     for failure in failures:

@@ -7,7 +7,8 @@ fingerprints are. A fingerprint is a bit for each of 32 bands in each of 46 ms s
 half minute: whether the energy of neighbouring bands moved apart or together since the step before
 (J. Haitsma and T. Kalker, A Highly Robust Audio Fingerprinting System, ISMIR 2002, eq. 1; their
 steps are shorter). Fewer than 35 % different bits mean the same recording, as there; two different
-ones differ in about half.
+ones differ in about half. Steps of silence are left out, for all silence is alike. Silence is what
+is below -80 dBFS, or 60 dB below the loudest frame: dither and the noise of a codec are no sound.
 
 Fingerprints are compared only of tracks of equal length (within 2 %) whose embeddings are similar.
 Embeddings alone can't tell: strong compression changes them a little, while two pieces of one album
@@ -37,9 +38,29 @@ _LOWEST, _HIGHEST, _BANDS = 300.0, 2000.0, 33
 _SECONDS = 30.0
 _LAGS = 40  # steps by which one may begin later, 1.9 s
 _FEWEST_STEPS = 40
+_SILENCE_DBFS, _SILENCE_DB = -80.0, -60.0
 _BLOCK = 1024
 
-Fingerprint = NDArray[np.bool_]
+
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """The fingerprint of a recording's first half minute.
+
+    Attributes
+    ----------
+    bits
+        bool `[steps, 32]`.
+    audible
+        Which steps lie between two frames of sound, bool `[steps]`.
+    """
+
+    bits: NDArray[np.bool_]
+    audible: NDArray[np.bool_]
+
+    @property
+    def is_too_short(self) -> bool:
+        """Whether it holds too little sound to be compared."""
+        return bool(self.audible.sum() < _FEWEST_STEPS)
 
 
 @dataclass(frozen=True)
@@ -88,11 +109,15 @@ def duplicates(
 
     def of(row: int) -> Fingerprint | None:
         if row not in fingerprints:
+            fingerprints[row] = None
             try:
-                fingerprints[row] = fingerprint(entries[row].file)
+                found = fingerprint(entries[row].file)
+                if found.is_too_short:
+                    reason = "too little sound in its first 30 s to be compared"
+                    raise FileError(entries[row].file, reason)
+                fingerprints[row] = found
             except FileError as error:
                 failures.append(error)
-                fingerprints[row] = None
         return fingerprints[row]
 
     for done, (one, other) in enumerate(pairs, 1):
@@ -105,7 +130,7 @@ def duplicates(
 
 
 def fingerprint(file: str | os.PathLike[str]) -> Fingerprint:
-    """The fingerprint of a file's first half minute, bool `[steps, 32]`.
+    """Compute the fingerprint of a file's first half minute.
 
     Raises
     ------
@@ -120,17 +145,27 @@ def fingerprint(file: str | os.PathLike[str]) -> Fingerprint:
     bins = np.searchsorted(np.fft.rfftfreq(_N_FFT, 1 / _RATE), edges)
     energy = np.add.reduceat(power, bins, axis=1)[:, :_BANDS]
     slope = energy[:, :-1] - energy[:, 1:]
-    return np.asarray(slope[1:] > slope[:-1])
+    # The variance: a constant offset is no sound.
+    level = 10 * np.log10(np.maximum(np.var(frames, axis=1, dtype=np.float64), 1e-20))
+    is_sound = level > max(_SILENCE_DBFS, level.max() + _SILENCE_DB)
+    return Fingerprint(np.asarray(slope[1:] > slope[:-1]), is_sound[1:] & is_sound[:-1])
 
 
 def different_bits(one: Fingerprint, other: Fingerprint) -> float:
-    """The share of bits that differ, 0 to 1, at the best alignment; 1 where they are too short."""
+    """The share of bits that differ, 0 to 1, at the best alignment.
+
+    Steps in which either is silent are left out. It is 1 where both have sound together in too few
+    steps, or in less than half of those in which one of them has.
+    """
     least = 1.0
     for lag in range(-_LAGS, _LAGS + 1):
-        first, second = (one[lag:], other) if lag >= 0 else (one, other[-lag:])
-        steps = min(len(first), len(second))
-        if steps >= _FEWEST_STEPS:
-            least = min(least, float(np.mean(first[:steps] != second[:steps])))
+        here, there = slice(max(lag, 0), None), slice(max(-lag, 0), None)
+        steps = min(len(one.bits[here]), len(other.bits[there]))
+        sounds = one.audible[here][:steps], other.audible[there][:steps]
+        both = sounds[0] & sounds[1]
+        if both.sum() >= max(_FEWEST_STEPS, min(sounds[0].sum(), sounds[1].sum()) / 2):
+            different = one.bits[here][:steps][both] != other.bits[there][:steps][both]
+            least = min(least, float(np.mean(different)))
     return least
 
 

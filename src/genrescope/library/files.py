@@ -8,7 +8,6 @@ same in a renamed file, in a copy, and in one whose tags were changed.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -16,24 +15,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mutagen
 import numpy as np
 
-from genrescope.audio.files import find_audio
-from genrescope.audio.packets import coded_audio
-from genrescope.errors import AudioError, FileError, TagError
+from genrescope.audio.files import FoundAudio, find_audio
+from genrescope.errors import FileError, TagError
 from genrescope.library.rows import Entry, inode_of
+from genrescope.library.tag_containers import read_texts
 from genrescope.library.tags import read_genre
 
 if TYPE_CHECKING:
     from genrescope.inference import Prediction
 
-# ID3, then mutagen's plain names and Vorbis comments, MP4, APEv2, ASF.
+# ID3, then the names of Vorbis comments, APEv2 and ASF, and MP4.
 _NAMES = {
-    "title": ("TIT2", "title", "\xa9nam", "Title"),
-    "artist": ("TPE1", "artist", "\xa9ART", "Artist", "Author"),
-    "album": ("TALB", "album", "\xa9alb", "Album", "WM/AlbumTitle"),
-    "year": ("TDRC", "date", "year", "\xa9day", "Year", "WM/Year"),
+    "title": ("tit2", "title", "\xa9nam"),
+    "artist": ("tpe1", "artist", "author", "\xa9art"),
+    "album": ("talb", "album", "wm/albumtitle", "\xa9alb"),
+    "year": ("tdrc", "date", "year", "wm/year", "\xa9day"),
 }
 
 
@@ -74,56 +72,41 @@ class Tags:
     genre_tag: str | None = None
 
 
-def music_in(folder: Path) -> tuple[list[Found], list[FileError]]:
-    """The music files in a folder and all folders below it, sorted, and those it can't look at.
+def music_in(folder: Path) -> tuple[list[Found], FoundAudio]:
+    """The music files in a folder and all folders below it, sorted.
 
-    See `genrescope.audio.files.find_audio` for what is passed over.
+    Returns
+    -------
+    list of Found
+        The files.
+    FoundAudio
+        The search, with what can't be read, and what was passed over.
     """
     searched = find_audio(folder)
     found: list[Found] = []
-    errors = list(searched.errors)
     for file in searched.files:
         try:
             status = file.stat()
         except OSError as error:
-            errors.append(FileError(file, f"not readable: {error.strerror}"))
+            searched.errors.append(FileError(file, f"not readable: {error.strerror}"))
             continue
         if not is_text(str(file)):
-            errors.append(FileError(file, "its name is not valid UTF-8: rename it"))
+            searched.errors.append(FileError(file, "its name is not valid UTF-8: rename it"))
         else:
             found.append(Found.of(file, status))
-    return found, errors
-
-
-def content_of(file: Path) -> str:
-    """SHA-256 of a file's coded audio; of all its bytes where no audio is found in it.
-
-    Raises
-    ------
-    FileError
-        When it can't be read.
-    """
-    try:
-        digest = hashlib.sha256()
-        try:
-            for packet in coded_audio(file):
-                digest.update(packet)
-        except AudioError:
-            with file.open("rb") as whole:
-                digest = hashlib.file_digest(whole, "sha256")
-    except OSError as error:
-        raise FileError(file, f"not readable: {error.strerror}") from error
-    return digest.hexdigest()
+    return found, searched
 
 
 def tags_of(file: Path) -> Tags:
     """Read a file's tags; those that are damaged count as missing."""
     try:
-        audio = mutagen.File(file)
-        held = None if audio is None else audio.tags
-        texts = {field: _first(held, names) for field, names in _NAMES.items()}
+        held = read_texts(file)
     except Exception:  # mutagen lets all kinds of errors through on damaged files
         return Tags()
+    texts = {
+        field: next((held[name] for name in names if is_text(held.get(name, "\udc00"))), None)
+        for field, names in _NAMES.items()
+    }
     try:
         genre = read_genre(file)
     except TagError:
@@ -174,19 +157,3 @@ def is_text(name: str) -> bool:
 def as_text(text: str) -> str:
     """A text that can be stored, whatever file names it quotes."""
     return text.encode(errors="backslashreplace").decode()
-
-
-def _first(held: Any, names: tuple[str, ...]) -> str | None:
-    """The first text that a tag has under one of these names."""
-    for name in names if held is not None else ():
-        try:
-            value = held[name]
-        except (KeyError, ValueError):  # Vorbis comments and APEv2 refuse names like ©nam
-            continue
-        first = next(iter(getattr(value, "text", value)), "") if value else ""
-        if isinstance(value, str):
-            first = value
-        text = str(first).strip()
-        if text and is_text(text):
-            return text
-    return None

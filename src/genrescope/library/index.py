@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.library.places import reading
+from genrescope.library.queries import living_copies
 from genrescope.library.rows import Entry, matrix
 from genrescope.library.store import INDEX, Library
 
@@ -88,7 +89,7 @@ class Index:
         while True:
             rows = self._candidates(direction, count, where)
             entries = [entry for entry in self.library.take(rows) if allows(entry)] if rows else []
-            found = self._ranked(direction, entries)
+            found = self._ranked(direction, living_copies(entries))
             if len(found) >= n or len(rows) < count:
                 return found[:n]
             count *= _MORE

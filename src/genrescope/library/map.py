@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import GenrescopeError
+from genrescope.library.places import LibraryError
 from genrescope.library.rows import Entry
 from genrescope.library.similar import Space
 from genrescope.library.store import Library, read_table
@@ -78,6 +79,8 @@ class Map:
     kept, placed, gone
         How many tracks stayed, were placed into the stored map, and left it. All 0 where the
         map was drawn as a whole.
+    not_stored
+        Why the library could not store the map; None where it did.
     """
 
     library: str
@@ -88,6 +91,7 @@ class Map:
     kept: int = 0
     placed: int = 0
     gone: int = 0
+    not_stored: str | None = None
 
     @property
     def is_fresh(self) -> bool:
@@ -135,12 +139,11 @@ def draw_map(
                 positions[is_new] = _place(space, method, stored, is_new, positions, progress)
             gone = len(stored.positions) - (len(own) - new)
             now = _Stored(tuple(map(_key, space.entries)), positions, stored.axes)
-            if now.keys != stored.keys:
-                now.write(library, method)
-            return Map(*about, positions, len(own) - new, new, gone)
+            problem = now.write(library, method) if now.keys != stored.keys else None
+            return Map(*about, positions, len(own) - new, new, gone, not_stored=problem)
     positions, axes = _draw(space, method, progress)
-    _Stored(tuple(map(_key, space.entries)), positions, axes).write(library, method)
-    return Map(*about, positions)
+    now = _Stored(tuple(map(_key, space.entries)), positions, axes)
+    return Map(*about, positions, not_stored=now.write(library, method))
 
 
 # --- The stored map ------------------------------------------------------------------------------
@@ -174,8 +177,8 @@ class _Stored:
         axes = _Axes(*map(np.array, about["axes"])) if about["axes"] else None
         return cls(keys, np.stack([rows["x"], rows["y"]], axis=1), axes)
 
-    def write(self, library: Library, method: Method) -> None:
-        """Store it in the place of the one before."""
+    def write(self, library: Library, method: Method) -> str | None:
+        """Store it in the place of the one before; return why that is not possible."""
         import pyarrow as pa
 
         axes = self.axes and [self.axes.middle.tolist(), self.axes.across.tolist()]
@@ -185,7 +188,11 @@ class _Stored:
         columns |= dict(zip("xy", self.positions.T, strict=True))
         table = pa.table({name: pa.array(values) for name, values in columns.items()})
         table = table.replace_schema_metadata({"genrescope": json.dumps(about)})
-        library.write_table(f"map-{method}", table)
+        try:
+            library.write_table(f"map-{method}", table)
+        except LibraryError as error:  # a read-only library can be drawn all the same
+            return error.reason
+        return None
 
     def rows_of(self, entries: Sequence[Entry]) -> NDArray[np.intp]:
         """For each track its row here, -1 for new tracks; no row is given twice."""

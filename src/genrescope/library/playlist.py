@@ -73,10 +73,14 @@ def playlist_between(
     return [space.entries[row] for row in order], steps
 
 
-def write_m3u8(path: Path, entries: Sequence[Entry], files: Iterable[Path] | None = None) -> None:
+def write_m3u8(
+    path: Path, entries: Sequence[Entry], files: Iterable[Path] | None = None
+) -> list[Path]:
     """Write a playlist, whole or not at all; an older one of that name is replaced.
 
     Files below the playlist's own folder are named from there, so that both can be moved together.
+    A name that begins with "#" gets "./" in front, for it would be a comment. A file whose path
+    holds a line break can't be named in a playlist, and is left out.
 
     Parameters
     ----------
@@ -85,21 +89,31 @@ def write_m3u8(path: Path, entries: Sequence[Entry], files: Iterable[Path] | Non
     files
         Their files; by default where the library has them.
 
+    Returns
+    -------
+    list of Path
+        Files that were left out.
+
     Raises
     ------
     FileError
         When it can't be written.
     """
     home = Path(os.path.abspath(path)).parent  # noqa: PTH100 - links stay
-    lines = ["#EXTM3U"]
+    lines, left_out = ["#EXTM3U"], []
     for entry, file in zip(entries, files or [e.file for e in entries], strict=True):
+        address = str(file.relative_to(home) if file.is_relative_to(home) else file)
+        if len(address.splitlines()) > 1 or address[-1:].splitlines() == [""]:
+            left_out.append(file)
+            continue
         name = " ".join(entry.name.split())
         lines.append(f"#EXTINF:{round(entry.duration)},{name}")
-        lines.append(str(file.relative_to(home) if file.is_relative_to(home) else file))
+        lines.append(f"./{address}" if address.startswith("#") else address)
     try:
         write_atomic(path, ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise FileError(path, f"can't be written: {error.strerror or error}") from None
+    return left_out
 
 
 def _position(space: Space, track: str | os.PathLike[str]) -> int:

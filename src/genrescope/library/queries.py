@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -78,6 +79,22 @@ def distinct_files(entries: Iterable[Entry]) -> list[Entry]:
             seen.add(key)
             kept.append(entry)
     return kept
+
+
+def living_copies(entries: Sequence[Entry]) -> list[Entry]:
+    """Tracks without copies that are the same file by a link, or whose file is missing.
+
+    Of a recording none of whose files exists, all stay: their disk may not be mounted.
+    """
+    copies: defaultdict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        copies[entry.content].append(entry)
+    dropped: set[int] = set()
+    for group in copies.values():
+        if len(group) > 1:
+            kept = distinct_files([each for each in group if each.file.exists()] or group)
+            dropped |= {id(each) for each in group} - {id(each) for each in kept}
+    return [entry for entry in entries if id(entry) not in dropped]
 
 
 def identity(file: Path) -> tuple[int, int] | Path:

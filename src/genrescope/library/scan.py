@@ -20,11 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from genrescope.audio.files import PassedOver
 from genrescope.errors import FileError
 from genrescope.inference import Classifier, Prediction
-from genrescope.library.files import Found, as_text, classified, content_of, described, music_in
+from genrescope.library.content import content_of
+from genrescope.library.files import Found, as_text, classified, described, music_in
 from genrescope.library.index import refresh
 from genrescope.library.places import LibraryError, Place, default_library, locked, place_of
+from genrescope.library.queries import identity
 from genrescope.library.rows import Entry, Model
 from genrescope.library.similar import ModelMismatchError
 from genrescope.library.store import Library, is_library
@@ -70,6 +73,8 @@ class Report:
         Unchanged files that could not be decoded at an earlier scan, and were not tried again.
     interrupted
         The scan was stopped; what was classified until then is in the library.
+    passed_over
+        What the search of the folders left out.
     """
 
     library: Library
@@ -77,6 +82,12 @@ class Report:
     failures: list[FileError] = field(default_factory=list)
     failed_before: int = 0
     interrupted: bool = False
+    passed_over: PassedOver = field(default_factory=PassedOver)
+
+
+def _no(*_: Any) -> bool:
+    """The default answer."""
+    return False
 
 
 def _ignore(*_: Any) -> None:
@@ -92,6 +103,7 @@ def scan(
     jobs: int | None = None,
     progress: Callable[[int, int], None] = _ignore,
     waiting: Callable[[str], None] = _ignore,
+    is_gone: Callable[[Path, int], bool] = _no,
 ) -> Report:
     """Bring a library up to date with folders of music.
 
@@ -114,11 +126,15 @@ def scan(
         Called with the number of new or changed files that are done, and of all of them.
     waiting
         Called with the process id of another scan that has to be waited for.
+    is_gone
+        Asked about a folder that is missing or empty, with the number of its tracks in the library:
+        whether their files are gone, so that they are marked as deleted. Otherwise they are kept,
+        for their disk may only not be mounted.
 
     Raises
     ------
     FileError
-        A folder is missing.
+        A folder is missing, or there is no music in the folders.
     ModelMismatchError
         The library was made with another model, and `rescan` is off.
     LibraryError
@@ -126,25 +142,59 @@ def scan(
     """
     # A folder that is reached by a link is still one folder.
     roots = [Path(folder).resolve() for folder in folders]
-    for root in roots:
-        if not root.is_dir():
-            raise FileError(root, "not a folder")
-    classifier = Classifier.load(model)
     place = place_of(library or default_library())
+    missing = [root for root in roots if not root.is_dir()]
+    if missing:
+        _check_missing(missing, place, is_gone)
+    classifier = Classifier.load(model)
     with locked(place, waiting):
         present = _model_of(classifier, model)
         if rescan:
             roots += _known_roots(place)
-            opened = Library.create(place, present)
-        else:
-            opened = _open_or_create(place, present)
+        search = _Search.of([root for root in roots if root not in missing])
+        if not search.found and not search.errors and not _knows(place, roots):
+            over = f"; {search.passed_over}" if search.passed_over else ""
+            raise FileError(roots[0], f"no music files in this folder{over}")
+        opened = Library.create(place, present) if rescan else _open_or_create(place, present)
         work = _Scan(opened, classifier, roots, progress)
+        work.take(search)
+        work.keep_unmounted(is_gone, missing)
         try:
             work.run(jobs)
         except KeyboardInterrupt:
             work.report.interrupted = True
             work.flush()
         return work.report
+
+
+def _check_missing(
+    missing: Sequence[Path], place: str, is_gone: Callable[[Path, int], bool]
+) -> None:
+    """Refuse folders that don't exist, unless the library knows them and their files are gone.
+
+    Raises
+    ------
+    FileError
+        For a folder to refuse.
+    """
+    entries = Library.open(place).entries() if is_library(place) else []
+    for root in missing:
+        count = sum(not entry.deleted and entry.file.is_relative_to(root) for entry in entries)
+        if root.exists() or not count:
+            raise FileError(root, "not a folder")
+        if not is_gone(root, count):
+            raise FileError(root, f"no such folder; the library has {count} tracks from it")
+
+
+def _knows(place: str, roots: Sequence[Path]) -> bool:
+    """Whether a library has rows below one of these folders, damaged or not."""
+    if not is_library(place):
+        return False
+    try:
+        entries = Library.open(place).entries()
+    except LibraryError:
+        return True
+    return any(entry.file.is_relative_to(root) for entry in entries for root in roots)
 
 
 def _model_of(classifier: Classifier, source: str) -> Model:
@@ -182,6 +232,25 @@ def _known_roots(place: str) -> list[Path]:
     return [root for root in sorted(known) if root.is_dir()]
 
 
+@dataclass
+class _Search:
+    """The music files of some folders, by path, what can't be read, and what was passed over."""
+
+    found: dict[Path, Found] = field(default_factory=dict)
+    errors: list[FileError] = field(default_factory=list)
+    passed_over: PassedOver = field(default_factory=PassedOver)
+
+    @classmethod
+    def of(cls, roots: Sequence[Path]) -> _Search:
+        search = cls()
+        for root in roots:
+            files, searched = music_in(root)
+            search.found |= {each.file: each for each in files}
+            search.errors += searched.errors
+            search.passed_over.add(searched.passed_over)
+        return search
+
+
 class _Scan:
     """A running scan: known rows, files to classify, rows to write."""
 
@@ -205,31 +274,50 @@ class _Scan:
         self.outdated: list[Entry] = []
         self.written = time.monotonic()
         self.done = self.total = 0
+        self.found: dict[Path, Found] = {}
+        self.kept: list[Path] = []  # folders whose missing files are not marked as deleted
+
+    def take(self, search: _Search) -> None:
+        """Take over the files that a search found, and its errors; of hard links, one name each.
+
+        A name that the library knows already is preferred.
+        """
+        by_known = sorted(search.found.values(), key=lambda each: each.file not in self.known)
+        names: dict[tuple[int, int] | Path, Found] = {}
+        for each in by_known:
+            names.setdefault(identity(each.file), each)
+        search.passed_over.repeated += len(by_known) - len(names)
+        self.found = {each.file: each for each in names.values()}
+        self.report.passed_over = search.passed_over
+        self.report.failures += search.errors
+        self.report.counts.failed += len(search.errors)
+        self.kept += [Path(error.path) for error in search.errors]
+
+    def keep_unmounted(self, is_gone: Callable[[Path, int], bool], missing: Sequence[Path]) -> None:
+        """Keep the rows of folders that are empty where they were not, unless they are gone."""
+        for root in self.roots:
+            living = [e for e in self.known.values() if not e.deleted and _is_below(e.file, root)]
+            is_empty = not any(_is_below(file, root) for file in self.found)
+            if not living or not is_empty or root in missing or root in self.kept:
+                continue
+            if not is_gone(root, len(living)):
+                self.kept.append(root)
+                reason = f"no music files in this folder, but the library has {len(living)} tracks"
+                self._fail(FileError(root, f"{reason} from it, which are kept"))
 
     def run(self, jobs: int | None) -> None:
-        """Find files, classify the new ones, write rows, and mark those of deleted files."""
-        found, unreadable = self._find()
-        changed = [each for each in found.values() if not self._is_unchanged(each)]
+        """Classify the new files, write rows, and mark those of deleted files."""
+        changed = [each for each in self.found.values() if not self._is_unchanged(each)]
         self.total = len(changed)
         self.progress(0, self.total)
         for result in self.classifier.predict_many(self._unknown(changed), jobs=jobs):
             self._settle(*self.pending.popleft(), result)
         self.flush()
-        self._mark_deleted(found, unreadable)
+        self._mark_deleted()
         counts = self.report.counts
-        if len(found) > counts.unchanged or counts.deleted:
+        if len(self.found) > counts.unchanged or counts.deleted:
             self.library.compact()
         refresh(self.library)
-
-    def _find(self) -> tuple[dict[Path, Found], list[Path]]:
-        """All music files, and the paths that could not be read."""
-        found: dict[Path, Found] = {}
-        for root in self.roots:
-            files, errors = music_in(root)
-            found |= {each.file: each for each in files}
-            self.report.failures += errors
-            self.report.counts.failed += len(errors)
-        return found, [Path(error.path) for error in self.report.failures]
 
     def _is_unchanged(self, found: Found) -> bool:
         entry = self.known.get(found.file)
@@ -318,17 +406,26 @@ class _Scan:
         self.library.remove([entry for entry in self.outdated if entry.file not in written])
         self.ready, self.outdated, self.written = [], [], time.monotonic()
 
-    def _mark_deleted(self, found: dict[Path, Found], unreadable: list[Path]) -> None:
+    def _mark_deleted(self) -> None:
         """Mark the rows whose files are gone from the scanned folders, where those are readable."""
-        gone = [
+        missing = [
             entry
             for file, entry in self.known.items()
-            if file not in found
+            if file not in self.found
             and file not in self.moved
             and not entry.deleted
-            and any(file.is_relative_to(root) for root in self.roots)
-            and not any(file.is_relative_to(path) for path in unreadable)
+            and any(_is_below(file, root) for root in self.roots)
+            and not any(_is_below(file, path) for path in self.kept)
         ]
+        # A further link to a file that was found is no track of its own.
+        files = {identity(file) for file in self.found} if missing else set()
+        links = [entry for entry in missing if identity(entry.file) in files]
+        gone = [entry for entry in missing if identity(entry.file) not in files]
+        self.library.remove(links)
         # Their predictions are kept, in case the files come back.
         self.library.put([replace(entry, deleted=True) for entry in gone])
         self.report.counts.deleted = len(gone)
+
+
+def _is_below(file: Path, folder: Path) -> bool:
+    return file.is_relative_to(folder)

@@ -22,10 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import FileError, GenrescopeError
-from genrescope.library.files import Found, classified, content_of, described
+from genrescope.genres import find_genre
+from genrescope.library.content import content_of
+from genrescope.library.files import Found, classified, described
 from genrescope.library.index import Index, unit
 from genrescope.library.places import LibraryError
-from genrescope.library.queries import absolute, find_track
+from genrescope.library.queries import absolute, find_track, living_copies
 from genrescope.library.rows import Entry
 from genrescope.library.store import Library
 
@@ -104,8 +106,8 @@ class Space:
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """The tracks."""
-        return [entry for entry in self.library.entries() if entry.has_embedding]
+        """The tracks; of copies only those whose files exist, and each file once."""
+        return living_copies([entry for entry in self.library.entries() if entry.has_embedding])
 
     @cached_property
     def directions(self) -> NDArray[np.float32]:
@@ -141,7 +143,7 @@ class Space:
         return Query(name, self._direction(entry.embedding), entry)
 
     def genre(self, name: str) -> str:
-        """A genre as the library's model spells it, whatever its case.
+        """A genre as the library's model spells it, from any spelling.
 
         Raises
         ------
@@ -149,11 +151,11 @@ class Space:
             The model has no genre of that name.
         """
         genres = self.library.model.genres
-        for genre in genres:
-            if _same(name, genre):
-                return genre
-        known = ", ".join(genres)
-        raise GenrescopeError(f"{name}: no genre of the library's model; it knows {known}")
+        found = find_genre(name.strip(), genres)
+        if found is None:
+            known = ", ".join(genres)
+            raise GenrescopeError(f"{name}: no genre of the library's model; it knows {known}")
+        return found
 
     def nearest(
         self, query: Query, n: int = 10, allowed: TrackFilter | None = None

@@ -1,58 +1,63 @@
-"""Music files into one folder a genre: planned first, never over another file, undone on request.
+"""Where each file of a library goes when it is sorted: into folders by genre, artist and album.
 
 Conventions
 -----------
-A plan is a list of steps. It is written beside the sorted files, as JSON, before the first is
-taken, so that what was done can be undone after an interruption too. No step ever replaces a file:
-where a name is taken by another, the new one is numbered, `song (2).mp3`. Undoing touches only what
-is still as the step left it.
+Tracks are sorted by their own genre, or albums as a whole by the mean of their tracks'
+probabilities. What the model is less sure of than a given confidence goes to `Unsorted`. Nothing is
+planned onto another file: where a name is taken, the new one is numbered, `song (2).mp3`. Planning
+changes nothing; `genrescope.library.moves` carries a plan out.
 """
 
 from __future__ import annotations
 
 import filecmp
-import json
 import os
-import shutil
-import tempfile
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+import re
+import string
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
-from genrescope.atomic import write_atomic
-from genrescope.errors import FileError
+import numpy as np
+
+from genrescope.errors import GenrescopeError
+from genrescope.library.genre_names import genre_name
+from genrescope.library.moves import Action, SortError, Step, with_links
 from genrescope.library.playlist import write_m3u8
+from genrescope.library.queries import distinct_files
 from genrescope.library.rows import Entry
-from genrescope.library.tags import genre_name
 
-Action = Literal["copy", "link", "move"]
-_FORMAT = 1
-
-
-class SortError(FileError):
-    """A file can't be sorted, or a sorting can't be undone."""
+By = Literal["track", "album"]
+MIN_CONFIDENCE = 0.5
+TEMPLATES: dict[By, str] = {"track": "{genre}/{file}", "album": "{genre}/{artist}/{album}/{file}"}
+UNSORTED = "Unsorted"
+_FIELDS = ("genre", "artist", "album", "title", "year", "file")
+_MOST_BYTES = 200
+_DISC = re.compile(r"(cd|dis[ck]|disque)[ _.-]*\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Step:
-    """One file to be put in its genre's folder.
+class Placed:
+    """A track of a plan.
 
     Attributes
     ----------
-    source, target
-        From where, to where; absolute. A link at `target` points to `source`.
-    size, mtime_ns
-        Of the source when it was planned, in bytes and nanoseconds since 1970.
+    entry
+        The track.
+    genre, confidence
+        The genre that it is sorted by, as it is written in tags, and how sure that is; for an
+        album the album's. `UNSORTED` where the confidence is too low.
+    file
+        Where its file will be.
     """
 
-    source: str
-    target: str
-    size: int
-    mtime_ns: int
+    entry: Entry
+    genre: str
+    confidence: float
+    file: Path
 
 
 @dataclass(frozen=True)
@@ -64,173 +69,238 @@ class Plan:
     action
         What happens to each file.
     folder
-        Where the genres' folders are made.
+        The top folder.
     steps
-        What is to be done.
+        What is to be done, in order.
     placed
-        Where each sorted track will be, also those that are there already.
-    there
-        Tracks that are in their place already.
+        All sorted tracks, also those that are in their place already.
+    in_place
+        How many of them are.
     skipped
-        Tracks without a genre, or whose file is gone.
+        Tracks without a genre, or whose file is missing.
     """
 
     action: Action
     folder: Path
     steps: tuple[Step, ...]
-    placed: tuple[tuple[Entry, Path], ...]
-    there: int
+    placed: tuple[Placed, ...]
+    in_place: int
     skipped: int
 
 
-def plan(entries: Iterable[Entry], folder: Path, action: Action) -> Plan:
-    """Tell where each track goes; changes nothing."""
+def plan(
+    entries: Iterable[Entry],
+    folder: Path,
+    action: Action,
+    *,
+    genres: Sequence[str] = (),
+    by: By = "track",
+    min_confidence: float = MIN_CONFIDENCE,
+    template: str | None = None,
+) -> Plan:
+    """Tell where each track goes; changes nothing.
+
+    Parameters
+    ----------
+    entries
+        Tracks of a library.
+    folder
+        The top folder.
+    action
+        What is to happen to each file.
+    genres
+        The model's, in the order of `Entry.probabilities`; needed for albums.
+    by
+        By each track's genre, or by each album's.
+    min_confidence
+        Tracks or albums of less go to `UNSORTED`.
+    template
+        Path below the folder, of the fields genre, artist, album, title, year and file in braces;
+        by default `TEMPLATES`.
+
+    Raises
+    ------
+    GenrescopeError
+        The template has another field, or leads out of the folder.
+    """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - links stay
+    parts = _template(template or TEMPLATES[by])
+    tracks = sorted(entries, key=lambda each: (each.file.is_symlink(), each.file))
+    if action != "move":  # a move takes a file with all links to it
+        tracks = distinct_files(tracks)
+    decided = _by_album(tracks, genres) if by == "album" else _by_track(tracks)
     steps: list[Step] = []
-    placed: list[tuple[Entry, Path]] = []
+    placed: list[Placed] = []
     taken: dict[str, str] = {}  # names to contents
-    there = skipped = 0
-    for entry in sorted(entries, key=lambda each: each.file):
+    in_place = skipped = 0
+    for entry in tracks:
         try:
             status = entry.file.stat()
         except OSError:
             skipped += 1
             continue
-        if not entry.has_embedding or entry.genre is None:
+        if (entry.root, entry.path) not in decided or entry.deleted:
             skipped += 1
             continue
-        wanted = folder / _in_a_name(entry.genre) / entry.file.name
-        target, is_there = _free(wanted, entry, action, taken)
+        genre, confidence, artist = decided[entry.root, entry.path]
+        name = genre_name(genre) if confidence >= min_confidence else UNSORTED
+        desired = folder.joinpath(*_filled(parts, entry, name, artist))
+        target, is_there = _free(desired, entry, action, taken)
         # Some file systems hold upper and lower case to be the same.
         taken[str(target).casefold()] = entry.content
-        placed.append((entry, target))
-        there += is_there
+        placed.append(Placed(entry, name, confidence, target))
+        in_place += is_there
         if not is_there:
             steps.append(Step(str(entry.file), str(target), status.st_size, status.st_mtime_ns))
-    return Plan(action, folder, tuple(steps), tuple(placed), there, skipped)
+    ordered = tuple(with_links(steps, action))
+    return Plan(action, folder, ordered, tuple(placed), in_place, skipped)
 
 
-def carry_out(
-    planned: Plan, progress: Callable[[int, int], None] = lambda _done, _total: None
-) -> tuple[Path | None, list[SortError]]:
-    """Do what was planned.
-
-    Returns
-    -------
-    Path or None
-        The file that undoes it; None where there was nothing to do.
-    list of SortError
-        Files that could not be sorted; they are where they were.
-
-    Raises
-    ------
-    SortError
-        The folder can't be written to; nothing was done.
-    """
-    if not planned.steps:
-        return None, []
-    undo_file = _write_undo(planned)
-    failures = []
-    for done, step in enumerate(planned.steps, 1):
-        try:
-            _take(step, planned.action)
-        except OSError as error:
-            failures.append(SortError(step.source, f"not sorted: {error.strerror or error}"))
-        progress(done, len(planned.steps))
-    return undo_file, failures
-
-
-def undo(file: Path) -> tuple[int, list[SortError]]:
-    """Take a sorting back, as far as its files are still as it left them.
-
-    The undo file is removed once nothing is left to undo, and so are folders that are empty then.
+def write_playlists(placed: Sequence[Placed], folder: Path) -> tuple[list[Path], list[Path]]:
+    """Write one playlist a genre, `Jazz.m3u8`, most confident first; older ones are replaced.
 
     Returns
     -------
-    int
-        Files put back, or copies and links removed.
-    list of SortError
-        What was changed since, and stays.
-
-    Raises
-    ------
-    SortError
-        It is no undo file.
-    """
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8", errors="surrogateescape"))
-        action, steps = stored["action"], [Step(**step) for step in stored["steps"]]
-        if stored["format"] != _FORMAT or action not in get_args(Action):
-            raise ValueError("another format")
-    except OSError as error:
-        raise SortError(file, f"can't be read: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise SortError(file, "not an undo file of genrescope sort") from error
-    undone, failures = 0, []
-    for step in reversed(steps):
-        try:
-            undone += _take_back(step, action)
-        except OSError as error:
-            failures.append(SortError(step.target, f"not undone: {error.strerror or error}"))
-    for folder in {Path(step.target).parent for step in steps}:
-        with suppress(OSError):  # not empty
-            folder.rmdir()
-    if not failures:
-        file.unlink()
-    return undone, failures
-
-
-def write_playlists(placed: Sequence[tuple[Entry, Path]], folder: Path) -> list[Path]:
-    """One playlist a genre, `Jazz.m3u8`, surest tracks first; older ones are replaced.
-
-    Parameters
-    ----------
-    placed
-        Tracks and where their files are.
-    folder
-        Where the playlists are written; made where it is missing.
+    list of Path
+        The playlists.
+    list of Path
+        Files whose names hold a line break, which no playlist can name.
 
     Raises
     ------
     FileError
         When they can't be written.
     """
-    genres: defaultdict[str, list[tuple[Entry, Path]]] = defaultdict(list)
-    for entry, file in placed:
-        if entry.genre is not None:
-            genres[_in_a_name(entry.genre)].append((entry, file))
+    genres: defaultdict[str, list[Placed]] = defaultdict(list)
+    for each in placed:
+        if each.genre != UNSORTED:
+            genres[_as_name(each.genre)].append(each)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SortError(folder, f"can't be made: {error.strerror}") from None
-    written = []
+    written, left_out = list[Path](), list[Path]()
     for genre, tracks in sorted(genres.items()):
-        tracks.sort(key=lambda track: (-track[0].confidence, track[1]))
+        tracks.sort(key=lambda each: (-each.entry.confidence, each.file))
         written.append(folder / f"{genre}.m3u8")
-        write_m3u8(written[-1], [entry for entry, _ in tracks], [file for _, file in tracks])
-    return written
+        entries, files = [each.entry for each in tracks], [each.file for each in tracks]
+        left_out += write_m3u8(written[-1], entries, files)
+    return written, left_out
 
 
-def _in_a_name(genre: str) -> str:
-    """A genre as a folder or a file is called by it."""
-    return genre_name(genre).replace("/", "-").lstrip(".") or "-"
+# Genre, confidence and artist of each track, by root and path.
+_Decided = dict[tuple[str, str], tuple[str, float, str | None]]
 
 
-def _free(wanted: Path, entry: Entry, action: Action, taken: dict[str, str]) -> tuple[Path, bool]:
+def _by_track(entries: Iterable[Entry]) -> _Decided:
+    return {
+        (e.root, e.path): (e.genre, e.confidence, e.artist) for e in entries if e.genre is not None
+    }
+
+
+def _by_album(entries: Sequence[Entry], genres: Sequence[str]) -> _Decided:
+    """Albums by their mean; tracks without an album by themselves.
+
+    Tracks of an album that could not be classified go with the others.
+    """
+    decided = _by_track(entry for entry in entries if not entry.album)
+    albums: defaultdict[tuple[str, Path], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.album and not entry.deleted:
+            albums[entry.album.casefold(), _folder_of_album(entry.file)].append(entry)
+    for tracks in albums.values():
+        known = [each.probabilities for each in tracks if each.genre is not None]
+        if not known:
+            continue
+        mean = np.stack(known).mean(axis=0, dtype=np.float64)
+        best = int(mean.argmax())
+        artist = _common_artist(tracks)
+        for each in tracks:
+            decided[each.root, each.path] = (genres[best], float(mean[best]), artist)
+    return decided
+
+
+def _folder_of_album(file: Path) -> Path:
+    """A file's folder; that above it for a folder such as `CD 1`."""
+    return file.parent.parent if _DISC.fullmatch(file.parent.name) else file.parent
+
+
+def _common_artist(tracks: Sequence[Entry]) -> str | None:
+    """The artist of most tracks of an album; "Various Artists" where there is no such one."""
+    artists = Counter(each.artist for each in tracks if each.artist)
+    if not artists:
+        return None
+    artist, count = artists.most_common(1)[0]
+    return artist if 2 * count > artists.total() else "Various Artists"
+
+
+def _template(text: str) -> list[str]:
+    """The parts of a path template.
+
+    Raises
+    ------
+    GenrescopeError
+        When it has an unknown field, or leads out of the folder.
+    """
+    known = ", ".join(f"{{{field}}}" for field in _FIELDS)
+    try:
+        fields = [field for _, field, *_ in string.Formatter().parse(text) if field is not None]
+    except ValueError as error:
+        raise GenrescopeError(f"template {text!r}: {error}; fields are {known}") from None
+    for field in fields:
+        if field not in _FIELDS:
+            raise GenrescopeError(f"template {text!r}: no field {{{field}}}; there are {known}")
+    parts = text.split("/")
+    if not text.strip() or any(part.strip() in ("", ".", "..") for part in parts):
+        raise GenrescopeError(f"template {text!r}: it has to be a path below the folder")
+    return parts
+
+
+def _filled(parts: Sequence[str], entry: Entry, genre: str, artist: str | None) -> list[str]:
+    """The path of a track by a template; what its tags don't say is called unknown."""
+    values = {
+        "genre": genre,
+        "artist": artist or "Unknown Artist",
+        "album": entry.album or "Unknown Album",
+        "title": entry.title or entry.file.stem,
+        "year": str(entry.year) if entry.year else "Unknown Year",
+    }
+    names = []
+    for part in parts:
+        # A file's own name is a name already; others may hold anything.
+        if part == "{file}":
+            names.append(entry.file.name)
+        else:
+            names.append(_as_name(part.format(**values, file=entry.file.name)))
+    suffix = entry.file.suffix
+    if not names[-1].casefold().endswith(suffix.casefold()):
+        names[-1] += suffix
+    return names
+
+
+def _as_name(text: str) -> str:
+    """A text as a file or a folder can be called on any system."""
+    name = re.sub(r'[<>:"|?*\\/\x00-\x1f\x7f]', "-", text).strip().lstrip(".").rstrip(". ")
+    while len(name.encode("utf-8", "surrogateescape")) > _MOST_BYTES:
+        name = name[:-1]
+    return name or "-"
+
+
+def _free(desired: Path, entry: Entry, action: Action, taken: dict[str, str]) -> tuple[Path, bool]:
     """The first name that is free, or that holds this very track already."""
     number = 1
-    target = wanted
+    target = desired
     while True:
         planned = taken.get(str(target).casefold())
         if planned is None and not os.path.lexists(target):
             return target, False
         if planned is None and _holds(target, entry.file, action):
             return target, True
-        # A copy beside its original is one track, unless both have to go somewhere.
+        # A copy and its original are one track, unless both have to go somewhere.
         if planned == entry.content and action != "move":
             return target, True
         number += 1
-        target = wanted.with_name(f"{wanted.stem} ({number}){wanted.suffix}")
+        target = desired.with_name(f"{desired.stem} ({number}){desired.suffix}")
 
 
 def _holds(target: Path, source: Path, action: Action) -> bool:
@@ -240,91 +310,3 @@ def _holds(target: Path, source: Path, action: Action) -> bool:
             return True
         return action == "copy" and filecmp.cmp(target, source, shallow=False)
     return False
-
-
-def _take(step: Step, action: Action) -> None:
-    """Carry out one step; a file that came to stand at its target meanwhile is left alone."""
-    source, target = Path(step.source), Path(step.target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if action == "link":
-        target.symlink_to(source)
-        return
-    if action == "move" and os.stat(source).st_dev == os.stat(target.parent).st_dev:  # noqa: PTH116
-        _rename_to_new(source, target)
-        return
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".genrescope-")
-    os.close(handle)
-    copy = Path(name)
-    try:
-        shutil.copy2(source, copy)
-        with copy.open("rb") as written:
-            os.fsync(written.fileno())
-        _rename_to_new(copy, target)
-    except BaseException:
-        copy.unlink(missing_ok=True)
-        raise
-    if action == "move":
-        source.unlink()
-
-
-def _rename_to_new(source: Path, target: Path) -> None:
-    """Rename a file, but never onto another.
-
-    Raises
-    ------
-    FileExistsError
-        When there is one.
-    """
-    try:
-        target.hardlink_to(source)  # fails where the name is taken, unlike a rename
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links, such as a memory card's
-        if os.path.lexists(target):
-            raise FileExistsError(17, "the name was taken meanwhile") from None
-        source.rename(target)
-    else:
-        source.unlink()
-
-
-def _take_back(step: Step, action: Action) -> bool:
-    """Undo one step; False where it was never taken, or was undone before."""
-    source, target = Path(step.source), Path(step.target)
-    if not os.path.lexists(target):
-        return False
-    if action == "link":
-        if not target.is_symlink() or str(target.readlink()) != step.source:
-            raise FileExistsError(17, "it is no longer the link that was made")
-        target.unlink()
-        return True
-    status = target.lstat()
-    if (status.st_size, status.st_mtime_ns) != (step.size, step.mtime_ns):
-        raise FileExistsError(17, "it was changed since")
-    if action == "copy":
-        target.unlink()
-        return True
-    if os.path.lexists(source):
-        raise FileExistsError(17, f"another file is at {source} now")
-    source.parent.mkdir(parents=True, exist_ok=True)
-    _take(Step(step.target, step.source, step.size, step.mtime_ns), "move")
-    return True
-
-
-def _write_undo(planned: Plan) -> Path:
-    stored = {
-        "format": _FORMAT,
-        "action": planned.action,
-        "steps": [asdict(step) for step in planned.steps],
-    }
-    text = json.dumps(stored, indent=1, ensure_ascii=False) + "\n"
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    file, number = planned.folder / f"undo-{stamp}.json", 1
-    try:
-        planned.folder.mkdir(parents=True, exist_ok=True)
-        while file.exists():
-            number += 1
-            file = planned.folder / f"undo-{stamp}-{number}.json"
-        write_atomic(file, text.encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        raise SortError(planned.folder, f"can't be written: {error.strerror}") from None
-    return file

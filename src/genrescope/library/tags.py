@@ -1,52 +1,61 @@
-"""Read a music file's genre tag, and write one without harming anything else in the file.
+"""Read the genre of a music file's tags, and write one without harming anything else in the file.
 
 Conventions
 -----------
-The genre is the first value of ID3 ``TCON`` (mp3, aiff, wav, tta, dsf), of the Vorbis comment
-``GENRE`` (flac, ogg, opus), of MP4 ``©gen`` or ``gnre``, of ASF ``WM/Genre`` (wma), or of the APEv2
-item ``Genre`` (wavpack, ape, musepack). ID3's numeric codes are spelt out: ``(17)`` is ``Rock``.
-A wav file's older ``LIST INFO`` genre is neither read nor changed.
+Genres are those of ID3 ``TCON`` (mp3, aiff, wav, tta, dsf), of the Vorbis comment ``GENRE`` (flac,
+ogg, opus), of MP4 ``©gen`` or ``gnre``, of ASF ``WM/Genre`` (wma), or of the APEv2 item ``Genre``
+(wavpack, ape, musepack). Where these hold none, a genre that an APEv2 tag at the end of the file
+holds, or the LIST INFO chunk of a wav file, counts. ID3's numeric codes are spelt out: ``(17)`` is
+``Rock``. "Other", "Unknown" and the like are no genre (`genrescope.library.genre_names`).
 
 Writing
 -------
-A file is never edited in place. A copy beside it is tagged, read back, compared with the original
+A file is never edited in place. A copy next to it is tagged, read back, compared with the original
 (genre, all other tags, every byte of the coded audio) and only then put in its place in one step,
 so that a crash, a full disk or Ctrl-C leaves the old file. Mode, owner and extended attributes
 follow where the system lets them. The modification time does not: the file *has* changed, and
 backup and indexing programs must see it. Another hard link to the old file keeps the old content.
 
 An ID3v2.3 tag stays 2.3, a 2.4 tag stays 2.4. A file without one gets 2.3, which players and
-operating systems have read for longest and in which ``TCON`` says the same as in 2.4; a 2.2 tag
-becomes 2.3 too, since mutagen doesn't write 2.2. In an ID3v1 tag at the end of an mp3 only the
-genre byte changes, and none is added.
+operating systems have read for longest; a 2.2 tag becomes 2.3 too, since mutagen doesn't write 2.2.
+Where a second tag of the file holds a genre as well (APEv2 or ID3v1 at the end, LIST INFO), it is
+made to agree; none is added.
+
+Several genres are values of their own: of one ``TCON`` frame in ID3v2.4, as numbers in brackets in
+2.3, and as repeated items elsewhere.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-import mutagen
-from mutagen._vorbis import VCommentDict
-from mutagen.apev2 import APEv2
-from mutagen.asf import ASFTags
-from mutagen.id3 import ID3, TCON, Encoding
-from mutagen.mp4 import MP4Tags
+from genrescope.errors import AudioError, TagError
+from genrescope.genres import same_genre
+from genrescope.library import riff_info, trailing_tags
+from genrescope.library.content import audio_digest
+from genrescope.library.genre_names import genre_name, genres_of, is_genre
+from genrescope.library.leftovers import temporary_copy
+from genrescope.library.tag_containers import open_tags
+from genrescope.library.trailing_tags import Trailing
 
-from genrescope.audio.packets import open_container
-from genrescope.errors import TagError
-from genrescope.taxonomy import taxonomy
+__all__ = [
+    "GenreState",
+    "TagChange",
+    "genre_name",
+    "plan_genre",
+    "read_genre",
+    "read_state",
+    "restore_genre",
+    "write_genre",
+]
 
-_GENRE_KEYS = {"tcon", "genre", "\xa9gen", "wm/genre"}
 _UNWRITABLE = "this format has no genre tag we can write"
 
 
@@ -59,32 +68,51 @@ class TagChange:
     path
         The file as the caller named it.
     before
-        Its genre tag before, None where it has none.
+        Its genre before, None where it has none. Several are separated by "; ".
     after
-        Its genre tag afterwards; the same as `before` unless `action` is ``write``.
+        Its genre afterwards; the same as `before` unless `action` is ``write``.
     action
         ``write``: the genre is (to be) written. ``keep``: another genre is there and stays.
-        ``same``: the tag says so already, upper and lower case aside.
+        ``unknown``: the same, because the model does not know that genre. ``same``: the tag has
+        the genre already, however it is spelt.
     """
 
     path: Path
     before: str | None
     after: str
-    action: Literal["write", "keep", "same"]
+    action: Literal["write", "keep", "unknown", "same"]
 
 
-def genre_name(genre: str) -> str:
-    """A model's genre as people write it in tags: ``Hip-Hop`` for ``hiphop``, ``Jazz``."""
-    return taxonomy().tag(genre)
+@dataclass(frozen=True)
+class GenreState:
+    """The genres of a file in each of its tags, as a journal stores them.
+
+    Attributes
+    ----------
+    values
+        Those of the format's own tag, as they stand there.
+    trailing
+        Those of an APEv2 tag at the end of a file that has another tag of its own; None where it
+        has no such item.
+    id3v1
+        The number in an ID3v1 tag; None where there is none.
+    info
+        That of a wav file's LIST INFO; None where there is none.
+    """
+
+    values: tuple[str, ...]
+    trailing: tuple[str, ...] | None = None
+    id3v1: int | None = None
+    info: str | None = None
 
 
 def read_genre(path: str | PathLike[str]) -> str | None:
-    """Return the first genre that a file's own tag names.
+    """Return the first genre that a file's own tags name.
 
     Returns
     -------
     str or None
-        None where the tag is absent or empty, or the format has none.
+        None where no tag names a genre, or the format has none.
 
     Raises
     ------
@@ -92,35 +120,61 @@ def read_genre(path: str | PathLike[str]) -> str | None:
         The file can't be opened or is damaged.
     """
     with _plain_errors(path):
-        return _genre(_open(Path(path)))
+        return next(iter(_genres(read_state(path))), None)
 
 
-def plan_genre(path: str | PathLike[str], genre: str, *, overwrite: bool = False) -> TagChange:
+def read_state(path: str | PathLike[str]) -> GenreState:
+    """The genres of a file in each of its tags.
+
+    Raises
+    ------
+    TagError
+        The file can't be opened or is damaged.
+    """
+    with _plain_errors(path):
+        file = _checked(Path(path))
+        tags = open_tags(file)
+        _, trailing = trailing_tags.split(file)
+        apes = [each for each in trailing if each.kind == "ape"]
+        numbers = [each.data[-1] for each in trailing if each.kind == "id3v1"]
+        values = tuple(tags.values()) if tags is not None else ()
+        further = [genre for each in apes for genre in trailing_tags.genres(each)]
+        is_own = tags is not None and tags.is_ape
+        return GenreState(
+            values,
+            tuple(further) if further and not is_own else None,
+            numbers[-1] if numbers else None,
+            riff_info.read_genre(file),
+        )
+
+
+def plan_genre(
+    path: str | PathLike[str],
+    genre: str | Sequence[str],
+    *,
+    overwrite: bool = False,
+    append: bool = False,
+    known: Sequence[str] | None = None,
+) -> TagChange:
     """Tell what `write_genre` with the same arguments would do; changes nothing.
 
     Raises
     ------
     TagError
-        The file can't be read, its format has no genre tag, or `genre` is not one line of text.
+        The file can't be read, its format has no genre tag, or a genre is not one line of text.
     """
-    with _plain_errors(path):
-        genre = genre.strip()
-        if not genre or not genre.isprintable():
-            raise TagError(path, f"{genre!r} is not a genre name")
-        audio = _open(Path(path))
-        _add_tags(audio, path)
-        before = _genre(audio)
-    if before is None:
-        return TagChange(Path(path), None, genre, "write")
-    if before.casefold() == genre.casefold():
-        return TagChange(Path(path), before, before, "same")
-    if not overwrite:
-        return TagChange(Path(path), before, before, "keep")
-    return TagChange(Path(path), before, genre, "write")
+    return _plan(path, genre, overwrite, append, known)[0]
 
 
-def write_genre(path: str | PathLike[str], genre: str, *, overwrite: bool = False) -> TagChange:
-    """Write a genre into a file's tag, in one step, and leave everything else as it was.
+def write_genre(
+    path: str | PathLike[str],
+    genre: str | Sequence[str],
+    *,
+    overwrite: bool = False,
+    append: bool = False,
+    known: Sequence[str] | None = None,
+) -> TagChange:
+    """Write one or several genres into a file's tag, in one step; leave everything else as it was.
 
     A symbolic link stays a link; the file that it points to is changed.
 
@@ -129,9 +183,13 @@ def write_genre(path: str | PathLike[str], genre: str, *, overwrite: bool = Fals
     path
         The music file.
     genre
-        One line of text. It replaces all values of a genre tag with several.
+        One line of text, or several of them.
     overwrite
-        Replace a different genre that is already there.
+        Replace genres that are there; all of them, where the tag has several.
+    append
+        Add to the genres that are there.
+    known
+        Genres that may be overwritten: those that the model knows. All, where it is None.
 
     Raises
     ------
@@ -139,190 +197,178 @@ def write_genre(path: str | PathLike[str], genre: str, *, overwrite: bool = Fals
         As `plan_genre`; or the file or its folder can't be written, or the tagged copy did not
         pass the comparison. The file is then as it was and no copy is left.
     """
-    change = plan_genre(path, genre, overwrite=overwrite)
+    change, values = _plan(path, genre, overwrite, append, known)
     if change.action == "write":
-        with _plain_errors(path):
-            _replace_with_tagged_copy(path, Path(os.path.realpath(path, strict=True)), change.after)
+        _write(path, values, None)
     return change
 
 
-def _replace_with_tagged_copy(path: str | PathLike[str], target: Path, genre: str) -> None:
-    # Replacing a file needs no permission on the file itself, so a read-only one is asked here.
-    target.open("r+b").close()
-    original = target.stat()
-    # mutagen goes by the ending where the first bytes leave a doubt.
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".genrescope-", suffix=target.suffix)
-    os.close(handle)
-    copy = Path(name)
-    try:
-        shutil.copyfile(target, copy)
-        kept = _tag(copy, path, genre)
-        if _genre(_open(copy)) != genre:
-            raise TagError(path, f"the genre {genre!r} does not survive in this format")
-        if _other_tags(_open_untranslated(copy)) != kept:
-            raise TagError(path, "its other tags would not survive a new genre")
-        if _audio_digest(copy) != _audio_digest(target):
-            raise TagError(path, "its audio would not survive a new genre")
-        _copy_ownership(target, copy, original)
-        with copy.open("rb") as file:
-            os.fsync(file.fileno())
-        now = target.stat()
-        if (now.st_ino, now.st_size, now.st_mtime_ns) != (
-            original.st_ino,
-            original.st_size,
-            original.st_mtime_ns,
-        ):
-            raise TagError(path, "another program changed the file meanwhile")
-        copy.replace(target)
-    except BaseException:  # Ctrl-C must not leave the copy behind either
-        copy.unlink(missing_ok=True)
-        raise
+def restore_genre(path: str | PathLike[str], state: GenreState) -> None:
+    """Give the tags of a file the genres that they had.
+
+    Raises
+    ------
+    TagError
+        As `write_genre`.
+    """
+    _write(path, list(state.values), state)
 
 
-def _tag(copy: Path, path: str | PathLike[str], genre: str) -> dict[str, Any]:
-    """Write the genre into the copy in place; return its other tags as they were before."""
-    id3v1 = _id3v1(copy)
-    audio = _open_untranslated(copy)
-    _add_tags(audio, path)
-    others = _other_tags(audio)
-    tags = audio.tags
-    # APEv2 items stand at the end of a file and know no padding.
-    options: dict[str, Any] = {} if isinstance(tags, APEv2) else {"padding": _padding}
-    if isinstance(tags, ID3):
-        version = 4 if tags.version[:2] == (2, 4) and tags.size else 3
-        wide = Encoding.UTF8 if version == 4 else Encoding.UTF16
-        encoding = Encoding.LATIN1 if _is_latin1(genre) else wide
-        tags.setall("TCON", [TCON(encoding=encoding, text=[genre])])
-        # By default mutagen would join several values of any frame with a slash.
-        options |= {"v2_version": version, "v23_sep": None}
-    elif isinstance(tags, VCommentDict):
-        _set_comment(tags, genre)
-    elif isinstance(tags, MP4Tags):
-        tags["\xa9gen"] = [genre]
-    elif isinstance(tags, ASFTags):
-        tags["WM/Genre"] = [genre]
-    else:
-        tags["Genre"] = genre
-    audio.save(copy, **options)
-    if id3v1 is not None and _id3v1(copy) is not None:
-        # mutagen rewrites the whole ID3v1 tag from ID3v2 and so drops what only ID3v1 says.
-        with copy.open("r+b") as file:
-            file.seek(-128, os.SEEK_END)
-            file.write(id3v1[:127] + bytes([_id3v1_code(genre)]))
+def _plan(
+    path: str | PathLike[str],
+    genre: str | Sequence[str],
+    overwrite: bool,
+    append: bool,
+    known: Sequence[str] | None,
+) -> tuple[TagChange, list[str]]:
+    """What happens to a file, and the values that are to be written."""
+    new = [each.strip() for each in ([genre] if isinstance(genre, str) else genre)]
+    for each in new or [""]:
+        if not each or not each.isprintable():
+            raise TagError(path, f"{each!r} is not a genre name")
+    with _plain_errors(path):
+        if open_tags(_checked(Path(path)), create=True) is None:
+            raise TagError(path, _UNWRITABLE)
+        there = _genres(read_state(path))
+    before = "; ".join(there) if there else None
+    missing = [each for each in new if not any(same_genre(each, old) for old in there)]
+
+    def change(
+        action: Literal["write", "keep", "unknown", "same"], values: list[str]
+    ) -> tuple[TagChange, list[str]]:
+        after = "; ".join(values) if action == "write" else before or ""
+        return TagChange(Path(path), before, after, action), values
+
+    if not there:
+        return change("write", genres_of(new) or new)
+    if not missing and (append or len(there) == len(new) or not overwrite):
+        return change("same", there)
+    if append:
+        return change("write", [*there, *genres_of(missing)])
+    if not overwrite:
+        return change("keep", there)
+    if known is not None and not all(any(same_genre(o, k) for k in known) for o in there):
+        return change("unknown", there)
+    return change("write", new)
+
+
+def _genres(state: GenreState) -> list[str]:
+    """The genres that count: those of the format's own tag, else those of others."""
+    for values in (state.values, state.trailing or (), (state.info or "",)):
+        if found := genres_of(values):
+            return found
+    return []
+
+
+def _write(path: str | PathLike[str], values: list[str], state: GenreState | None) -> None:
+    with _plain_errors(path):
+        target = Path(os.path.realpath(path, strict=True))
+        # Replacing a file needs no permission on the file itself, so a read-only one is tried here.
+        target.open("r+b").close()
+        original = target.stat()
+        with temporary_copy(target) as copy:
+            shutil.copyfile(target, copy)
+            others = _tag(copy, path, values, state)
+            _compare(path, target, copy, values, others)
+            _copy_ownership(target, copy, original)
+            with copy.open("rb") as file:
+                os.fsync(file.fileno())
+            now = target.stat()
+            if (now.st_ino, now.st_size, now.st_mtime_ns) != (
+                original.st_ino,
+                original.st_size,
+                original.st_mtime_ns,
+            ):
+                raise TagError(path, "another program changed the file meanwhile")
+            copy.replace(target)
+
+
+def _tag(
+    copy: Path, path: str | PathLike[str], values: list[str], state: GenreState | None
+) -> object:
+    """Write genres into all tags of a copy, in place; return all else that these tags hold."""
+    tags = open_tags(copy, create=True)
+    if tags is None:
+        raise TagError(path, _UNWRITABLE)
+    others = _others(tags, copy)
+    _, trailing = trailing_tags.split(copy)
+    tags.set(values)
+    tags.save(copy)
+    info = values[0] if values else None
+    if state is not None:
+        info = state.info
+    if riff_info.read_genre(copy) is not None and info is not None:
+        riff_info.write_genre(copy, info)
+    if trailing and not tags.is_ape:
+        # mutagen writes ID3v1 anew from ID3v2, and so drops what only ID3v1 holds.
+        body, _ = trailing_tags.split(copy)
+        agreed = [_agreed(each, values, state, tags.is_id3) for each in trailing]
+        trailing_tags.join(copy, body, agreed)
+    elif tags.is_ape:
+        body, now = trailing_tags.split(copy)
+        agreed = [
+            each if each.kind == "ape" else _agreed(each, values, state, False) for each in now
+        ]
+        trailing_tags.join(copy, body, agreed)
     return others
 
 
-def _open(path: Path) -> Any:
-    """Open a file with mutagen: a mutagen file type, or None where mutagen knows none."""
+def _agreed(tag: Trailing, values: list[str], state: GenreState | None, is_id3: bool) -> Trailing:
+    """A tag at the end of a file with the genres that its own tag gets."""
+    if tag.kind == "ape":
+        if state is not None:
+            return trailing_tags.with_genres(tag, state.trailing or ())
+        return trailing_tags.with_genres(tag, values) if trailing_tags.genres(tag) else tag
+    if tag.kind == "id3v1":
+        if state is not None:
+            number = 255 if state.id3v1 is None else state.id3v1
+            return Trailing("id3v1", tag.data[:-1] + bytes([number]))
+        if is_id3 or any(is_genre(each) for each in trailing_tags.genres(tag)):
+            return trailing_tags.with_genres(tag, values)
+    return tag
+
+
+def _others(tags: Any, file: Path) -> object:
+    """Everything in a file's tags but the genres, in a form that ``==`` compares."""
+    _, trailing = trailing_tags.split(file)
+    ends = [(t.kind, trailing_tags.without_genres(t)) for t in trailing if _holds_more(t)]
+    return tags.others(), ends, riff_info.without_genre(file)
+
+
+def _holds_more(tag: Trailing) -> bool:
+    """Whether a tag at the end of a file is more than an empty APEv2 tag."""
+    return tag.kind != "ape" or trailing_tags.without_genres(tag) != trailing_tags.new_ape([]).data
+
+
+def _compare(
+    path: str | PathLike[str], target: Path, copy: Path, values: list[str], others: object
+) -> None:
+    """Check that a tagged copy has the genres, and all else that its original has.
+
+    Raises
+    ------
+    TagError
+        When it has not.
+    """
+    tags = open_tags(copy, create=True)
+    if tags is None or [each.strip() for each in tags.values()] != values:
+        raise TagError(path, f"the genre {'; '.join(values)!r} does not survive in this format")
+    if _others(tags, copy) != others:
+        raise TagError(path, "its other tags would not survive a new genre")
+    try:
+        same = audio_digest(copy) == audio_digest(target)
+    except AudioError:
+        raise TagError(path, "the file is damaged, or not what its name says") from None
+    if not same:
+        raise TagError(path, "its audio would not survive a new genre")
+
+
+def _checked(path: Path) -> Path:
+    """A path that can be opened."""
     if path.exists() and not path.is_file():  # a pipe would keep us waiting
         raise TagError(path, "not a file")
     path.open("rb").close()  # mutagen hides why a file can't be opened
-    return mutagen.File(path)
-
-
-def _open_untranslated(path: Path) -> Any:
-    """Open a file for writing: ID3 frames as they are, and ID3v1 only where it is all there is."""
-    audio = _open(path)
-    if audio is None or not isinstance(audio.tags, ID3):
-        return audio
-    as_is = type(audio)(path, translate=False, load_v1=False)
-    if as_is.tags is not None:
-        return as_is
-    return type(audio)(path, translate=False, v2_version=3)
-
-
-def _add_tags(audio: Any, path: str | PathLike[str]) -> None:
-    """Give an open file an empty tag where it has none; refuse formats that know none."""
-    if audio is not None and audio.tags is None:
-        with suppress(mutagen.MutagenError, NotImplementedError):
-            audio.add_tags()
-    tags = None if audio is None else audio.tags
-    if not isinstance(tags, ID3 | VCommentDict | MP4Tags | ASFTags | APEv2):
-        raise TagError(path, _UNWRITABLE)
-
-
-def _genre(audio: Any) -> str | None:
-    tags = None if audio is None else audio.tags
-    values: list[Any] = []
-    if isinstance(tags, ID3):
-        values = [genre for frame in tags.getall("TCON") for genre in frame.genres]
-    elif isinstance(tags, VCommentDict):
-        values = tags.get("genre", [])
-    elif isinstance(tags, MP4Tags):
-        values = tags.get("\xa9gen", [])
-    elif isinstance(tags, ASFTags):
-        values = tags.get("WM/Genre", [])
-    elif isinstance(tags, APEv2):
-        values = list(tags.get("Genre", []))
-    texts = (str(value).strip() for value in values)
-    return next((text for text in texts if text), None)
-
-
-def _other_tags(audio: Any) -> dict[str, Any]:
-    """Everything in the tag except the genre, in a form that ``==`` compares."""
-    tags = audio.tags
-    others = {key: tags[key] for key in tags.keys() if key.lower() not in _GENRE_KEYS}  # noqa: SIM118
-    if isinstance(tags, ID3):
-        # Not every frame class defines ``==``. Which bytes spell a text is not what it says:
-        # a 2.3 tag that some program filled with UTF-8 is mended to UTF-16 on the way.
-        others = {
-            key: re.sub(r"encoding=<Encoding\.\w+: \d>", "", repr(frame))
-            for key, frame in others.items()
-        }
-        others["unknown"] = [frame for frame in tags.unknown_frames if len(frame) > 10]
-    return others
-
-
-def _set_comment(tags: Any, genre: str) -> None:
-    """Set a Vorbis comment where it stood, in the spelling it had; further genres go."""
-    comments: list[tuple[str, str]] = []
-    written = False
-    for key, value in tags:
-        if key.lower() != "genre":
-            comments.append((key, value))
-        elif not written:
-            comments.append((key, genre))
-            written = True
-    tags[:] = comments if written else [*comments, ("GENRE", genre)]
-
-
-def _padding(info: Any) -> int:
-    """Keep the room after the tag as it is, so that the audio need not move; add some if short."""
-    room: int = info.padding if info.padding >= 0 else info.get_default_padding()
-    return room
-
-
-def _is_latin1(text: str) -> bool:
-    try:
-        text.encode("latin-1")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _id3v1(path: Path) -> bytes | None:
-    """Return the ID3v1 tag: the last 128 bytes of a file if they begin with ``TAG``."""
-    with path.open("rb") as file:
-        if file.seek(0, os.SEEK_END) < 128:
-            return None
-        file.seek(-128, os.SEEK_END)
-        tail = file.read()
-    return tail if tail.startswith(b"TAG") else None
-
-
-def _id3v1_code(genre: str) -> int:
-    """Return ID3v1's number for a genre; 255 says that there is none."""
-    names = [name.casefold() for name in TCON.GENRES]
-    return names.index(genre.casefold()) if genre.casefold() in names else 255
-
-
-def _audio_digest(path: Path) -> bytes:
-    """Hash the coded audio, not decoded, wherever the container has put it."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file, open_container(file) as container:
-        for packet in container.demux(container.streams.audio):
-            digest.update(bytes(packet))
-    return digest.digest()
+    return path
 
 
 def _copy_ownership(source: Path, copy: Path, stat: os.stat_result) -> None:

@@ -1,0 +1,159 @@
+"""`genrescope library`: what a library holds, and looking after it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+
+from genrescope.cli.scan import LIBRARY
+from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
+
+app = typer.Typer(help="What a library holds, and looking after it.", no_args_is_help=True)
+
+
+@app.command()
+def info(
+    library: str | None = LIBRARY,
+    format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
+) -> None:
+    """Show what a library holds: tracks, folders, the model.
+
+    Examples:
+
+      genrescope library info
+    """
+    from genrescope.library.maintenance import describe
+    from genrescope.library.rows import FORMAT
+    from genrescope.library.store import Library
+
+    opened = Library.open(library)
+    found = describe(opened)
+    model = asdict(opened.model)
+    if format is Format.json:
+        fields = {"library": opened.place, "format": FORMAT, "model": model, **asdict(found)}
+        typer.echo(json.dumps(fields, indent=1))
+        return
+    rows = {
+        "library": opened.place + ("" if found.bytes is None else f" ({found.bytes / 1e6:.1f} MB)"),
+        "model": f"{opened.model.name} ({opened.model.sha256[:8]})",
+        "tracks": f"{found.tracks}: {found.deleted} deleted, {found.failed} could not be decoded, "
+        f"{found.silent} silent",
+    }
+    for name, text in rows.items():
+        stdout.print(printable(f"{name:8} {text}"), markup=False)
+    for root in found.roots:
+        text = f"{root.path}: {root.tracks} tracks, {root.deleted} deleted"
+        missing = "" if root.exists else ", the folder is missing"
+        stdout.print(printable(f"{'folder':8} {text}{missing}"), markup=False)
+
+
+@app.command()
+def forget(
+    folders: list[Path] = typer.Argument(
+        None, metavar="[PATH]", help="Forget the tracks below these folders, or of these files."
+    ),
+    deleted: bool = typer.Option(
+        False, "--deleted", help="Forget only tracks whose files were missing at the last scan."
+    ),
+    library: str | None = LIBRARY,
+    yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
+) -> None:
+    """Remove tracks from a library. Files are not touched.
+
+    A scan of a folder that contains them adds them again.
+
+    Examples:
+
+      genrescope library forget --deleted
+
+      genrescope library forget ~/Music/Podcasts
+    """
+    from genrescope.library.maintenance import to_forget
+    from genrescope.library.store import Library
+
+    if not folders and not deleted:
+        raise typer.BadParameter("expected a PATH or --deleted")
+    opened = Library.open(library)
+    rows = to_forget(opened, [Path(folder).absolute() for folder in folders or []], deleted=deleted)
+    if not rows:
+        notice("no track to forget")
+        return
+    _ask(f"Forget {len(rows)} tracks?", yes)
+    opened.remove(rows)
+    stdout.print(f"{len(rows)} forgotten", markup=False)
+
+
+@app.command()
+def relocate(
+    old: Path = typer.Argument(..., metavar="OLD", help="The folder as the library knows it."),
+    new: Path = typer.Argument(..., metavar="NEW", help="Where it is now."),
+    library: str | None = LIBRARY,
+) -> None:
+    """Tell a library that a folder was moved, or mounted elsewhere. Nothing is analysed again.
+
+    Examples:
+
+      genrescope library relocate /media/usb/Music ~/Music
+    """
+    from genrescope.library.maintenance import relocate as move_rows
+    from genrescope.library.store import Library
+
+    moved, missing = move_rows(Library.open(library), old.absolute(), new)
+    stdout.print(f"{moved} relocated, {missing} of them missing", markup=False)
+
+
+@app.command()
+def verify(
+    library: str | None = LIBRARY,
+    contents: bool = typer.Option(False, "--contents", help="Read all files; takes long."),
+    mark: bool = typer.Option(False, "--mark", help="Mark missing files as deleted."),
+    yes: bool = typer.Option(False, "--yes", "-y", help="With --mark: do not ask."),
+) -> None:
+    """Compare a library with the files: which are missing, and which have changed.
+
+    Exit code 1: some are.
+
+    Examples:
+
+      genrescope library verify --mark
+    """
+    from genrescope.library.maintenance import mark_deleted
+    from genrescope.library.maintenance import verify as compare
+    from genrescope.library.store import Library
+
+    opened = Library.open(library)
+    with progress("files") as bar:
+        task = bar.add_task("Comparing", total=None)
+        found = compare(
+            opened,
+            contents=contents,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    for text, entries in (("missing", found.missing), ("changed", found.changed)):
+        for entry in entries:
+            stdout.print(printable(f"{text}  {entry.file}"), markup=False)
+    for failure in found.unreadable:
+        error_line(str(failure))
+    counts = {"unchanged": found.unchanged, "missing": len(found.missing)}
+    counts |= {"changed": len(found.changed), "unreadable": len(found.unreadable)}
+    notice(", ".join(f"{count} {what}" for what, count in counts.items()))
+    if mark and found.missing:
+        _ask(f"Mark {len(found.missing)} tracks as deleted?", yes)
+        mark_deleted(opened, found.missing)
+    if found.missing or found.changed or found.unreadable:
+        raise typer.Exit(1)
+
+
+def _ask(question: str, yes: bool) -> None:
+    """Ask before something is changed; stop the command where the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("stdin is not a terminal to ask at: add --yes")
+    if not typer.confirm(question, err=True):
+        notice("nothing was changed")
+        raise typer.Exit(1)

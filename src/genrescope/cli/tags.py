@@ -1,0 +1,174 @@
+"""`genrescope classify --write-tags`, and `genrescope tags undo`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from genrescope.cli.terminal import error_line, notice, printable, stderr, stdout
+from genrescope.errors import FileError, TagError
+
+if TYPE_CHECKING:
+    from genrescope.library.tags import TagChange
+
+app = typer.Typer(help="Genre tags that were written, and taking them back.", no_args_is_help=True)
+
+# A file and its most probable genres with their probabilities, most probable first.
+Named = tuple[str, Sequence[tuple[str, float]]]
+
+_KEPT = {
+    "keep": "keep another genre (--overwrite replaces it, --append adds to it)",
+    "unknown": "keep a genre that the model does not know (--force replaces it)",
+    "same": "have the genre already",
+}
+
+
+@dataclass(frozen=True)
+class TagOptions:
+    """What `--write-tags` is told; see `genrescope classify --help`."""
+
+    overwrite: bool = False
+    append: bool = False
+    force: bool = False
+    min_confidence: float = 0.5
+    count: int = 1
+    dry_run: bool = False
+    yes: bool = False
+
+
+def write_tags(
+    named: Sequence[Named], genres: Sequence[str], options: TagOptions
+) -> list[FileError]:
+    """Show what would change, ask, and change it; return what failed.
+
+    Parameters
+    ----------
+    named
+        Classified files; without any genre where nothing can be told.
+    genres
+        Those that the model knows.
+    options
+        How.
+    """
+    from genrescope.library.tag_journal import TagJournal
+    from genrescope.library.tags import genre_name, plan_genre
+
+    known = None if options.force else [genre_name(genre) for genre in genres]
+    settings = {"overwrite": options.overwrite, "append": options.append}
+    failures: list[FileError] = []
+    changes: list[tuple[TagChange, list[str], float]] = []
+    others: Counter[str] = Counter()
+    for path, probable in named:
+        confident = [
+            genre_name(genre)
+            for genre, probability in probable[: options.count]
+            if probability >= options.min_confidence
+        ]
+        if not confident:
+            others["unsure" if probable else "silent"] += 1
+            continue
+        try:
+            change = plan_genre(path, confident, known=known, **settings)
+        except TagError as error:
+            failures.append(error)
+            error_line(str(error))
+            continue
+        if change.action == "write":
+            changes.append((change, confident, probable[0][1]))
+        else:
+            others[change.action] += 1
+    for change, _, confidence in changes:
+        line = f"{change.path}: {change.before or 'no genre'} -> {change.after} ({confidence:.0%})"
+        stderr.print(printable(line), markup=False)
+    _show_counts(others, options.min_confidence)
+    if not changes or options.dry_run:
+        would = f"{_files(len(changes))} would be changed"
+        notice(would if options.dry_run else "no tag needs a change")
+        return failures
+    if not _agreed(len(changes), options.yes):
+        notice("nothing was changed")
+        return failures
+    _remove_leftovers([change.path for change, *_ in changes])
+    journal, written = TagJournal(), 0
+    try:
+        for change, confident, _ in changes:
+            try:
+                journal.write_genre(os.fsdecode(change.path), confident, known=known, **settings)
+                written += 1
+            except TagError as error:
+                failures.append(error)
+                error_line(str(error))
+    except KeyboardInterrupt:
+        notice(f"interrupted: wrote the genre into {_files(written)}; genrescope tags undo")
+        raise typer.Exit(130) from None
+    notice(f"wrote the genre into {_files(written)}; to undo: genrescope tags undo")
+    return failures
+
+
+@app.callback()
+def _root() -> None:
+    """Genre tags that were written, and taking them back."""
+
+
+@app.command()
+def undo(
+    journal: Path | None = typer.Argument(
+        None, metavar="[JOURNAL]", help="The journal of a run; by default the last one's."
+    ),
+) -> None:
+    """Give files the genres back that they had before classify --write-tags.
+
+    Only files whose genre is still what was written are changed.
+
+    Exit code 1: some files were changed since, or can't be written.
+
+    Examples:
+
+      genrescope tags undo
+    """
+    from genrescope.library.tag_journal import latest_journal
+    from genrescope.library.tag_journal import undo as take_back
+
+    undone, failures = take_back(journal or latest_journal())
+    for failure in failures:
+        error_line(str(failure))
+    stdout.print(f"{undone} undone, {len(failures)} left as they are", markup=False)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _show_counts(others: Counter[str], min_confidence: float) -> None:
+    """How many files stay as they are, and why."""
+    reasons = _KEPT | {
+        "unsure": f"are less certain than {min_confidence:g} (--min-confidence)",
+        "silent": "have no genre that could be told",
+    }
+    for reason, text in reasons.items():
+        if others[reason]:
+            notice(f"{_files(others[reason])} {text}")
+
+
+def _agreed(count: int, yes: bool) -> bool:
+    try:
+        return yes or typer.confirm(f"Write the genre into {_files(count)}?", err=True)
+    except typer.Abort:
+        notice("interrupted: nothing was changed")
+        raise typer.Exit(130) from None
+
+
+def _remove_leftovers(files: Sequence[Path]) -> None:
+    from genrescope.library.leftovers import remove_leftovers
+
+    folders = {Path(os.path.realpath(file)).parent for file in files}
+    for file in remove_leftovers(folders):
+        notice(f"removed what an interrupted run had left: {file}")
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"

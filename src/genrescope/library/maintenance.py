@@ -1,0 +1,226 @@
+"""Maintenance of a library: its content, rows to forget, moved folders, changed files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from genrescope.errors import FileError
+from genrescope.library import places
+from genrescope.library.content import content_of
+from genrescope.library.rows import Entry
+from genrescope.library.store import Library
+
+
+@dataclass(frozen=True)
+class Root:
+    """A scanned folder.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    tracks, deleted
+        How many rows are below it, and how many of them are marked as deleted.
+    exists
+        Whether it is there now.
+    """
+
+    path: str
+    tracks: int
+    deleted: int
+    exists: bool
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a library holds.
+
+    Attributes
+    ----------
+    tracks, deleted, failed, silent
+        All rows; those whose files were missing at the last scan; of the others, those that could
+        not be decoded, and those without a genre because of silence.
+    roots
+        The scanned folders.
+    bytes
+        Size of its files; None on object storage.
+    """
+
+    tracks: int
+    deleted: int
+    failed: int
+    silent: int
+    roots: tuple[Root, ...]
+    bytes: int | None
+
+
+@dataclass
+class Verified:
+    """How the files of a library are, compared with its rows.
+
+    Attributes
+    ----------
+    unchanged
+        How many are as they were.
+    missing, changed
+        Tracks whose files are gone, or differ in size, time or, where asked for, content.
+    unreadable
+        Files that can't be read, with the reason.
+    """
+
+    unchanged: int = 0
+    missing: list[Entry] = field(default_factory=list)
+    changed: list[Entry] = field(default_factory=list)
+    unreadable: list[FileError] = field(default_factory=list)
+
+
+def describe(library: Library) -> Info:
+    """What a library holds."""
+    entries = library.entries()
+    rows = Counter(entry.root for entry in entries)
+    deleted = Counter(entry.root for entry in entries if entry.deleted)
+    living = [entry for entry in entries if not entry.deleted]
+    failed = sum(entry.problem is not None for entry in living)
+    size = None
+    if not places.is_address(library.place):
+        files = (file for file in Path(library.place).rglob("*") if file.is_file())
+        size = sum(file.stat().st_size for file in files)
+    return Info(
+        len(entries),
+        deleted.total(),
+        failed,
+        sum(entry.genre is None for entry in living) - failed,
+        tuple(
+            Root(root, count, deleted[root], Path(root).is_dir())
+            for root, count in sorted(rows.items())
+        ),
+        size,
+    )
+
+
+def below(entries: Sequence[Entry], folder: Path) -> list[Entry]:
+    """The tracks below a folder, or of a file; its links are resolved where it exists."""
+    paths = {folder, folder.resolve()}
+    return [e for e in entries if any(e.file.is_relative_to(path) for path in paths)]
+
+
+def to_forget(library: Library, folders: Sequence[Path], *, deleted: bool = False) -> list[Entry]:
+    """The rows to forget: those below folders or of files; only those marked as deleted.
+
+    Raises
+    ------
+    FileError
+        No row is below one of the folders.
+    """
+    entries = library.entries()
+    chosen: dict[tuple[str, str], Entry] = {}
+    for folder in folders:
+        found = below(entries, folder)
+        if not found:
+            raise FileError(folder, "no track of the library is there")
+        chosen |= {(e.root, e.path): e for e in found}
+    rows = list(chosen.values()) if folders else entries
+    return [entry for entry in rows if entry.deleted or not deleted]
+
+
+def relocate(library: Library, old: Path, new: Path) -> tuple[int, int]:
+    """Give tracks their new paths after their folder was moved or mounted elsewhere.
+
+    Parameters
+    ----------
+    library
+        The library.
+    old, new
+        The folder that was, and where it is now.
+
+    Returns
+    -------
+    int
+        How many tracks were relocated.
+    int
+        How many of them have no file at their new path; those are marked as deleted.
+
+    Raises
+    ------
+    FileError
+        `new` is no folder, no track is below `old`, or none of their files is in `new`.
+    """
+    new = new.resolve()
+    if not new.is_dir():
+        raise FileError(new, "not a folder")
+    entries = library.entries()
+    moved = below(entries, old)
+    if not moved:
+        raise FileError(old, "no track of the library is there")
+    # Where the folder itself is gone, its path in the library may have been reached by links.
+    base = old if any(e.file.is_relative_to(old) for e in moved) else old.resolve()
+    known = {entry.file for entry in entries if not entry.deleted}
+    rows, missing = [], 0
+    for entry in moved:
+        file = new / entry.file.relative_to(base)
+        root = _new_root(entry, base, new)
+        exists = file.is_file()
+        missing += not exists
+        if file not in known:
+            path = str(file.relative_to(root))
+            rows.append(replace(entry, root=str(root), path=path, deleted=not exists))
+    if missing == len(moved):
+        raise FileError(new, f"none of the {missing} tracks below {old} is there")
+    # First the new rows, then without the old: a kill in between loses nothing.
+    library.put(rows)
+    library.remove(moved)
+    return len(moved), missing
+
+
+def _new_root(entry: Entry, old: Path, new: Path) -> Path:
+    root = Path(entry.root)
+    if root.is_relative_to(old):
+        return new / root.relative_to(old)
+    return root if new.is_relative_to(root) else new
+
+
+def verify(
+    library: Library,
+    *,
+    contents: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Verified:
+    """Compare the rows of a library with the files.
+
+    Parameters
+    ----------
+    library
+        The library; nothing is changed.
+    contents
+        Read all files, and compare their coded audio, too.
+    progress
+        Called with how many files of how many are done.
+    """
+    entries = [entry for entry in library.entries() if not entry.deleted]
+    found = Verified()
+    for done, entry in enumerate(sorted(entries, key=lambda each: each.file), 1):
+        try:
+            status = entry.file.stat()
+            same = (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
+            if contents:
+                same = content_of(entry.file) == entry.content
+            if same:
+                found.unchanged += 1
+            else:
+                found.changed.append(entry)
+        except (FileNotFoundError, NotADirectoryError):
+            found.missing.append(entry)
+        except OSError as error:
+            found.unreadable.append(FileError(entry.file, f"not readable: {error.strerror}"))
+        except FileError as error:
+            found.unreadable.append(error)
+        progress(done, len(entries))
+    return found
+
+
+def mark_deleted(library: Library, entries: Sequence[Entry]) -> None:
+    """Mark rows as deleted; their predictions are kept, in case the files come back."""
+    library.put([replace(entry, deleted=True) for entry in entries])

@@ -1,0 +1,269 @@
+"""Files copied, linked or moved by a list of steps, never over another file, undone on request.
+
+Conventions
+-----------
+The steps are written next to the sorted files, as JSON, before the first is taken, so that an
+interrupted run can be undone, too. Undoing touches only what is still as the step left it. A
+symbolic link that is moved still points to the same file, also where that is moved, too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from genrescope.atomic import write_atomic
+from genrescope.errors import FileError
+from genrescope.library.leftovers import temporary_copy
+
+Action = Literal["copy", "link", "move"]
+_FORMAT = 2
+
+
+class SortError(FileError):
+    """A file can't be sorted, or a sorting can't be undone."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One file to be copied, linked or moved.
+
+    Attributes
+    ----------
+    source, target
+        From where, to where; absolute. A link at `target` points to `source`.
+    size, mtime_ns
+        Of the source when the step was planned, in bytes and nanoseconds since 1970.
+    link, moved_link
+        For a symbolic link that is moved: its text before and after; else None.
+    """
+
+    source: str
+    target: str
+    size: int
+    mtime_ns: int
+    link: str | None = None
+    moved_link: str | None = None
+
+
+def with_links(steps: Iterable[Step], action: Action) -> list[Step]:
+    """Steps in the order in which they are taken, with what the moved links will say.
+
+    Links come last, so that they can point to where the files are by then.
+    """
+    steps = list(steps)
+    if action != "move":
+        return steps
+    targets = {step.source: step.target for step in steps}
+    files, links = [], []
+    for step in steps:
+        source = Path(step.source)
+        if not source.is_symlink():
+            files.append(step)
+            continue
+        text = os.fspath(source.readlink())
+        pointed = os.path.normpath(source.parent.resolve() / text)
+        now = targets.get(pointed, pointed)
+        if not Path(text).is_absolute():
+            folder = os.path.realpath(Path(step.target).parent)
+            now = os.path.relpath(now, folder)
+        links.append(replace(step, link=text, moved_link=now))
+    return [*files, *links]
+
+
+def carry_out(
+    steps: Sequence[Step],
+    action: Action,
+    folder: Path,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> tuple[Path | None, list[SortError]]:
+    """Take steps, after writing into a folder the file that undoes them.
+
+    Returns
+    -------
+    Path or None
+        The file that undoes them; None where there was nothing to do.
+    list of SortError
+        Files that failed; they are where they were.
+
+    Raises
+    ------
+    SortError
+        The folder can't be written to; nothing was done.
+    """
+    if not steps:
+        return None, []
+    undo_file = _write_undo(steps, action, folder)
+    failures = []
+    for done, step in enumerate(steps, 1):
+        try:
+            _take(step, action)
+        except OSError as error:
+            failures.append(SortError(step.source, f"not sorted: {error.strerror or error}"))
+        progress(done, len(steps))
+    return undo_file, failures
+
+
+def undo(file: Path) -> tuple[int, list[SortError]]:
+    """Take steps back, as far as their files are still as they left them.
+
+    The undo file is removed once nothing is left to undo, and so are folders that are empty then.
+
+    Returns
+    -------
+    int
+        Files moved back, or copies and links removed.
+    list of SortError
+        Files that were changed since, and stay.
+
+    Raises
+    ------
+    SortError
+        It is no undo file.
+    """
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8", errors="surrogateescape"))
+        action, steps = stored["action"], [Step(**step) for step in stored["steps"]]
+        if stored["format"] not in (1, _FORMAT) or action not in get_args(Action):
+            raise ValueError("another format")
+    except OSError as error:
+        raise SortError(file, f"can't be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise SortError(file, "not an undo file of genrescope sort") from error
+    undone, failures = 0, []
+    for step in reversed(steps):
+        try:
+            undone += _take_back(step, action)
+        except OSError as error:
+            failures.append(SortError(step.target, f"not undone: {error.strerror or error}"))
+    _remove_empty({Path(step.target).parent for step in steps}, file.parent)
+    if not failures:
+        file.unlink()
+    return undone, failures
+
+
+def _remove_empty(folders: Iterable[Path], top: Path) -> None:
+    """Remove folders that are empty, and those above them that are empty then, below `top`."""
+    for folder in folders:
+        while folder != top and folder.is_relative_to(top):
+            try:
+                folder.rmdir()
+            except OSError:  # not empty
+                break
+            folder = folder.parent
+
+
+def _take(step: Step, action: Action) -> None:
+    """Take one step; a file that came to its target meanwhile is left alone."""
+    source, target = Path(step.source), Path(step.target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if action == "link":
+        target.symlink_to(source)
+    elif action == "move" and step.moved_link is not None:
+        target.symlink_to(step.moved_link)
+        source.unlink()
+    else:
+        _copy_or_move(source, target, action)
+
+
+def _copy_or_move(source: Path, target: Path, action: Action) -> None:
+    if action == "move" and source.stat().st_dev == target.parent.stat().st_dev:
+        _rename_to_new(source, target)
+        return
+    with temporary_copy(target) as copy:
+        shutil.copy2(source, copy)
+        with copy.open("rb") as written:
+            os.fsync(written.fileno())
+        _rename_to_new(copy, target)
+    if action == "move":
+        source.unlink()
+
+
+def _rename_to_new(source: Path, target: Path) -> None:
+    """Rename a file, but never onto another.
+
+    Raises
+    ------
+    FileExistsError
+        When there is one.
+    """
+    try:
+        target.hardlink_to(source)  # fails where the name is taken, unlike a rename
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links, such as a memory card's
+        if os.path.lexists(target):
+            raise FileExistsError(17, "the name was taken meanwhile") from None
+        source.rename(target)
+    else:
+        source.unlink()
+
+
+def _take_back(step: Step, action: Action) -> bool:
+    """Undo one step; False where it was never taken, or was undone before."""
+    source, target = Path(step.source), Path(step.target)
+    if not os.path.lexists(target):
+        return False
+    if action == "link":
+        if not target.is_symlink() or os.fspath(target.readlink()) != step.source:
+            raise FileExistsError(17, "it is no longer the link that was made")
+        target.unlink()
+        return True
+    _check_unchanged(step, target)
+    if action == "copy":
+        target.unlink()
+        return True
+    if os.path.lexists(source):
+        if not source.is_symlink() and source.samefile(target):  # stopped between two renamings
+            target.unlink()
+            return True
+        raise FileExistsError(17, f"another file is at {source} now")
+    source.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_symlink():
+        # Version 0.1 moved links as they were.
+        source.symlink_to(step.link if step.link is not None else target.readlink())
+        target.unlink()
+    else:
+        _copy_or_move(target, source, "move")
+    return True
+
+
+def _check_unchanged(step: Step, target: Path) -> None:
+    """Check that a copied or moved file is as the step left it.
+
+    Raises
+    ------
+    FileExistsError
+        When it is not.
+    """
+    status = target.lstat()
+    if step.moved_link is not None:
+        is_same = target.is_symlink() and os.fspath(target.readlink()) == step.moved_link
+    elif target.is_symlink():  # a link that version 0.1 moved, with the size of what it points to
+        is_same = status.st_size != step.size
+    else:
+        is_same = (status.st_size, status.st_mtime_ns) == (step.size, step.mtime_ns)
+    if not is_same:
+        raise FileExistsError(17, "it was changed since")
+
+
+def _write_undo(steps: Sequence[Step], action: Action, folder: Path) -> Path:
+    stored = {"format": _FORMAT, "action": action, "steps": [asdict(step) for step in steps]}
+    text = json.dumps(stored, indent=1, ensure_ascii=False) + "\n"
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    file, number = folder / f"undo-{stamp}.json", 1
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while file.exists():
+            number += 1
+            file = folder / f"undo-{stamp}-{number}.json"
+        write_atomic(file, text.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise SortError(folder, f"can't be written: {error.strerror}") from None
+    return file

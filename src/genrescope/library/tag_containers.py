@@ -1,0 +1,357 @@
+"""The genres in the tags of each kind of file, read and written without losing anything else.
+
+Conventions
+-----------
+`open_tags` gives the tags of a file behind one protocol, `GenreTags`. mutagen reads and writes
+them, made tolerant where it would lose or refuse what is not valid text: ID3 frames that it can't
+parse and Vorbis comments that are not UTF-8 are kept as the bytes they are. APEv2 is edited by
+`genrescope.library.trailing_tags`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Protocol
+
+import mutagen
+from mutagen._vorbis import VCommentDict
+from mutagen.asf import ASFTags
+from mutagen.flac import FLAC, VCFLACDict
+from mutagen.id3 import ID3, TCON, Encoding, Frames, Frames_2_2
+from mutagen.mp4 import MP4Tags
+
+from genrescope.library import trailing_tags
+from genrescope.library.trailing_tags import Trailing, decoded
+
+# WavPack, Monkey's Audio, Musepack SV8 and SV7, OptimFROG, TAK: tagged by APEv2 at their end.
+_APE_FILES = (b"wvpk", b"MAC ", b"MPCK", b"MP+", b"OFR ", b"tBaK")
+
+
+class GenreTags(Protocol):
+    """The tags of one file.
+
+    Attributes
+    ----------
+    is_id3, is_ape
+        Whether ID3v1 belongs to this format, and whether APEv2 at the end is its own tag.
+    """
+
+    is_id3: bool
+    is_ape: bool
+
+    def values(self) -> list[str]:
+        """The genres, as the tag has them."""
+
+    def set(self, genres: Sequence[str]) -> None:
+        """Replace all genres; none removes them. Nothing is written yet."""
+
+    def others(self) -> object:
+        """Everything but the genres, in a form that ``==`` compares."""
+
+    def save(self, path: Path) -> None:
+        """Write the tags into the file, in place."""
+
+
+def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
+    """The tags of a file; None where it has none, or its format has none for a genre.
+
+    Parameters
+    ----------
+    path
+        A file that can be opened.
+    create
+        Give it empty tags where it has none and its format knows some.
+    """
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head.startswith(_APE_FILES):
+        return _Ape(path, create=create)
+    audio = mutagen.File(path)
+    if audio is None:
+        return None
+    if audio.tags is None and create:
+        with suppress(mutagen.MutagenError, NotImplementedError):
+            audio.add_tags()
+    for kind, tags in (
+        (ID3, _Id3),
+        (VCommentDict, _Vorbis),
+        (MP4Tags, _Mp4),
+        (ASFTags, _Asf),
+    ):
+        if isinstance(audio.tags, kind):
+            return tags(path, audio)
+    return None
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """The first text under each lower-case name, in the file's own tag or in APEv2 at its end.
+
+    Text that is not UTF-8 is read as Windows-1252.
+    """
+    tags = open_tags(path)
+    _, trailing = trailing_tags.split(path)
+    texts = [trailing_tags.texts(each) for each in trailing]
+    found = {name: values[0] for each in texts for name, values in each.items() if values}
+    if isinstance(tags, _Vorbis):
+        for name, value in reversed(tags.tags):
+            found[name.lower()] = decoded(value.encode("utf-8", "surrogateescape"))
+    elif isinstance(tags, _Id3):
+        found |= {name.lower(): _first(frame) for name, frame in tags.merged.items()}
+    elif isinstance(tags, _Mp4 | _Asf):
+        names = list(tags.tags.keys())
+        found |= {name.lower(): _first(tags.tags[name]) for name in names}
+        if isinstance(tags, _Mp4):
+            unread = tags.tags._failed_atoms.items()
+            found |= {name.lower(): decoded(bytes(data[0][16:])) for name, data in unread if data}
+    return {name: text.strip() for name, text in found.items() if text.strip()}
+
+
+def _first(value: Any) -> str:
+    """The first text of a tag's value."""
+    values = getattr(value, "text", value)
+    first = next(iter(values), "") if isinstance(values, list | tuple) else values
+    return str(first)
+
+
+class _Id3:
+    """TCON of ID3v2; ID3v1 is only read where it is all there is."""
+
+    is_id3, is_ape = True, False
+
+    def __init__(self, path: Path, audio: Any) -> None:
+        self.audio, self.merged = audio, audio.tags
+        old = audio.tags.version[:2] == (2, 2)
+        frames = {name: _Kept(frame) for name, frame in (Frames_2_2 if old else Frames).items()}
+        exact = type(audio)(path, translate=False, load_v1=False, known_frames=frames)
+        if exact.tags is None:
+            exact = type(audio)(path, translate=False, v2_version=3)
+        if exact.tags is not None:
+            self.audio = exact
+        self.tags = self.audio.tags
+
+    def values(self) -> list[str]:
+        found = [str(each) for frame in self.merged.getall("TCON") for each in frame.genres]
+        unread = [frame[11:] for frame in self.tags.unknown_frames if frame[:4] == b"TCON"]
+        return found or [decoded(text.rstrip(b"\0")) for text in unread]
+
+    def set(self, genres: Sequence[str]) -> None:
+        self.tags.unknown_frames = [f for f in self.tags.unknown_frames if f[:4] != b"TCON"]
+        self.tags.delall("TCON")
+        if genres:
+            texts = list(genres) if self._version() == 4 or len(genres) == 1 else [_coded(genres)]
+            is_latin1 = all(ord(char) < 256 for text in texts for char in text)
+            wide = Encoding.UTF8 if self._version() == 4 else Encoding.UTF16
+            encoding = Encoding.LATIN1 if is_latin1 else wide
+            self.tags.add(TCON(encoding=encoding, text=texts))
+
+    def others(self) -> object:
+        # Not every frame class defines ``==``. Which bytes spell a text is not what it says: a 2.3
+        # tag that some program filled with UTF-8 is corrected to UTF-16 on the way.
+        frames = {
+            key: re.sub(r"encoding=<Encoding\.\w+: \d>", "", repr(frame))
+            for key, frame in self.tags.items()
+            if key != "TCON"
+        }
+        unknown = [bytes(f) for f in self.tags.unknown_frames if len(f) > 10 and f[:4] != b"TCON"]
+        return frames, unknown
+
+    def save(self, path: Path) -> None:
+        # By default mutagen would join several values of any frame with a slash.
+        self.audio.save(path, v2_version=self._version(), v23_sep=None, padding=_padding)
+
+    def _version(self) -> int:
+        return 4 if self.tags.version[:2] == (2, 4) and self.tags.size else 3
+
+
+class _Kept:
+    """A class of ID3 frames; those that can't be parsed are kept as bytes and not dropped."""
+
+    def __init__(self, frame: Any) -> None:
+        self.frame = frame
+
+    def _fromData(self, *arguments: Any) -> Any:  # noqa: N802 - mutagen calls it
+        try:
+            return self.frame._fromData(*arguments)
+        except mutagen.id3.ID3JunkFrameError:
+            raise NotImplementedError from None  # by which mutagen tells what it does not know
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.frame, name)
+
+
+def _coded(genres: Sequence[str]) -> str:
+    """Several genres in ID3v2.3: numbers of ID3v1 in brackets, then one text (4.2.1, TCON)."""
+    numbers = {name.casefold(): number for number, name in enumerate(TCON.GENRES)}
+    known = [numbers[each.casefold()] for each in genres if each.casefold() in numbers]
+    text = "/".join(each for each in genres if each.casefold() not in numbers)
+    return "".join(f"({number})" for number in known) + text
+
+
+class _Vorbis:
+    """GENRE of Vorbis comments, in the order and the spelling that they have."""
+
+    is_id3, is_ape = False, False
+
+    def __init__(self, path: Path, audio: Any) -> None:
+        self.audio = _exact(type(audio))(path)
+        if self.audio.tags is None:
+            self.audio.add_tags()
+        self.tags = self.audio.tags
+
+    def values(self) -> list[str]:
+        values = [value for key, value in self.tags if key.lower() == "genre"]
+        return [decoded(value.encode("utf-8", "surrogateescape")) for value in values]
+
+    def set(self, genres: Sequence[str]) -> None:
+        comments: list[tuple[str, str]] = []
+        written = False
+        for key, value in self.tags:
+            if key.lower() != "genre":
+                comments.append((key, value))
+            elif not written:
+                comments += [(key, genre) for genre in genres]
+                written = True
+        new = [] if written else [("GENRE", genre) for genre in genres]
+        self.tags[:] = [*comments, *new]
+
+    def others(self) -> object:
+        pictures = [picture.write() for picture in getattr(self.audio, "pictures", [])]
+        return [(k, v) for k, v in self.tags if k.lower() != "genre"], pictures
+
+    def save(self, path: Path) -> None:
+        self.audio.save(path, padding=_padding)
+
+
+class _ExactComments:
+    """Vorbis comments whose bytes survive, whatever they are; mixed into mutagen's classes."""
+
+    has_framing_bit = True
+
+    def load(self: Any, fileobj: Any, errors: str = "", framing: bool = True) -> None:  # noqa: ARG002
+        def text() -> str:
+            size = int.from_bytes(fileobj.read(4), "little")
+            data = fileobj.read(size)
+            if len(data) < size:
+                raise mutagen.MutagenError("comments are cut short")
+            return str(data.decode("utf-8", "surrogateescape"))
+
+        self.vendor = text()
+        for _ in range(int.from_bytes(fileobj.read(4), "little")):
+            key, separator, value = text().partition("=")
+            # A comment without a name is kept as what it is.
+            self.append((key, value) if separator else ("", key))
+        if framing and self.has_framing_bit and not fileobj.read(1)[0] & 1:
+            raise mutagen.MutagenError("the framing bit is not set")
+
+    def validate(self) -> bool:
+        return True
+
+    def write(self: Any, framing: bool = True) -> bytes:
+        def block(text: str) -> bytes:
+            data = text.encode("utf-8", "surrogateescape")
+            return len(data).to_bytes(4, "little") + data
+
+        comments = [f"{key}={value}" if key else value for key, value in self]
+        file = BytesIO()
+        file.write(block(self.vendor) + len(comments).to_bytes(4, "little"))
+        file.writelines(map(block, comments))
+        return file.getvalue() + (b"\1" if framing and self.has_framing_bit else b"")
+
+
+def _exact(kind: Any) -> Any:
+    """One of mutagen's file types, with comments whose bytes survive."""
+    if issubclass(kind, FLAC):
+        comments = type("VCFLACDict", (_ExactComments, VCFLACDict), {"has_framing_bit": False})
+        blocks = [comments if block is VCFLACDict else block for block in kind.METADATA_BLOCKS]
+        return type(kind.__name__, (kind,), {"METADATA_BLOCKS": blocks})
+    comments = type(kind._Tags.__name__, (_ExactComments, kind._Tags), {})
+    return type(kind.__name__, (kind,), {"_Tags": comments})
+
+
+class _Mp4:
+    """``©gen`` of MP4; mutagen reads the number of ``gnre`` as its name."""
+
+    is_id3, is_ape = False, False
+
+    def __init__(self, _: Path, audio: Any) -> None:
+        self.audio, self.tags = audio, audio.tags
+
+    def values(self) -> list[str]:
+        # An atom whose text is not UTF-8: 16 bytes of header, then the text.
+        unread = self.tags._failed_atoms.get("\xa9gen", [])
+        return [*self.tags.get("\xa9gen", []), *(decoded(bytes(data[16:])) for data in unread)]
+
+    def set(self, genres: Sequence[str]) -> None:
+        self.tags._failed_atoms.pop("\xa9gen", None)
+        self.tags.pop("\xa9gen", None)
+        if genres:
+            self.tags["\xa9gen"] = list(genres)
+
+    def others(self) -> object:
+        unread = {k: list(v) for k, v in self.tags._failed_atoms.items() if k != "\xa9gen"}
+        return {key: value for key, value in self.tags.items() if key != "\xa9gen"}, unread
+
+    def save(self, path: Path) -> None:
+        self.audio.save(path, padding=_padding)
+
+
+class _Asf:
+    """``WM/Genre`` of ASF."""
+
+    is_id3, is_ape = False, False
+
+    def __init__(self, _: Path, audio: Any) -> None:
+        self.audio, self.tags = audio, audio.tags
+
+    def values(self) -> list[str]:
+        return [str(value) for value in self.tags.get("WM/Genre", [])]
+
+    def set(self, genres: Sequence[str]) -> None:
+        if "WM/Genre" in self.tags:
+            del self.tags["WM/Genre"]
+        if genres:
+            self.tags["WM/Genre"] = list(genres)
+
+    def others(self) -> object:
+        return {key: self.tags[key] for key in self.tags.keys() if key != "WM/Genre"}  # noqa: SIM118
+
+    def save(self, path: Path) -> None:
+        self.audio.save(path, padding=_padding)
+
+
+class _Ape:
+    """``Genre`` of an APEv2 tag at the end of a file."""
+
+    is_id3, is_ape = False, True
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        self.body, self.trailing = trailing_tags.split(path)
+        has_one = any(each.kind == "ape" for each in self.trailing)
+        if create and not has_one:
+            self.trailing.insert(0, trailing_tags.new_ape([]))
+
+    def values(self) -> list[str]:
+        apes = (each for each in self.trailing if each.kind == "ape")
+        return [genre for each in apes for genre in trailing_tags.genres(each)]
+
+    def set(self, genres: Sequence[str]) -> None:
+        def changed(tag: Trailing) -> Trailing:
+            return trailing_tags.with_genres(tag, genres) if tag.kind == "ape" else tag
+
+        self.trailing = [changed(each) for each in self.trailing]
+
+    def others(self) -> object:
+        return [trailing_tags.without_genres(each) for each in self.trailing]
+
+    def save(self, path: Path) -> None:
+        trailing_tags.join(path, self.body, self.trailing)
+
+
+def _padding(info: Any) -> int:
+    """Keep the room after the tag as it is, so that the audio need not move; add some if short."""
+    room: int = info.padding if info.padding >= 0 else info.get_default_padding()
+    return room

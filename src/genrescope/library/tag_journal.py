@@ -1,0 +1,169 @@
+"""What was written into files' genre tags, so that it can be taken back.
+
+Conventions
+-----------
+A journal is a file with one JSON object a line, in `journal` in `paths.data_folder`. A line is
+stored before its file is changed, so that an interrupted run can be undone, too. Undoing touches
+only files whose genres are still what was written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from genrescope.errors import FileError, TagError
+from genrescope.library.tags import (
+    GenreState,
+    TagChange,
+    plan_genre,
+    read_state,
+    restore_genre,
+    write_genre,
+)
+from genrescope.paths import data_folder
+
+_FORMAT = 1
+_PREFIX, _SUFFIX = "tags-", ".jsonl"
+
+
+class TagJournal:
+    """A journal of one run; its file is made when the first change is recorded.
+
+    Attributes
+    ----------
+    file
+        Where it is; None before the first change.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or data_folder("journal")
+        self.file: Path | None = None
+
+    def write_genre(
+        self,
+        path: str | os.PathLike[str],
+        genre: str | Sequence[str],
+        *,
+        overwrite: bool = False,
+        append: bool = False,
+        known: Sequence[str] | None = None,
+    ) -> TagChange:
+        """Write a genre as `tags.write_genre` does, and record what was there before.
+
+        Raises
+        ------
+        TagError
+            The file can't be tagged; it is as it was.
+        FileError
+            The journal can't be written; nothing was changed.
+        """
+        change = plan_genre(path, genre, overwrite=overwrite, append=append, known=known)
+        if change.action == "write":
+            self._record(Path(os.path.abspath(path)), read_state(path), change.after)  # noqa: PTH100
+            write_genre(path, genre, overwrite=overwrite, append=append, known=known)
+        return change
+
+    def _record(self, path: Path, before: GenreState, after: str) -> None:
+        line = {"format": _FORMAT, "path": str(path), "before": asdict(before), "after": after}
+        try:
+            if self.file is None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self.file = _new_file(self._folder)
+            with self.file.open("a", encoding="ascii") as file:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise FileError(
+                self.file or self._folder, f"can't be written: {error.strerror}"
+            ) from None
+
+
+def latest_journal(folder: Path | None = None) -> Path:
+    """The journal of the last run that changed tags.
+
+    Raises
+    ------
+    FileError
+        There is none.
+    """
+    folder = folder or data_folder("journal")
+    journals = sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))
+    if not journals:
+        raise FileError(folder, "no tags were written that could be undone")
+    return journals[-1]
+
+
+def undo(journal: Path) -> tuple[int, list[FileError]]:
+    """Give files the genres that they had before a run, as far as they have what it wrote.
+
+    The journal is removed once nothing is left to undo.
+
+    Returns
+    -------
+    int
+        Files whose genres were restored.
+    list of FileError
+        Files that were changed since, or can't be written; they stay as they are.
+
+    Raises
+    ------
+    FileError
+        It is no journal.
+    """
+    undone, failures = 0, list[FileError]()
+    for path, before, after in reversed(_read(journal)):
+        try:
+            now = read_state(path)
+            if now == before:  # the run was interrupted before this file, or it was undone
+                continue
+            if "; ".join(value.strip() for value in now.values) != after:
+                raise TagError(path, "not undone: its genre was changed since")
+            restore_genre(path, before)
+            undone += 1
+        except TagError as error:
+            failures.append(error)
+    if not failures:
+        journal.unlink()
+    return undone, failures
+
+
+def _read(journal: Path) -> list[tuple[str, GenreState, str]]:
+    entries = []
+    try:
+        lines = journal.read_text(encoding="ascii").splitlines(keepends=True)
+        for line in lines:
+            if not line.endswith("\n"):  # a crash cut it short, before its file was touched
+                continue
+            fields = json.loads(line)
+            if fields["format"] != _FORMAT:
+                raise ValueError("another format")
+            before: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in fields["before"].items()
+            }
+            entries.append((fields["path"], GenreState(**before), fields["after"]))
+    except OSError as error:
+        raise FileError(journal, f"can't be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FileError(journal, "not a journal of genrescope") from error
+    return entries
+
+
+def _new_file(folder: Path) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    number = 1
+    while True:
+        name = f"{_PREFIX}{stamp}-{number:03d}{_SUFFIX}"
+        try:
+            (folder / name).touch(exist_ok=False)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder / name

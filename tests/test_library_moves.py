@@ -1,0 +1,216 @@
+"""Sorting by albums and templates, what is uncertain, and links that are moved and put back."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from genrescope.cli import app
+from genrescope.errors import GenrescopeError
+from genrescope.library.moves import carry_out, undo
+from genrescope.library.rows import Entry
+from genrescope.library.sort import plan
+from libraries import MODEL, entry, make_library
+
+pytest.importorskip("lancedb", reason="libraries need the extra 'library'")
+
+
+def track(folder: Path, name: str, jazz: float = 0.75, **changes: object) -> Entry:
+    """A file of its own content, jazz with one probability and rock with the rest."""
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not os.path.lexists(file):
+        file.write_text(name)
+    known: dict[str, object] = {
+        "probabilities": np.array([jazz, 1 - jazz], np.float32),
+        "genre": "jazz" if jazz >= 0.5 else "rock",
+        "confidence": max(jazz, 1 - jazz),
+    }
+    return entry(name, np.ones(16), root=str(folder), **(known | changes))
+
+
+def targets(entries: list[Entry], folder: Path, **settings: object) -> dict[str, str]:
+    planned = plan(entries, folder, "copy", genres=MODEL.genres, **settings)
+    return {each.entry.path: str(each.file.relative_to(folder)) for each in planned.placed}
+
+
+class TestPlan:
+    """genrescope.library.sort"""
+
+    def test_an_album_stays_together(self, tmp_path: Path) -> None:
+        music = tmp_path / "music"
+        album = {"album": "A", "artist": "One"}
+        tracks = [
+            track(music, "a/1.mp3", 0.9, **album),
+            track(music, "a/2.mp3", 0.4, **album),
+            track(music, "a/3.mp3", 0.8, **(album | {"artist": "Two"})),
+            track(music, "a/silent.mp3", 0.5, **album, genre=None, confidence=0.0),
+            track(music, "b/1.mp3", 0.1, **album),  # another album of that name
+            track(music, "a/single.mp3", 0.1),
+        ]
+        assert targets(tracks, tmp_path / "s", by="album") == {
+            "a/1.mp3": "Jazz/One/A/1.mp3",
+            "a/2.mp3": "Jazz/One/A/2.mp3",
+            "a/3.mp3": "Jazz/One/A/3.mp3",
+            "a/silent.mp3": "Jazz/One/A/silent.mp3",
+            "b/1.mp3": "Rock/One/A/1.mp3",
+            "a/single.mp3": "Rock/Unknown Artist/Unknown Album/single.mp3",
+        }
+        # By tracks it does not.
+        assert targets(tracks, tmp_path / "s")["a/2.mp3"] == "Rock/2.mp3"
+
+    def test_the_discs_of_an_album_and_a_sampler(self, tmp_path: Path) -> None:
+        music = tmp_path / "music"
+        tracks = [
+            track(
+                music, f"x/CD {i % 2 + 1}/{i}.mp3", 0.2 + 0.2 * i, album="A", artist=f"Artist {i}"
+            )
+            for i in range(4)
+        ]
+        assert set(targets(tracks, tmp_path / "s", by="album").values()) == {
+            f"Jazz/Various Artists/A/{i}.mp3" for i in range(4)
+        }
+
+    def test_what_is_uncertain_is_not_sorted_by_genre(self, tmp_path: Path) -> None:
+        music = tmp_path / "music"
+        tracks = [track(music, "sure.mp3", 0.9), track(music, "unsure.mp3", 0.9, confidence=0.49)]
+        sorted_ = targets(tracks, tmp_path / "s")
+        assert sorted_ == {"sure.mp3": "Jazz/sure.mp3", "unsure.mp3": "Unsorted/unsure.mp3"}
+        assert (
+            targets(tracks, tmp_path / "s", min_confidence=0.0)["unsure.mp3"] == "Jazz/unsure.mp3"
+        )
+
+    def test_templates(self, tmp_path: Path) -> None:
+        odd = track(tmp_path / "m", "x.flac", title="../a/b: c?", artist="AC/DC", year=1980)
+        template = "{genre}/{year}/{artist} - {title}"
+        assert targets([odd], tmp_path / "s", template=template) == {
+            "x.flac": "Jazz/1980/AC-DC - ..-a-b- c-.flac"
+        }
+        long = track(tmp_path / "m", "y.flac", title="ö" * 300)
+        (name,) = targets([long], tmp_path / "s", template="{title}").values()
+        assert len(name.encode()) <= 255
+        assert name.endswith(".flac")
+
+    @pytest.mark.parametrize(
+        "template", ["{mood}/{file}", "../{file}", "/{file}", "a//{file}", "", "{file", "{}"]
+    )
+    def test_what_is_no_template(self, tmp_path: Path, template: str) -> None:
+        if not template:
+            template = " "
+        with pytest.raises(GenrescopeError, match="template"):
+            plan([track(tmp_path, "a.mp3")], tmp_path / "s", "copy", template=template)
+
+    def test_links_to_one_file_are_sorted_once(self, tmp_path: Path) -> None:
+        music = tmp_path / "music"
+        one = track(music, "one.mp3")
+        os.link(music / "one.mp3", music / "hard.mp3")
+        (music / "soft.mp3").symlink_to("one.mp3")
+        links = [track(music, name, content="one.mp3") for name in ("hard.mp3", "soft.mp3")]
+        for action in ("copy", "link"):
+            planned = plan([one, *links], tmp_path / "s", action)
+            assert [Path(step.target).name for step in planned.steps] == ["hard.mp3"]
+
+
+class TestLinks:
+    """genrescope.library.moves"""
+
+    @pytest.fixture
+    def music(self, tmp_path: Path) -> Path:
+        """A file outside, two links to it, and one to a file that is moved, too."""
+        (tmp_path / "outside").mkdir()
+        (tmp_path / "outside" / "far.mp3").write_text("far")
+        music = tmp_path / "music"
+        (music / "deep").mkdir(parents=True)
+        (music / "real.mp3").write_text("real")
+        (music / "deep" / "relative.mp3").symlink_to("../../outside/far.mp3")
+        (music / "absolute.mp3").symlink_to(tmp_path / "outside" / "far.mp3")
+        (music / "deep" / "inside.mp3").symlink_to("../real.mp3")
+        return music
+
+    NAMES = ("real.mp3", "deep/relative.mp3", "absolute.mp3", "deep/inside.mp3")
+
+    def entries(self, music: Path) -> list[Entry]:
+        return [track(music, name) for name in self.NAMES]
+
+    def test_moved_links_point_to_the_same_files(self, music: Path, tmp_path: Path) -> None:
+        before = {name: (music / name).is_symlink() and (music / name).readlink()
+                  for name in self.NAMES}  # fmt: skip
+        planned = plan(self.entries(music), tmp_path / "sorted", "move")
+        undo_file, failures = carry_out(planned.steps, "move", planned.folder)
+        assert failures == []
+        jazz = tmp_path / "sorted" / "Jazz"
+        assert {file.name: file.read_text() for file in jazz.iterdir()} == {
+            "real.mp3": "real", "relative.mp3": "far", "absolute.mp3": "far", "inside.mp3": "real",
+        }  # fmt: skip
+        assert jazz.joinpath("relative.mp3").readlink() == Path("../../outside/far.mp3")
+        assert jazz.joinpath("inside.mp3").readlink() == Path("real.mp3")
+        assert jazz.joinpath("absolute.mp3").readlink().is_absolute()
+        assert [file for file in music.rglob("*") if not file.is_dir()] == []
+        assert undo_file is not None
+        assert undo(undo_file) == (4, [])
+        after = {name: (music / name).is_symlink() and (music / name).readlink()
+                 for name in self.NAMES}  # fmt: skip
+        assert after == before
+        assert (music / "deep" / "inside.mp3").read_text() == "real"
+        assert list((tmp_path / "sorted").iterdir()) == []
+
+    def test_a_link_that_was_changed_since_stays(self, music: Path, tmp_path: Path) -> None:
+        planned = plan(self.entries(music), tmp_path / "sorted", "move")
+        undo_file, _ = carry_out(planned.steps, "move", planned.folder)
+        link = tmp_path / "sorted" / "Jazz" / "relative.mp3"
+        link.unlink()
+        link.symlink_to("elsewhere.mp3")
+        assert undo_file is not None
+        undone, failures = undo(undo_file)
+        assert (undone, [Path(f.path).name for f in failures]) == (3, ["relative.mp3"])
+        assert link.readlink() == Path("elsewhere.mp3")
+
+    def test_an_undo_file_of_version_1_moves_links_back(self, music: Path, tmp_path: Path) -> None:
+        """It moved links as they were, and stored the size of what they point to."""
+        source, target = music / "deep" / "relative.mp3", tmp_path / "sorted" / "relative.mp3"
+        status = source.stat()
+        target.parent.mkdir()
+        text = os.fspath(source.readlink())
+        source.unlink()
+        target.symlink_to(text)
+        step = {"source": str(source), "target": str(target), "size": status.st_size,
+                "mtime_ns": status.st_mtime_ns}  # fmt: skip
+        file = tmp_path / "sorted" / "undo.json"
+        file.write_text(json.dumps({"format": 1, "action": "move", "steps": [step]}))
+        assert undo(file) == (1, [])
+        assert source.read_text() == "far"
+
+    def test_stopped_between_the_two_renamings(self, music: Path, tmp_path: Path) -> None:
+        planned = plan([track(music, "real.mp3")], tmp_path / "sorted", "move")
+        undo_file, _ = carry_out(planned.steps, "move", planned.folder)
+        os.link(tmp_path / "sorted" / "Jazz" / "real.mp3", music / "real.mp3")
+        assert undo_file is not None
+        assert undo(undo_file) == (1, [])
+        assert (music / "real.mp3").read_text() == "real"
+        assert not (tmp_path / "sorted" / "Jazz").exists()
+
+
+def test_the_command_shows_the_changes_first(tmp_path: Path) -> None:
+    tracks = [
+        track(tmp_path / "music", "a.mp3", 0.9, album="A", artist="One"),
+        track(tmp_path / "music", "b.mp3", 0.6, album="A", artist="One", confidence=0.4),
+    ]
+    make_library(tmp_path / "library", tracks)
+    words = ["sort", "--library", str(tmp_path / "library"), "--to", str(tmp_path / "s")]
+    shown = CliRunner().invoke(app, words).stdout.splitlines()
+    assert shown[:2] == [
+        f"{tmp_path}/music/a.mp3 -> Jazz/a.mp3 (90%)",
+        f"{tmp_path}/music/b.mp3 -> Unsorted/b.mp3 (40%)",
+    ]
+    done = CliRunner().invoke(app, [*words, "--by", "album", "--copy", "--yes", "--playlists"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "s" / "Jazz" / "One" / "A" / "b.mp3").read_text() == "b.mp3"
+    assert (tmp_path / "s" / "Jazz.m3u8").read_text().count("Jazz/One/A/") == 2
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("to undo: ")]
+    assert CliRunner().invoke(app, line.split()[3:]).stdout == "2 undone, 0 left as they are\n"
+    assert not (tmp_path / "s" / "Jazz").exists()

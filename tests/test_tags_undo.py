@@ -1,0 +1,243 @@
+"""The journal of tags, taking them back, leftovers of crashes, and signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mutagen
+import numpy as np
+import pytest
+import soundfile
+from mutagen.apev2 import APEv2
+from mutagen.id3 import ID3, TCON
+from typer.testing import CliRunner
+
+from clips import RATE, music, write_wav
+from genrescope.cli import app
+from genrescope.cli.tags import TagOptions, write_tags
+from genrescope.errors import FileError
+from genrescope.library import leftovers
+from genrescope.library.tag_journal import TagJournal, latest_journal, undo
+from genrescope.library.tags import read_genre, read_state, write_genre
+from tagged import FORMATS, copy_of, decoded, id3v1, others
+
+GENRES = ["jazz", "hiphop", "rock"]
+
+
+@pytest.fixture
+def track(tmp_path: Path) -> Callable[[str], Path]:
+    return lambda kind: copy_of(kind, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def own_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data" / "genrescope" / "journal"
+
+
+class TestJournal:
+    """genrescope.library.tag_journal"""
+
+    @pytest.mark.parametrize("kind", FORMATS)
+    @pytest.mark.parametrize("before", [[], ["Podcast"], ["Folk", "Pop"], ["Other"]])
+    def test_every_format_is_restored(
+        self, track: Callable[[str], Path], kind: str, before: list[str]
+    ) -> None:
+        path = track(kind)
+        if before:
+            write_genre(path, before)
+        state, tags, audio = read_state(path), others(path), decoded(path)
+        journal = TagJournal()
+        assert journal.write_genre(path, ["Jazz", "Blues"], overwrite=True).action == "write"
+        assert read_genre(path) == "Jazz"
+        assert journal.file == latest_journal()
+        assert undo(journal.file) == (1, [])
+        assert read_state(path) == state
+        assert others(path) == tags
+        assert np.array_equal(decoded(path), audio)
+        assert not journal.file.exists()
+
+    def test_second_tags_are_restored(self, track: Callable[[str], Path]) -> None:
+        path = track("mp3")
+        tags = ID3(path)
+        tags.add(TCON(encoding=0, text=["Schlager"]))
+        tags.save(path)
+        ape = APEv2()
+        ape["Genre"], ape["Comment"] = ["Polka", "Pop"], "kept"
+        ape.save(path)
+        path.write_bytes(path.read_bytes() + id3v1(17))
+        before = read_state(path)
+        journal = TagJournal()
+        journal.write_genre(path, "Jazz", overwrite=True)
+        assert read_state(path).id3v1 == 8
+        assert journal.file is not None
+        undo(journal.file)
+        assert read_state(path) == before
+        assert path.read_bytes()[-128:] == id3v1(17)
+        assert list(APEv2(path)["Genre"]) == ["Polka", "Pop"]
+
+    def test_what_was_changed_since_stays(self, track: Callable[[str], Path]) -> None:
+        journal = TagJournal()
+        paths = [track(kind) for kind in ("mp3", "flac", "ogg")]
+        for path in paths:
+            journal.write_genre(path, "Jazz")
+        write_genre(paths[1], "Rock", overwrite=True)
+        paths[2].unlink()
+        assert journal.file is not None
+        undone, failures = undo(journal.file)
+        assert undone == 1
+        assert sorted(Path(f.path).name for f in failures) == ["track.flac", "track.ogg"]
+        assert read_genre(paths[1]) == "Rock"
+        assert journal.file.exists()
+
+    def test_an_interrupted_run(self, track: Callable[[str], Path]) -> None:
+        """A line is there before its file is changed; the last may be cut short."""
+        path = track("mp3")
+        journal = TagJournal()
+        journal.write_genre(path, "Jazz")
+        assert journal.file is not None
+        line = json.loads(journal.file.read_text())
+        other = json.dumps(line | {"path": str(track("flac"))})
+        journal.file.write_text(journal.file.read_text() + other + "\n" + other[:40])
+        assert undo(journal.file) == (1, [])
+
+    @pytest.mark.parametrize("text", ["[]\n", "{}\n", "no\n", '{"format": 9}\n'])
+    def test_what_is_no_journal(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "x").write_text(text)
+        with pytest.raises(FileError, match="not a journal"):
+            undo(tmp_path / "x")
+        with pytest.raises(FileError, match="can't be read"):
+            undo(tmp_path / "none")
+        with pytest.raises(FileError, match="no tags were written"):
+            latest_journal()
+
+
+class TestCommand:
+    """genrescope classify --write-tags, genrescope tags undo"""
+
+    def test_only_what_is_confident_is_written_and_undone(
+        self, track: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        sure, unsure, podcast, rock, silent = (
+            track(kind) for kind in ("mp3", "flac", "ogg", "m4a", "wav")
+        )
+        write_genre(podcast, "Podcast")
+        write_genre(rock, "ROCK")
+        before = {path: path.read_bytes() for path in (sure, unsure, podcast, rock, silent)}
+        named = [
+            (str(sure), [("hiphop", 0.61), ("jazz", 0.3)]),
+            (str(unsure), [("jazz", 0.49)]),
+            (str(podcast), [("jazz", 0.9)]),
+            (str(rock), [("jazz", 0.8)]),
+            (str(silent), []),
+        ]
+        options = TagOptions(overwrite=True, dry_run=True, count=2)
+        assert write_tags(named, GENRES, options) == []
+        assert {path: path.read_bytes() for path in before} == before
+        shown = capsys.readouterr().err.splitlines()
+        assert shown == [
+            f"{sure}: no genre -> Hip-Hop (61%)",
+            f"{rock}: ROCK -> Jazz (80%)",
+            "1 file keep a genre that the model does not know (--force replaces it)",
+            "1 file are less certain than 0.5 (--min-confidence)",
+            "1 file have no genre that could be told",
+            "2 files would be changed",
+        ]
+        write_tags(named, GENRES, TagOptions(overwrite=True, yes=True))
+        assert [read_genre(path) for path in before] == ["Hip-Hop", None, "Podcast", "Jazz", None]
+        done = CliRunner().invoke(app, ["tags", "undo"])
+        assert done.stdout == "2 undone, 0 left as they are\n"
+        assert [read_genre(path) for path in before] == [None, None, "Podcast", "ROCK", None]
+        write_tags(named, GENRES, TagOptions(overwrite=True, force=True, yes=True))
+        assert read_genre(podcast) == "Jazz"
+        write_tags(named, GENRES, TagOptions(append=True, min_confidence=0.2, count=2, yes=True))
+        assert mutagen.File(unsure)["genre"] == ["Jazz"]
+        assert ID3(sure)["TCON"].genres == ["Hip-Hop", "Jazz"]
+
+    @pytest.mark.parametrize(
+        "words",
+        [["--append"], ["--write-tags", "--yes", "--append", "--overwrite"],
+         ["--write-tags", "--yes", "--force"], ["--min-confidence", "0.3"], ["--count", "2"]],
+    )  # fmt: skip
+    def test_what_makes_no_sense(self, tmp_path: Path, words: list[str]) -> None:
+        file = write_wav(tmp_path / "a.wav", 3)
+        assert CliRunner().invoke(app, ["classify", str(file), *words]).exit_code == 2
+
+    def test_noise_is_not_tagged_at_a_high_floor(self, tmp_path: Path) -> None:
+        file = tmp_path / "a.flac"
+        soundfile.write(file, music(3), RATE)
+        words = ["classify", str(file), "--write-tags", "--yes", "--min-confidence", "1"]
+        assert "less certain than 1" in CliRunner().invoke(app, words).stderr
+        assert read_genre(file) is None
+
+
+class TestLeftovers:
+    """genrescope.library.leftovers"""
+
+    def test_those_of_dead_processes_go(self, tmp_path: Path) -> None:
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        host = leftovers._host()
+        old = tmp_path / ".genrescope-abcd1234.mp3"  # of version 0.1
+        young = tmp_path / ".genrescope-abcd5678.mp3"
+        gone = tmp_path / f".genrescope-{host}-{dead.pid}-abcd1234.flac"
+        alive = tmp_path / f".genrescope-{host}-{os.getpid()}-abcd1234.flac"
+        elsewhere = tmp_path / f".genrescope-00000000-{dead.pid}-abcd1234.flac"
+        mine = tmp_path / ".genrescope-notes.txt.bak"
+        for file in (old, young, gone, alive, elsewhere, mine):
+            file.touch()
+        os.utime(old, (time.time() - 90_000,) * 2)
+        assert leftovers.remove_leftovers([tmp_path, tmp_path / "nowhere"]) == sorted([gone, old])
+        assert sorted(tmp_path.iterdir()) == sorted([young, alive, elsewhere, mine])
+
+    @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+    def test_a_signal_leaves_none(self, tmp_path: Path, number: int) -> None:
+        """Stopped in the middle of a file: it is as it was, and no copy is left."""
+        path = copy_of("mp3", tmp_path)
+        before = path.read_bytes()
+        code = (
+            "import shutil, time; real = shutil.copyfile\n"
+            "def slow(*a):\n real(*a); print('now', flush=True); time.sleep(60)\n"
+            "shutil.copyfile = slow\n"
+            "import sys; from genrescope import cli\n"
+            "from genrescope.cli.tags import TagOptions, write_tags\n"
+            "import typer; work = typer.Typer()\n"
+            "@work.command()\n"
+            "def run():\n"
+            f" write_tags([({str(path)!r}, [('jazz', 0.9)])], ['jazz'], TagOptions(yes=True))\n"
+            "cli.app = work; sys.argv[1:] = []; cli.main()"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (2, 1, 15)],
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"now\n"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 130, err
+        assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["track.mp3"]
+        assert path.read_bytes() == before
+        assert b"interrupted" in err
+        assert b"Traceback" not in err
+
+    def test_what_a_crash_left_is_removed_by_the_next_run(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = copy_of("mp3", tmp_path)
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        left = tmp_path / f".genrescope-{leftovers._host()}-{dead.pid}-abcd1234.mp3"
+        shutil.copy(path, left)
+        write_tags([(str(path), [("jazz", 0.9)])], GENRES, TagOptions(yes=True))
+        assert not left.exists()
+        assert f"an interrupted run had left: {left}" in capsys.readouterr().err
