@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from genrescope.aggregation import aggregate, aggregate_logits, softmax
+from genrescope.aggregation import RULES, Rule, aggregate, aggregate_logits, softmax
+from genrescope.errors import RecipeError
+from genrescope.evaluation.calibration import fit_temperature
+from genrescope.training.recipe import load_recipe
 
 LOGITS = st.tuples(st.integers(1, 40), st.integers(2, 12)).flatmap(
     lambda shape: arrays(np.float32, shape, elements=st.floats(-30, 30, width=32))
@@ -117,3 +120,31 @@ def test_a_high_temperature_lowers_confidence_and_keeps_the_order() -> None:
     sharp, flat = aggregate_logits(logits), aggregate_logits(logits, 10)
     assert sharp.argmax() == flat.argmax() == 0
     assert sharp.max() > flat.max() > 1 / 3
+
+
+def test_a_rule_of_another_package_is_known_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new rule is one value: recipes, bundles and the fit of a temperature take it as it is."""
+    monkeypatch.setitem(RULES._places, "largest", f"{__name__}:LARGEST")
+    segments = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
+    np.testing.assert_allclose(aggregate(segments, "largest"), [0.9 / 1.7, 0.8 / 1.7])
+    recipe = load_recipe("default", ["aggregation=largest"])
+    assert recipe.aggregation == "largest"
+    logits = [np.log(segments), np.log(segments[:, ::-1])]
+    own, of_the_mean = (fit_temperature(logits, [0, 1], r) for r in ("largest", "mean_probability"))
+    assert own != of_the_mean
+    assert fit_temperature(logits, [0, 1], "majority") == of_the_mean
+
+
+def test_an_unknown_rule_is_refused_with_the_nearest() -> None:
+    with pytest.raises(
+        RecipeError, match=r"no aggregation 'majorty' \(did you mean 'majority'\?\)"
+    ):
+        load_recipe("default", ["aggregation=majorty"])
+
+
+def _largest(probabilities: np.ndarray) -> np.ndarray:
+    largest = probabilities.max(axis=0)
+    return largest / largest.sum()
+
+
+LARGEST = Rule(_largest)

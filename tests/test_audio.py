@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -838,3 +839,118 @@ def test_frames_of_too_many_channels_are_not_read(layout: str, sane: bool) -> No
     frame = av.AudioFrame(format="fltp", layout=layout, samples=1024)
     frame.sample_rate = 44100
     assert compressed._is_sane(frame) is sane
+
+
+# --- channels that cancel each other out ----------------------------------------------------------
+
+
+@cache
+def song(seconds: float, rate: int = 44100) -> Array:
+    """A beat, a bass and a chord, mono float32 [n]."""
+    rng = np.random.default_rng(1)
+    time = np.arange(round(seconds * rate)) / rate
+    bass = 0.3 * np.sin(2 * np.pi * 110 * time)
+    chord = sum(0.1 * np.sin(2 * np.pi * f * time) for f in (440, 554, 1318, 2637, 5274))
+    drums = 0.3 * np.exp(-12 * (time % 0.5)) * rng.standard_normal(len(time))
+    return (bass + chord + drums).astype(np.float32) * 0.5
+
+
+def low_and_high(sound: Array, rate: int, hertz: float = 700.0) -> tuple[Array, Array]:
+    """A sound below and above a frequency."""
+    spectrum = np.fft.rfft(sound)
+    low = np.where(np.fft.rfftfreq(len(sound), 1 / rate) < hertz, spectrum, 0)
+    below = np.fft.irfft(low, len(sound)).astype(np.float32)
+    return below, sound - below
+
+
+def likeness(one: Array, other: Array) -> float:
+    """Correlation of two signals, whatever their sign and scale."""
+    return float(abs(np.corrcoef(one, other)[0, 1]))
+
+
+INVERTED = {
+    "stereo": lambda x: np.stack([x, -x], 1),
+    "quieter": lambda x: np.stack([x, -0.8 * x], 1),
+    "with noise": lambda x: np.stack(
+        [x, -x + 0.02 * np.random.default_rng(2).standard_normal(len(x)).astype(np.float32)], 1
+    ),
+    "high band": lambda x: (lambda low, high: np.stack([low + high, low - high], 1))(
+        *low_and_high(x, 44100)
+    ),
+    "low band": lambda x: (lambda low, high: np.stack([low + high, high - low], 1))(
+        *low_and_high(x, 44100)
+    ),
+    "5.1, all": lambda x: np.stack([x, -x, 0 * x, 0 * x, x, -x], 1),
+    "5.1, front": lambda x: np.stack([x, -x, 0.05 * np.roll(x, 9999), 0 * x, 0 * x, 0 * x], 1),
+}
+
+
+@pytest.mark.parametrize("kind", INVERTED)
+@pytest.mark.parametrize("name", ["wav 16", "flac 16", "m4a aac"])
+def test_channels_of_opposite_phase_keep_their_sound(tmp_path: Path, kind: str, name: str) -> None:
+    sound = song(8.0)
+    channels = INVERTED[kind](sound)
+    path = write(tmp_path / "a", FORMS[name], channels, 44100)
+    warnings: list[str] = []
+    mixed = load(path, sample_rate=None, warnings=warnings).samples
+    (warning,) = warnings
+    assert warning.startswith("the channels have opposite phase and cancel each other out: 8.")
+    start = 1024 if name == "m4a aac" and len(mixed) != len(sound) else 0
+    kept = max(likeness(mixed[start : start + 300_000], sound[:300_000]), 0.0)
+    if name == "m4a aac":  # which may begin later
+        lags = range(2200)
+        kept = max(likeness(mixed[lag : lag + 100_000], sound[:100_000]) for lag in lags[::1])
+    assert kept > 0.95
+
+
+def test_only_the_part_that_cancels_is_mixed_otherwise(tmp_path: Path) -> None:
+    sound = song(12.0)
+    channels = np.stack([sound, sound], 1)
+    channels[6 * 44100 :, 1] *= -1
+    path = write(tmp_path / "a.wav", FORMS["wav float"], channels, 44100)
+    warnings: list[str] = []
+    mixed = load(path, sample_rate=None, warnings=warnings).samples
+    (warning,) = warnings
+    seconds = float(re.search(r"cancel each other out: (\d+\.\d) s were mixed", warning)[1])
+    assert seconds == pytest.approx(6, abs=3)
+    np.testing.assert_array_equal(mixed[: 3 * 44100], mean_of_channels(channels[: 3 * 44100].T))
+    assert likeness(mixed, sound) > 0.95
+    assert np.abs(np.diff(mixed)).max() <= np.abs(np.diff(sound)).max() * 1.05  # no click
+    for offset in (0.0, 3.5, 7.25, 11.9):
+        part = load(path, sample_rate=None, offset=offset, duration=2.0).samples
+        first = round(offset * 44100)
+        assert likeness(part, mixed[first : first + len(part)]) > 0.9
+
+
+@pytest.mark.parametrize("channels", [2, 3, 6])
+def test_ordinary_channels_are_their_mean_to_the_bit(tmp_path: Path, channels: int) -> None:
+    rng = np.random.default_rng(channels)
+    common = song(7.0)[:, None]
+    unrelated = 0.2 * rng.standard_normal((len(common), channels))
+    gains = rng.uniform(0.2, 1.0, channels)
+    for sound in (common * gains + unrelated, unrelated, common * [1] + 0 * unrelated):
+        path = write(tmp_path / "a.wav", FORMS["wav float"], sound.astype(np.float32), 44100)
+        warnings: list[str] = []
+        mixed = load(path, sample_rate=None, warnings=warnings).samples
+        assert warnings == []
+        # A product of matrices rounds by its shape where there are more than two channels.
+        atol = 0 if channels == 2 else 1e-7
+        mean = mean_of_channels(sound.astype(np.float32).T)
+        np.testing.assert_allclose(mixed, mean, rtol=0, atol=atol)
+
+
+def test_one_channel_or_silence_is_no_cancellation(tmp_path: Path) -> None:
+    sound = song(4.0)
+    for channels in ([sound, 0 * sound], [0 * sound, 0 * sound], [sound, -0.2 * sound]):
+        path = write(tmp_path / "a.wav", FORMS["wav float"], np.stack(channels, 1), 44100)
+        warnings: list[str] = []
+        load(path, warnings=warnings)
+        assert warnings == []
+
+
+def test_an_array_is_mixed_as_its_file(tmp_path: Path) -> None:
+    channels = INVERTED["high band"](song(8.0))
+    path = write(tmp_path / "a.wav", FORMS["wav float"], channels, 44100)
+    by_file = load(path, sample_rate=None)
+    by_array = Waveform.from_array(channels, 44100)
+    np.testing.assert_allclose(by_array.samples, by_file.samples, atol=1e-6)

@@ -71,6 +71,7 @@ def test_a_stored_spectrogram_has_the_fingerprint_of_its_audio(
     assert bits(fingerprint(original), fingerprint(tmp_path / "a.png")) <= 8
 
 
+@pytest.mark.slow
 def test_other_music_is_far_away(tmp_path: Path) -> None:
     found = [fingerprint(write(tmp_path / f"{n}.wav", song(31.0, seed=n))) for n in range(12)]
     distances = [bits(a, b) for i, a in enumerate(found) for b in found[:i]]
@@ -139,6 +140,7 @@ def test_an_empty_list_knows_nothing() -> None:
     assert same_recording([bytes(16), None], np.zeros((0, 16), np.uint8)) == [False, False]
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_real_tracks_agree_with_their_spectrograms(shared: Path) -> None:
     clips = read_dataset(shared / "data/gtzan-audio").tracks

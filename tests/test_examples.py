@@ -81,6 +81,7 @@ def test_loud_but_not_clipped_and_never_silent(clips: dict[str, np.ndarray]) -> 
         assert seconds.std(axis=1).min() > 0.03, f"{piece} has a silent second"
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_sound_and_another_seed_another(
     folder: Path, clips: dict[str, np.ndarray], tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""The page on adding one's own is followed to the letter, in a copy of the package."""
+"""Every block of docs/extending.md is run in order, in a copy of the package."""
 
 from __future__ import annotations
 
@@ -105,6 +105,7 @@ def test_the_page_shows_one_of_each_kind() -> None:
     for folder in ("datasets/layouts", "features", "models", "recipes"):
         assert folders.count(f"src/genrescope/{folder}") == 1
     commands = " ".join(block.text for block in blocks() if block.language == "")
+    assert "src/genrescope/aggregation.py" in PAGE
     for name in ("train", "tune", "evaluate", "classify", "recipes", "datasets check"):
         assert f"genrescope {name} " in commands
     # Nothing looks like a block and is none.
@@ -122,13 +123,13 @@ def test_what_the_page_adds_is_what_was_run(clone: Clone) -> None:
     assert bundle["provenance"]["data"]["tracks"] == 4 * len(bundle["genres"])
 
 
-def test_the_new_recipe_is_listed_and_its_model_names_genres(clone: Clone) -> None:
+def test_the_new_recipe_is_listed_and_its_model_classifies(clone: Clone) -> None:
     listed = next(text for command, text in clone.outputs.items() if " recipes " in command)
     assert "flux-gru" in listed
     assert "ready" in listed
-    heard = next(text for command, text in clone.outputs.items() if " classify " in command)
+    classified = next(text for command, text in clone.outputs.items() if " classify " in command)
     genres = json.loads((clone.folder / "runs/flux-gru/bundle/bundle.json").read_text())["genres"]
-    assert heard.count(".flac") >= len(genres)
+    assert classified.count(".flac") >= len(genres)
 
 
 def test_the_family_and_the_study_left_what_the_page_promises(clone: Clone) -> None:
@@ -148,9 +149,17 @@ def test_the_new_classifier_chose_its_settings(clone: Clone) -> None:
     assert told["accuracy"] > 0.5
 
 
+def test_the_new_rule_is_that_of_a_bundle(clone: Clone) -> None:
+    bundle = json.loads((clone.folder / "runs/largest/bundle/bundle.json").read_text())
+    assert bundle["aggregation"] == "largest"
+    assert metrics(clone.folder / "runs/largest")["accuracy"] > 0.5
+
+
 @pytest.mark.parametrize("tool", ["ruff check", "ruff format --check"])
 def test_the_pages_code_is_as_clean_as_the_rest(clone: Clone, tool: str) -> None:
     made = [match[1] for block in blocks() if (match := MADE.search(block.before))]
     files = [name for name in made if name.startswith(("src/", "tests/")) and name.endswith(".py")]
     assert len(files) == 4
-    clone.run(f"{tool} {' '.join(files)} src/genrescope/models/classical.py")
+    clone.run(
+        f"{tool} {' '.join(files)} src/genrescope/models/classical.py src/genrescope/aggregation.py"
+    )

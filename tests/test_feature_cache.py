@@ -14,7 +14,7 @@ import pytest
 
 from genrescope.errors import AudioError
 from genrescope.features import cache as module
-from genrescope.features.cache import FeatureCache
+from genrescope.features.cache import FEATURE_VERSION, FeatureCache
 
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -147,10 +147,13 @@ def test_get_gives_what_is_kept_and_computes_nothing(track: Path, folder: Path) 
     assert cache.get(track, "mel") is None
 
 
-def test_entries_of_version_0_1_are_found(track: Path, folder: Path) -> None:
-    """Version 0.1 named an entry by the hash of version, content and settings, in this order."""
+@pytest.mark.parametrize("version", [1, FEATURE_VERSION])
+def test_entries_are_found_by_version_content_and_settings(
+    track: Path, folder: Path, version: int
+) -> None:
+    """Entries are named as in version 0.1; its numbers are others, where there is silence."""
     content = hashlib.sha256(track.read_bytes()).hexdigest()
-    key = hashlib.sha256(f"1\n{content}\nmfcc".encode()).hexdigest()
+    key = hashlib.sha256(f"{version}\n{content}\nmfcc".encode()).hexdigest()
     buffer = io.BytesIO()
     np.save(buffer, VALUES)
     entry = folder / key[:2] / f"{key}.npy"
@@ -158,7 +161,7 @@ def test_entries_of_version_0_1_are_found(track: Path, folder: Path) -> None:
     entry.write_bytes(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
     work = Work()
     np.testing.assert_array_equal(FeatureCache(folder).get_or_compute(track, "mfcc", work), VALUES)
-    assert work.times == 0
+    assert work.times == (version != FEATURE_VERSION)
 
 
 def test_a_missing_file_is_named(folder: Path, tmp_path: Path) -> None:

@@ -223,14 +223,45 @@ def test_mostly_silent_segments_are_left_out(silent: slice, starts: list[int]) -
 
 def test_silence_within_music_does_not_change_how_the_music_is_scaled() -> None:
     music = noise(20).samples.copy()
-    music[5 * RATE : 15 * RATE] = 0
+    music[5 * RATE : 6 * RATE] = 0
     (window,) = LONG.windows(Waveform(music, RATE))
-    assert window.silent.sum() == pytest.approx(10 * RATE / 1920, abs=2)
+    assert window.silent.sum() == pytest.approx(RATE / 1920, abs=2)
     np.testing.assert_array_equal(window.values[:, window.silent], 0)
     edge = np.convolve(window.silent, [1, 1, 1], mode="same") > 0
     (alone,) = LONG.windows(noise(20))
     difference = window.values[:, ~edge] - alone.values[:, ~edge]
-    assert np.abs(difference).mean() < 0.1
+    assert np.abs(difference).mean() < 0.15
+
+
+@pytest.mark.parametrize("level", [0.0, 1 / 32768])
+@pytest.mark.parametrize("gap", [2.5, 31.7, 90.0])
+def test_a_long_silence_separates_a_track_into_parts(level: float, gap: float) -> None:
+    """The windows of each part are those that it has alone."""
+    random = np.random.default_rng(0)
+    silence = (level * random.integers(-1, 2, round(gap * RATE))).astype(np.float32)
+    first, second = noise(40), noise(12)
+    track = np.concatenate([silence, first.samples, silence, second.samples, silence])
+    info = StreamInfo()
+    found = list(LONG.windows(Waveform(track, RATE), info))
+    assert info.duration == pytest.approx(52 + 3 * gap, abs=0.01)
+    alone = [*LONG.windows(first), *LONG.windows(second)]
+    assert len(found) == len(alone)
+    # Silence is found by chunks of 20 ms, and a part begins and ends within one.
+    for one, other in zip(found, alone, strict=True):
+        assert np.abs(one.values.shape[1] - other.values.shape[1]) <= 1
+    assert found[0].start == pytest.approx(gap, abs=0.021)
+    assert found[-1].start == pytest.approx(2 * gap + 40, abs=0.021)
+
+
+@pytest.mark.parametrize("level", [0.0, 1 / 32768])
+def test_a_track_of_silence_has_no_segment(level: float) -> None:
+    random = np.random.default_rng(0)
+    samples = (level * random.integers(-1, 2, 40 * RATE)).astype(np.float32)
+    click = samples.copy()
+    click[RATE : RATE + 400] = 0.5
+    for sound in (samples, samples + np.float32(0.01), click):
+        windows = list(LONG.windows(Waveform(sound, RATE)))
+        assert [s for window in windows for s in LONG.segments_of(window)] == []
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ import zipfile
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -36,7 +36,7 @@ from genrescope import (
     SegmentPrediction,
     Waveform,
 )
-from genrescope.aggregation import Aggregation, aggregate
+from genrescope.aggregation import RULES, aggregate
 from genrescope.audio import load
 from genrescope.errors import BundleError, FileError
 from genrescope.features import Frontend, SegmentSettings
@@ -195,6 +195,53 @@ def test_music_before_silence_is_classified(classifier: Classifier, after: int) 
     prediction = classifier.predict(Waveform(sound, RATE))
     assert prediction.genre is not None
     assert prediction.warnings == []
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 7.3, 60.0])
+@pytest.mark.parametrize("kind", ["digital", "one step", "-96 dB"])
+def test_inaudible_noise_next_to_music_changes_nothing(
+    classifier: Classifier, kind: str, seconds: float
+) -> None:
+    random, count = np.random.default_rng(0), round(seconds * RATE)
+    quiet = {
+        "digital": np.zeros(count),
+        "one step": random.integers(-1, 2, count) / 32768,
+        "-96 dB": random.standard_normal(count) * 10 ** (-96 / 20),
+    }[kind].astype(np.float32)
+    sound = music(31)
+    alone = classifier.predict((sound, RATE))
+    for parts in ([quiet, sound], [sound, quiet], [quiet, sound, quiet]):
+        prediction = classifier.predict((np.concatenate(parts), RATE))
+        assert prediction.genre == alone.genre
+        assert prediction.confidence == pytest.approx(alone.confidence, abs=0.02)
+        assert prediction.warnings == []
+    if seconds > 1:
+        nothing = classifier.predict((quiet, RATE))
+        assert nothing.genre is None
+        assert "cannot tell" in nothing.warnings[0]
+
+
+@pytest.mark.parametrize("codec", ["libmp3lame", "aac"])
+def test_dither_is_silence_after_coding(classifier: Classifier, codec: str, tmp_path: Path) -> None:
+    path = tmp_path / ("a.mp3" if codec == "libmp3lame" else "a.m4a")
+    steps = np.random.default_rng(0).integers(-1, 2, (1, 12 * 44100)).astype(np.int16)
+    sound = (20000 * music(20, rate=44100))[None].astype(np.int16)
+    for samples, genre in ((steps, False), (np.concatenate([steps, sound], 1), True)):
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=44100, layout="mono")
+            stream.bit_rate = 128_000
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate = 44100
+            resampler = av.AudioResampler(
+                format=stream.codec_context.format, layout="mono", rate=44100,
+                frame_size=stream.codec_context.frame_size,
+            )  # fmt: skip
+            for piece in [*resampler.resample(frame), *resampler.resample(None), None]:
+                container.mux(stream.encode(piece))
+        prediction = classifier.predict(path)
+        assert (prediction.genre is not None) is genre
+        if genre:
+            assert prediction.timeline[0].start == pytest.approx(12, abs=0.2)
 
 
 def test_an_unexpected_error_does_not_stop_the_rest(
@@ -608,7 +655,7 @@ class TestVectorsAndPools:
         vectors = np.random.default_rng(1).normal(size=(9, 4))
         by_aggregation = {
             aggregation: Classifier(small_bundle(self.STORED, aggregation)).predict(vectors)
-            for aggregation in get_args(Aggregation)
+            for aggregation in RULES.names()
         }
         rows = [s.probabilities for s in by_aggregation["mean_probability"].timeline]
         table = np.array([[row[genre] for genre in "abc"] for row in rows])
@@ -681,6 +728,22 @@ class TestWhatCanBePredicted:
         samples, rate = soundfile.read(song)  # float64
         assert same(classifier.predict((samples, rate)), by_path)
         assert same(classifier.predict((np.stack([samples, samples], 1), rate)), by_path)
+
+    @pytest.mark.parametrize("inverted", ["all", "half"])
+    def test_an_inverted_channel_changes_no_genre(
+        self, classifier: Classifier, tmp_path: Path, inverted: str
+    ) -> None:
+        sound = music(40)
+        channels = np.stack([sound, sound], 1)
+        channels[0 if inverted == "all" else len(sound) // 2 :, 1] *= -1
+        soundfile.write(tmp_path / "a.flac", channels, RATE)
+        plain = classifier.predict((sound, RATE))
+        for source in (tmp_path / "a.flac", (channels, RATE)):
+            prediction = classifier.predict(source)
+            assert prediction.genre == plain.genre
+            assert prediction.confidence == pytest.approx(plain.confidence, abs=0.02)
+            (warning,) = prediction.warnings
+            assert "opposite phase" in warning
 
     @pytest.mark.parametrize(
         ("source", "error"),
@@ -855,6 +918,7 @@ class TestSections:
         assert sum(fields["shares"].values()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_audio_and_stored_spectrograms_give_the_same_genres(
     classifier: Classifier, shared: Path
@@ -888,6 +952,7 @@ def test_without_treble_most_genres_stay_and_others_are_uncertain(
     assert all(dull.confidence < 0.9 for dull in other)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_mp3s(classifier: Classifier, shared: Path) -> None:
     files = sorted((shared / "data/emotify-audio").glob("*/*.mp3"))

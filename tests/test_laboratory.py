@@ -25,12 +25,14 @@ from genrescope.cli import app
 from genrescope.datasets import Track, read_table, scan
 from genrescope.errors import DatasetError, GenrescopeError, RecipeError
 from genrescope.evaluation.published_comparison import compare_with_published
+from genrescope.evaluation.run_result import RunResult
 from genrescope.features import Frontend
 from genrescope.inference import Bundle, Classifier
 from genrescope.training import data as data_module
 from genrescope.training.data import TrainingData
+from genrescope.training.inputs import read_inputs
 from genrescope.training.protocols import Job
-from genrescope.training.recipe import Recipe
+from genrescope.training.recipe import Recipe, load_recipe
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
 from genrescope.training.trainers import sklearn as sklearn_trainer
@@ -600,7 +602,7 @@ class TestInputs:
     @pytest.mark.parametrize(
         ("model", "words"),
         [
-            ({}, "no model None; there are: classical"),
+            ({}, "no kind given; there are: classical"),
             ({"kind": "classical", "tuned": True}, "no classifier 'None'; there are: LR"),
             ({"kind": "classical"}, "missing 1 required keyword-only argument: 'name'"),
             ({"kind": "mlp", "tuned": True}, "unexpected keyword argument 'tuned'"),
@@ -763,3 +765,41 @@ class TestCommand:
     def test_without_data_there_is_one_line(self, family: Path) -> None:
         with pytest.raises(DatasetError, match=r"--data \(or --features that name genres\)"):
             genrescope("train", f"{family}/NB/plain")
+
+    def test_old_names_are_one_line_on_stderr(
+        self, family: Path, table: Path, tmp_path: Path
+    ) -> None:
+        old = tmp_path / "old.yaml"
+        old.write_text(family.read_text().replace("seed: 0", "seed: 0\nvoting: geometric"))
+        done = genrescope("train", old, "--features", table, "--out", tmp_path / "run")
+        lines = [line for line in done.stderr.splitlines() if "version 0.1" in line]
+        assert len(lines) == 1, "once, though the family has four members"
+        assert lines[0].startswith("old.yaml: names of version 0.1, refused from version 0.3 on")
+        assert "FutureWarning" not in done.stderr
+        assert RunResult.read(tmp_path / "run/NB/two").settings["aggregation"] == "mean_logits"
+
+    def test_python_does_what_the_command_does(self, pictures: Path, tmp_path: Path) -> None:
+        """A recipe that has to give way to the data does so wherever it is carried out."""
+        changes = ["training.epochs=1", "training.precision=fp32", "split.by_artist=true"]
+        options = [word for change in changes for word in ("--set", change)]
+        genrescope(
+            "train", "kth-table4/cnn/mfcc", "--data", pictures, "--out", tmp_path / "a", *options
+        )
+        inputs = read_inputs(pictures)
+        with pytest.warns(UserWarning) as caught:
+            execute(
+                load_recipe("kth-table4/cnn/mfcc", changes),
+                inputs.tracks,
+                tmp_path / "b",
+                name=inputs.name,
+            )
+        assert [str(warning.message).partition(":")[0] for warning in caught] == [
+            "stored spectrograms",
+            "no artists are known",
+        ]
+        recipes, models = (
+            [(tmp_path / run / file).read_bytes() for run in ("a", "b")]
+            for file in ("recipe.yaml", "bundle/model.onnx")
+        )
+        assert recipes[0] == recipes[1]
+        assert models[0] == models[1]

@@ -127,7 +127,7 @@ def test_changes_need_a_key_and_a_value(change: str) -> None:
         ("augmentation.mixup=50", "augmentation.mixup: Input should be less than"),
         ("split.kind=best", "split.kind: Input should be 'random'"),
         ("split.test=1.5", "split.test: Input should be less than 1"),
-        ("aggregation=loudest", "aggregation: Input should be 'mean_probability'"),
+        ("aggregation=loudest", "aggregation: no aggregation 'loudest'; there are: majority"),
         ("seed=-1", "seed: Input should be greater"),
         ("name=../../etc", "name: String should match pattern"),
         ("segments.seconds=0", "segments.seconds: Input should be greater"),

@@ -68,6 +68,7 @@ def test_segments_of_a_stream_are_those_of_the_whole() -> None:
     assert not list(stream_segments([values[:, :4]], 5, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vggish_mel", "image"])
 def test_memory_does_not_grow_with_the_length(kind: str) -> None:
     feature = make_feature({"kind": kind})

@@ -10,11 +10,11 @@ import av
 import numpy as np
 import soxr
 from av.stream import Discard
+from numpy.typing import NDArray
 
 from genrescope.audio.kinds import PLAUSIBLE_RATES, mp3_frames
-from genrescope.audio.mixdown import mean_of_channels
+from genrescope.audio.mixdown import Mixer, Samples
 from genrescope.audio.packets import open_container
-from genrescope.audio.waveform import Samples
 
 FAULTS = (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, RuntimeError)
 
@@ -108,12 +108,16 @@ class CompressedSource:
         frames: Iterator[Any] = chain(self._head, self._frames)
         if start > _WORTH_A_JUMP_SECONDS * self.sample_rate:
             position, frames = self._jump(start)
-        for block in self._mono(frames):
-            passed = max(0, start - position)
-            position += len(block)
-            self.end = position
-            if passed < len(block):
-                yield block[passed:]
+        mixer = Mixer(self.sample_rate, position)
+        try:
+            for block in self._mono(frames, mixer):
+                passed = max(0, start - position)
+                position += len(block)
+                self.end = position
+                if passed < len(block):
+                    yield block[passed:]
+        finally:
+            mixer.warn(warnings)
         self._report(warnings)
 
     def _open(self) -> None:
@@ -202,17 +206,17 @@ class CompressedSource:
             return None
         return position, chain(landed, frames)
 
-    def _mono(self, frames: Iterator[Any]) -> Iterator[Samples]:
+    def _mono(self, frames: Iterator[Any], mixer: Mixer) -> Iterator[Samples]:
         """Mix the frames down and gather them into blocks of one rate."""
         gathered: list[Samples] = []
         total, rate = 0, self.sample_rate
-        for frame in frames:
-            if gathered and (total >= _BLOCK_FRAMES or frame.sample_rate != rate):
+        for mixed, own_rate in _mixed(frames, mixer, rate):
+            if gathered and (total >= _BLOCK_FRAMES or own_rate != rate):
                 yield self._at_own_rate(np.concatenate(gathered), rate)
                 gathered, total = [], 0
-            rate = frame.sample_rate
-            gathered.append(_mix_down(frame))
-            total += frame.samples
+            rate = own_rate
+            gathered.append(mixed)
+            total += len(mixed)
         if gathered:
             yield self._at_own_rate(np.concatenate(gathered), rate)
 
@@ -289,8 +293,19 @@ def _is_sane(frame: Any) -> bool:
     return plausible and frame.format.name.removesuffix("p") in _FULL_SCALE
 
 
-def _mix_down(frame: Any) -> Samples:
-    """Give the mean of a frame's channels as float32 [n]."""
+def _mixed(frames: Iterator[Any], mixer: Mixer, rate: int) -> Iterator[tuple[Samples, int]]:
+    """The frames as float32 [n], and the rate of each."""
+    for frame in frames:
+        if frame.sample_rate != rate:  # a spliced recording
+            yield from ((mixed, rate) for mixed in mixer.flush())
+            rate = frame.sample_rate
+        values, full_scale = _channels(frame)
+        yield from ((mixed, rate) for mixed in mixer.add(values, full_scale))
+    yield from ((mixed, rate) for mixed in mixer.flush())
+
+
+def _channels(frame: Any) -> tuple[NDArray[Any], float]:
+    """The samples of a frame [c, n], and their full scale."""
     channels: int = frame.layout.nb_channels
     values = frame.to_ndarray()  # planar: [channels, n]; packed: [1, n * channels]
     kind = frame.format.name.removesuffix("p")
@@ -298,4 +313,4 @@ def _mix_down(frame: Any) -> Samples:
         values = values.reshape(-1, channels).T
     if kind == "u8":
         values = values.astype(np.float32) - 128
-    return mean_of_channels(values, full_scale=_FULL_SCALE[kind])
+    return values, _FULL_SCALE[kind]

@@ -11,11 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import numpy as np
 import soundfile
 
-from genrescope.audio.mixdown import mean_of_channels
-from genrescope.audio.waveform import Samples
+from genrescope.audio.mixdown import Mixer, Samples
 
 FAULTS = (soundfile.LibsndfileError, OSError, ValueError, RuntimeError)
 
@@ -58,19 +56,30 @@ class UncompressedSource:
 
     def blocks(self, start: int, warnings: list[str]) -> Iterator[Samples]:
         """Yield the sound from frame `start` on, mixed down, in blocks of float32 [n]."""
-        buffer = np.empty((max(1, _BLOCK_VALUES // self.channels), self.channels), np.float32)
+        mixer = Mixer(self.sample_rate, start)
+        failed: list[str] = []
         try:
-            self._file.seek(min(start, self.frames))
-            while len(block := self._file.read(out=buffer)):
-                yield mean_of_channels(block.T)
-        except FAULTS:
-            warnings.append("the last part could not be decoded")
+            yield from mixer.mix(self._read(start, failed))
+        finally:
+            mixer.warn(warnings)
+            warnings += failed
+        if failed:
             return
         if self.missing:
             warnings.append(
                 f"cut short: it should be {self.duration + self.missing:.1f} s long, "
                 f"but ends at {self.duration:.1f} s"
             )
+
+    def _read(self, start: int, failed: list[str]) -> Iterator[Samples]:
+        """The channels [c, n] from frame `start` on, in blocks; `failed` gets why it ended."""
+        frames = max(1, _BLOCK_VALUES // self.channels)
+        try:
+            self._file.seek(min(start, self.frames))
+            while len(block := self._file.read(frames, dtype="float32", always_2d=True)):
+                yield block.T
+        except FAULTS:
+            failed.append("the last part could not be decoded")
 
 
 def _missing_seconds(log: str, frames: int, sample_rate: int) -> float:

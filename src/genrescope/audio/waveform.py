@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from genrescope.audio.mixdown import Samples as Samples
-from genrescope.audio.mixdown import mean_of_channels
+from genrescope.audio.mixdown import mix_down
 
 _MOST_CHANNELS = 64
 
@@ -53,7 +53,9 @@ class Waveform:
             raise ValueError(f"sample_rate must be positive, not {self.sample_rate}")
 
     @classmethod
-    def from_array(cls, array: ArrayLike, sample_rate: int) -> Waveform:
+    def from_array(
+        cls, array: ArrayLike, sample_rate: int, warnings: list[str] | None = None
+    ) -> Waveform:
         """Convert an array of samples, mono or of several channels, to mono float32.
 
         Parameters
@@ -65,6 +67,8 @@ class Waveform:
             the CPU is an array, too.
         sample_rate
             In Hz.
+        warnings
+            A list to which is appended that channels cancelled each other out.
 
         Raises
         ------
@@ -98,7 +102,11 @@ class Waveform:
             raise ValueError(f"expected samples that are numbers, not {values.dtype}")
         if middle:
             values = values.astype(np.float64) - middle
-        samples = mean_of_channels(values.astype(np.float32), full_scale)
+        if sample_rate <= 0:
+            raise ValueError(f"sample_rate must be positive, not {sample_rate}")
+        samples, problems = mix_down(values.astype(np.float32), int(sample_rate), full_scale)
+        if warnings is not None:
+            warnings += problems
         return cls(samples, int(sample_rate))
 
     def __repr__(self) -> str:

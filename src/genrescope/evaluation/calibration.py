@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.aggregation import Aggregation, aggregate_logits
+from genrescope.aggregation import RULES, Aggregation, aggregate_logits
 
 
 def fit_temperature(
@@ -27,11 +27,10 @@ def fit_temperature(
     truth
         Index of each track's genre.
     rule
-        Of aggregation over the segments. For "median_probability" and "majority" the temperature
-        is fitted as for "mean_probability": the result of these rules hardly depends on it.
+        Of aggregation over the segments. For a rule whose result hardly depends on the temperature,
+        such as "majority", it is fitted as for another rule, see `Rule.calibrated_as`.
     """
-    if rule != "mean_logits":
-        rule = "mean_probability"
+    rule = RULES.get(rule).calibrated_as or rule
 
     def loss(temperature: float) -> float:
         likelihood = [

@@ -64,7 +64,7 @@ class Feature(BaseModel, ABC):
         values
             float32 `[size, frames]`.
         silent
-            bool `[frames]`: which frames are digital silence.
+            bool `[frames]`: which frames are silence.
 
         Raises
         ------
@@ -221,7 +221,7 @@ class SpectrogramFeature(StftFeature):
         return self.n_mels
 
     def compute(self, waveform: Waveform) -> Computed:
-        """The feature of a waveform, and which of its frames are digital silence."""
+        """The feature of a waveform, and which of its frames are silence."""
         spectrogram = self.spectrogram(waveform)
         return self.of_spectrogram(spectrogram), spectrogram.silent
 
@@ -231,7 +231,7 @@ def standardise(
 ) -> FloatArray:
     """Bring a window of a track to mean 0 and standard deviation 1 over all bands and frames.
 
-    Frames of digital silence are left out of the statistics and become 0, which is also what a
+    Frames of silence are left out of the statistics and become 0, which is also what a
     masked frame is in training. Where all is silence, or nothing varies, all is 0.
 
     Parameters

@@ -113,7 +113,7 @@ class Descriptors(StftFeature):
         return False
 
     def compute(self, waveform: Waveform) -> Computed:
-        """Compute the descriptors, and which of the frames are digital silence.
+        """Compute the descriptors, and which of the frames are silence.
 
         Raises
         ------

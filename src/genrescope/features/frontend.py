@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
 from os import PathLike
 from typing import Any, Literal
 
@@ -24,6 +26,7 @@ from genrescope.errors import AudioError, FileError
 from genrescope.features.base import Feature, SpectrogramFeature, standardise
 from genrescope.features.registry import make_feature
 from genrescope.features.segments import segment_starts
+from genrescope.features.silence import Piece, parts_between_silences
 from genrescope.features.spectrogram import (
     FloatArray,
     Spectrogram,
@@ -48,7 +51,7 @@ class Window:
     values
         float32 `[size, frames]`.
     silent
-        bool `[frames]`, the frames of digital silence.
+        bool `[frames]`, the frames of silence.
     start
         Seconds from the beginning of the track.
     fresh
@@ -232,8 +235,27 @@ class Frontend(BaseModel):
             )
 
     def _windows_of_blocks(
-        self, blocks: Iterator[FloatArray], source: str | PathLike[str], info: StreamInfo
+        self, blocks: Iterator[FloatArray], source: str, info: StreamInfo
     ) -> Iterator[Window]:
+        """The windows of each part of the track between long silences."""
+        rate, empty = self.computed.sample_rate, True
+
+        def timed() -> Iterator[FloatArray]:
+            for block in blocks:
+                info.duration += len(block) / rate
+                yield block
+
+        pieces = parts_between_silences(timed(), rate)
+        for _, part in groupby(pieces, key=attrgetter("part")):
+            for window in self._windows_of_part(part):
+                empty = False
+                yield window
+        if empty:
+            _refuse_short(source, info.duration)
+            # Nothing in it can be heard: a window without a segment.
+            yield self._window_of_samples(np.zeros(round(SHORTEST_SECONDS * rate), np.float32), 0)
+
+    def _windows_of_part(self, pieces: Iterator[Piece]) -> Iterator[Window]:
         feature = self.computed
         frames = feature.frame_count(int(WINDOW_SECONDS * feature.sample_rate))
         advance, rest = frames * feature.hop_length, feature.frame_overlap
@@ -241,20 +263,18 @@ class Frontend(BaseModel):
         segment = self.segment_frames * feature.hop_length + rest
         buffer = np.zeros(0, np.float32)
         previous = np.zeros(0, np.float32)
-        position = 0
-        for block in blocks:
-            buffer = np.concatenate([buffer, block])
-            info.duration += len(block) / feature.sample_rate
+        start = position = 0
+        for piece in pieces:
+            if not (len(buffer) or position):
+                start = position = piece.start
+            buffer = np.concatenate([buffer, piece.samples])
             while len(buffer) >= length:
                 yield self._window_of_samples(buffer[:length], position)
                 previous, buffer = buffer[:advance], buffer[advance:]
                 position += advance
-        if position == 0:
-            _refuse_short(source, len(buffer) / feature.sample_rate)
-            yield self._window_of_samples(buffer, 0)
-        elif len(buffer) < SHORTEST_SECONDS * feature.sample_rate:
+        if len(buffer) < SHORTEST_SECONDS * feature.sample_rate:
             return
-        elif len(buffer) >= segment:
+        if position == start or len(buffer) >= segment:
             yield self._window_of_samples(buffer, position)
         else:
             # Too little for a segment of its own: it is read with what came before it.
@@ -286,7 +306,7 @@ class Frontend(BaseModel):
     def cuts(self, window: Window) -> list[Window]:
         """Cut a window into stretches that become segments; mostly silent ones are left out.
 
-        Where all of them are mostly digital silence, the one with the least of it is kept, if at
+        Where all of them are mostly silence, the one with the least of it is kept, if at
         least a second of it is not silent. The last stretch ends with the window. A window shorter
         than a segment is repeated to fill one, or pooled as it is.
         """

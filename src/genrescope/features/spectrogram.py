@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
 from genrescope.errors import FileError
+from genrescope.features.silence import INAUDIBLE
 
 FloatArray = NDArray[np.float32]
 
-# Mean power per bin below which a frame counts as digital silence: a Hann window of 2048 samples
-# gives about this for noise at -105 dB of full scale, under the floor of 16-bit audio.
-SILENCE_POWER = 1e-8
+# Bins below this hold a constant offset and its leakage, and no sound.
+_LOWEST_HZ = 20.0
 
 # Stored spectrograms: 22 050 Hz, Hann window of 2048 samples, hop 1920, dB mapped to 0..255. The
 # step of that map is lost and differs from track to track; this is the median of those measured.
@@ -53,16 +53,21 @@ class Spectrogram:
         float64 `[bins]`, in Hz, increasing.
     hop
         Seconds from one frame to the next.
+    inaudible
+        Mean power per bin under which a frame is silence. By default only what is 0 throughout is,
+        for spectrograms whose scale is not known.
     """
 
     power: FloatArray
     frequencies: NDArray[np.float64]
     hop: float
+    inaudible: float = 1e-8
 
     @property
     def silent(self) -> NDArray[np.bool_]:
-        """Which frames are digital silence, bool `[frames]`."""
-        return np.asarray(self.power.mean(axis=0) < SILENCE_POWER)
+        """Which frames are silence, bool `[frames]`; see `genrescope.features.silence`."""
+        audible = int(np.searchsorted(self.frequencies, _LOWEST_HZ))
+        return np.asarray(self.power[audible:].mean(axis=0) < self.inaudible)
 
 
 def kept_bins(n_bins: int, n_fft: int) -> NDArray[np.intp]:
@@ -133,8 +138,10 @@ def power_spectrogram(
     bins = kept_bins(n_bins or n_fft // 2 + 1, n_fft)
     frequencies = kept_frequencies(waveform.sample_rate, n_fft, n_bins)
     hop = hop_length / waveform.sample_rate
+    # Of white noise the mean power of a bin is the variance times this sum.
+    inaudible = INAUDIBLE * float(np.square(window, dtype=np.float64).sum())
     if len(samples) < len(window):
-        return Spectrogram(np.zeros((len(bins), 0), np.float32), frequencies, hop)
+        return Spectrogram(np.zeros((len(bins), 0), np.float32), frequencies, hop, inaudible)
     frames = np.lib.stride_tricks.sliding_window_view(samples, len(window))[::hop_length]
     power = np.empty((len(bins), len(frames)), np.float32)
     # A block at a time: windowing all overlapping frames at once would take n_fft / hop copies.
@@ -142,7 +149,7 @@ def power_spectrogram(
         windowed = frames[start : start + 128] * window
         spectrum = np.fft.rfft(windowed, n=n_fft, axis=1)[:, bins]
         power[:, start : start + 128] = (spectrum.real**2 + spectrum.imag**2).T
-    return Spectrogram(power, frequencies, hop)
+    return Spectrogram(power, frequencies, hop, inaudible)
 
 
 def load_spectrogram(path: str | PathLike[str]) -> Spectrogram:
@@ -174,7 +181,7 @@ def load_spectrogram(path: str | PathLike[str]) -> Spectrogram:
     if pixels.shape[0] > STORED_N_FFT // 2 + 1:
         raise FileError(path, f"{pixels.shape[0]} rows, more than an FFT of 2048 has bins")
     power = np.power(10.0, pixels.astype(np.float32) * np.float32(STORED_STEP_DB / 10))
-    # A column that is 0 throughout is digital silence, not music at the track's quietest level.
+    # A column that is 0 throughout is silence, not music at the track's quietest level.
     power[:, ~pixels.any(axis=0)] = 0.0
     return Spectrogram(
         power,

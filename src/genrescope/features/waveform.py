@@ -9,9 +9,7 @@ from pydantic import Field
 
 from genrescope.audio import Waveform
 from genrescope.features.base import Computed, Feature
-
-SILENCE = 10**-10.5
-"""Mean square of a frame under which it counts as digital silence: -105 dB of full scale."""
+from genrescope.features.silence import INAUDIBLE
 
 
 class WaveformFrames(Feature):
@@ -31,7 +29,7 @@ class WaveformFrames(Feature):
         return self.hop_length
 
     def compute(self, waveform: Waveform) -> Computed:
-        """The samples of a waveform, and which of its frames are digital silence.
+        """The samples of a waveform, and which of its frames are silence.
 
         Raises
         ------
@@ -41,5 +39,5 @@ class WaveformFrames(Feature):
         self.check_rate(waveform)
         count = self.frame_count(len(waveform.samples))
         frames = waveform.samples[: count * self.hop_length].reshape(count, self.hop_length)
-        silent = np.einsum("ts,ts->t", frames, frames) < SILENCE * self.hop_length
+        silent = np.einsum("ts,ts->t", frames, frames) < INAUDIBLE * self.hop_length
         return np.ascontiguousarray(frames.T, np.float32), silent

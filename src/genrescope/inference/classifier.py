@@ -159,8 +159,9 @@ class Classifier:
                 yield segments, logits, embeddings
 
     def _windows(self, source: Input, info: StreamInfo | None = None) -> Iterator[Window]:
+        info = info if info is not None else StreamInfo()
         if isinstance(source, tuple):
-            source = Waveform.from_array(*source)
+            source = Waveform.from_array(*source, warnings=info.warnings)
         if isinstance(source, Waveform) and not np.isfinite(source.samples).all():
             raise AudioError("waveform", "some of its samples are not finite numbers")
         return self.manifest.frontend.windows(source, info)
