@@ -14,7 +14,6 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "lightning", "pandas", "matplotlib", "sklearn", "librosa", "lancedb", "keras")
 # Known ones that are being replaced.
 KNOWN: dict[str, set[str]] = {
-    "src/genrescope/training/run.py": {"encoding"},
     "src/genrescope/encoders/weights.py": {"fcntl"},
 }
 # Modules of the standard library and attributes that one system or another lacks.

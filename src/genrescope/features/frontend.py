@@ -252,7 +252,7 @@ class Frontend(BaseModel):
                 yield window
         if empty:
             _refuse_short(source, info.duration)
-            # Nothing in it can be heard: a window without a segment.
+            # Nothing in it is audible: a window without a segment.
             yield self._window_of_samples(np.zeros(round(SHORTEST_SECONDS * rate), np.float32), 0)
 
     def _windows_of_part(self, pieces: Iterator[Piece]) -> Iterator[Window]:
