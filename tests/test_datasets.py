@@ -393,3 +393,18 @@ def test_gtzan_in_folds_by_artist(gtzan: list[Track], seed: int) -> None:
         for name, number in counts.items():
             assert 0.7 < 5 * number / total[name] < 1.45, name
         assert counts.keys() == total.keys()
+
+
+def test_names_with_leading_dots_and_links_are_music(tmp_path: Path) -> None:
+    lay_out(tmp_path, "metal/...And Justice/1.flac", "pop/...Baby.wav", "pop/._x.wav")
+    lay_out(tmp_path / "elsewhere", "live/2.mp3")
+    (tmp_path / "music").mkdir()
+    for name in ("metal", "pop"):
+        (tmp_path / "music" / name).symlink_to(tmp_path / name)
+    (tmp_path / "music/jazz").symlink_to(tmp_path / "elsewhere/live")
+    (tmp_path / "elsewhere/live/round").symlink_to(tmp_path / "music")
+    assert [(t.id, t.genre) for t in scan(tmp_path / "music")] == [
+        ("...Baby", "pop"),
+        ("1", "metal"),
+        ("2", "jazz"),
+    ]

@@ -161,7 +161,7 @@ class Polkas(Layout):
     def detect(self, path):
         return (path / "polkas").is_dir()
 
-    def read(self, path, *, subset=None):
+    def read(self, path):
         files = sorted((path / "polkas").glob("*.wav"))
         return Dataset("Polkas", "polkas", [Track(f.stem, f, "polka") for f in files])
 """

@@ -339,6 +339,15 @@ def test_genres_are_mapped_onto_a_models() -> None:
     assert tracks[0].genre == "Hip-Hop"
 
 
+def test_spellings_of_genres_do_not_matter() -> None:
+    tracks = some_tracks("Hip-Hop", "BLUES", "hip_hop", "Drum & Bass", "Polka")
+    kept, dropped = map_genres(tracks, {}, ["blues", "hiphop", "drum and bass"])
+    assert [t.genre for t in kept] == ["hiphop", "blues", "hiphop", "drum and bass"]
+    assert dropped == ["Polka"]
+    kept, _ = map_genres(tracks, {"Hip Hop": "Rap", "polka": "BLUES"}, ["blues", "rap"])
+    assert [t.genre for t in kept] == ["rap", "blues", "rap", "blues"]
+
+
 @pytest.mark.parametrize(
     ("mapping", "words"),
     [

@@ -102,7 +102,7 @@ def metrics(folder: Path) -> dict:
 def test_the_page_shows_one_of_each_kind() -> None:
     made = [match[1] for block in blocks() if (match := MADE.search(block.before))]
     folders = [Path(name).parent.as_posix() for name in made]
-    for folder in ("features", "models", "recipes"):
+    for folder in ("datasets/layouts", "features", "models", "recipes"):
         assert folders.count(f"src/genrescope/{folder}") == 1
     commands = " ".join(block.text for block in blocks() if block.language == "")
     assert "src/genrescope/aggregation.py" in PAGE
@@ -159,7 +159,7 @@ def test_the_new_rule_is_that_of_a_bundle(clone: Clone) -> None:
 def test_the_pages_code_is_as_clean_as_the_rest(clone: Clone, tool: str) -> None:
     made = [match[1] for block in blocks() if (match := MADE.search(block.before))]
     files = [name for name in made if name.startswith(("src/", "tests/")) and name.endswith(".py")]
-    assert len(files) == 3
+    assert len(files) == 4
     clone.run(
         f"{tool} {' '.join(files)} src/genrescope/models/classical.py src/genrescope/aggregation.py"
     )

@@ -7,6 +7,7 @@ folders or a table of tracks; `read_table` reads vectors that were computed else
 
 from genrescope.datasets.artists import artists_from_tags, with_artists
 from genrescope.datasets.dataset import Dataset, LeftOut
+from genrescope.datasets.fingerprints import fingerprint, fingerprints
 from genrescope.datasets.layout import About, Layout
 from genrescope.datasets.layouts import LAYOUTS
 from genrescope.datasets.reading import read_dataset, scan
@@ -32,6 +33,8 @@ __all__ = [
     "Table",
     "Track",
     "artists_from_tags",
+    "fingerprint",
+    "fingerprints",
     "fold_splits",
     "group_tracks",
     "listed_split",

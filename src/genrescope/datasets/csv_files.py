@@ -82,19 +82,19 @@ class CsvTable:
         self._names = [name.lower() for name in self.header]
 
     def column(self, names: Sequence[str]) -> int | None:
-        """Place of the first of these names, in lower case, that is a column."""
+        """Index of the first of these names, in lower case, that is a column."""
         return next((self._names.index(name) for name in names if name in self._names), None)
 
     def required(self, what: str, names: Sequence[str]) -> int:
         """As `column`, but an error that lists the names where there is none."""
-        place = self.column(names)
-        if place is None:
+        index = self.column(names)
+        if index is None:
             there = ", ".join(filter(None, self.header)) or "none"
             raise DatasetError(
                 f"{self.path}: line 1: expected a column for the {what} ({', '.join(names)}); "
                 f"the columns are: {there}"
             )
-        return place
+        return index
 
     def __iter__(self) -> Iterator[Row]:
         """Yield the rows that are not empty, each with as many cells as the header.
@@ -162,7 +162,7 @@ def is_nothing(cell: str) -> bool:
     return cell.lower() in _NOTHING
 
 
-def subset_of(row: Row, place: int, column: str = "split") -> str | None:
+def subset_of(row: Row, index: int, column: str = "split") -> str | None:
     """The subset that a cell names: "train", "validation" or "test"; None for no value.
 
     Raises
@@ -170,7 +170,7 @@ def subset_of(row: Row, place: int, column: str = "split") -> str | None:
     DatasetError
         When the cell holds another word.
     """
-    word = row.cells[place]
+    word = row.cells[index]
     if is_nothing(word):
         return None
     subset = _SUBSETS.get(word.lower())

@@ -234,7 +234,7 @@ class TrainingTracks:
     def contain(
         self, tracks: Sequence[Track], found: Sequence[bytes | None], *, data: str
     ) -> list[bool]:
-        """Tell which tracks the model was trained on.
+        """Say which tracks the model was trained on.
 
         A track counts where its fingerprint is that of a training track, but for `SAME_BITS` bits.
         Where either has no fingerprint, as tracks of feature tables, it counts where the data sets
@@ -268,7 +268,7 @@ def used_in_training(
     jobs: int | None = None,
     report: Callable[[int], None] | None = None,
 ) -> list[bool] | None:
-    """Tell which tracks a model was trained on, by what its bundle lists.
+    """Say which tracks a model was trained on, by what its bundle lists.
 
     Parameters
     ----------
@@ -308,7 +308,7 @@ def training_note(used: Sequence[bool] | None) -> str | None:
 
 
 def same_recording(found: Sequence[bytes | None], known: NDArray[np.uint8]) -> list[bool]:
-    """Tell which fingerprints are near one of `known`, uint8 `[n, 16]`; None never is."""
+    """Say which fingerprints are near one of `known`, uint8 `[n, 16]`; None never is."""
     if not len(known):
         return [False] * len(found)
     table = known.view(np.uint64)

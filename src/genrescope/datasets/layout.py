@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from genrescope.datasets.dataset import Dataset
+from genrescope.errors import DatasetError
 
 
 @dataclass(frozen=True)
@@ -87,21 +88,23 @@ class Layout(ABC):
         """Whether an existing file or folder is this data set, by names and tables alone."""
 
     @abstractmethod
-    def read(self, path: Path, *, subset: str | None = None) -> Dataset:
+    def read(self, path: Path) -> Dataset:
         """List its tracks, sorted by id.
 
         Parameters
         ----------
         path
             For which `detect` was true.
-        subset
-            One of `subsets`; None for what is there.
 
         Raises
         ------
         DatasetError
             When a table is not as it should be, or there are no tracks.
         """
+
+    def read_subset(self, path: Path, subset: str) -> Dataset:
+        """List the tracks of one of `subsets`, for a data set that has any."""
+        raise DatasetError(f"{path}: {self.about.title} has no subset {subset!r}")
 
     def ids(self, genre: str) -> tuple[str, ...]:  # noqa: ARG002 - for layouts that number tracks
         """Ids of all tracks of a genre, where they follow from a rule; otherwise none."""

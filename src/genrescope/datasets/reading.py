@@ -43,7 +43,7 @@ def read_dataset(
     path
         A folder or a table.
     subset
-        Of FMA: small, medium, large or full; told by the folder's name by default.
+        Of FMA: small, medium, large or full; by default what the folder's name says.
     genres
         Only these genres, in any spelling; all by default.
     artists
@@ -64,7 +64,7 @@ def read_dataset(
     if subset is not None and subset not in found.subsets:
         there = ", ".join(found.subsets) or "none"
         raise DatasetError(f"{root}: {found.about.title} has no subset {subset!r}; it has: {there}")
-    dataset = found.read(root, subset=subset)
+    dataset = found.read(root) if subset is None else found.read_subset(root, subset)
     dataset = _one_spelling(dataset)
     if genres is not None:
         dataset = _only(root, dataset, genres)
@@ -130,9 +130,9 @@ def _one_spelling(dataset: Dataset) -> Dataset:
 def _only(root: Path, dataset: Dataset, genres: Iterable[str]) -> Dataset:
     """The part of a data set that is of these genres."""
     names: Sequence[str] = list(genres)
-    wanted = {genre_key(name) for name in names}
-    tracks = [track for track in dataset.tracks if genre_key(track.genre) in wanted]
-    left_out = [left for left in dataset.left_out if genre_key(left.genre) in wanted]
+    keys = {genre_key(name) for name in names}
+    tracks = [track for track in dataset.tracks if genre_key(track.genre) in keys]
+    left_out = [left for left in dataset.left_out if genre_key(left.genre) in keys]
     if not tracks:
         raise DatasetError(f"{root}: no tracks of {', '.join(sorted(names))} in it")
     return replace(dataset, tracks=tracks, left_out=left_out)

@@ -237,7 +237,7 @@ def _validate(path: Path, rows: _Rows) -> None:
         raise DatasetError(f"{path}: {len(rows.columns)} names for {rows.values.shape[1]} columns")
     bad = np.argwhere(~np.isfinite(rows.values))
     if len(bad):
-        row, column = (int(place) for place in bad[0])
+        row, column = (int(index) for index in bad[0])
         name = rows.columns[column] if rows.columns else f"column {column + 1}"
         raise DatasetError(f"{path}: track {rows.ids[row]}: {name} is not a finite number")
 
@@ -249,13 +249,13 @@ def _join(table: Table, path: Path, rows: _Rows) -> None:
         if rows.values.shape[1] != size or rows.columns != table.columns:
             raise DatasetError(f"{path}: its columns are not those of the first file")
     table.columns[:] = rows.columns
-    places: dict[str, list[int]] = {}
-    for place, track in enumerate(rows.ids):
-        places.setdefault(track, []).append(place)
-    for track, at in places.items():
+    rows_of: dict[str, list[int]] = {}
+    for index, track in enumerate(rows.ids):
+        rows_of.setdefault(track, []).append(index)
+    for track, at in rows_of.items():
         if track in table.vectors:
             raise DatasetError(f"track {track} is in {table.files[track]} and in {path}")
-        genres = {rows.genres[place] for place in at} if rows.genres else set()
+        genres = {rows.genres[index] for index in at} if rows.genres else set()
         if len(genres) > 1:
             raise DatasetError(f"{path}: track {track} is {' and '.join(sorted(genres))}")
         table.vectors[track] = rows.values[at]

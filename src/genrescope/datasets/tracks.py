@@ -92,7 +92,7 @@ def map_genres(
         left.
     """
     known, there = list(genres), sorted({track.genre for track in tracks})
-    wanted: dict[str, str] = {}
+    renamed: dict[str, str] = {}
     for theirs, ours in mapping.items():
         named = [genre for genre in there if same_genre(genre, theirs)]
         if not named:
@@ -101,8 +101,8 @@ def map_genres(
             raise DatasetError(
                 f"{theirs!r} can't become {ours!r}; the model knows {', '.join(sorted(known))}"
             )
-        wanted |= dict.fromkeys(named, ours)
-    name = {genre: find_genre(wanted.get(genre, genre), known) for genre in there}
+        renamed |= dict.fromkeys(named, ours)
+    name = {genre: find_genre(renamed.get(genre, genre), known) for genre in there}
     kept = [replace(track, genre=new) for track in tracks if (new := name[track.genre]) is not None]
     if not kept:
         raise DatasetError(

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from genrescope.audio import AUDIO_SUFFIXES
-from genrescope.audio.files import find_audio, is_system_folder
+from genrescope.audio.files import find_audio
 from genrescope.datasets.dataset import Content, LeftOut, some
 from genrescope.datasets.tracks import Track
 from genrescope.errors import DatasetError
 
+PICTURE = ".png"
 _SHOWN = 4
 _COLOUR = "a picture, not a stored spectrogram (8-bit grey PNG)"
 
@@ -96,14 +97,23 @@ def genre_tree(root: Path) -> GenreTree:
         When some genre folders hold audio and others stored spectrograms, or when all there is are
         pictures in colour.
     """
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder")
     audio: dict[str, list[Path]] = defaultdict(list)
     pictures: dict[str, list[Path]] = defaultdict(list)
-    for genre, file in _files(root):
-        suffix = file.suffix.lower()
-        if suffix in AUDIO_SUFFIXES:
-            audio[genre].append(file)
-        elif suffix == ".png":
-            pictures[genre].append(file)
+    found = find_audio(root, AUDIO_SUFFIXES | {PICTURE})
+    for file in found.files:
+        below = file.relative_to(root).parts
+        if len(below) > 1:
+            kind = pictures if file.suffix.lower() == PICTURE else audio
+            kind[below[0]].append(file)
+    tree = _tree(root, audio, pictures)
+    unread = tuple(LeftOut(error.path, error.reason) for error in found.errors)
+    notes = (str(found.passed_over),) if found.passed_over else ()
+    return replace(tree, left_out=(*tree.left_out, *unread), notes=(*tree.notes, *notes))
+
+
+def _tree(root: Path, audio: dict[str, list[Path]], pictures: dict[str, list[Path]]) -> GenreTree:
     if not pictures:
         return GenreTree(root, dict(audio))
     if audio:
@@ -155,13 +165,3 @@ def is_grey(picture: Path) -> bool:
         return True
     # The 26th byte of a PNG is its colour type: 0 is grey (PNG specification, 11.2.2).
     return head[:4] != b"\x89PNG" or len(head) < 26 or head[25] == 0
-
-
-def _files(root: Path) -> Iterator[tuple[str, Path]]:
-    """Genre and path of each file below the genre folders, sorted by path."""
-    if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder")
-    for folder in sorted(root.iterdir()):
-        if folder.is_dir() and not is_system_folder(folder.name):
-            for file in find_audio(folder, AUDIO_SUFFIXES | {".png"}).files:
-                yield folder.name, file

@@ -78,7 +78,7 @@ class Ballroom(Layout):
         named = sum(_NAME.fullmatch(file.stem) is not None for file in files)
         return bool(files) and 2 * named > len(files)
 
-    def read(self, path: Path, *, subset: str | None = None) -> Dataset:  # noqa: ARG002
+    def read(self, path: Path) -> Dataset:
         """List the files that the list names, or those that are there."""
         root, tracks, left_out = _root(path), [], []
         for file in sorted(set(_listed(root)), key=lambda name: name.stem):

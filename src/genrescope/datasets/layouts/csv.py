@@ -38,7 +38,7 @@ class Listing(Layout):
         """Any file."""
         return path.is_file()
 
-    def read(self, path: Path, *, subset: str | None = None) -> Dataset:  # noqa: ARG002
+    def read(self, path: Path) -> Dataset:
         """List the tracks; a file that is not there and a row without a genre are left out."""
         table = CsvTable(path)
         path_at = table.required("files", PATH_COLUMNS)
@@ -68,9 +68,9 @@ class Listing(Layout):
         return _dataset(path, tracks, left_out)
 
 
-def _file(row: Row, place: int, column: str) -> Path:
+def _file(row: Row, index: int, column: str) -> Path:
     """The file that a cell names, whether it is there or not."""
-    cell = row.cells[place]
+    cell = row.cells[index]
     folder = row.table.parent
     if is_nothing(cell) and not (cell and _is_file(folder / cell)):
         raise row.error("expected the path of a file, found nothing", column)

@@ -52,7 +52,7 @@ _AUDIO = re.compile(rf"fma[_-]({'|'.join(SUBSETS)})")
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Files:
     """FMA's table, and its folder of clips, if there is one."""
 
     table: Path
@@ -104,16 +104,19 @@ class Fma(Layout):
         """Whether it is FMA's table, its clips, or a folder that holds either."""
         return _find_table(path) is not None or _is_clips(path)
 
-    def read(self, path: Path, *, subset: str | None = None) -> Dataset:
-        """List the tracks with artist and official split.
+    def read(self, path: Path) -> Dataset:
+        """List the tracks of the subset that the name of the clips' folder says.
 
-        Without `subset` that which the name of the clips' folder says; if it says none, the clips
-        that are there, and without clips all tracks of the table.
+        If it says none, those whose clips are there, and without clips all of the table.
         """
+        return self.read_subset(path, None)
+
+    def read_subset(self, path: Path, subset: str | None) -> Dataset:
+        """List the tracks with artist and official split; of any subset as `read` does."""
         table = _find_table(path)
         if table is None:
             raise DatasetError(f"{path}: FMA's audio, but no fma_metadata/tracks.csv next to it")
-        return _read(_Place(table, _clips_of(path, table, subset)), subset)
+        return _read(_Files(table, _clips_of(path, table, subset)), subset)
 
 
 def _find_table(path: Path) -> Path | None:
@@ -161,48 +164,48 @@ def _clips_of(path: Path, table: Path, subset: str | None) -> Path | None:
     """
     if path.is_dir() and _has_clips(path):
         return path
-    folder = table.resolve().parent.parent if table.parent in (path, path.parent) else path
+    parent = table.resolve().parent.parent if table.parent in (path, path.parent) else path
     found = {
         match[1]: entry
-        for entry in sorted(folder.glob("*/"))
+        for entry in sorted(parent.glob("*/"))
         if (match := _AUDIO.fullmatch(entry.name))
     }
     if subset is not None and found:
         return found.get(subset) or found[max(found, key=SUBSETS.index)]
     if len(found) > 1:
         names = ", ".join(sorted(found, key=SUBSETS.index))
-        raise DatasetError(f"{folder}: holds FMA {names}; name the folder of one, or a subset")
+        raise DatasetError(f"{parent}: holds FMA {names}; name the folder of one, or a subset")
     return next(iter(found.values()), None)
 
 
-def _read(place: _Place, subset: str | None) -> Dataset:
-    named = _AUDIO.fullmatch(place.clips.resolve().name) if place.clips else None
+def _read(found: _Files, subset: str | None) -> Dataset:
+    named = _AUDIO.fullmatch(found.clips.resolve().name) if found.clips else None
     folder = named[1] if named else None
-    wanted = subset or folder
-    files = _clips(place.clips) if place.clips else None
+    chosen = subset or folder
+    files = _clips(found.clips) if found.clips else None
     tracks: list[Track] = []
     left_out: list[LeftOut] = []
     largest = 0
-    for row in fma_rows(place.table):
-        if wanted is not None and _rank(row.subset) > _rank(wanted):
+    for row in fma_rows(found.table):
+        if chosen is not None and _rank(row.subset) > _rank(chosen):
             continue
-        file = place.table if files is None else files.get(row.id)
-        if file is None and wanted is None:
+        file = found.table if files is None else files.get(row.id)
+        if file is None and chosen is None:
             continue
-        reason = _why_not(row, file, clips="full" not in (folder, wanted))
+        reason = _why_not(row, file, clips="full" not in (folder, chosen))
         if file is None or reason:
             left_out.append(LeftOut(row.id, reason, row.genre))
             continue
         largest = max(largest, _rank(row.subset))
         tracks.append(Track(row.id, file, row.genre, row.artist, row.split))
     if not tracks:
-        raise DatasetError(f"{place.clips or place.table}: no tracks in it that the table names")
+        raise DatasetError(f"{found.clips or found.table}: no tracks in it that the table names")
     return Dataset(
-        f"FMA {wanted or SUBSETS[largest]}",
+        f"FMA {chosen or SUBSETS[largest]}",
         "fma",
         sorted(tracks, key=lambda track: track.id),
         left_out,
-        "audio" if place.clips else "vectors",
+        "audio" if found.clips else "vectors",
     )
 
 
@@ -239,17 +242,17 @@ def fma_rows(table: Path) -> Iterator[FmaRow]:
     rows = csv_rows(table)
     header = _header(rows)
 
-    def place(*names: tuple[str, ...]) -> int | None:
+    def column(*names: tuple[str, ...]) -> int | None:
         return next((header.index(name) for name in names if name in header), None)
 
     at = [
-        place(("track_id",)),
-        place(("track", "genre_top"), ("genre_top",)),
-        place(("set", "split"), ("split",)),
-        place(("set", "subset"), ("subset",)),
+        column(("track_id",)),
+        column(("track", "genre_top"), ("genre_top",)),
+        column(("set", "split"), ("split",)),
+        column(("set", "subset"), ("subset",)),
     ]
-    artist = place(("artist", "id"), ("artist", "name"))
-    found = [column for column in at if column is not None]
+    artist = column(("artist", "id"), ("artist", "name"))
+    found = [index for index in at if index is not None]
     if len(found) < len(at):
         raise DatasetError(f"{table}: expected the columns genre_top, split and subset")
     number, genre, split, subset = found

@@ -49,7 +49,7 @@ class FmaMel(Layout):
         pictures = islice(path.glob("[0-9][0-9][0-9]/[0-9]*.png"), 1)
         return any(re.fullmatch(r"\d{6}", picture.stem) for picture in pictures)
 
-    def read(self, path: Path, *, subset: str | None = None) -> Dataset:  # noqa: ARG002
+    def read(self, path: Path) -> Dataset:
         """List the clips with genre and official split."""
         files = {
             str(int(file.stem)): file

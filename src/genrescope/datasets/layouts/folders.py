@@ -24,7 +24,7 @@ class Folders(Layout):
         """Any folder."""
         return path.is_dir()
 
-    def read(self, path: Path, *, subset: str | None = None) -> Dataset:  # noqa: ARG002
+    def read(self, path: Path) -> Dataset:
         """List the music of each folder; hidden files and folders are ignored."""
         tree = genre_tree(path)
         name = path.resolve().name

@@ -74,7 +74,7 @@ class Gtzan(Layout):
         ]
         return 2 * sum(_NAME.fullmatch(name) is not None for name in names) > len(names)
 
-    def read(self, path: Path, *, subset: str | None = None) -> Dataset:  # noqa: ARG002
+    def read(self, path: Path) -> Dataset:
         """List the tracks, without the one that can't be decoded where this copy has it so."""
         tree = genre_tree(_genre_folders(path))
         tracks, left_out = tree.tracks(), list(tree.left_out)

@@ -52,7 +52,7 @@ class Homburg(Layout):
         tree = genre_tree(path)
         return tree.music.keys() <= _GENRES.keys() and all("-" in f.stem for f in tree.files())
 
-    def read(self, path: Path, *, subset: str | None = None) -> Dataset:  # noqa: ARG002
+    def read(self, path: Path) -> Dataset:
         """List the tracks, with their artists as the files name them."""
         tree = genre_tree(path)
         tracks = [
