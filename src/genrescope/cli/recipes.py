@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from genrescope.cli.laboratory import warnings_as_notices
 from genrescope.cli.terminal import Format, printable
 from genrescope.errors import FileError, RecipeError
 
@@ -78,6 +79,7 @@ class Listed:
         }
 
 
+@warnings_as_notices()
 def recipes(
     recipe: str | None = typer.Argument(
         None, help="Only this one, or the members of this family one by one."
