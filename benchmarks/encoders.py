@@ -1,4 +1,4 @@
-"""Speed of VGGish and memory of its fine-tuning, written into docs/performance.md.
+"""Speed of the encoders and memory of fine-tuning VGGish, written into docs/performance.md.
 
     python benchmarks/encoders.py [--files 64] [--runs 5] [--write]
 
@@ -7,16 +7,16 @@ and for many, of
 
 - a straight PyTorch loop, as users of the common port write it: one file after the other, its
   segments as one batch, float32, no gradient;
-- the same loop with ONNX Runtime in the place of the network, float32 and int8 (static
-  quantisation, calibrated on four other files);
-- `Encoder.embed_many` in float32, and in bfloat16 where the processor calculates in it.
+- the same loop with ONNX Runtime instead of PyTorch, float32 and int8 (static quantisation,
+  calibrated on four other files);
+- `Encoder.embed_many` in float32, and in bfloat16 where the processor computes in it.
 
 All have the same seeded random weights, the same decoder, resampler and front end (the port's own
-are slower), and as many threads as there are cores. Files are synthetic, 10 s, 22.05 kHz. They take
-turns; speeds are medians, and ratios are medians of the ratios within a turn, so that whatever else
-the machine does weighs on both sides. Beside each stands how far its embeddings are from the
-loop's: the norm of the difference over that of the embeddings. Of int8 that says little, as random
-weights are not what was trained. With
+are slower), and as many threads as there are cores. Files are synthetic, 10 s, 22.05 kHz. The ways
+take turns; speeds are medians, and ratios are medians of the ratios within a turn, so that other
+load of the machine affects both. The last column is how far the embeddings are from the loop's: the
+norm of the difference over that of the embeddings. For int8 it says little, as the weights are
+random. With
 
     python benchmarks/encoders.py --one-core [--write]
 
@@ -27,8 +27,13 @@ of them, and the loops lose most by that.)
     python benchmarks/encoders.py --memory [--write]
 
 measures the peak of resident memory of two steps of fine-tuning on the processor, each in a
-process of its own: all of VGGish learns, float32, AdamW, with 8 segments a step and with the 31
-segments of each of 8 clips, as the berkeley paper trains, with checkpointing and without.
+process of its own: all of VGGish, float32, AdamW, with 8 segments a step and with the 31 segments
+of each of 8 clips, as the berkeley paper trains, with checkpointing and without.
+
+    python benchmarks/encoders.py --networks [--write]
+
+measures every encoder's network alone, random weights, one core: processor time of a segment in
+PyTorch and in ONNX Runtime, which take turns, and the time and size of the exported graph.
 """
 
 from __future__ import annotations
@@ -58,8 +63,11 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from torch import nn
 
 from genrescope.audio import load
+from genrescope.encoders import encoder_kinds, make_encoder
+from genrescope.encoders.graph import layer_to_onnx
 from genrescope.encoders.vggish import Encoder
 from genrescope.models import make_model
+from genrescope.onnx_session import onnx_session
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 10
@@ -71,12 +79,12 @@ Way = Callable[[list[Path]], np.ndarray]
 
 
 def cores() -> int:
-    """That this process may use."""
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 class Plain(nn.Module):
-    """The network as the port has it: nothing done about the order in memory."""
+    """The network as the port has it, with PyTorch's usual order in memory."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -106,7 +114,8 @@ def synthetic(folder: Path, count: int) -> list[Path]:
 
 def examples_of(encoder: Encoder, path: Path) -> np.ndarray:
     """A file's segments as the port takes them, `[n, 1, 96, 64]`."""
-    segments = encoder.examples(load(path, sample_rate=encoder.sample_rate))[0]
+    rate = encoder.frontend.computed.sample_rate
+    segments = encoder.segments(load(path, sample_rate=rate)).values
     return np.ascontiguousarray(segments.transpose(0, 2, 1)[:, None])
 
 
@@ -135,7 +144,7 @@ def onnx_loop(encoder: Encoder, model: Path) -> Way:
 
 
 def ours(encoder: Encoder) -> Way:
-    """All files through the encoder, nothing kept."""
+    """All files through the encoder, without its cache."""
     encoder.cache = None
 
     def way(paths: list[Path]) -> np.ndarray:
@@ -160,7 +169,7 @@ def onnx_models(network: nn.Module, calibration: list[np.ndarray], folder: Path)
     """The network as ONNX, in float32 and in int8."""
     paths = [folder / "float32.onnx", folder / "int8.onnx"]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own future
+        warnings.simplefilter("ignore")  # the exporter is deprecated, see encoders/graph.py
         torch.onnx.export(
             network,
             (torch.zeros(2, 1, 96, 64),),
@@ -183,13 +192,13 @@ def onnx_models(network: nn.Module, calibration: list[np.ndarray], folder: Path)
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor calculates in bfloat16."""
+    """Whether the processor computes in bfloat16."""
     flags = Path("/proc/cpuinfo").read_text().split()
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
 
 
 def ways(encoder: Encoder, calibration: list[Path], folder: Path) -> dict[str, Way]:
-    """All that is compared, the loop first."""
+    """What is compared, the loop first."""
     plain = Plain(encoder.network()).eval()
     batches = [examples_of(encoder, path) for path in calibration]
     float32, int8 = onnx_models(plain, batches, folder)
@@ -263,7 +272,7 @@ def table(files: int, runs: int, clock: Callable[[], float]) -> list[str]:
 
 
 def machine() -> str:
-    """What all was measured on."""
+    """What it was measured on."""
     count = f"{cores()} core{'s' if cores() > 1 else ''}"
     python = platform.python_version()
     return f"{count}, {platform.machine()}, Python {python}, torch {torch.__version__}"
@@ -276,7 +285,7 @@ def fine_tuned(segments: int, checkpointing: bool) -> float:
     settings |= {"hidden": [256], "checkpointing": checkpointing}
     network = make_model(settings, shape=(64, 96), genres=8).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
-    for _ in range(2):  # in the second the optimizer has its moments beside the gradients
+    for _ in range(2):  # in the second the optimizer has its moments, too
         batch, genres = torch.randn(segments, 64, 96), torch.randint(8, (segments,))
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(network(batch)[0], genres).backward()
@@ -300,6 +309,42 @@ def memory() -> list[str]:
     return [*lines, "", f"{machine()}, float32, AdamW; resident memory of the whole process."]
 
 
+def networks(turns: int) -> list[str]:
+    """Measure every encoder's network, and give the lines of the page."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    torch.set_num_threads(1)
+    lines = [
+        "| One segment, processor time | PyTorch | ONNX Runtime | ratio | export | graph |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name in encoder_kinds():
+        encoder = make_encoder(name, untrained=0)
+        network, layer = encoder.network().cpu(), encoder.default_layer
+        start = time.process_time()
+        graph = layer_to_onnx(network, encoder.quick(network), layer, encoder.frontend.shape)
+        exported = time.process_time() - start
+        session = onnx_session(graph)
+        count = max(2, min(16, round(8 / encoder.seconds)))
+        random = np.random.default_rng(0)
+        segments = random.normal(size=(count, *encoder.frontend.shape)).astype(np.float32)
+        batch = torch.from_numpy(segments)
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(turns + 1):
+            start = time.process_time()
+            with torch.inference_mode():
+                network(batch)
+            between = time.process_time()
+            session.run(None, {"segments": segments})
+            times[0].append(between - start)
+            times[1].append(time.process_time() - between)
+        ours, theirs = (1000 * statistics.median(each[1:]) / count for each in times[::-1])
+        cells = [f"{theirs:.1f} ms", f"{ours:.1f} ms", f"× {theirs / ours:.1f}"]
+        cells += [f"{exported:.1f} s", f"{len(graph) / 1e6:.1f} MB"]
+        lines.append(f"| `{name}`, {encoder.seconds:.3g} s | {' | '.join(cells)} |")
+        print(lines[-1], file=sys.stderr)
+    return [*lines, "", f"{machine()}, ONNX Runtime {ort.__version__}; medians of {turns} turns."]
+
+
 def write(mark: str, lines: list[str]) -> None:
     """Put lines in their place on the page."""
     page = ROOT / "docs" / "performance.md"
@@ -317,19 +362,25 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--one-core", action="store_true")
+    parser.add_argument("--networks", action="store_true")
     parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--write", action="store_true")
-    wanted = parser.parse_args()
-    if wanted.step:
-        print(fine_tuned(int(wanted.step[0]), bool(wanted.step[1])))
+    options = parser.parse_args()
+    if options.step:
+        print(fine_tuned(int(options.step[0]), bool(options.step[1])))
         return
-    if wanted.one_core:
+    if options.one_core:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    clock = time.process_time if wanted.one_core else time.perf_counter
-    lines = memory() if wanted.memory else table(wanted.files, wanted.runs, clock)
+    clock = time.process_time if options.one_core else time.perf_counter
+    if options.memory:
+        mark, lines = "memory", memory()
+    elif options.networks:
+        mark, lines = "networks", networks(options.runs)
+    else:
+        mark, lines = "encoders", table(options.files, options.runs, clock)
     print("\n".join(lines))
-    if wanted.write:
-        write("memory" if wanted.memory else "encoders", lines)
+    if options.write:
+        write(mark, lines)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from genrescope.cli.files import find
-from genrescope.cli.terminal import error_line, notice, printable, progress, stdout
+from genrescope.cli.terminal import echo, error_line, notice, printable, progress
 from genrescope.errors import FileError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def embed(
         raise typer.Exit(2)
     kept = report.tracks - report.computed
     line = f"{report.tracks} tracks, {report.rows} rows, {report.computed} computed, {kept} kept"
-    stdout.print(f"{line}: {printable(str(out))}", markup=False)
+    echo(f"{line}: {printable(str(out))}")
     if failures or report.failures:
         raise typer.Exit(1)
 
