@@ -1,4 +1,4 @@
-"""Augmented batches, repeatable and honest; and the teacher's targets that go with them."""
+"""Augmented batches: repeatable, and within the training tracks; and a teacher's targets."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def random(seed: int = 0) -> torch.Generator:
 
 
 def ramp(frames: int, stretches: int = 1, number: int = 0) -> TrainingTrack:
-    """Make a track whose every value and teacher's target tells the track and the time."""
+    """Make a track whose every value and target encodes the track and the time."""
     values = (1000 * number + torch.arange(frames, dtype=torch.float32)).repeat(SIZE, 1)
     centres = (torch.arange(stretches) + 0.5) * frames / stretches
     return TrainingTrack(values, number % GENRES, 1000 * number + centres[:, None])
@@ -58,15 +58,15 @@ TRACKS = [ramp(60 + 5 * number, 20, number) for number in range(11)]
 def epoch(
     settings: Augmentation = FULL, seed: int = 1, epoch: int = 0, tracks: list = TRACKS, **more
 ) -> list[tuple[torch.Tensor, ...]]:
-    wanted = {"genres": GENRES, "frames": 32, "batch_size": 4, "label_smoothing": 0.1, **more}
-    return list(Batches(tracks=tracks, augmentation=settings, seed=seed, epoch=epoch, **wanted))
+    given = {"genres": GENRES, "frames": 32, "batch_size": 4, "label_smoothing": 0.1, **more}
+    return list(Batches(tracks=tracks, augmentation=settings, seed=seed, epoch=epoch, **given))
 
 
 def equal(some: list, others: list) -> bool:
     return all(
         torch.equal(one, other)
-        for batch, twin in zip(some, others, strict=True)
-        for one, other in zip(batch, twin, strict=True)
+        for batch, other_batch in zip(some, others, strict=True)
+        for one, other in zip(batch, other_batch, strict=True)
     )
 
 
@@ -105,7 +105,7 @@ def test_all_tracks_come_in_the_course_of_the_epochs() -> None:
     assert seen == set(range(11))
 
 
-def test_segment_label_and_teacher_are_of_one_track() -> None:
+def test_segment_label_and_targets_are_of_one_track() -> None:
     for number in range(20):
         for segments, targets, teacher in epoch(PLAIN, epoch=number):
             track = segments[:, 0, 0] // 1000
@@ -201,7 +201,7 @@ def test_rolling_shifts_bands_and_repeats_the_edge() -> None:
 
 @pytest.mark.parametrize("stretch", [0.0, 0.4])
 @pytest.mark.parametrize("stretches", [1, 7, 28, 200])
-def test_the_teacher_speaks_of_the_stretch_that_was_cut(stretch: float, stretches: int) -> None:
+def test_the_targets_are_those_of_the_crop(stretch: float, stretches: int) -> None:
     track = ramp(344, stretches)
     for seed in range(50):
         part, teacher = crop(track, 128, Augmentation(stretch=stretch), random(seed))
@@ -214,7 +214,7 @@ def test_the_teacher_speaks_of_the_stretch_that_was_cut(stretch: float, stretche
             assert float(teacher) == 172
 
 
-def test_a_repeated_track_has_its_whole_teacher() -> None:
+def test_a_repeated_track_has_the_mean_of_all_its_targets() -> None:
     for seed in range(20):
         _, teacher = crop(ramp(100, 10), 128, PLAIN, random(seed))
         assert float(teacher) == pytest.approx(50)
@@ -290,18 +290,18 @@ def test_mixup_shares_are_of_a_beta_distribution(parameter: float) -> None:
     assert float(((share - 0.5) ** 4).mean()) == pytest.approx(kurtosis * variance**2, rel=0.08)
 
 
-# What follows is about the teacher's file and what of it is used.
+# What follows is about files of a teacher's targets, and which of them are used.
 
 
-def save_teacher(path: Path, activations: np.ndarray, ids: list[str]) -> Path:
+def save_targets(path: Path, activations: np.ndarray, ids: list[str]) -> Path:
     np.savez(path, X=activations, IDS=np.array(ids))
     return path
 
 
-def test_a_teacher_is_read_as_log_odds_by_track(tmp_path: Path) -> None:
+def test_targets_are_read_as_log_odds_by_track(tmp_path: Path) -> None:
     activations = np.array([[0.5, 0.9], [0.0, 1.0], [0.1, 0.2]])
     ids = ["jazz/jazz.00001.wav", "jazz/jazz.00001.wav", "rock/rock.00002.wav"]
-    targets = load_targets([save_teacher(tmp_path / "t.npz", activations, ids)])
+    targets = load_targets([save_targets(tmp_path / "t.npz", activations, ids)])
     assert list(targets) == ["jazz.00001", "rock.00002"]
     limit = np.log(0.999 / 0.001)
     np.testing.assert_allclose(
@@ -310,15 +310,15 @@ def test_a_teacher_is_read_as_log_odds_by_track(tmp_path: Path) -> None:
     np.testing.assert_allclose(targets["rock.00002"], [[-np.log(9), -np.log(4)]], rtol=1e-5)
 
 
-def test_teachers_files_are_joined(tmp_path: Path) -> None:
+def test_files_of_targets_are_joined(tmp_path: Path) -> None:
     files = [
-        save_teacher(tmp_path / f"{name}.npz", np.full((2, 3), 0.5), [name] * 2) for name in "ab"
+        save_targets(tmp_path / f"{name}.npz", np.full((2, 3), 0.5), [name] * 2) for name in "ab"
     ]
     assert {name: values.shape for name, values in load_targets(files).items()} == {
         "a": (2, 3),
         "b": (2, 3),
     }
-    save_teacher(files[1], np.full((2, 4), 0.5), ["b"] * 2)
+    save_targets(files[1], np.full((2, 4), 0.5), ["b"] * 2)
     with pytest.raises(DatasetError, match=r"b.npz: 4 targets, unlike the file before it"):
         load_targets(files)
 
@@ -339,12 +339,12 @@ def save_other_names(path: Path) -> None:
 
 
 def save_cut(path: Path) -> None:
-    save_teacher(path, np.zeros((50, 3)), ["a"] * 50)
+    save_targets(path, np.zeros((50, 3)), ["a"] * 50)
     path.write_bytes(path.read_bytes()[:700])
 
 
 def save_uneven(path: Path) -> None:
-    save_teacher(path, np.zeros((5, 3)), ["a"] * 4)
+    save_targets(path, np.zeros((5, 3)), ["a"] * 4)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def save_uneven(path: Path) -> None:
         (save_uneven, r"X \(5, 3\) does not match IDS \(4,\)"),
     ],
 )
-def test_what_is_no_teacher_is_refused(tmp_path: Path, save, words: str) -> None:
+def test_a_file_without_targets_is_refused(tmp_path: Path, save, words: str) -> None:
     save(tmp_path / "t.npz")
     with pytest.raises(DatasetError, match=f"t.npz: {words}") as caught:
         load_targets([tmp_path / "t.npz"])
@@ -377,7 +377,7 @@ def test_targets_are_standardised_over_the_training_tracks() -> None:
     np.testing.assert_allclose(stacked.std(axis=0), [1, 1, 1, 1, 0], atol=1e-5)
 
 
-def test_other_tracks_have_no_say_in_the_targets() -> None:
+def test_other_tracks_do_not_change_the_targets() -> None:
     values = np.random.default_rng(0).normal(size=(4, 10, 5)).astype(np.float32)
     known = dict(zip("abcd", values, strict=True))
     first = standardised_targets(known, ["a", "b"])
@@ -387,13 +387,13 @@ def test_other_tracks_have_no_say_in_the_targets() -> None:
         np.testing.assert_array_equal(first[track], second[track])
 
 
-def test_a_teacher_of_other_tracks_is_refused() -> None:
+def test_targets_of_other_tracks_are_refused() -> None:
     with pytest.raises(DatasetError, match="has targets for none of the training tracks"):
         standardised_targets({"a": np.zeros((2, 3), np.float32)}, ["b"])
 
 
 @pytest.mark.shared
-def test_the_published_taggrams_are_a_teacher(shared: Path) -> None:
+def test_the_published_taggrams_are_read(shared: Path) -> None:
     targets = load_targets(sorted((shared / "data/gtzan-features").glob("*taggram.npz")))
     assert len(targets) == 443 + 290
     assert sum(map(len, targets.values())) == 12415 + 8127

@@ -14,10 +14,17 @@ from typer.testing import CliRunner, Result
 
 from genrescope.cli.compare import compare
 from genrescope.errors import FileError, RecipeError
-from genrescope.evaluation.published import PublishedRow, published_figures, published_results
+from genrescope.evaluation.not_run import not_run, statements
+from genrescope.evaluation.published import (
+    PublishedRow,
+    published_figures,
+    published_results,
+    published_statements,
+)
 from genrescope.evaluation.published_comparison import compare_with_published
 from genrescope.evaluation.report import write_report
 from genrescope.evaluation.results import run_title, to_markdown, write_results
+from genrescope.evaluation.run_result import RunResult
 from genrescope.evaluation.run_values import SplitDescription
 from genrescope.training.recipe import expand, load_recipe, shipped_recipes
 
@@ -134,13 +141,43 @@ class TestPublished:
                 except RecipeError as error:  # waits for its feature
                     assert "no feature" in str(error)
                     continue
-                if published:
+                if published and published.table:
                     row = PublishedRow(**published.model_dump())
                     rows.add(published_figures(row)[0].row)
                     if row.elsewhere:
                         other = row.model_copy(update={"table": row.elsewhere})
                         rows.add(published_figures(other)[0].row)
         assert len(rows) >= 297  # all but what fine-tunes VGGish
+
+
+class TestSectionsWithoutAccuracy:
+    """Statements of single genres, and published figures without a run"""
+
+    def test_statements_have_the_papers_numbers(self) -> None:
+        losses = [s.low for s in published_statements() if s.metric == "test loss"]
+        assert losses == [9766.05, 1.4073, 0.9703, 0.8062]
+        alone = [s for s in published_statements() if s.unit == "points"]
+        assert [(s.low, s.high) for s in alone] == [(-3, 3), (-10, -5)]
+
+    @pytest.mark.parametrize(("recall", "holds"), [(0.2, "yes"), (0.9, "no")])
+    def test_a_recall_is_compared_with_the_statement(self, recall: float, holds: str) -> None:
+        scores = {"n": 20, "precision": 0.5, "recall": recall, "f1": 0.5}
+        result = RunResult(
+            recipe="own",
+            n=20,
+            accuracy=0.5,
+            by_genre={"blues": scores},
+            published={**LSTM, "model": "cnn"},
+        )
+        (line,) = [x for x in statements([result]).splitlines() if "recall of blues" in x]
+        assert line.endswith(f"| {100 * recall:.1f} percent | {holds} | own |")
+
+    def test_each_figure_without_a_run_has_a_reason(self) -> None:
+        text = not_run(published_results())
+        counts = [int(line.split(" | ")[2]) for line in text.splitlines()[2:]]
+        assert sum(counts) == len(published_results())
+        assert "VGGish's weights were not at hand | `berkeley-fig7`" in text
+        assert not_run([]) == ""
 
 
 class TestComparison:
@@ -204,7 +241,7 @@ class TestComparison:
             published={**row, "model": "LR"},
         )
         (found,) = compare_with_published(tmp_path).rows
-        assert found.differences == ("7994 of 8000 tracks", "stored vectors (m)")
+        assert found.differences == ("stored vectors (m)",)
 
     def test_a_leaked_run_is_compared_with_a_leak_free_one(self, tmp_path: Path) -> None:
         leaky = {"kind": "by_segment", "train": 0.6, "validation": 0.2, "test": 0.2}
@@ -227,7 +264,7 @@ class TestComparison:
         assert leak.leak_free and leak.leak_free.name == "same"
         text = to_markdown(results)
         assert "| **LEAKED** | leaky |" in text
-        assert "kth" not in text
+        assert "## The kth paper" not in text
 
     def test_other_data_are_compared_with_the_paper_s_other_data(self, tmp_path: Path) -> None:
         row = {"paper": "deepsound", "table": "fig 1", "elsewhere": "fig 2", "features": "mfcc 13"}

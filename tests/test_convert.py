@@ -1,4 +1,4 @@
-"""Bundles with smaller weights: what they say, what is measured of them, what is refused."""
+"""Bundles with smaller weights: what is written, measured and refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ onnx = pytest.importorskip("onnx")
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Times are taken twice only: how long they are is no matter here."""
+    """Time is measured only twice, since its value does not matter here."""
     monkeypatch.setattr("genrescope.training.convert._TIMINGS", 2)
 
 
@@ -53,8 +53,8 @@ def data(folder: Path) -> Dataset:
     return read_dataset(folder)
 
 
-def beside(bundle: Bundle, large: int = 1000) -> Bundle:
-    """The same bundle with its weights beside the graph."""
+def with_weights_apart(bundle: Bundle, large: int = 1000) -> Bundle:
+    """The same bundle with its weights outside the graph."""
     fields = {name: getattr(bundle.manifest, name) for name in Manifest.model_fields}
     return make_bundle(whole_graph(bundle), large=large, **fields)
 
@@ -116,7 +116,7 @@ def test_dynamic_bytes(original: Bundle) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_the_measured_loss_is_what_users_hear(
+def test_the_measured_loss_is_that_of_predictions(
     original: Bundle, data: Dataset, precision: str
 ) -> None:
     seen: list[tuple[int, int]] = []
@@ -177,8 +177,8 @@ def test_genres_that_are_not_the_models(original: Bundle, data: Dataset) -> None
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_weights_beside_the_graph_are_converted_too(original: Bundle, precision: str) -> None:
-    large = beside(original)
+def test_weights_outside_the_graph_are_converted_too(original: Bundle, precision: str) -> None:
+    large = with_weights_apart(original)
     assert large.weights is not None
     assert onnx.load_from_string(whole_graph(large)) == onnx.load_from_string(original.model)
     inside, _, _ = convert(large, precision)
@@ -200,7 +200,7 @@ def test_what_is_refused(original: Bundle, data: Dataset) -> None:
     one = Dataset("one", "folders", data.tracks[:1], [])
     with pytest.raises(DatasetError, match="needs at least two tracks"):
         convert(original, "int8", one)
-    foreign = beside(original)
+    foreign = with_weights_apart(original)
     graph = onnx.load_from_string(foreign.model)
     for tensor in graph.graph.initializer:
         for entry in tensor.external_data:
@@ -260,8 +260,10 @@ class TestCommand:
     def test_a_table_and_a_bundle(self, folder: Path, tmp_path: Path) -> None:
         done = self.run("default", "-p", "int8", "--data", folder, "--out", tmp_path / "small")
         assert done.exit_code == 0, done.output
-        sizes = re.search(r"Size\s+│\s+(\d\.\d\d) MB │\s+(\d\.\d\d) MB │\s+(\d+) %", done.stdout)
-        assert sizes is not None
+        sizes = re.search(
+            r"Size\s+│\s+(\d\.\d\d) MB\s+│\s+(\d\.\d\d) MB\s+│\s+(\d+) %", done.stdout
+        )
+        assert sizes is not None, done.stdout
         before, after, part = map(float, sizes.groups())
         assert 100 * after / before == pytest.approx(part, abs=1.5)
         assert part < 35

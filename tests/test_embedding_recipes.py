@@ -1,4 +1,4 @@
-"""Recipes that stand on pretrained networks: embeddings with a head, and networks that learn on."""
+"""Recipes with pretrained networks: embeddings with a head, and fine-tuned networks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from genrescope.training.settings import EmbeddingSettings
 
 FloatArray = NDArray[np.float32]
 
-# Random weights of a small network: what is tested is all that lies around them.
+# Random weights of a small network, which is enough for what is tested.
 EMBEDDED = """
 extends: _paper
 name: embedded
@@ -65,7 +65,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def frozen(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Run folders by the head on top of an encoder that does not learn."""
+    """Run folders by the head on top of a frozen encoder."""
     folder = tmp_path_factory.mktemp("frozen")
     (folder / "embedded.yaml").write_text(EMBEDDED)
     for head in ("dense", "svc"):
@@ -92,7 +92,7 @@ def test_an_encoder_and_a_head_become_one_bundle(
     assert json.loads((run / "metrics.json").read_text())["n"] == len(rows)
 
 
-def test_a_network_that_learned_on_gives_its_four_depths(data: Path, tmp_path: Path) -> None:
+def test_a_fine_tuned_network_gives_its_four_layers(data: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "learning.yaml"
     recipe.write_text(LEARNING)
     run = tmp_path / "run"
@@ -115,7 +115,7 @@ def test_a_network_that_learned_on_gives_its_four_depths(data: Path, tmp_path: P
         classifier.embed(track, layer="middle")
 
 
-def test_a_frozen_encoder_gives_its_four_depths(data: Path, frozen: dict[str, Path]) -> None:
+def test_a_frozen_encoder_gives_its_four_layers(data: Path, frozen: dict[str, Path]) -> None:
     classifier = Classifier.load(frozen["dense"])
     sizes = {"embedding": 8, "none": 224 * 224, "immediate": 1280, "deep": 16, "shallow": 8}
     assert classifier.layers == sizes
@@ -130,8 +130,8 @@ def test_a_frozen_encoder_gives_its_four_depths(data: Path, frozen: dict[str, Pa
         network = make_encoder("mobilenet_v2", untrained=0).network()
         found = network(torch.from_numpy(np.stack(segments)))
     for layer in ("none", "immediate"):
-        wanted = found[layer].mean(dim=0).numpy()
-        np.testing.assert_allclose(depths[layer], wanted, atol=1e-4 * np.abs(wanted).max())
+        expected = found[layer].mean(dim=0).numpy()
+        np.testing.assert_allclose(depths[layer], expected, atol=1e-4 * np.abs(expected).max())
     assert depths["deep"].min() >= 0 < depths["deep"].max()
     # A classifier has no layers of its own.
     svc = {"embedding": 1280, "none": 224 * 224, "immediate": 1280}
@@ -139,34 +139,34 @@ def test_a_frozen_encoder_gives_its_four_depths(data: Path, frozen: dict[str, Pa
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_the_depths_outlive_a_conversion(
+def test_the_layers_are_kept_by_a_conversion(
     data: Path, frozen: dict[str, Path], precision: Literal["fp16", "int8"]
 ) -> None:
     bundle = _unscaled(Bundle.load(frozen["dense"]))
     whole, smaller = Classifier(bundle), Classifier(convert(bundle, precision)[0])
     assert smaller.layers == whole.layers
     track = data / "low" / "low.00000.png"
-    wanted, found = (one.embed_layers(track, list(whole.layers)) for one in (whole, smaller))
-    for layer, values in wanted.items():
+    expected, found = (one.embed_layers(track, list(whole.layers)) for one in (whole, smaller))
+    for layer, values in expected.items():
         assert np.corrcoef(values, found[layer])[0, 1] > 0.99, layer
-    assert not np.array_equal(wanted["deep"], found["deep"]), "its weights were rounded"
+    assert not np.array_equal(expected["deep"], found["deep"]), "its weights were rounded"
 
 
 def _unscaled(bundle: Bundle) -> Bundle:
     """The bundle, its head before embeddings that are not standardised.
 
     Random weights tell tracks apart by less than the steps of int8: a head that stretches that
-    little to a deviation of 1 would hear the steps alone.
+    little to a deviation of 1 would see the steps alone.
     """
     import onnx
     from onnx import numpy_helper
 
     model = onnx.load_from_string(bundle.model)
-    wanted = {"head/network.mean": 0, "head/network.deviation": 1}
-    scaling = [tensor for tensor in model.graph.initializer if tensor.name in wanted]
+    expected = {"head/network.mean": 0, "head/network.deviation": 1}
+    scaling = [tensor for tensor in model.graph.initializer if tensor.name in expected]
     assert len(scaling) == 2
     for tensor in scaling:
-        values = np.full(tensor.dims, wanted[tensor.name], np.float32)
+        values = np.full(tensor.dims, expected[tensor.name], np.float32)
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     fields = {field: getattr(bundle.manifest, field) for field in Manifest.model_fields}
     return make_bundle(model.SerializeToString(), **fields)
@@ -192,7 +192,7 @@ def _noise(embedder: Embedder) -> FloatArray:
 
 
 @pytest.mark.parametrize("pool", ["none", "mean", "mean_std_max"])
-def test_a_joined_graph_gives_each_depth_as_torch_does(
+def test_a_joined_graph_gives_each_layer_as_torch_does(
     embedders: dict[str, Embedder], pool: str
 ) -> None:
     embedder = embedders[pool]
@@ -209,11 +209,11 @@ def test_a_joined_graph_gives_each_depth_as_torch_does(
         steps = [torch.from_numpy(found["immediate"])]
         for layer in head.hidden[1]:
             steps.append(layer(steps[-1]))
-        wanted = {"deep": steps[2], "shallow": steps[-1], "logits": head.output(steps[-1])}
+        expected = {"deep": steps[2], "shallow": steps[-1], "logits": head.output(steps[-1])}
     seen = embedder.shape[0] * embedder.shape[1]
     assert [found[name].shape for name in order] == [(2, n) for n in (3, 4, seen, 6, 4)]
     np.testing.assert_array_equal(found["embedding"], found["shallow"])
-    for name, values in wanted.items():
+    for name, values in expected.items():
         assert np.abs(found[name]).max() > 0
         np.testing.assert_allclose(found[name], values, atol=1e-6)
 
@@ -228,7 +228,7 @@ class _All(torch.nn.Sequential):
         return (*self[0].outputs(segments).values(),)
 
 
-def test_a_network_without_names_gives_one_embedding(data: Path, tmp_path: Path) -> None:
+def test_a_network_without_named_outputs_gives_one_embedding(data: Path, tmp_path: Path) -> None:
     changes = ["training.epochs=1", "model.channels=[4, 6]", "segments.seconds=14"]
     run = tmp_path / "run"
     execute(load_recipe("leiden-scratch/30s-clean", changes), scan(data), run)
@@ -249,14 +249,14 @@ def test_the_graph_cuts_and_pools_as_numpy_does(embedders: dict[str, Embedder]) 
             for first in (0, 61)
         ]
     each = np.stack(parts, axis=2)
-    wanted = {
+    expected = {
         "none": each,
         "mean": each.mean(axis=2, keepdims=True),
         "mean_std_max": np.concatenate(
             [each.mean(axis=2), each.std(axis=2), each.max(axis=2)], axis=1
         )[:, :, None],
     }
-    for pool, values in wanted.items():
+    for pool, values in expected.items():
         assert embedders[pool].shape == values.shape[1:]
         run = ort.InferenceSession(embedders[pool].graph).run
         found, immediate = run(["vectors", "immediate"], {"segments": segments})
@@ -275,7 +275,7 @@ def test_segments_shorter_than_the_encoders_are_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("feature.encoder=ears", "no encoder 'ears'"),
+        ("feature.encoder=nothing", "no encoder 'nothing'"),
         ("feature.pool=sum", "pool: Input should be 'none'"),
         ("feature.layer2=x", "layer2"),
         ("pool=[mean]", "pooled by its own setting"),
@@ -303,7 +303,7 @@ def _learned(model: torch.nn.Module) -> tuple[list[str], list[str]]:
     return [n for n, kept in same.items() if not kept], [n for n, kept in same.items() if kept]
 
 
-def test_what_is_frozen_stays_and_the_rest_learns_more_slowly_to_the_front() -> None:
+def test_frozen_weights_stay_and_learning_rates_fall_to_the_front() -> None:
     changed, kept = _learned(make_model({**FINETUNED, "learning": 0}, shape=SHAPE, genres=2))
     assert not changed and kept
     model = make_model({**FINETUNED, "learning": 3, "slower": 0.5}, shape=SHAPE, genres=2)
@@ -334,7 +334,7 @@ def test_checkpointing_changes_memory_and_nothing_else() -> None:
         ({"encoder": "vggish"}, "takes segments of 96 frames"),
         ({"layer": "deepest"}, "has no layer 'deepest'"),
         ({"slower": 0}, "slower must be above 0"),
-        ({"encoder": "ears"}, "no encoder 'ears'"),
+        ({"encoder": "nothing"}, "no encoder 'nothing'"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict, words: str) -> None:
@@ -343,7 +343,7 @@ def test_settings_that_cannot_be_are_refused(settings: dict, words: str) -> None
 
 
 @pytest.mark.shared
-def test_photographs_help_to_hear(shared: Path) -> None:
+def test_published_weights_are_loaded(shared: Path) -> None:
     weights = shared / "weights/mobilenet-v2-imagenet/mobilenet_v2_imagenet_dequant_fp16.npz"
     trained, random = (
         make_model({**FINETUNED, **one}, shape=SHAPE, genres=2).encoder.state_dict()

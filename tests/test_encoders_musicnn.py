@@ -47,7 +47,7 @@ def test_front_end_has_no_other_settings() -> None:
 
 
 def test_segments_are_those_of_the_published_taggrams(untrained: musicnn.Encoder) -> None:
-    segments, starts, ends, padded = untrained.examples(Waveform(music(30, rate=16000), 16000))
+    segments, starts, ends, padded = untrained.segments(Waveform(music(30, rate=16000), 16000))
     # Of GTZAN's half minutes there are 28 published segments each.
     assert segments.shape == (28, 96, 187)
     assert not padded
@@ -167,7 +167,7 @@ def test_taggrams_are_the_published_ones(shared: Path) -> None:
     encoder = musicnn.Encoder(shared / "weights/musicnn-msd/model.json")
     correlations = []
     for file in files:
-        segments, *_ = encoder.examples(audio.load(file))
+        segments, *_ = encoder.segments(audio.load(file))
         wanted = published[file.stem]
         assert len(segments) == len(wanted)
         # Every fourth, for time. Of all it is 0.987 at least and 0.998 in the median.

@@ -17,7 +17,8 @@ import soundfile
 
 from clips import music, write_wav
 from genrescope.audio import Waveform, load
-from genrescope.encoders import Embedding, make_encoder
+from genrescope.encoders import Embedding, layer, make_encoder
+from genrescope.encoders.layer import embedding_key
 from genrescope.encoders.weights import WeightsError
 from genrescope.errors import AudioError, RecipeError
 from genrescope.features import Frontend, SegmentSettings, make_feature
@@ -51,7 +52,7 @@ def encoder(
     """A fresh encoder with a cache of its own; network and graphs are built only once."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = Encoder(untrained=0, device="cpu")
-    made._network, made._sessions = network, sessions
+    made._network, made.sessions = network, sessions
     return made
 
 
@@ -66,7 +67,7 @@ class TestFrontEnd:
             waveform = load(shared / "reference" / "vggish_test.wav", sample_rate=16000)
         else:
             waveform = Waveform(waves[f"{name}_wave"], 16000)
-        segments, starts, _, padded = Encoder(untrained=0).examples(waveform)
+        segments, starts, _, padded = Encoder(untrained=0).segments(waveform)
         assert segments.shape == (len(wanted), 64, 96)
         assert np.abs(segments.transpose(0, 2, 1) - wanted).max() < 1e-4
         assert not padded
@@ -202,12 +203,14 @@ class TestEmbedding:
         assert np.abs(alone[0].values - alone[3].values[:1]).max() > 1e-4  # and it is no constant
 
     def test_layers(self, encoder: Encoder) -> None:
-        for layer, size in Encoder.layers.items():
-            assert encoder.embed(sound(1), layer=layer).values.shape == (1, size)
-        with pytest.raises(RecipeError, match="no layer 'fc9'; there are: conv, fc1"):
+        for name, size in Encoder.layers.items():
+            assert encoder.embed(sound(1), layer=name).values.shape == (1, size)
+        with pytest.raises(
+            RecipeError, match=r"no layer 'fc9' .did you mean .*; there are: conv, fc1"
+        ):
             encoder.embed(sound(1), layer="fc9")
 
-    def test_a_file_that_cannot_be_heard_stops_nothing(
+    def test_a_file_that_cannot_be_decoded_stops_nothing(
         self, encoder: Encoder, tmp_path: Path
     ) -> None:
         good = write_wav(tmp_path / "good.wav", 2)
@@ -235,7 +238,7 @@ class TestCache:
     ) -> None:
         files = [write_wav(tmp_path / f"{n}.wav", seconds) for n, seconds in enumerate([3, 0.4])]
         first = list(encoder.embed_many(files))
-        monkeypatch.setattr(encoder, "_computed", None)  # would fail when called
+        monkeypatch.setattr(layer, "_graph_run", None)  # would fail when called
         (tmp_path / "moved.wav").write_bytes(files[0].read_bytes())
         again = list(encoder.embed_many([files[0], files[1], tmp_path / "moved.wav"]))
         for one, other in zip([*first, first[0]], again, strict=True):
@@ -245,16 +248,21 @@ class TestCache:
             assert one.padded == other.padded
         assert [one.padded for one in first] == [False, True]
 
-    def test_a_broken_off_run_goes_on(self, encoder: Encoder, tmp_path: Path) -> None:
+    def test_an_interrupted_run_continues(
+        self, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         files = [write_wav(tmp_path / f"{n}.wav", 1, seed=n) for n in range(4)]
         started = encoder.embed_many(files, batch_size=1)
         next(started), next(started)
         started.close()
         computed: list[int] = []
-        compute = encoder._computed
-        encoder._computed = lambda segments, *rest: (
-            computed.append(len(segments)), compute(segments, *rest)
-        )[1]  # fmt: skip
+        run = layer._graph_run(encoder, "fc3")
+
+        def counting(segments: np.ndarray) -> np.ndarray:
+            computed.append(len(segments))
+            return run(segments)
+
+        monkeypatch.setattr(layer, "_graph_run", lambda *_: counting)
         assert len(list(encoder.embed_many(files))) == 4
         assert sum(computed) == 2
 
@@ -265,7 +273,7 @@ class TestCache:
         encoder.embed(file)
         assert encoder.embed(file, layer="conv").values.shape == (2, 12288)
         other = Encoder(untrained=1)
-        assert other.settings("fc3") != encoder.settings("fc3")
+        assert embedding_key(other, "fc3") != embedding_key(encoder, "fc3")
         denser = Encoder(untrained=0)
         denser._network = network
         denser.hop = 0.48
@@ -280,7 +288,7 @@ def state_of(network: VGGish, *, pca: bool = False) -> dict[str, torch.Tensor]:
 
 
 def flat_state() -> dict[str, torch.Tensor]:
-    """Weights that give the figures of the smoke test whatever is heard, in a small file."""
+    """Weights that give the figures of the smoke test whatever the audio, in a small file."""
     with torch.device("meta"):
         shapes = {name: v.shape for name, v in VGGish().state_dict().items() if "pproc" not in name}
     state = {name: torch.zeros(1).expand(shape) for name, shape in shapes.items()}
@@ -421,7 +429,7 @@ class TestCommand:
         assert re.search(r"fc3, mean +0\.131 +0\.131\d* +10 % +pass", done.stdout)
         found = json.loads(run("verify", "vggish", "--weights", folder, "-f", "json").stdout)
         assert found["passed"]
-        assert [check["wanted"] for check in found["checks"]] == [0.131, 0.238, 123, 75]
+        assert [check["published"] for check in found["checks"]] == [0.131, 0.238, 123, 75]
 
     def test_verify_fails_other_weights(
         self, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -443,7 +451,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_unknown_encoder_is_named_beside_those_there_are() -> None:
+def test_an_unknown_encoder_is_named_with_those_there_are() -> None:
     with pytest.raises(RecipeError, match=r"no encoder 'vgg' .*; there are: .*vggish"):
         make_encoder("vgg")
     with pytest.raises(ValueError, match="precision"):

@@ -49,9 +49,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_averages_the_networks_that_each_would_be_alone(
-    run: Path, data: Path, tmp_path: Path
-) -> None:
+def test_it_averages_the_networks_as_each_is_alone(run: Path, data: Path, tmp_path: Path) -> None:
     track = data / "low" / "low.00000.png"
     together = Classifier.load(run)
     _, logits, embeddings = next(together.logits(track))
@@ -122,7 +120,7 @@ def test_a_run_that_was_stopped_before_its_export_keeps_the_averaged_weights(
     assert ours.sha256 == theirs.sha256
 
 
-def test_runs_of_other_seeds_have_no_network_in_common() -> None:
+def test_runs_of_other_seeds_share_no_network() -> None:
     seeds = [[own.seed for own in _recipe(f"seed={seed}").networks] for seed in (0, 1, 2**31 - 1)]
     assert seeds[:2] == [[0, 1, 2], [3, 4, 5]]
     assert len(set().union(*seeds)) == 9
@@ -151,7 +149,7 @@ def test_only_networks_make_an_ensemble(recipe: str, ensemble: str) -> None:
         ("[3]", "ensemble"),
     ],
 )
-def test_ensembles_that_make_no_sense_are_one_line(ensemble: str, words: str) -> None:
+def test_a_wrong_ensemble_is_one_line(ensemble: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words) as caught:
         load_recipe("default-random", [f"ensemble={ensemble}"])
     assert "\n" not in str(caught.value)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.needs("lab")
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
-# What stands right before a block says what is done with it: a file is made, or a line added to.
+# The text before a block says what is done with it: a file is written, or lines are inserted.
 MADE = re.compile(r"[Ii]n `([^`]+\.(?:py|yaml))`:\s*$")
 ADDED = re.compile(r"(?:[Ii]n `([^`]+\.py)`,\s+)?below\s+`([^`]+)`:\s*$")
 
@@ -65,7 +65,7 @@ class Clone:
             assert text.count(line) == 1
             self.file.write_text(text.replace(line, line + block.text), encoding="utf-8")
         else:
-            raise AssertionError(f"nothing is said of what to do with:\n{block.text}")
+            raise AssertionError(f"the page does not say what to do with:\n{block.text}")
 
     def run(self, command: str) -> None:
         tools = Path(sys.executable).parent
@@ -108,7 +108,7 @@ def test_the_page_shows_one_of_each_kind() -> None:
     assert "src/genrescope/aggregation.py" in PAGE
     for name in ("train", "tune", "evaluate", "classify", "recipes", "datasets check"):
         assert f"genrescope {name} " in commands
-    # Nothing looks like a block and is none.
+    # Every fence belongs to a block.
     assert PAGE.count("```") == 2 * len(blocks())
 
 
@@ -143,10 +143,10 @@ def test_the_family_and_the_study_left_what_the_page_promises(clone: Clone) -> N
 
 
 def test_the_new_classifier_chose_its_settings(clone: Clone) -> None:
-    told = metrics(clone.folder / "runs/flux-lda")
-    assert told["chosen_settings"]["of"] == 2
-    # Made by seven programs with little left to chance, the clips are easily told apart.
-    assert told["accuracy"] > 0.5
+    scores = metrics(clone.folder / "runs/flux-lda")
+    assert scores["chosen_settings"]["of"] == 2
+    # The clips of a genre are made by one program and hardly differ.
+    assert scores["accuracy"] > 0.5
 
 
 def test_the_new_rule_is_that_of_a_bundle(clone: Clone) -> None:

@@ -1,4 +1,4 @@
-"""Recipes: what is shipped loads, and whatever is wrong is said in one line."""
+"""Recipes: the shipped ones load, and every mistake in one is a single line."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def test_a_recipe_that_extends_a_family_may_drop_a_label(tmp_path: Path) -> None
     assert expand(path) == [f"{path}/13/network", f"{path}/20/network"]
 
 
-def test_a_leaking_split_wants_to_be_asked_for_by_name() -> None:
+def test_a_leaking_split_has_to_be_acknowledged() -> None:
     leaking = "split={kind: by_segment, i_know_this_leaks: true}"
     assert load_recipe("default", [leaking]).split.i_know_this_leaks
     assert "its scores mean nothing" in refusal("default", "split.kind=by_segment")

@@ -1,4 +1,4 @@
-"""What a run refuses and leaves out, so that no figure of it is better than it should be."""
+"""What a run refuses and leaves out, so that no score is better than it should be."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from genrescope.training.recipe import Recipe
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
 
-# Of noise there is nothing to learn, but the nearest neighbour knows what it has seen.
+# Noise can't be learned, but the nearest neighbour classifies its training tracks correctly.
 RANDOM = np.random.default_rng(0)
 VECTORS = {f"t{n:02d}": RANDOM.normal(size=(1, 8)).astype(np.float32) for n in range(60)}
 NEIGHBOUR = {"kind": "classical", "name": "kNN", "n_neighbors": 1}
 
 
-def recipe(**settings: Any) -> Recipe:
+def make_recipe(**settings: Any) -> Recipe:
     fields: dict[str, Any] = {
         "name": "guarded",
         "feature": {"kind": "stored", "name": "noise", "width": 8},
@@ -48,26 +48,26 @@ def official(folder: Path, tested: Sequence[int]) -> list[Track]:
 
 
 def lists(folder: Path, tested: Sequence[int]) -> Path:
-    sides: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    subsets: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
     for n, name in enumerate(VECTORS):
-        side = "test" if n in tested else "valid" if 25 <= n < 30 else "train"
-        sides[side].append(f"{name}.wav\n")
+        subset = "test" if n in tested else "valid" if 25 <= n < 30 else "train"
+        subsets[subset].append(f"{name}.wav\n")
     folder.mkdir(parents=True)
-    for side, lines in sides.items():
-        (folder / f"{side}.txt").write_text("".join(lines))
+    for subset, lines in subsets.items():
+        (folder / f"{subset}.txt").write_text("".join(lines))
     return folder
 
 
-class TestGoingOnWithAnotherSplit:
-    """A part that is done has heard all tracks: with other sides it would be judged on its own."""
+class TestResumingWithAnotherSplit:
+    """The model of a finished job would be tested on tracks that it was trained on."""
 
     def test_another_official_split_is_refused(self, tmp_path: Path) -> None:
         run = tmp_path / "run"
         first = official(tmp_path, range(20))
-        accuracy = execute(recipe(), first, run, vectors=VECTORS).accuracy
+        accuracy = execute(make_recipe(), first, run, vectors=VECTORS).accuracy
         with pytest.raises(RecipeError, match="another split"):
-            execute(recipe(), official(tmp_path, range(40, 60)), run, vectors=VECTORS)
-        again = execute(recipe(), first, run, vectors=VECTORS)
+            execute(make_recipe(), official(tmp_path, range(40, 60)), run, vectors=VECTORS)
+        again = execute(make_recipe(), first, run, vectors=VECTORS)
         assert again.accuracy == accuracy < 0.9
 
     def test_other_lists_in_a_folder_of_the_same_name_are_refused(self, tmp_path: Path) -> None:
@@ -75,16 +75,19 @@ class TestGoingOnWithAnotherSplit:
         one = lists(tmp_path / "one" / "lists", range(20))
         other = lists(tmp_path / "other" / "lists", range(40, 60))
         split = {"kind": "lists", "folder": one}
-        execute(recipe(split=split), tracks, tmp_path / "run", vectors=VECTORS)
+        execute(make_recipe(split=split), tracks, tmp_path / "run", vectors=VECTORS)
         with pytest.raises(RecipeError, match="another split"):
             execute(
-                recipe(split={**split, "folder": other}), tracks, tmp_path / "run", vectors=VECTORS
+                make_recipe(split={**split, "folder": other}),
+                tracks,
+                tmp_path / "run",
+                vectors=VECTORS,
             )
 
-    def test_the_tracks_of_each_part_are_written_down(self, tmp_path: Path) -> None:
-        plan = recipe(model={"kind": "classical", "name": "NB", "tuned": True})
+    def test_the_tracks_of_each_job_are_written_down(self, tmp_path: Path) -> None:
+        recipe = make_recipe(model={"kind": "classical", "name": "NB", "tuned": True})
         run = tmp_path / "run"
-        execute(plan, official(tmp_path, range(20)), run, vectors=VECTORS)
+        execute(recipe, official(tmp_path, range(20)), run, vectors=VECTORS)
         written = json.loads((run / "jobs" / "only" / "tracks.json").read_text())
         result = RunResult.read(run)
         assert sorted(written["train"] + written["monitored"]) == sorted(VECTORS)[20:]
@@ -93,29 +96,31 @@ class TestGoingOnWithAnotherSplit:
 
 
 class TestTheFolder:
-    def test_a_slip_of_the_hand_does_not_claim_it(self, tmp_path: Path) -> None:
+    def test_a_run_that_trained_nothing_does_not_claim_it(self, tmp_path: Path) -> None:
         tracks = official(tmp_path, range(20))
         with pytest.raises(DatasetError):
-            execute(recipe(), tracks, tmp_path / "run", vectors={})
-        execute(recipe(), tracks, tmp_path / "run", vectors=VECTORS)
+            execute(make_recipe(), tracks, tmp_path / "run", vectors={})
+        execute(make_recipe(), tracks, tmp_path / "run", vectors=VECTORS)
 
     def test_one_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(FileError, match="can't be written"):
-            execute(recipe(), official(tmp_path, range(20)), tmp_path / "file", vectors=VECTORS)
+            execute(
+                make_recipe(), official(tmp_path, range(20)), tmp_path / "file", vectors=VECTORS
+            )
 
     def test_a_setting_that_came_later_had_its_default(self, tmp_path: Path) -> None:
         tracks, path = official(tmp_path, range(20)), tmp_path / "run" / "recipe.yaml"
-        execute(recipe(), tracks, tmp_path / "run", vectors=VECTORS)
+        execute(make_recipe(), tracks, tmp_path / "run", vectors=VECTORS)
         fields = yaml.safe_load(path.read_text())
         del fields["recipe"]["training"]["schedule"]
         path.write_text(yaml.safe_dump(fields))
-        execute(recipe(), tracks, tmp_path / "run", vectors=VECTORS)
+        execute(make_recipe(), tracks, tmp_path / "run", vectors=VECTORS)
         with pytest.raises(RecipeError, match="another recipe"):
-            execute(recipe(seed=1), tracks, tmp_path / "run", vectors=VECTORS)
+            execute(make_recipe(seed=1), tracks, tmp_path / "run", vectors=VECTORS)
 
 
-def test_silence_is_neither_learned_nor_judged(tmp_path: Path) -> None:
+def test_silent_tracks_are_neither_trained_nor_tested_on(tmp_path: Path) -> None:
     for genre, pitch in (("low", 110.0), ("high", 880.0)):
         (tmp_path / "data" / genre).mkdir(parents=True)
         for n in range(5):
@@ -125,37 +130,34 @@ def test_silence_is_neither_learned_nor_judged(tmp_path: Path) -> None:
         (tmp_path / "data" / genre / f"{genre}5.wav").write_bytes(
             sound[:44] + bytes(len(sound) - 44)
         )
-    plan = recipe(
+    recipe = make_recipe(
         feature={"kind": "log_mel", "n_mels": 20, "n_fft": 1024, "hop_length": 1024},
         segments={"seconds": 1, "overlap": 0},
         model={"kind": "mlp", "hidden": [4]},
         training={"epochs": 1, "precision": "fp32"},
         split={"kind": "random"},
     )
-    execute(plan, scan(tmp_path / "data"), tmp_path / "run")
+    execute(recipe, scan(tmp_path / "data"), tmp_path / "run")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert [entry["track"] for entry in metrics["left_out"]] == ["high5", "low5"]
     assert {entry["reason"] for entry in metrics["left_out"]} == {"digital silence"}
     assert metrics["n"] + metrics["train_tracks"] + metrics["validation_tracks"] == 10
 
 
-def test_each_segment_that_passes_for_a_track_has_its_own_embedding(tmp_path: Path) -> None:
+def test_each_segment_that_is_treated_as_a_track_has_its_own_embedding(tmp_path: Path) -> None:
     """And what is kept of a file on disk stays that of the whole file."""
     tracks = scan(write_spectrograms(tmp_path / "data", tracks=2))
-    plan = recipe(
+    recipe = make_recipe(
         feature={"kind": "embedding", "encoder": "mobilenet_v2", "untrained": 0},
         segments={"seconds": 14, "overlap": 0.5},
         model={"kind": "classical", "name": "NB"},
         split={"kind": "random", "train": 0.5, "validation": 0, "test": 0.5},
     )
-    leaking = plan.model_copy(
-        update={
-            "split": plan.split.model_copy(update={"kind": "by_segment", "i_know_this_leaks": True})
-        }
-    )
+    split = recipe.split.model_copy(update={"kind": "by_segment", "i_know_this_leaks": True})
+    leaking = recipe.model_copy(update={"split": split})
     # The cache has the same encoder and files for the segments and then for the whole tracks.
     given: dict[str, Any] = {"vectors": {}, "targets": {}, "reporter": DefaultReporter()}
-    cut, whole = load(leaking, tracks, **given), load(plan, tracks, **given)
+    cut, whole = load(leaking, tracks, **given), load(recipe, tracks, **given)
     for track in tracks:
         own = [cut.segments(name) for name in cut.tracks if name.startswith(f"{track.id}#")]
         assert len(own) > 1

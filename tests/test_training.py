@@ -53,7 +53,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_learns_and_leaves_what_it_promises(run: Path) -> None:
+def test_a_run_learns_and_writes_its_files(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["accuracy"] > 0.7  # energy in different bands is easily told apart
     assert metrics["n"] == 4
@@ -111,8 +111,8 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
         assert checkpoint.exists()
     else:
         with pytest.raises(KeyboardInterrupt):
-            plan = load_recipe("default-random", QUICK)
-            execute(plan, scan(data), folder, reporter=_Stop())
+            recipe = load_recipe("default-random", QUICK)
+            execute(recipe, scan(data), folder, reporter=_Stop())
     execute(load_recipe("default-random", QUICK), scan(data), folder)
     ours, theirs = Bundle.load(run), Bundle.load(folder)
     assert ours.manifest.sha256 == theirs.manifest.sha256
@@ -133,11 +133,11 @@ def test_another_recipe_does_not_go_on_from_it(run: Path, data: Path) -> None:
         execute(other, scan(data), run)
 
 
-def test_cross_validation_judges_every_track_once(data: Path, tmp_path: Path) -> None:
-    plan = load_recipe(
+def test_cross_validation_tests_every_track_once(data: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(
         "default", [*QUICK, "training.epochs=2", "split.folds=3", "split.by_artist=false"]
     )
-    scores = execute(plan, scan(data), tmp_path / "run")
+    scores = execute(recipe, scan(data), tmp_path / "run")
     assert scores.n == 20
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert sorted(metrics["folds"]) == ["fold-1", "fold-2", "fold-3"]
@@ -200,17 +200,17 @@ def test_a_wrong_model_is_one_line(settings: dict, words: str) -> None:
 
 
 def _fitted(data: Path, folder: Path, *changes: str) -> tuple[dict, Path]:
-    plan = load_recipe("default-random", [*QUICK, *changes])
-    execute(plan, scan(data), folder)
+    recipe = load_recipe("default-random", [*QUICK, *changes])
+    execute(recipe, scan(data), folder)
     return json.loads((folder / "jobs/only/training.json").read_text()), folder
 
 
-def test_the_best_epoch_is_kept_by_the_validation_side_alone(data: Path, tmp_path: Path) -> None:
-    # A learning rate at which what was learned is lost again.
+def test_the_best_epoch_is_kept_by_validation_accuracy(data: Path, tmp_path: Path) -> None:
+    # A learning rate at which the accuracy falls again.
     wild = ["training.keep=best", "training.schedule=constant", "training.ema_decay=0"]
     notes, _ = _fitted(data, tmp_path / "run", *wild)
     accuracies = [epoch["accuracy"] for epoch in notes["history"]]
-    assert len(accuracies) == 20, "judged after every epoch"
+    assert len(accuracies) == 20, "measured after every epoch"
     best = accuracies.index(max(accuracies)) + 1
     # The same training stopped at that epoch is the same network.
     again, _ = _fitted(data, tmp_path / "short", *wild, f"training.epochs={best}")

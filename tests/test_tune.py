@@ -1,4 +1,4 @@
-"""The search for settings: what it hears, keeps, resumes and says."""
+"""The search for settings: which tracks it uses, what it stores, resumes and reports."""
 
 from __future__ import annotations
 
@@ -120,14 +120,14 @@ def test_the_first_trial_is_the_recipe_as_it_is(study: Path) -> None:
         assert min(image.size) > 300
 
 
-def test_a_study_goes_on_to_the_number_asked_for(
+def test_a_study_resumes_up_to_the_number_asked_for(
     recipe: Recipe, tracks: list[Track], copy: Path
 ) -> None:
-    told: list[tuple[int, float | None]] = []
-    found = tune(recipe, tracks, copy, trials=4, report=lambda *words: told.append(words))
+    reports: list[tuple[int, float | None]] = []
+    found = tune(recipe, tracks, copy, trials=4, report=lambda *words: reports.append(words))
     assert found.trials == 4
-    assert [done for done, _ in told] == [3, 4]
-    assert told[-1][1] == found.best
+    assert [done for done, _ in reports] == [3, 4]
+    assert reports[-1][1] == found.best
     records = json.loads((copy / "trials.json").read_text())
     assert [record["number"] for record in records] == [0, 1, 2, 3]
     assert found.start == records[0]["value"]
@@ -135,10 +135,10 @@ def test_a_study_goes_on_to_the_number_asked_for(
     assert not list(copy.glob("trial-*"))
     # Asked for fewer than are there, it tells what was found.
     (copy / "trial-99").mkdir()  # of a trial whose process was killed
-    again = tune(recipe, tracks, copy, trials=1, report=lambda *words: told.append(words))
+    again = tune(recipe, tracks, copy, trials=1, report=lambda *words: reports.append(words))
     assert not list(copy.glob("trial-*")), "what killed trials left is cleared away"
     assert again == found
-    assert len(told) == 2
+    assert len(reports) == 2
 
 
 def test_a_search_can_be_replayed_also_in_parts(
@@ -210,8 +210,8 @@ def test_the_test_tracks_are_never_used(
         assert metrics["n"] == len(job.validation)
         assert metrics["accuracy"] <= found.best
     # The same settings in a run have the same accuracy on the same validation tracks.
-    told = json.loads((tmp_path / "run/metrics.json").read_text())
-    assert told["validation_accuracy"] == pytest.approx(found.start)
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["validation_accuracy"] == pytest.approx(found.start)
 
 
 def test_a_trial_below_the_median_is_pruned(
@@ -221,12 +221,12 @@ def test_a_trial_below_the_median_is_pruned(
     fields |= {"pool": ["mean"], "model": {"kind": "mlp", "hidden": [8]}}
     fields["training"] |= {"epochs": 8, "learning_rate": 0.02, "batch_size": 2, "ema_decay": 0}
     fields["search"] = {"training.learning_rate": {"choices": [0.02, 1e-9]}}
-    plan = Recipe.model_validate(fields)
+    variant = Recipe.model_validate(fields)
     folder = tmp_path / "study"
-    tune(plan, tracks, folder, trials=1)
+    tune(variant, tracks, folder, trials=1)
     for value in [0.02] * 4 + [1e-9]:
         opened(folder).enqueue_trial({"training.learning_rate": json.dumps(value)})
-    found = tune(plan, tracks, folder, trials=6)
+    found = tune(variant, tracks, folder, trials=6)
     assert states(folder) == ["COMPLETE"] * 5 + ["PRUNED"]
     assert (found.trials, found.pruned) == (6, 1)
     assert found.settings == {"training.learning_rate": 0.02}
@@ -239,10 +239,10 @@ def test_settings_that_do_not_go_together_are_pruned(
 ) -> None:
     fields = recipe.model_dump(mode="json")
     fields["search"] = {"model.channels": {"choices": [[4], [4] * 9]}}
-    plan, folder = Recipe.model_validate(fields), tmp_path / "study"
-    tune(plan, tracks, folder, trials=1)
+    variant, folder = Recipe.model_validate(fields), tmp_path / "study"
+    tune(variant, tracks, folder, trials=1)
     opened(folder).enqueue_trial({"model.channels": json.dumps([4] * 9)})
-    found = tune(plan, tracks, folder, trials=2)
+    found = tune(variant, tracks, folder, trials=2)
     assert states(folder) == ["COMPLETE", "PRUNED"]
     assert (found.trials, found.pruned, found.settings) == (2, 1, {"model.channels": [4]})
 
@@ -360,12 +360,12 @@ def test_two_processes_work_on_one_study_and_end_when_asked(
         if any(folder.glob("trial-*")):  # the study is whole by then
             together = [t for t in opened(folder).trials if t.state.name == "RUNNING"]
     process.terminate()
-    _, said = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     assert len(together) == 2
     assert process.returncode == 130
-    assert f"interrupted; the same command resumes the search in {folder}" in said
+    assert f"interrupted; the same command resumes the search in {folder}" in stderr
     trials = opened(folder).trials
-    # One that was ended between two of its steps is given up when its heart has stopped for long.
+    # A trial that was killed between two steps fails once its heartbeat is too old.
     assert {t.state.name for t in trials} <= {"COMPLETE", "FAIL", "RUNNING"}
     # What an ill-timed end left is cleared away when the study is opened again.
     tune_module._clear(opened(folder), folder)

@@ -1,4 +1,4 @@
-"""Gradual unfreezing: which parts learn when, and that a resumed training is none the worse."""
+"""Gradual unfreezing: which parts are trained when, and that a resumed training is the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from genrescope.training.run import execute
 
 MODEL = {"kind": "finetuned", "encoder": "efficientat", "untrained": 0, "hidden": [4]}
 SHAPE = (128, 1000)
-# Random weights of a small network, of which the two hindmost parts learn, one after the other.
+# Random weights of a small network, whose last two parts are unfrozen one after the other.
 RECIPE = """
 extends: _leiden
 name: unfreezing
@@ -36,7 +36,7 @@ published: null
 
 
 def learning(model: torch.nn.Module) -> list[bool]:
-    """Of each part, from the back, whether it learns."""
+    """Of each part, from the last, whether it is trained."""
     return [next(p.parameters(recurse=False)).requires_grad for p in reversed(model.parts)]
 
 
@@ -56,7 +56,7 @@ def test_one_part_after_the_other_from_the_back() -> None:
         make_model({**MODEL, "unfreeze": -1}, shape=SHAPE, genres=2)
 
 
-def test_the_optimizer_knows_them_all_and_moves_those_that_learn() -> None:
+def test_the_optimizer_has_all_parts_and_moves_the_unfrozen() -> None:
     settings = {**MODEL, "learning": 2, "unfreeze": 1, "slower": 0.5}
     model = make_model(settings, shape=SHAPE, genres=2).train()
     groups = model.learning_rates(0.1)
@@ -67,7 +67,7 @@ def test_the_optimizer_knows_them_all_and_moves_those_that_learn() -> None:
         model.at_epoch(epoch)
         before = [group["params"][0].clone() for group in groups]
         optimizer.zero_grad()
-        layer = model.encoder(segments)["logits"]  # behind the two hindmost parts
+        layer = model.encoder(segments)["logits"]  # after the last two parts
         torch.nn.functional.cross_entropy(layer + model(segments)[0].sum(), genres).backward()
         optimizer.step()
         moved = [not torch.equal(b, g["params"][0]) for b, g in zip(before, groups, strict=True)]
@@ -83,17 +83,17 @@ class _Stop(DefaultReporter):
 def test_a_killed_training_ends_bit_for_bit_as_an_uninterrupted_one(tmp_path: Path) -> None:
     data = scan(write_spectrograms(tmp_path / "data", tracks=3))
     (tmp_path / "recipe.yaml").write_text(RECIPE)
-    plan = load_recipe(tmp_path / "recipe.yaml")
-    execute(plan, data, tmp_path / "whole")
-    # The part that joins in the third epoch has learned nothing yet when the training stops.
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    execute(recipe, data, tmp_path / "whole")
+    # The training stops before the epoch in which the last part is unfrozen.
     with pytest.raises(KeyboardInterrupt):
-        execute(plan, data, tmp_path / "stopped", reporter=_Stop())
-    execute(plan, data, tmp_path / "stopped")
+        execute(recipe, data, tmp_path / "stopped", reporter=_Stop())
+    execute(recipe, data, tmp_path / "stopped")
     runs = [tmp_path / "whole", tmp_path / "stopped"]
     notes = [json.loads((run / "jobs/only/training.json").read_text()) for run in runs]
     assert notes[0]["history"] == notes[1]["history"]
     assert len({Bundle.load(run).manifest.sha256 for run in runs}) == 1
-    # And it was worth something: all at once is another training.
+    # Unfreezing all parts at once is another training.
     at_once = load_recipe(tmp_path / "recipe.yaml", ["model.unfreeze=0"])
     execute(at_once, data, tmp_path / "at-once")
     other = json.loads((tmp_path / "at-once/jobs/only/training.json").read_text())

@@ -14,6 +14,7 @@ from genrescope.cli import (
     convert,
     datasets,
     duplicates,
+    embed,
     encoders,
     evaluate,
     examples,
@@ -58,6 +59,7 @@ app.command()(report.report)
 app.command()(geometry.geometry)
 app.command()(tune.tune)
 app.command()(convert.convert)
+app.command()(embed.embed)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(encoders.app, name="encoders")
 app.add_typer(models.app, name="models")

@@ -40,7 +40,7 @@ def _root() -> None:
 
 @app.command("list")
 def list_(
-    format: Format = typer.Option(Format.table, "--format", "-f", help="How the list is written."),
+    format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
 ) -> None:
     """List the encoders, their layers and weights, under which licence, and whether they are here.
 
@@ -72,10 +72,10 @@ def fetch(
 ) -> None:
     """Download the weights of an encoder into the cache.
 
-    A download that broke off goes on where it stopped. With GENRESCOPE_OFFLINE=1 nothing is
+    A download that broke off continues where it stopped. With GENRESCOPE_OFFLINE=1 nothing is
     downloaded.
 
-    Exit code 2: they could not be had; the one line that is printed says which file to put where.
+    Exit code 2: they could not be downloaded; the error says which file to put where.
 
     Examples:
 
@@ -93,13 +93,13 @@ def verify(
     weights: Path | None = typer.Option(
         None, "--weights", metavar="PATH", help="A file of weights, or a folder with all of them."
     ),
-    format: Format = typer.Option(Format.table, "--format", "-f", help="How it is written."),
+    format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
 ) -> None:
-    """Prove the weights of an encoder: their hash, that they fit, and the published figures.
+    """Check the weights of an encoder: their hash, that they fit, and the published figures.
 
     Weights that are not here are downloaded first.
 
-    Exit code 0: it passed. 1: a figure is off. 2: the weights are not to be had, or not right.
+    Exit code 0: it passed. 1: a figure is off. 2: the weights are missing, or not the published.
 
     Examples:
 
@@ -140,7 +140,7 @@ def verify(
 
 
 def _fetch(kind: type[Encoder]) -> list[Path]:
-    """Have all files of weights here, with a bar for what is downloaded."""
+    """All files of weights, downloaded with a progress bar where they are missing."""
     from genrescope.encoders import weights as files
 
     paths = []
@@ -155,7 +155,7 @@ def _fetch(kind: type[Encoder]) -> list[Path]:
 
 @contextmanager
 def _bar(name: str, size: int) -> Iterator[Callable[[int, int], None]]:
-    """A bar in bytes on stderr; silent where that is not a terminal."""
+    """A progress bar in bytes on stderr, where that is a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     speed = (TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, *speed, console=stderr, disable=not stderr.is_terminal) as bar:
@@ -201,7 +201,7 @@ _HERE = {True: ("here      ", "green"), False: ("not here  ", "yellow")}
 
 
 def _in_words(weights: Weights) -> str:
-    # Of some only the first digits are published.
+    # Of some hashes only the first digits are published.
     digits = f", SHA-256 {weights.sha256[:12]}…" if weights.sha256 else ""
     size = f"{weights.size / 1e6:.1f} MB"
     return f"{weights.file}: {weights.about} ({size}, {weights.licence}{digits})"
@@ -216,6 +216,6 @@ def _show_checks(name: str, checks: list[Check]) -> None:
         table.add_column(column, justify="right")
     for check in checks:
         verdict = Text("pass", style="green") if check.passed else Text("FAIL", style="bold red")
-        figures = (f"{check.wanted:.4g}", f"{check.found:.4g}", f"{100 * check.tolerance:g} %")
+        figures = (f"{check.published:.4g}", f"{check.found:.4g}", f"{100 * check.tolerance:g} %")
         table.add_row(check.what, *figures, verdict)
     Console(highlight=False).print(table)

@@ -124,7 +124,7 @@ def _listed(family: str, name: str, runs: Path) -> Listed:
 
     recipe, waits = _loaded(name)
     figures: list[PublishedFigure] = []
-    if recipe and recipe.published:
+    if recipe and recipe.published and recipe.published.table:
         figures = published_figures(PublishedRow(**recipe.published.model_dump()))
     ours, leaked = None, False
     try:

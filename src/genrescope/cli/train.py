@@ -60,7 +60,7 @@ def train(
 
       genrescope train kth-table4 --data gtzan --set training.epochs=20
 
-      genrescope train berkeley-fig6-embedding --data fma_metadata --features vggish.npz
+      genrescope train berkeley-fig6-means --data fma_metadata --features vggish.npz
 
       genrescope train leiden-table2/mobilenet_v2 --data gtzan --weights mobilenet.npz
 

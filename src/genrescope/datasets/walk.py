@@ -10,13 +10,13 @@ repeat within a genre the whole path below FOLDER.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from genrescope.audio import AUDIO_SUFFIXES
+from genrescope.audio.files import find_audio, is_system_folder
 from genrescope.datasets.dataset import Content, LeftOut, some
 from genrescope.datasets.tracks import Track
 from genrescope.errors import DatasetError
@@ -162,10 +162,6 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder")
     for folder in sorted(root.iterdir()):
-        if folder.name.startswith(".") or not folder.is_dir():
-            continue
-        for place, folders, names in os.walk(folder):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                if not name.startswith("."):
-                    yield folder.name, Path(place) / name
+        if folder.is_dir() and not is_system_folder(folder.name):
+            for file in find_audio(folder, AUDIO_SUFFIXES | {".png"}).files:
+                yield folder.name, file

@@ -6,8 +6,21 @@ entry points. torch and Keras are imported only inside the modules of encoders, 
 can be imported without them.
 """
 
-from genrescope.encoders.base import Embedding, Encoder
+from genrescope.encoders.base import Encoder
+from genrescope.encoders.files import EmbedReport, embed_files
+from genrescope.encoders.layer import encoder_layer
 from genrescope.encoders.registry import encoder_class, encoder_kinds, make_encoder
+from genrescope.encoders.store import Embedding
 from genrescope.encoders.weights import Weights
 
-__all__ = ["Embedding", "Encoder", "Weights", "encoder_class", "encoder_kinds", "make_encoder"]
+__all__ = [
+    "EmbedReport",
+    "Embedding",
+    "Encoder",
+    "Weights",
+    "embed_files",
+    "encoder_class",
+    "encoder_kinds",
+    "encoder_layer",
+    "make_encoder",
+]

@@ -1,8 +1,8 @@
-"""What the networks that learned from photographs share: a spectrogram as their picture.
+"""Networks that were trained on ImageNet's photographs, applied to pictures of spectrograms.
 
-A spectrogram in grey levels becomes the picture that a network wants: stretched to its size, three
-equal channels, the levels as they were in its training. VGG16, InceptionV3 and Xception are built
-by Keras, on its torch backend.
+A spectrogram in grey levels is resized to the network's input size, repeated in three channels, and
+scaled as in the network's training. VGG16, InceptionV3 and Xception are built by Keras, on its
+torch backend.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from genrescope.errors import RecipeError
 
 KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
 
-# Of Keras's preprocessing: factors and offsets that levels from 0 to 1 get in each channel.
+# Keras's preprocessing: factor and offsets of each channel for levels from 0 to 1.
 SYMMETRIC = (2.0, (-1.0, -1.0, -1.0))
 CAFFE = (255.0, (-103.939, -116.779, -123.68))  # blue, green, red
 
@@ -37,18 +37,18 @@ _SHAPE = Tensor.shape.__get__  # type: ignore[attr-defined]
 
 
 class Pictures(base.Encoder):
-    """A network for photographs that looks at spectrograms.
+    """A network for photographs, applied to spectrograms.
 
-    The layers are those of the leiden paper: `none`, the picture itself, stretched to the
-    network's size, row by row from the top; `immediate`, the means of the network's last maps.
+    The layers are those of the leiden paper: `none`, the picture itself, resized to the network's
+    input size, row by row from the top; `immediate`, the means of the network's last maps.
 
-    The front end is one that can be computed from audio and from GTZAN's stored spectrograms.
-    The network takes pictures of any other size as well.
+    The front end can be computed from audio and from GTZAN's stored spectrograms. Pictures of any
+    other size are taken as well.
 
     Attributes
     ----------
     side
-        Height and width of its picture.
+        Height and width of the network's input.
     levels
         Factor and offsets of the grey levels.
     """
@@ -69,17 +69,17 @@ class Pictures(base.Encoder):
     side: ClassVar[int]
     levels: ClassVar[tuple[float, tuple[float, float, float]]] = SYMMETRIC
 
-    def build(self) -> Sight:
+    def build(self) -> PictureNetwork:
         """The network, with random weights."""
-        return Sight(self.backbone(), self.side, *self.levels)
+        return PictureNetwork(self.backbone(), self.side, *self.levels)
 
     @abstractmethod
     def backbone(self) -> nn.Module:
         """From pictures `[n, 3, side, side]` to the means of the last maps, `[n, size]`."""
 
 
-class Sight(nn.Module):
-    """Grey pictures of any size as a network wants them, and the network."""
+class PictureNetwork(nn.Module):
+    """The preprocessing of grey pictures of any size, and the network."""
 
     offset: Tensor
 
@@ -102,15 +102,15 @@ class Sight(nn.Module):
 class KerasPictures(Pictures):
     """A network of `keras.applications`.
 
-    Its weights may be in any file that Keras writes (`.h5`, `.weights.h5`, `.keras`), of the
+    Its weights may be in any file that Keras writes (`.h5`, `.weights.h5`, `.keras`), for the
     network without its classifier.
 
     Attributes
     ----------
     application
-        Its name there.
+        Its name in `keras.applications`.
     md5
-        Of the published file, as Keras has it.
+        MD5 of the published file, as Keras gives it.
     """
 
     application: ClassVar[str]
@@ -125,16 +125,16 @@ class KerasPictures(Pictures):
         path = self.file(self.weights[0])
         if self.given is None:
             check_md5(path, self.md5)
-        assert isinstance(network, Sight) and isinstance(network.backbone, KerasNetwork)  # noqa: S101
+        assert isinstance(network, PictureNetwork) and isinstance(network.backbone, KerasNetwork)  # noqa: S101
         load_keras(network.backbone.model, path)
 
     def lowered(self, network: nn.Module) -> nn.Module:
-        """Keras fixes a layer's precision when it is built: they stay in float32."""
+        """The network in float32: Keras fixes a layer's precision when it is built."""
         return network
 
 
 class KerasNetwork(nn.Module):
-    """A model of Keras as a torch module: channels first, and trained or not as torch says."""
+    """A model of Keras as a torch module: channels first, in torch's training mode."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -150,10 +150,10 @@ class KerasNetwork(nn.Module):
 
 @contextmanager
 def _traceable() -> Iterator[None]:
-    """While a network of Keras is exported, its shapes are plain numbers.
+    """Shapes as plain numbers while a network of Keras is exported.
 
-    Keras computes paddings from shapes. Traced, they would become part of the graph, where ONNX
-    wants numbers. Pictures are of one size, and nothing is computed from the size of a batch.
+    Keras computes paddings from shapes. Traced, these would become nodes of the graph where ONNX
+    needs numbers. All pictures have one size, and nothing is computed from the batch size.
     """
     with _PlainShapes(), warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
@@ -169,7 +169,7 @@ class _PlainShapes(TorchFunctionMode):
 def keras_application(name: str, side: int) -> Any:
     """A model of `keras.applications` without its classifier, with random weights.
 
-    They are drawn by torch's seed.
+    The weights depend on torch's seed.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def keras_application(name: str, side: int) -> Any:
     order, drawn = keras.config.image_data_format(), random.getstate()
     try:
         keras.config.set_image_data_format("channels_last")
-        random.seed(torch.initial_seed())  # Keras takes the seeds of its layers from there
+        random.seed(torch.initial_seed())  # Keras draws the seeds of its layers from it
         make = getattr(keras.applications, name)
         return make(weights=None, include_top=False, pooling="avg", input_shape=(side, side, 3))
     finally:
@@ -197,7 +197,7 @@ def keras_application(name: str, side: int) -> Any:
 
 
 def check_md5(path: Path, md5: str) -> None:
-    """Refuse a file that is not the published one, where no more than its MD5 is published.
+    """Refuse a file that is not the published one, where only its MD5 is published.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def check_md5(path: Path, md5: str) -> None:
 
 
 def load_keras(model: Any, path: Path) -> None:
-    """Put weights that Keras wrote into a model of Keras.
+    """Load weights that Keras wrote into a model of Keras.
 
     Raises
     ------

@@ -1,13 +1,13 @@
-"""Convolutions of 3 × 3 with a quarter of the multiplications.
+"""3 × 3 convolutions by Winograd's algorithm, with a quarter of the multiplications.
 
-Winograd's minimal filtering F(4 × 4, 3 × 3): Lavin and Gray, "Fast algorithms for convolutional
-neural networks" (CVPR 2016), sections 4.1 and 4.3. Tiles of 6 × 6 that overlap by 2 are
-transformed, multiplied number by number with the transformed filters, summed over channels, and
-transformed back into 4 × 4 of the outcome. Only the last digits differ: in float32 VGGish's
-embeddings move by about a millionth of their size.
+Minimal filtering F(4 × 4, 3 × 3): Lavin and Gray, "Fast algorithms for convolutional neural
+networks" (CVPR 2016), sections 4.1 and 4.3. Input tiles of 6 × 6 that overlap by 2 are transformed,
+multiplied element by element with the transformed filters, summed over channels, and transformed
+back into 4 × 4 outputs. The result differs by rounding alone: in float32 VGGish's embeddings change
+by about a millionth of their size.
 
-It pays where there are many channels, for then the sums are large products of matrices and the
-transforms beside them are small.
+It is faster where there are many channels: the sums over channels are large matrix products then,
+next to which the transforms cost little.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 _TILE, _KEPT = 6, 4
 
-# Of a line: Bᵀ, G and Aᵀ of the paper.
+# The paper's Bᵀ, G and Aᵀ, for one axis.
 _INTO = [
     [4, 0, -5, 0, 1, 0],
     [0, -4, -4, 1, 1, 0],
@@ -44,10 +44,10 @@ _BACK = [
 
 
 class Winograd(nn.Module):
-    """What a convolution of 3 × 3 gives that pads with one zero, its rectifier included.
+    """A 3 × 3 convolution with a padding of 1, followed by ReLU.
 
-    Maps are `[rows, columns, n, channels]`, so that all that is moved and multiplied lies together
-    in memory; rows and columns are multiples of 4.
+    Maps are `[rows, columns, n, channels]`, so that what is moved and multiplied is contiguous in
+    memory; rows and columns are multiples of 4.
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
@@ -56,17 +56,17 @@ class Winograd(nn.Module):
         filters = torch.einsum("ra,sb,ocab->rsco", line, line, weight).flatten(0, 1).float()
         self.filters = nn.Buffer(filters.contiguous())
         self.bias = nn.Buffer(convolution.bias.detach().clone())  # type: ignore[union-attr]
-        # Both axes at once: of 36 numbers 36 others, and of those 16.
+        # For both axes at once: 36 inputs to 36 products, and these to 16 outputs.
         self.into, self.back = (
             nn.Buffer(torch.kron(line, line))
             for line in (torch.tensor(_INTO).float(), torch.tensor(_BACK).float())
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """From `[rows, columns, n, channels]` to the same, with other channels."""
+        """From `[rows, columns, n, channels]` to the same with the convolution's channels."""
         high, wide = int(maps.shape[0]) // _KEPT, int(maps.shape[1]) // _KEPT
         padded = functional.pad(maps, (0, 0, 0, 0, 1, 1, 1, 1))
-        # Number r, s of every tile.
+        # Element r, s of every tile.
         numbers = [
             padded[r : r + _KEPT * high - 3 : _KEPT, s : s + _KEPT * wide - 3 : _KEPT]
             for r in range(_TILE)
@@ -83,6 +83,6 @@ class Winograd(nn.Module):
 
 
 def halved(maps: Tensor) -> Tensor:
-    """The greatest of each 2 × 2, `[rows, columns, n, channels]` to half the rows and columns."""
+    """2 × 2 max pooling of `[rows, columns, n, channels]`."""
     rows = torch.maximum(maps[0::2], maps[1::2])
     return torch.maximum(rows[:, 0::2], rows[:, 1::2])

@@ -1,8 +1,8 @@
 """EfficientAT mn04: a small MobileNetV3 that tags sounds as AudioSet does.
 
 Schmid, Koutini and Widmer, "Efficient large-scale audio tagging via transformer-to-CNN knowledge
-distillation" (ICASSP 2023). The parts of the network bear the names of its published code, so that
-its published checkpoints fit.
+distillation" (ICASSP 2023). The modules have the names of the published code, so that its published
+checkpoints fit.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _BLOCKS = (
 
 
 class Encoder(base.Encoder):
-    """EfficientAT: 10 s of sound to a few hundred numbers, or to AudioSet's 527 classes.
+    """EfficientAT: 384 numbers for 10 s of audio, or the logits of AudioSet's 527 classes.
 
     The layers: `embedding`, the mean of the last convolution over bands and frames; `logits` of the
     classes, whose sigmoid is a probability, in the order of AudioSet's `class_labels_indices.csv`.
@@ -75,10 +75,10 @@ class Encoder(base.Encoder):
         put(network, read_state(path), path)
 
 
-def _channels(wanted: float) -> int:
-    """The nearest multiple of 8, but not more than a tenth under what is wanted."""
-    nearest = max(8, int(wanted + 4) // 8 * 8)
-    return nearest + 8 if nearest < 0.9 * wanted else nearest
+def _channels(scaled: float) -> int:
+    """The nearest multiple of 8, but at most a tenth below the scaled number of channels."""
+    nearest = max(8, int(scaled + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * scaled else nearest
 
 
 def _convolution(
@@ -99,13 +99,13 @@ def _convolution(
 
 
 class Excitation(nn.Module):
-    """One factor for each channel, from the channels' means (Hu et al., CVPR 2018)."""
+    """Squeeze and excitation: a factor for each channel (Hu et al., CVPR 2018)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         squeezed = _channels(channels // 4)
         dense = {"fc1": nn.Linear(channels, squeezed), "fc2": nn.Linear(squeezed, channels)}
-        # The published code allows several of these side by side; the released networks have one.
+        # The published code allows several in parallel; the released networks have one.
         self.conc_se_layers = nn.Sequential(nn.ModuleDict(dense))
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ class Excitation(nn.Module):
 
 
 class Block(nn.Module):
-    """An inverted residual block: widen, filter each channel, narrow."""
+    """An inverted residual block: expand, filter each channel, project."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ class EfficientAT(nn.Module):
             nn.Dropout(0.2),
             nn.Linear(dense, CLASSES),
         )
-        # Without it an untrained network lets nothing through.
+        # Otherwise the activations of an untrained network would vanish.
         for part in self.modules():
             if isinstance(part, nn.Conv2d):
                 nn.init.kaiming_normal_(part.weight)

@@ -18,7 +18,7 @@ MN10 = Weights(
 
 
 class Encoder(efficientat.Encoder):
-    """EfficientAT: 10 s of sound to 960 numbers, or to AudioSet's 527 classes."""
+    """EfficientAT: 960 numbers for 10 s of audio, or the logits of AudioSet's 527 classes."""
 
     name = "efficientat_mn10"
     layers: ClassVar = {"embedding": 960, "logits": efficientat.CLASSES}

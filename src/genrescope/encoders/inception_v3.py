@@ -1,4 +1,4 @@
-"""InceptionV3 of Keras, which learned from ImageNet, on spectrograms.
+"""InceptionV3 of Keras, trained on ImageNet, applied to spectrograms.
 
 Szegedy et al., "Rethinking the Inception architecture for computer vision" (CVPR 2016).
 """
@@ -21,7 +21,7 @@ NOTOP = Weights(
 
 
 class Encoder(_imagenet.KerasPictures):
-    """InceptionV3: a picture of 10 s of sound to 2048 numbers."""
+    """InceptionV3: 2048 numbers for a picture of 10 s of audio."""
 
     name = "inception_v3"
     layers: ClassVar = {"none": 299 * 299, "immediate": 2048}

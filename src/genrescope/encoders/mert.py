@@ -1,9 +1,9 @@
-"""MERT-v1-95M, a transformer that taught itself music from 20 000 hours of it.
+"""MERT-v1-95M, a transformer trained on 20 000 hours of music by self-supervision.
 
 Li et al., "MERT: acoustic music understanding model with large-scale self-supervised training"
 (ICLR 2024). The network is HuBERT as the library transformers has it, of the sizes that the authors
-publish; no code of theirs is run, and nothing is asked of any server. What the network needed in
-its own training alone (masks, a norm of one convolution's weights) is left out or folded in.
+publish; none of their code is run, and no server is contacted. What the network needed in its own
+training alone is left out (masks) or folded in (the weight norm of one convolution).
 
 Each segment is brought to mean 0 and deviation 1, as the configuration published with the weights
 says (`do_normalize`). The authors' training code did not (issue 20 of their repository).
@@ -61,8 +61,8 @@ _LAYERS, _WIDTH = 12, 768
 _EPSILON = 1e-7  # of transformers' normalisation
 _MASK = "masked_spec_embed"
 _POSITIONS = "encoder.pos_conv_embed.conv"
-# Lengths and directions of the weights of the convolution over positions: as torch named them until
-# version 2.0, which is what is published, and after it.
+# Lengths and directions of the weights of the position convolution: torch's names until version
+# 2.0, which the published file has, and its names since.
 _NORMED = (
     ("weight_g", "weight_v"),
     ("parametrizations.weight.original0", "parametrizations.weight.original1"),
@@ -70,13 +70,13 @@ _NORMED = (
 
 
 class Encoder(base.Encoder):
-    """MERT-95M: 5 s of music, as in its training, to 768 numbers.
+    """MERT-95M: 768 numbers for 5 s of music, the length of its training.
 
-    The layers: `layer_0`, what the convolutions give with their positions, `layer_1` to `layer_12`
-    after each layer of the transformer, all as means over the segment. Which is best depends on the
-    task; the last is what the authors advise for general use (issue 11 of their repository).
+    The layers: `layer_0`, the output of the convolutions with position embeddings, `layer_1` to
+    `layer_12` after each layer of the transformer, all as means over the segment. Which is best
+    depends on the task; the authors advise the last for general use (issue 11 of their repository).
 
-    Its weights may also be a `.safetensors` file of the same names, which is taken as it is.
+    Its weights may also be a `.safetensors` file of the same names, of which no hash is published.
     """
 
     name = "mert"
@@ -98,7 +98,7 @@ class Encoder(base.Encoder):
         return MERT(_hubert())
 
     def file(self, weights: Weights) -> Path:
-        """Where the weights are; a `.safetensors` is taken as it is, there is no published one."""
+        """Where the weights are; of a `.safetensors` no hash is published, so none is checked."""
         if self.given is not None and self.given.suffix == ".safetensors":
             return self.given
         return super().file(weights)
@@ -112,14 +112,14 @@ class Encoder(base.Encoder):
 
 
 class MERT(nn.Module):
-    """HuBERT, its input brought to mean 0 and deviation 1, its layers to their means over time."""
+    """HuBERT on input of mean 0 and standard deviation 1; its layers as means over time."""
 
     def __init__(self, hubert: nn.Module) -> None:
         super().__init__()
         self.hubert = hubert
 
     def forward(self, segments: Tensor) -> dict[str, Tensor]:
-        """All layers of segments of sound, `[n, 320, frames]` to `[n, 768]` each."""
+        """All layers of segments of samples, `[n, 320, frames]` to `[n, 768]` each."""
         samples = segments.transpose(1, 2).flatten(1)
         samples = samples - samples.mean(dim=1, keepdim=True)
         samples = samples / ((samples**2).mean(dim=1, keepdim=True) + _EPSILON).sqrt()
@@ -128,7 +128,7 @@ class MERT(nn.Module):
 
 
 def plain_state(stored: dict[str, Any]) -> dict[str, Any]:
-    """Published tensors by our network's names: no mask, the norm of weights folded into them.
+    """Published tensors by our network's names: without the mask, the weight norm folded in.
 
     Parameters
     ----------
@@ -147,8 +147,8 @@ def plain_state(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hubert() -> nn.Module:
-    """HuBERT of the published sizes, its convolution over positions with plain weights."""
-    # Nothing here asks for anything from the network; nor shall the library by itself.
+    """HuBERT of the published sizes, its position convolution without weight norm."""
+    # Nothing here needs a server; the library must not contact one by itself either.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         transformers = import_module("transformers")

@@ -1,8 +1,8 @@
-"""MobileNetV2, which learned from ImageNet, on spectrograms.
+"""MobileNetV2, trained on ImageNet, applied to spectrograms.
 
 Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks" (CVPR 2018). The network
-is TensorFlow's, with the names of torchvision's parts and with batch normalisation folded into the
-convolutions before it: when it is trained further, the statistics of ImageNet stay.
+is TensorFlow's, with the names of torchvision's modules and with batch normalisation folded into
+the convolutions before it: when it is fine-tuned, the statistics of ImageNet stay.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NOTOP = Weights(
     about="MobileNetV2 without its classifier, ImageNet, as Keras publishes it",
 )
 
-# Widening, channels after the block, how many of them, stride of the first: table 2 of the paper.
+# Expansion, output channels, number of blocks, stride of the first: table 2 of the paper.
 _BLOCKS = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -42,10 +42,10 @@ _EPSILON = 1e-3  # of Keras's batch normalisation
 
 
 class Encoder(_imagenet.Pictures):
-    """MobileNetV2: a picture of 10 s of sound to 1280 numbers.
+    """MobileNetV2: 1280 numbers for a picture of 10 s of audio.
 
-    Its weights may be Keras's, which Keras is needed to read, or an `.npz` of torchvision's names
-    with batch normalisation folded in.
+    Its weights may be Keras's file, which Keras is needed to read, or an `.npz` with torchvision's
+    names and batch normalisation folded in.
     """
 
     name = "mobilenet_v2"
@@ -59,12 +59,12 @@ class Encoder(_imagenet.Pictures):
 
     def load(self, network: nn.Module) -> None:
         """Put the published weights into the network, or those of an `.npz`."""
-        assert isinstance(network, _imagenet.Sight)  # noqa: S101
+        assert isinstance(network, _imagenet.PictureNetwork)  # noqa: S101
         if self.given is not None and self.given.suffix == ".npz":
             path = self.given
             arrays = read_arrays(path)
             state = {n: torch.from_numpy(v.astype(np.float32)) for n, v in arrays.items()}
-            # The classifier knows photographs.
+            # The classifier is for photographs.
             state = {n: v for n, v in state.items() if not n.startswith("classifier.")}
         else:
             path = self.file(NOTOP)
@@ -75,7 +75,7 @@ class Encoder(_imagenet.Pictures):
 
 
 class _Same(nn.Conv2d):
-    """A convolution that pads as TensorFlow does: with stride 2 only below and to the right."""
+    """A convolution with TensorFlow's padding: with stride 2 only below and to the right."""
 
     def forward(self, maps: Tensor) -> Tensor:
         if self.kernel_size[0] == 3:
@@ -90,7 +90,7 @@ def _rectified(
 
 
 class Block(nn.Module):
-    """An inverted residual block: widen, filter each channel, narrow."""
+    """An inverted residual block: expand, filter each channel, project."""
 
     def __init__(self, before: int, after: int, *, widening: int, stride: int) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class MobileNetV2(nn.Module):
                 parts.append(Block(before, after, widening=widening, stride=stride))
                 before = after
         self.features = nn.Sequential(*parts, _rectified(before, _LAST))
-        # Without normalisation torch's own first weights let nothing through.
+        # Without normalisation the activations of torch's own initial weights would vanish.
         for part in self.modules():
             if isinstance(part, nn.Conv2d):
                 nn.init.kaiming_normal_(part.weight)

@@ -50,7 +50,7 @@ TAGS = (
     *("easy listening", "sexy", "catchy", "funk", "electro", "heavy metal", "Progressive rock"),
     *("60s", "rnb", "indie pop", "sad", "House", "happy"),
 )
-"""What the numbers of the layer `taggram` stand for."""
+"""The tags of the layer `taggram`, in its order."""
 
 _BANDS = 96
 _TIMBRAL = ((7, 38), (7, 67))  # frames and bands that a filter covers
@@ -61,7 +61,7 @@ _POOLED = 2 * (_FRONT + 3 * _MIDDLE_FILTERS)
 
 
 class Encoder(base.Encoder):
-    """MusiCNN: 3 s of music to 200 numbers, or to 50 tags.
+    """MusiCNN: 200 numbers for 3 s of music, or the probabilities of 50 tags.
 
     The layers: `penultimate`, after the dense layer, its rectifier and its normalisation, as the
     published code gives it; `taggram`, the tags' probabilities, see `TAGS`. A segment is 187
@@ -87,7 +87,7 @@ class Encoder(base.Encoder):
 
 
 class Scaled(nn.Module):
-    """A factor and an offset for each channel: what is left of trained batch normalisation."""
+    """A factor and an offset for each channel: batch normalisation after training."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -101,10 +101,10 @@ class Scaled(nn.Module):
 
 
 class Front(nn.Module):
-    """Filters over frames and bands; of all bands the loudest answer counts.
+    """Filters over frames and bands, and the maximum over bands.
 
-    As in TensorFlow the output has as many frames as the input, and where the filter's length is
-    even the odd frame of padding is at the end.
+    As in TensorFlow the output has as many frames as the input; where the filter's length is even
+    there is one frame of padding more at the end.
     """
 
     def __init__(self, filters: int, frames: int, bands: int) -> None:
@@ -134,7 +134,7 @@ class Middle(nn.Module):
 
 
 class MusiCNN(nn.Module):
-    """The network: wide and long filters, three layers with shortcuts, pooling, dense layers."""
+    """The network: timbral and temporal filters, three residual layers, pooling, dense layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,14 +164,14 @@ class MusiCNN(nn.Module):
 
 
 def read_tensorflow_js(model: Path, shard: Path) -> dict[str, NDArray[Any]]:
-    """Read the tensors of a model for TensorFlow.js whose numbers are in one file.
+    """Read the tensors of a model for TensorFlow.js that has one file of weights.
 
     Parameters
     ----------
     model
-        `model.json`, which says what lies where.
+        `model.json`, with the names, types and shapes of the tensors.
     shard
-        The numbers, one tensor after the other, little-endian.
+        The tensors one after the other, little-endian.
 
     Raises
     ------
@@ -182,12 +182,12 @@ def read_tensorflow_js(model: Path, shard: Path) -> dict[str, NDArray[Any]]:
         (group,) = json.loads(model.read_bytes())["weightsManifest"]
         entries = [(w["name"], w["dtype"], tuple(w["shape"])) for w in group["weights"]]
         kinds = {"float32": "<f4", "int32": "<i4"}
-        wanted = [(name, np.dtype(kinds[kind]), shape) for name, kind, shape in entries]
+        layout = [(name, np.dtype(kinds[kind]), shape) for name, kind, shape in entries]
         content = shard.read_bytes()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(model, f"not a model for TensorFlow.js: {error!r}") from None
     tensors, position = {}, 0
-    for name, kind, shape in wanted:
+    for name, kind, shape in layout:
         count = int(np.prod(shape))
         end = position + count * kind.itemsize
         if end > len(content):

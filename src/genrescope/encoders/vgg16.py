@@ -1,4 +1,4 @@
-"""VGG16 of Keras, which learned from ImageNet, on spectrograms.
+"""VGG16 of Keras, trained on ImageNet, applied to spectrograms.
 
 Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition"
 (ICLR 2015).
@@ -22,7 +22,7 @@ NOTOP = Weights(
 
 
 class Encoder(_imagenet.KerasPictures):
-    """VGG16: a picture of 10 s of sound to 512 numbers."""
+    """VGG16: 512 numbers for a picture of 10 s of audio."""
 
     name = "vgg16"
     layers: ClassVar = {"none": 224 * 224, "immediate": 512}

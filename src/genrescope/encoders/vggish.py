@@ -1,11 +1,11 @@
-"""VGGish, Google's network for sounds, trained on the sound of a preliminary YouTube-8M.
+"""VGGish, Google's network for audio, trained on a preliminary version of YouTube-8M.
 
-Hershey et al., "CNN architectures for large-scale audio classification" (ICASSP 2017). The parts
-of the network bear the names of its common PyTorch port, so that the port's published checkpoint
-fits; it ends with a rectifier, as the port and the first published TensorFlow code do.
+Hershey et al., "CNN architectures for large-scale audio classification" (ICASSP 2017). The modules
+have the names of the common PyTorch port, so that its published checkpoint fits; the last layer has
+a ReLU, as in the port and in the first published TensorFlow code.
 
-The values of TensorFlow's own checkpoint fit too, from an `.npz` file of its variables by their
-names. With TensorFlow it is made by
+The variables of TensorFlow's own checkpoint are read too, from an `.npz` file that TensorFlow
+writes by
 
     reader = tf.train.load_checkpoint("vggish_model.ckpt")
     names = reader.get_variable_to_shape_map()
@@ -48,7 +48,7 @@ PCA = Weights(
 )
 
 PARAMETERS = 72_141_184
-"""Of the network, without the PCA."""
+"""Parameters of the network, without the PCA."""
 
 _SMOKE_TEST = (
     ("fc3", "mean", 0.131),
@@ -56,8 +56,8 @@ _SMOKE_TEST = (
     ("pca", "mean", 123.0),
     ("pca", "std", 75.0),
 )
-_CHANNELS = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0)  # 0: halve both sides
-_QUANTISED = 2.0  # of a whitened component, from minus this to this is spread over 0 … 255
+_CHANNELS = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0)  # 0: 2 × 2 max pooling
+_QUANTISED = 2.0  # whitened components from -2 to 2 are quantised to 0 … 255
 
 TENSORFLOW = {
     "features.0": "conv1",
@@ -70,15 +70,15 @@ TENSORFLOW = {
     "embeddings.2": "fc1/fc1_2",
     "embeddings.4": "fc2",
 }
-"""Layers by the port's name, and by TensorFlow's after `vggish/`."""
+"""The port's names of the layers, and TensorFlow's after `vggish/`."""
 
 
 class Encoder(base.Encoder):
-    """VGGish: 0.96 s of sound to 128 numbers.
+    """VGGish: 128 numbers for 0.96 s of audio.
 
-    The layers: `conv`, what the convolutions give, flattened frame by frame, band by band, channel
-    by channel; `fc1`, `fc2`, `fc3` after each dense layer and its rectifier, of which `fc3` is
-    *the* embedding; `pca`, that rotated, whitened and rounded to 0 … 255 as AudioSet publishes it.
+    The layers: `conv`, the output of the convolutions, flattened in the order frames, bands,
+    channels; `fc1`, `fc2`, `fc3` after each dense layer and its ReLU, of which `fc3` is the usual
+    embedding; `pca`, `fc3` whitened by PCA and quantised to 0 … 255 as AudioSet publishes it.
     """
 
     name = "vggish"
@@ -97,13 +97,13 @@ class Encoder(base.Encoder):
         return network
 
     def file(self, weights: Weights) -> Path:
-        """Where a file of weights is; an `.npz` is taken as it is, there is no published one."""
+        """Where a file of weights is; an `.npz` is not compared with a hash: none is published."""
         if self.given is not None and self.given.suffix == ".npz" and weights == self.weights[0]:
             return self.given
         return super().file(weights)
 
     def load(self, network: nn.Module) -> None:
-        """Put the published weights into the network, or those of an `.npz` of TensorFlow's."""
+        """Put the published weights into the network, or those of TensorFlow's `.npz`."""
         path = self.file(self.weights[0])
         npz = path.suffix == ".npz"
         state = from_tensorflow(read_arrays(path), path) if npz else read_state(path)
@@ -121,15 +121,13 @@ class Encoder(base.Encoder):
             pca.whole = True
 
     def lowered(self, network: nn.Module) -> nn.Module:
-        """The network in bfloat16, the PCA left as it is: it rounds to 256 levels."""
+        """The network in bfloat16, but for the PCA, whose output has 256 levels."""
         network.get_submodule("features").to(torch.bfloat16)
         network.get_submodule("embeddings").to(torch.bfloat16)
         return network
 
-    exported = True
-
     def quick(self, network: nn.Module) -> nn.Module:
-        """The network with fewer multiplications."""
+        """The network with Winograd's convolutions."""
         return Quick(cast(VGGish, network))
 
     def checks(self) -> list[Check]:
@@ -138,8 +136,8 @@ class Encoder(base.Encoder):
         sine = Waveform(np.sin(2 * np.pi * 1000 * time).astype(np.float32), 44100)
         found = {layer: self.embed(sine, layer=layer).values for layer in ("fc3", "pca")}
         return [
-            Check(f"{layer}, {how}", wanted, float(getattr(found[layer], how)()), 0.1)
-            for layer, how, wanted in _SMOKE_TEST
+            Check(f"{layer}, {how}", published, float(getattr(found[layer], how)()), 0.1)
+            for layer, how, published in _SMOKE_TEST
         ]
 
 
@@ -182,33 +180,33 @@ class VGGish(nn.Module):
 
 
 class Quick(nn.Module):
-    """The same in another order of memory and with fewer multiplications, to be exported."""
+    """VGGish with Winograd's convolutions and channels last, to be exported."""
 
     def __init__(self, network: VGGish) -> None:
         super().__init__()
         self.network = network
-        # The first two convolutions have too few channels to gain by it.
+        # The first two convolutions have too few channels to become faster.
         self.first, rest = network.features[:6], network.features[6:]
         self.rest = nn.ModuleList(
             Winograd(part) for part in rest.children() if isinstance(part, nn.Conv2d)
         )
-        self.halving = (1, 3)  # after these of the rest
+        self.pooled = (1, 3)  # after these of the rest
 
     def forward(self, segments: Tensor) -> dict[str, Tensor]:
         """All layers of log-mel segments, `[n, 64, 96]` to `[n, size]` each."""
         maps = self.first(segments.transpose(1, 2).unsqueeze(1)).permute(2, 3, 0, 1)
         for number, part in enumerate(self.rest):
-            maps = halved(part(maps)) if number in self.halving else part(maps)
+            maps = halved(part(maps)) if number in self.pooled else part(maps)
         return self.network.behind(maps.permute(2, 0, 1, 3).flatten(1))
 
 
 class Quantised(nn.Module):
-    """AudioSet's form of an embedding: PCA with whitening, then 8 bits. It is not trained.
+    """AudioSet's form of an embedding: whitened by PCA, then quantised to 8 bits; not trained.
 
     Attributes
     ----------
     whole
-        Whether its parameters are there.
+        Whether its parameters are loaded.
     """
 
     whole: bool = True
@@ -236,7 +234,7 @@ def from_tensorflow(
     ----------
     variables
         By name, `vggish/conv1/weights` and so on, with or without `:0` behind it. Convolutions are
-        `[height, width, in, out]`, dense layers `[in, out]`. Others are let be.
+        `[height, width, in, out]`, dense layers `[in, out]`. Others are ignored.
     path
         Where they come from, for errors.
 
@@ -247,7 +245,7 @@ def from_tensorflow(
     """
     plain = {name.removesuffix(":0"): values for name, values in variables.items()}
     with torch.device("meta"):
-        wanted = VGGish().state_dict()
+        ports = VGGish().state_dict()
     state = {}
     for ours, theirs in TENSORFLOW.items():
         for part, their_part in (("weight", "weights"), ("bias", "biases")):
@@ -259,7 +257,7 @@ def from_tensorflow(
                 values = values.transpose(3, 2, 0, 1)
             elif values.ndim == 2:
                 values = values.T
-            shape = tuple(wanted[f"{ours}.{part}"].shape)
+            shape = tuple(ports[f"{ours}.{part}"].shape)
             if values.shape != shape:
                 reason = f"{name} has the shape {plain[name].shape}, which gives no {shape}"
                 raise WeightsError(path, reason)

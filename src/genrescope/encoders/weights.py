@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.error import HTTPError
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from genrescope.errors import FileError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 _BLOCK = 2**20
-_PATIENCE = 30  # seconds without a byte after which a server counts as gone
+_TIMEOUT = 30  # seconds without a byte after which a download fails
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Weights:
 
 
 class WeightsError(FileError):
-    """A file of weights can't be had, is not what was published, or does not fit the network."""
+    """A file of weights can't be obtained, is not the published one, or does not fit."""
 
 
 def weights_folder() -> Path:
@@ -116,7 +116,7 @@ def find(weights: Weights, given: Path | None = None) -> Path:
     Raises
     ------
     WeightsError
-        When it is not here, or is not the one that was published.
+        When it is not there, or is not the published one.
     """
     if given is None:
         path = weights_folder() / weights.file
@@ -130,13 +130,58 @@ def find(weights: Weights, given: Path | None = None) -> Path:
     return path
 
 
+def locate(weights: Weights, first: Weights, given: Path | None) -> Path | None:
+    """Which file or folder a user's path for an encoder's weights stands for; None for the cache.
+
+    Parameters
+    ----------
+    weights
+        One of the encoder's files.
+    first
+        The first of them, which a path that is no folder stands for; the others are looked for next
+        to it.
+    given
+        The path.
+    """
+    if given is None or given.is_dir() or weights == first:
+        return given
+    neighbour = given.parent / weights.file
+    return neighbour if neighbour.is_file() else None
+
+
+def identity(weights: Weights, path: Path | None, obtained: Callable[[Weights], Path]) -> str:
+    """The hash of a file of weights, as it was published where it is what was published.
+
+    Parameters
+    ----------
+    weights
+        The file.
+    path
+        A file to take instead of the cache's, or a folder that may hold it.
+    obtained
+        Gives the file where no hash was published.
+
+    Raises
+    ------
+    WeightsError
+        When it can't be read.
+    """
+    if path is not None and path.is_dir():
+        path = path / weights.file if (path / weights.file).is_file() else None
+    if path is None and not weights.sha256:
+        path = obtained(weights)
+    own = weights.sha256 if path is None else digest(path)
+    published = weights.sha256 and own.startswith(weights.sha256)
+    return weights.sha256 if published else own
+
+
 def obtain(weights: Weights, given: Path | None = None) -> Path:
     """As `find`, but a file that is not here is downloaded.
 
     Raises
     ------
     WeightsError
-        When it can't be had, or is not the one that was published.
+        When it can't be obtained, or is not the published one.
     """
     # A folder need not hold all the files of an encoder.
     if given is not None and (not given.is_dir() or (given / weights.file).is_file()):
@@ -147,19 +192,19 @@ def obtain(weights: Weights, given: Path | None = None) -> Path:
 def fetch(weights: Weights, report: Callable[[int, int], None] | None = None) -> Path:
     """Download a file of weights into the cache; what is there already is only checked.
 
-    A download that broke off goes on where it stopped, in this call or in a later one.
+    A download that broke off continues where it stopped, in this call or in a later one.
 
     Parameters
     ----------
     weights
         The file.
     report
-        Is told the bytes that are here, and all there are (0 where that is not known).
+        Called with the bytes that are here, and all there are (0 where that is not known).
 
     Raises
     ------
     WeightsError
-        When it can't be downloaded, or is not the one that was published.
+        When it can't be downloaded, or is not the published one.
     """
     path = weights_folder() / weights.file
     if path.is_file():
@@ -171,13 +216,14 @@ def fetch(weights: Weights, report: Callable[[int, int], None] | None = None) ->
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as file:
-            # Another process may be at it; then there is nothing left to do.
-            _wait_for_turn(file)
-            if path.is_file():
-                part.unlink(missing_ok=True)
-            else:
-                _download(weights.url, file, report or _silent)
+        # Locks have a folder of their own: a lock's file is left behind.
+        lock = cache_folder("locks") / f"{weights.file}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            # Another process may have downloaded it meanwhile.
+            if not path.is_file():
+                with part.open("ab") as file:
+                    _download(weights.url, file, report or _silent)
                 _check(weights, part)
                 part.replace(path)
     except (OSError, HTTPException) as error:
@@ -186,17 +232,9 @@ def fetch(weights: Weights, report: Callable[[int, int], None] | None = None) ->
             weights.file, f"can't be downloaded ({why}): {_advice(weights)}"
         ) from error
     except WeightsError:
-        part.unlink(missing_ok=True)  # going on with it would be of no use
+        part.unlink(missing_ok=True)  # it could not be continued
         raise
     return path
-
-
-def _wait_for_turn(file: BinaryIO) -> None:
-    """Let one process at a time write a file, where the system knows such locks."""
-    if sys.platform != "win32":
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _advice(weights: Weights) -> str:
@@ -210,13 +248,15 @@ def _silent(_have: int, _total: int) -> None:
 def _check(weights: Weights, path: Path) -> None:
     found = digest(path)
     if not found.startswith(weights.sha256.lower()):
-        wanted = weights.sha256 + "…" * (len(weights.sha256) < len(found))
+        published = weights.sha256 + "…" * (len(weights.sha256) < len(found))
         have = found[: max(8, len(weights.sha256))]
-        raise WeightsError(path, f"not the published {weights.file}: SHA-256 {have}…, not {wanted}")
+        raise WeightsError(
+            path, f"not the published {weights.file}: SHA-256 {have}…, not {published}"
+        )
 
 
 def _download(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> None:
-    """Append what is missing to a file; after a broken connection go on, if there was progress."""
+    """Append what is missing to a file; continue after broken connections while bytes arrive."""
     while True:
         before = file.seek(0, os.SEEK_END)
         try:
@@ -235,15 +275,15 @@ def _append(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> boo
     headers = {"Range": f"bytes={have}-"} if have else {}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - of our own tables
     try:
-        response = urllib.request.urlopen(request, timeout=_PATIENCE)  # noqa: S310
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
     except HTTPError as error:
-        # What is asked for lies behind the end. The hash will tell whether that is right.
+        # The file is complete, or longer than it should be, which the hash will show.
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
             return True
         raise
     with response:
         if have and response.status != HTTPStatus.PARTIAL_CONTENT:
-            have = 0  # a server that gives the whole, whatever it is asked for
+            have = 0  # a server that sends the whole file, whatever range it is asked for
             file.truncate(0)
         rest = response.headers.get("Content-Length")
         total = have + int(rest) if rest else 0
@@ -256,9 +296,9 @@ def _append(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> boo
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Read what `torch.save` wrote: tensors and plain numbers by name, and no code.
+    """Read what `torch.save` wrote: tensors and plain numbers by name, without running any code.
 
-    NumPy arrays, as old checkpoints have them, are let through as well.
+    NumPy arrays, as old checkpoints have them, are allowed as well.
 
     Raises
     ------
@@ -279,7 +319,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def _numpy_parts() -> list[Any]:
-    """What a pickled array of numbers names; its module was called differently before NumPy 2."""
+    """Names that a pickled array of numbers uses; its module had another name before NumPy 2."""
     import numpy as np
     from numpy._core.multiarray import _reconstruct, scalar
 

@@ -1,4 +1,4 @@
-"""Xception of Keras, which learned from ImageNet, on spectrograms.
+"""Xception of Keras, trained on ImageNet, applied to spectrograms.
 
 Chollet, "Xception: deep learning with depthwise separable convolutions" (CVPR 2017).
 """
@@ -21,7 +21,7 @@ NOTOP = Weights(
 
 
 class Encoder(_imagenet.KerasPictures):
-    """Xception: a picture of 10 s of sound to 2048 numbers."""
+    """Xception: 2048 numbers for a picture of 10 s of audio."""
 
     name = "xception"
     layers: ClassVar = {"none": 299 * 299, "immediate": 2048}

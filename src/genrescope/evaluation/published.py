@@ -23,6 +23,7 @@ from genrescope.errors import RecipeError
 Subset = Literal["train", "validation", "test"]
 
 _FILE = Path(__file__).with_name("published_results.csv")
+_STATEMENTS = Path(__file__).with_name("published_statements.csv")
 _PREFIX = "fma descriptors: "
 
 
@@ -89,6 +90,61 @@ class PublishedFigure:
     def row(self) -> tuple[str, str, str, str, str]:
         """Paper, table, protocol, features and model: what the figures of one row share."""
         return self.paper, self.table, self.protocol, self.features, self.model
+
+
+@dataclass(frozen=True)
+class PublishedStatement:
+    """What a paper states of its results in other terms than accuracy.
+
+    Attributes
+    ----------
+    paper, table, protocol, features, model
+        As of a `PublishedFigure`; the model is empty where the statement is about several.
+    metric
+        What was measured: "test loss", "recall" of a genre, or a difference of test accuracies.
+    genre
+        Of a recall: the genre, or "every genre"; else empty.
+    low, high
+        The stated range; both are the same number where the paper states one.
+    unit
+        "nats", "points" or "percent".
+    """
+
+    paper: str
+    table: str
+    protocol: str
+    features: str
+    model: str
+    metric: str
+    genre: str
+    low: float
+    high: float
+    unit: str
+
+    @property
+    def stated(self) -> str:
+        """The statement's number or range as text."""
+        if self.low == self.high:
+            return f"{self.low:g} {self.unit}"
+        return f"{self.low:g} to {self.high:g} {self.unit}"
+
+    def includes(self, value: float) -> bool:
+        """Whether a value is in the stated range, ends included."""
+        return self.low <= value <= self.high
+
+
+@cache
+def published_statements() -> tuple[PublishedStatement, ...]:
+    """All statements of the papers that are no accuracies, in the order of the papers."""
+    with _STATEMENTS.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            PublishedStatement(
+                **{name: text for name, text in line.items() if name not in ("low", "high")},
+                low=float(line["low"]),
+                high=float(line["high"]),
+            )
+            for line in csv.DictReader(file)
+        )
 
 
 @cache

@@ -18,6 +18,7 @@ from genrescope.evaluation.formatting import (
     interval,
     markdown_table,
 )
+from genrescope.evaluation.not_run import not_run, statements
 from genrescope.evaluation.published import PublishedFigure, published_results
 from genrescope.evaluation.published_comparison import (
     ComparedFigure,
@@ -104,6 +105,10 @@ def to_markdown(
         blocks.append(f"## The {paper} paper")
         for table, of_table in groupby(rows, lambda row: row.figure.table):
             blocks += [f"### {paper}, {table}", *_published_table(list(of_table))]
+    if missing := not_run(comparison.missing):
+        blocks += ["## Not run here, and why", missing]
+    runs = {row.run.folder: row.run for row in comparison.rows if row.run}
+    blocks += ["## Statements that are no accuracies", statements([*runs.values()])]
     if comparison.others:
         blocks += ["## Runs without a published figure", _runs(comparison.others)]
     if comparison.leaks:

@@ -5,6 +5,7 @@ from os import PathLike
 from genrescope.inference.bundle import Bundle, Manifest, shipped_bundles
 from genrescope.inference.classifier import Classifier
 from genrescope.inference.display import to_frame
+from genrescope.inference.embedding import bundle_layer
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 from genrescope.inference.sections import Section
 
@@ -15,6 +16,7 @@ __all__ = [
     "Prediction",
     "Section",
     "SegmentPrediction",
+    "bundle_layer",
     "load",
     "shipped_bundles",
     "to_frame",

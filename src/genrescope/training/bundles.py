@@ -1,13 +1,17 @@
-"""Bundles made of ONNX graphs: joining two graphs, and weights stored outside the graph."""
+"""Bundles made of ONNX graphs: their origin, joined graphs, weights outside the graph."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 
+from genrescope import __version__
 from genrescope.errors import BundleError
 from genrescope.inference import Bundle, Manifest
 from genrescope.onnx_session import WEIGHTS_FILE
+from genrescope.training.data import TrainingData
+from genrescope.training.recipe import Recipe
 
 # Protocol buffers end at 2 GB, and parsing one holds its content twice.
 LARGE = 100 * 2**20
@@ -37,6 +41,51 @@ def make_bundle(model: bytes, *, large: int = LARGE, **manifest: Any) -> Bundle:
     if weights is not None:
         digests["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     return Bundle(Manifest(**{**manifest, **digests}), graph, weights)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a trained model comes from: the recipe as it was carried out, and the data set.
+
+    Attributes
+    ----------
+    recipe
+        As it was carried out.
+    data
+        Description of the data set.
+    """
+
+    recipe: Recipe
+    data: dict[str, Any]
+
+    def bundle(
+        self,
+        graph: bytes,
+        data: TrainingData,
+        temperature: float = 1.0,
+        metrics: dict[str, Any] | None = None,
+        training_tracks: dict[str, str] | None = None,
+    ) -> Bundle:
+        """Make a bundle of a trained model's graph."""
+        import torch
+
+        return make_bundle(
+            graph,
+            name=self.recipe.name,
+            genres=list(data.genres),
+            frontend=self.recipe.frontend,
+            aggregation=self.recipe.aggregation,
+            temperature=temperature,
+            provenance={
+                "recipe": self.recipe.portable,
+                "data": self.data,
+                "genrescope": __version__,
+                "torch": torch.__version__,
+            },
+            metrics=metrics or {},
+            licence=self.recipe.licence,
+            training_tracks=training_tracks,
+        )
 
 
 def whole_graph(bundle: Bundle) -> bytes:

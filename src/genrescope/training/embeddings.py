@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from os import fspath
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +22,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genrescope.datasets import Track
-from genrescope.encoders import Encoder, make_encoder
+from genrescope.encoders import Encoder, engine, make_encoder
+from genrescope.encoders.engine import EmbeddingModel, Segments
 from genrescope.encoders.graph import to_onnx
-from genrescope.errors import RecipeError
+from genrescope.encoders.store import VectorStore
+from genrescope.errors import FileError, RecipeError
 from genrescope.features import Frontend
 from genrescope.features.cache import FeatureCache
 from genrescope.features.frontend import Window
+from genrescope.features.segments import segment_starts
 from genrescope.onnx_session import onnx_session
 from genrescope.training.settings import EmbeddingSettings
 
@@ -66,16 +69,11 @@ class Embedder:
         self, settings: EmbeddingSettings, frontend: Frontend, weights: Path | None = None
     ) -> None:
         encoder = make_encoder(settings.encoder, weights, untrained=settings.untrained)
-        layer = settings.layer or encoder.default_layer
-        if layer not in encoder.layers:
-            known = ", ".join(encoder.layers)
-            raise RecipeError(
-                f"encoder {settings.encoder} has no layer {layer!r}; there are: {known}"
-            )
+        layer = encoder.checked_layer(settings.layer)
         network = _PooledEncoder(encoder, layer, settings.pool, frontend.shape[1])
         self.frontend, self.shape = frontend, network.shape
         self.graph = to_onnx(network, frontend.shape, network.outputs)
-        self._session = onnx_session(self.graph, threads=0)
+        self._session = onnx_session(self.graph)
 
     def embed(
         self,
@@ -84,19 +82,32 @@ class Embedder:
         report: Callable[[int], None],
     ) -> Iterator[FloatArray]:
         """Compute the embeddings of each track's segments, float32 `[segments, *shape]`."""
-        cache = FeatureCache()
-        settings = self.frontend.model_dump_json() + hashlib.sha256(self.graph).hexdigest()
-        for done, (track, own) in enumerate(zip(tracks, windows, strict=True), 1):
-            yield cache.get_or_compute(track.path, settings, partial(self._compute, own))
+        key = self.frontend.model_dump_json() + hashlib.sha256(self.graph).hexdigest()
+        own = {fspath(track.path): each for track, each in zip(tracks, windows, strict=True)}
+        model = EmbeddingModel[str](
+            read=lambda path: self._segments(own[path]),
+            load=lambda: self._run,
+            key=key,
+            store=VectorStore(FeatureCache(), key),
+        )
+        # A recipe's segment holds several of the encoder's.
+        found = engine.embed(model, (fspath(track.path) for track in tracks), batch_size=8)
+        for done, embedding in enumerate(found, 1):
+            if isinstance(embedding, FileError):
+                raise embedding
+            yield embedding.values.reshape(-1, *self.shape)
             report(done)
 
-    def _compute(self, windows: list[Window]) -> FloatArray:
-        segments = [s.values for w in windows for s in self.frontend.segments_of(w)]
-        if not segments:
-            return np.zeros((0, *self.shape), np.float32)
-        batches = [np.stack(segments[i : i + 8]) for i in range(0, len(segments), 8)]
-        run = self._session.run
-        return np.concatenate([run(["vectors"], {"segments": batch})[0] for batch in batches])
+    def _segments(self, windows: list[Window]) -> Iterator[Segments]:
+        for window in windows:
+            segments = self.frontend.segments_of(window)
+            if segments:
+                times = np.array([[segment.start, segment.end] for segment in segments])
+                yield Segments(np.stack([segment.values for segment in segments]), *times.T)
+
+    def _run(self, segments: FloatArray) -> FloatArray:
+        found: FloatArray = self._session.run(["vectors"], {"segments": segments})[0]
+        return found
 
 
 class _PooledEncoder(nn.Module):
@@ -121,7 +132,7 @@ class _PooledEncoder(nn.Module):
                 f"encoder {encoder.name} takes segments of {self.length * hop:.2f} s: "
                 f"the recipe's, of {frames * hop:.2f} s, are too short"
             )
-        self.starts = list(range(0, frames - self.length + 1, step))
+        self.starts = segment_starts(frames, self.length, step)
         width = encoder.layers[layer]
         times = {"none": 1, "mean": 1, "mean_std_max": 3}[pool]
         self.shape = (width * times, len(self.starts) if pool == "none" else 1)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
-from genrescope import __version__
 from genrescope.datasets import Track
 from genrescope.datasets.fingerprints import TrainingTracks
+from genrescope.evaluation.predict import segment_logits
 from genrescope.evaluation.run_result import RunResult
-from genrescope.inference.bundle import Bundle
 from genrescope.inference.classifier import Classifier
 from genrescope.onnx_session import onnx_session
 from genrescope.training.adaptation import adapt
-from genrescope.training.bundles import join_graphs, make_bundle
+from genrescope.training.bundles import Origin, join_graphs
 from genrescope.training.data import FloatArray, TrainingData, describe, load
 from genrescope.training.outcome import Outcome, predictions_of, result_of, temperatures
 from genrescope.training.protocols import Job, Subset, make_protocol
@@ -84,8 +80,8 @@ def execute(
     teacher = {track: own for track, own in (teacher or {}).items() if track in known}
     recipe = adapt(recipe, tracks, teacher, reporter.notice)
     trainer = make_trainer(recipe)
-    about = _About(recipe, describe(tracks, name, vectors))
-    run = RunFolder.claim(folder, recipe, about.data, teacher)
+    origin = Origin(recipe, describe(tracks, name, vectors))
+    run = RunFolder.claim(folder, recipe, origin.data, teacher)
     data = load(recipe, tracks, vectors=vectors or {}, targets=teacher, reporter=reporter)
     protocol = make_protocol(
         recipe.split,
@@ -99,7 +95,7 @@ def execute(
     unfinished = [job for job in protocol.jobs if not folders[job.name].finished]
     data = data.with_copies(recipe, [track for job in unfinished for track in job.train])
     for job in unfinished:
-        _train(job, data, about, trainer, folders[job.name], reporter)
+        _train(job, data, origin, trainer, folders[job.name], reporter)
     outcomes = {job.name: Outcome(job, *folders[job.name].load()) for job in protocol.jobs}
     temperature = temperatures(outcomes, data, recipe)
     predictions = predictions_of(protocol, outcomes, temperature, data, recipe)
@@ -110,7 +106,7 @@ def execute(
         predictions,
         data,
         recipe,
-        data=about.data,
+        data=origin.data,
         command=command,
         teacher_tracks=len(teacher),
     )
@@ -119,69 +115,34 @@ def execute(
     if data.encoder is not None:
         graph = join_graphs(data.encoder, graph)
     used = [track for track in tracks if track.id in protocol.used_in_training]
-    listed = TrainingTracks.of(about.data["name"], used)
-    bundle = about.bundle(graph, data, temperature[final], result.to_dict(), listed.to_fields())
+    listed = TrainingTracks.of(origin.data["name"], used)
+    bundle = origin.bundle(graph, data, temperature[final], result.to_dict(), listed.to_fields())
     histories = {name: outcome.model.history for name, outcome in outcomes.items()}
     run.finish(result, predictions, histories, bundle)
     return result
 
 
-@dataclass(frozen=True)
-class _About:
-    """The recipe as it is carried out, and the description of the data set."""
-
-    recipe: Recipe
-    data: dict[str, Any]
-
-    def bundle(
-        self,
-        graph: bytes,
-        data: TrainingData,
-        temperature: float,
-        metrics: dict[str, Any],
-        training_tracks: dict[str, str] | None = None,
-    ) -> Bundle:
-        """Make a bundle of a trained model's graph."""
-        return make_bundle(
-            graph,
-            name=self.recipe.name,
-            genres=list(data.genres),
-            frontend=self.recipe.frontend,
-            aggregation=self.recipe.aggregation,
-            temperature=temperature,
-            provenance={
-                "recipe": self.recipe.portable,
-                "data": self.data,
-                "genrescope": __version__,
-                "torch": torch.__version__,
-            },
-            metrics=metrics,
-            licence=self.recipe.licence,
-            training_tracks=training_tracks,
-        )
-
-
 def _train(
     job: Job,
     data: TrainingData,
-    about: _About,
+    origin: Origin,
     trainer: Trainer,
     folder: JobFolder,
     reporter: Reporter,
 ) -> None:
     """Train a job's model, predict its tracks, and store both."""
-    epochs = about.recipe.epochs
+    epochs = origin.recipe.epochs
     model = trainer.train(
         job,
         data,
-        about.recipe,
+        origin.recipe,
         folder.checkpoint,
         lambda epoch, loss, accuracy: reporter.epoch(job.name, epoch, epochs, loss, accuracy),
     )
-    folder.store(model, _predict(model, job, data, about))
+    folder.store(model, _predict(model, job, data, origin))
 
 
-def _predict(model: TrainedModel, job: Job, data: TrainingData, about: _About) -> Logits:
+def _predict(model: TrainedModel, job: Job, data: TrainingData, origin: Origin) -> Logits:
     """Compute the logits of a job's tracks, by the classifier that users run."""
     if data.encoder is not None:
         # The encoder's graph, which the bundle will contain, has computed the embeddings.
@@ -192,10 +153,7 @@ def _predict(model: TrainedModel, job: Job, data: TrainingData, about: _About) -
             )
             for track in job.predicted
         }
-    classifier = Classifier(about.bundle(model.onnx, data, 1.0, {}))
+    classifier = Classifier(origin.bundle(model.onnx, data))
     return {
-        track: np.concatenate(
-            [logits for _, logits, _ in classifier.logits_of(data.features[track].windows)]
-        )
-        for track in job.predicted
+        track: segment_logits(classifier, data.features[track].windows) for track in job.predicted
     }

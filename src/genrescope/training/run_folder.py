@@ -118,7 +118,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             migrate_run_folder(path)
             # Before a job was begun, as after a mistyped command, there is nothing to mix up.
-            begun = file.is_file() and (path / "jobs").is_dir()
+            begun = file.is_file() and _begun(path / "jobs")
             if begun and not states(file, fields, ignoring=_COMMENTS):
                 raise RecipeError(
                     f"{path}: holds a run of another recipe or other data; "
@@ -147,7 +147,7 @@ class RunFolder:
             "predicted": list(job.predicted),
         }
         file = folder.path / "tracks.json"
-        if file.is_file() and _read_json(file) != tracks:
+        if _begun(folder.path) and file.is_file() and _read_json(file) != tracks:
             raise RecipeError(
                 f"{self.path}: holds a run of another split; "
                 "name another folder, or delete this one"
@@ -169,6 +169,11 @@ class RunFolder:
         plots.curves(dict(histories), self.path / "curves.png")
         bundle.save(self.path / "bundle")
         write_report(self.path)
+
+
+def _begun(folder: Path) -> bool:
+    """Whether anything but lists of tracks was stored: a run without weights stops before that."""
+    return any(path.name != "tracks.json" for path in folder.rglob("*") if path.is_file())
 
 
 def _read_json(path: Path) -> Any:

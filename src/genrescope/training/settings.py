@@ -172,7 +172,8 @@ class Published(Settings):
     ----------
     paper, table, features, model, protocol
         As the table of published results has them; `{model.name}` is replaced by that setting of
-        the recipe. The protocol is left out where the other fields identify the row.
+        the recipe. The protocol is left out where the other fields identify the row, and all but
+        the paper where it states no figure.
     elsewhere
         The paper's table for the same system on other data than it was trained on.
     differs
@@ -180,9 +181,9 @@ class Published(Settings):
     """
 
     paper: str
-    table: str
-    features: str
-    model: str
+    table: str = ""
+    features: str = ""
+    model: str = ""
     protocol: str = ""
     elsewhere: str = ""
     differs: str = ""

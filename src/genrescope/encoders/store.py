@@ -1,0 +1,142 @@
+"""Embeddings kept on disk by the content of a file and a key; arrays and keys are all it knows.
+
+Those of an encoder are kept as float16, and given rounded to it the first time too, so that a
+result does not depend on whether it was there before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.features.cache import FeatureCache
+from genrescope.features.spectrogram import FloatArray
+
+Times = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The embedding of a track.
+
+    Attributes
+    ----------
+    values
+        float32 `[segments, size]`.
+    starts, ends
+        float64 `[segments]`, seconds from the beginning of the track.
+    padded
+        The track is shorter than a segment and was padded with silence.
+    """
+
+    values: FloatArray
+    starts: Times
+    ends: Times
+    padded: bool
+
+
+class Store(Protocol):
+    """Where the engine looks for the embedding of a file, and keeps it."""
+
+    def get(self, path: str | PathLike[str]) -> Embedding | None:
+        """What was kept for a file; None where nothing was."""
+
+    def put(self, path: str | PathLike[str], embedding: Embedding) -> Embedding:
+        """Keep an embedding, and give it as `get` will."""
+
+
+@dataclass(frozen=True)
+class EmbeddingStore:
+    """Embeddings of one kind on disk.
+
+    Attributes
+    ----------
+    cache
+        Where they are kept.
+    key
+        All that an embedding depends on besides the file, as text.
+    """
+
+    cache: FeatureCache
+    key: str
+
+    def get(self, path: str | PathLike[str]) -> Embedding | None:
+        """What was kept for a file; None where nothing was.
+
+        Raises
+        ------
+        FileError
+            When the file can't be read.
+        """
+        records = self.cache.get(path, self.key)
+        return None if records is None else _unpacked(records)
+
+    def put(self, path: str | PathLike[str], embedding: Embedding) -> Embedding:
+        """Keep an embedding, and give it as `get` will.
+
+        Raises
+        ------
+        FileError
+            When the file can't be read.
+        """
+        packed = _packed(embedding)
+        return _unpacked(self.cache.get_or_compute(path, self.key, lambda: packed))
+
+
+@dataclass(frozen=True)
+class VectorStore:
+    """Embeddings of a recipe's segments on disk: as they are, and without times.
+
+    The attributes are those of `EmbeddingStore`.
+    """
+
+    cache: FeatureCache
+    key: str
+
+    def get(self, path: str | PathLike[str]) -> Embedding | None:
+        """What was kept for a file, all times being 0; None where nothing was.
+
+        Raises
+        ------
+        FileError
+            When the file can't be read.
+        """
+        values = self.cache.get(path, self.key)
+        return None if values is None else _timeless(values)
+
+    def put(self, path: str | PathLike[str], embedding: Embedding) -> Embedding:
+        """Keep the values of an embedding, and give it as `get` will.
+
+        Raises
+        ------
+        FileError
+            When the file can't be read.
+        """
+        return _timeless(self.cache.get_or_compute(path, self.key, lambda: embedding.values))
+
+
+def _timeless(values: NDArray[Any]) -> Embedding:
+    times = np.zeros(len(values))
+    return Embedding(values, times, times, padded=False)
+
+
+def _packed(embedding: Embedding) -> NDArray[Any]:
+    """An embedding as records, one for each segment."""
+    count, size = embedding.values.shape
+    fields = [("values", "<f2", (size,)), ("start", "<f8"), ("end", "<f8"), ("padded", "?")]
+    records = np.zeros(count, np.dtype(fields))
+    largest = np.finfo(np.float16).max
+    records["values"] = np.clip(embedding.values, -largest, largest)
+    records["start"], records["end"] = embedding.starts, embedding.ends
+    records["padded"] = embedding.padded
+    return records
+
+
+def _unpacked(records: NDArray[Any]) -> Embedding:
+    values = records["values"].astype(np.float32)
+    starts, ends = records["start"].copy(), records["end"].copy()
+    return Embedding(values, starts, ends, bool(records["padded"].any()))

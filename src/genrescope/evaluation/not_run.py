@@ -1,0 +1,107 @@
+"""Sections of the page of results that no run fills by its accuracy.
+
+Published figures that were not measured, with the reason, and statements of the papers about single
+genres next to the recalls of the runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from genrescope.evaluation.formatting import NOTHING, escape_markdown, markdown_table
+from genrescope.evaluation.published import (
+    PublishedFigure,
+    PublishedStatement,
+    published_statements,
+)
+from genrescope.evaluation.run_result import RunResult
+
+_NOT_YET = "the recipe is ready and was not run yet"
+_ENCODERS = {
+    "vgg16": "VGG16",
+    "inception_v3": "InceptionV3",
+    "xception": "Xception",
+}
+
+
+def not_run(missing: Iterable[PublishedFigure]) -> str:
+    """A table of the published figures without a run, grouped by the reason; empty without any."""
+    counts: dict[tuple[str, str, str, str], int] = {}
+    for figure in missing:
+        features = "FMA descriptors" if figure.table == "fig 8" else figure.features
+        key = (f"{figure.paper}, {figure.table}", features, *_reason(figure))
+        counts[key] = counts.get(key, 0) + 1
+    lines = [
+        [
+            escape_markdown(table),
+            escape_markdown(features),
+            str(count),
+            escape_markdown(reason),
+            f"`{recipe}`" if recipe else NOTHING,
+        ]
+        for (table, features, reason, recipe), count in counts.items()
+    ]
+    columns = ("Table", "Features", "Figures", "Why there is no run", "Recipe")
+    return markdown_table(columns, "llrll", lines) if lines else ""
+
+
+def _reason(figure: PublishedFigure) -> tuple[str, str]:
+    """Why a figure has no run, and the recipe that measures it."""
+    name = _ENCODERS.get(figure.model)
+    match figure.paper, figure.table:
+        case "leiden", table:
+            recipe = f"leiden-{table.replace(' ', '')}/{figure.model}"
+            return (
+                f"the ImageNet weights of {name} were not at hand" if name else _NOT_YET
+            ), recipe
+        case "deepsound", _ if "vggish" in figure.features:
+            return "GTZAN's audio and VGGish's weights were not at hand", "deepsound-vggish"
+        case "berkeley", "fig 7":
+            return "FMA-small's audio and VGGish's weights were not at hand", "berkeley-fig7"
+        case "berkeley", "fig 8":
+            return "FMA-small's audio was not at hand", "berkeley-fig8"
+    return _NOT_YET, ""
+
+
+def statements(runs: Sequence[RunResult]) -> str:
+    """A table of the papers' statements that are no accuracies, with our recalls where runs exist.
+
+    Parameters
+    ----------
+    runs
+        Finished runs without a leak.
+    """
+    lines = []
+    for statement in published_statements():
+        own = [(run, _recall(statement, run)) for run in runs if _same_row(statement, run)]
+        found = [(run, value) for run, value in own if value is not None]
+        system = ", ".join(filter(None, (statement.features, statement.model)))
+        metric = " of ".join(filter(None, (statement.metric, statement.genre)))
+        head = [f"{statement.paper}, {statement.table}", system, statement.protocol, metric]
+        for run, value in found:
+            holds = "yes" if statement.includes(value) else "no"
+            lines.append([*head, statement.stated, f"{value:.1f} percent", holds, run.name])
+        if not found:
+            lines.append([*head, statement.stated, *[NOTHING] * 3])
+    columns = ("Table", "System", "Protocol", "Measured", "Paper", "Ours", "In its range", "Run")
+    return markdown_table(columns, "llllrrll", [list(map(escape_markdown, row)) for row in lines])
+
+
+def _same_row(statement: PublishedStatement, run: RunResult) -> bool:
+    row = run.comparable_row
+    return row is not None and (row.paper, row.table, row.features, row.model) == (
+        statement.paper,
+        statement.table,
+        statement.features,
+        statement.model,
+    )
+
+
+def _recall(statement: PublishedStatement, run: RunResult) -> float | None:
+    """The recall of the statement's genre in percent, the lowest one where it is every genre."""
+    recalls = {genre: 100 * scores.recall for genre, scores in run.by_genre.items()}
+    if statement.metric != "recall" or not recalls:
+        return None
+    return (
+        min(recalls.values()) if statement.genre == "every genre" else recalls.get(statement.genre)
+    )

@@ -1,0 +1,69 @@
+"""A layer of a bundle as a model of the embedding engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from os import PathLike
+
+import numpy as np
+
+from genrescope.encoders.engine import EmbeddingModel, Segments
+from genrescope.errors import BundleError
+from genrescope.features import Source
+from genrescope.features.spectrogram import FloatArray
+from genrescope.inference.bundle import Bundle
+from genrescope.inference.classifier import Classifier
+from genrescope.registry import did_you_mean
+
+
+def bundle_layer(
+    source: str | PathLike[str] = "default", layer: str | None = None
+) -> EmbeddingModel[Source]:
+    """A layer of a bundle, for `genrescope.encoders.engine.embed` and `embed_files`.
+
+    Segments are those that the bundle classifies: mostly silent ones are left out, and a track
+    shorter than a second is refused.
+
+    Parameters
+    ----------
+    source
+        As for `Bundle.load`.
+    layer
+        One of `Classifier.layers`; "embedding" by default.
+
+    Raises
+    ------
+    BundleError
+        When there is no such bundle or layer.
+    """
+    bundle = Bundle.load(source)
+    classifier, name = Classifier(bundle), layer or "embedding"
+    if name not in classifier.layers:
+        hint, known = did_you_mean(name, classifier.layers), ", ".join(classifier.layers)
+        raise BundleError(source, f"no layer {name!r}{hint}; there are: {known}")
+    frontend = bundle.manifest.frontend
+
+    def read(track: Source) -> Iterator[Segments]:
+        for window in frontend.windows(track):
+            segments = frontend.segments_of(window)
+            if segments:
+                yield Segments(
+                    np.stack([segment.values for segment in segments]),
+                    np.array([segment.start for segment in segments]),
+                    np.array([segment.end for segment in segments]),
+                )
+
+    def run(segments: FloatArray) -> FloatArray:
+        found = classifier._session.run([name], {classifier._input: segments})[0]
+        return np.asarray(found, np.float32)
+
+    content = hashlib.sha256(bundle.model + (bundle.weights or b"")).hexdigest()
+    return EmbeddingModel(
+        read=read,
+        load=lambda: run,
+        key=json.dumps(
+            {"bundle": content, "layer": name, "frontend": frontend.model_dump(mode="json")}
+        ),
+    )
