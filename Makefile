@@ -27,8 +27,10 @@ ifeq ($(MUSIC),)
 	@test -f examples/offbeat-organ.flac || $(BIN)/genrescope examples examples > /dev/null
 	@echo "No MUSIC=path given: these are synthetic clips, no measure of accuracy." >&2
 	@$(BIN)/genrescope classify examples
+	@echo "Next: make classify MUSIC=~/Music, or $(BIN)/genrescope --help" >&2
 else
-	@$(BIN)/genrescope classify "$(MUSIC)"
+# Exit code 1 says that some files failed, which are listed; the rest is done.
+	@$(BIN)/genrescope classify "$(MUSIC)" || test $$? -eq 1
 endif
 
 test: $(VENV)/.dev lint

@@ -20,17 +20,19 @@ import tempfile
 import time
 from pathlib import Path
 
+from genrescope.audio.files import find_audio
+
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = 5
 DECODE = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 import os
 from genrescope import audio
+from genrescope.audio.files import find_audio
 def decode(path):
     return sum(len(block) for block in audio.stream(path, sample_rate=22050))
-files = sorted(p for p in Path(sys.argv[1]).rglob("*") if p.suffix in audio.AUDIO_SUFFIXES)
+files = find_audio(sys.argv[1]).files
 with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
     assert sum(pool.map(decode, files))
 """
@@ -52,13 +54,13 @@ def median(*commands: list[str]) -> list[float]:
 
 
 def install(folder: Path) -> tuple[str, float]:
-    """A fresh base install: its Python, and megabytes on disk."""
+    """Make a fresh base install; return its Python, and its size in MB."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = str(folder / "bin" / "python")
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q"]
     pinned = ["-c", str(ROOT / "constraints.txt"), str(ROOT)]
     subprocess.run([*pip, *pinned], check=True)
-    # Whatever the environment says of bytecode: users have it, so it is there and is counted.
+    # Users have bytecode, so it is compiled and counted whatever the environment sets.
     subprocess.run([python, "-m", "compileall", "-q", str(folder / "lib")], check=False)
     size = sum(p.lstat().st_blocks * 512 for p in folder.rglob("*") if not p.is_symlink())
     return python, size / 1e6
@@ -68,7 +70,7 @@ def main(music: Path, song: Path, write: bool) -> None:
     """Measure, print, and write."""
     with tempfile.TemporaryDirectory() as temporary:
         python, size = install(Path(temporary) / "venv")
-        count = sum(p.suffix in (".flac", ".mp3", ".wav") for p in music.rglob("*"))
+        count = len(find_audio(music).files)
         (nothing, imported) = median([python, "-c", ""], [python, "-c", "import genrescope"])
         (one,) = median([python, "-m", "genrescope", "classify", str(song)])
         classify = [python, "-m", "genrescope", "classify", str(music), "-f", "csv"]

@@ -163,6 +163,7 @@ def test_the_shipped_model_lists_its_training_tracks() -> None:
     assert known.fingerprints.any(axis=1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_shipped_model_recognises_the_tracks_as_audio(shared: Path) -> None:
     fields = Bundle.load("default").manifest.training_tracks

@@ -12,10 +12,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "lightning", "pandas", "matplotlib", "sklearn", "librosa", "lancedb", "keras")
-# Known ones that are being replaced.
-KNOWN: dict[str, set[str]] = {
-    "src/genrescope/encoders/weights.py": {"fcntl"},
-}
 # Modules of the standard library and attributes that one system or another lacks.
 MODULES = {"fcntl", "grp", "msvcrt", "pty", "pwd", "resource", "termios", "tty", "winreg"}
 ATTRIBUTES = {
@@ -106,7 +102,6 @@ def test_the_source_calls_nothing_that_some_systems_lack() -> None:
         f"{path.relative_to(ROOT)}:{line}: {name}"
         for path in sorted((ROOT / "src").rglob("*.py"))
         for line, name in of_one_system(path.read_text(encoding="utf-8"))
-        if name not in KNOWN.get(path.relative_to(ROOT).as_posix(), ())
     ]
     assert not found
 
@@ -117,8 +112,7 @@ def test_text_files_are_opened_with_an_encoding() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in sorted((ROOT / "src").rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if "encoding" not in KNOWN.get(path.relative_to(ROOT).as_posix(), ())
-        and isinstance(node, ast.Call)
+        if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in ("read_text", "write_text")
         and not any(word.arg == "encoding" for word in node.keywords)

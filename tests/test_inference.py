@@ -864,8 +864,8 @@ class TestWhatCanBePredicted:
         assert set(genrescope.__all__) <= set(dir(genrescope))
         for name in genrescope.__all__:
             assert getattr(genrescope, name) is not None
-        with pytest.raises(AttributeError, match="no attribute 'hear'"):
-            _ = genrescope.hear
+        with pytest.raises(AttributeError, match="no attribute 'guess'"):
+            _ = genrescope.guess
 
 
 def timeline_of(*rows: tuple[float, float, str, float]) -> list[SegmentPrediction]:

@@ -101,6 +101,7 @@ def test_noise_is_white_and_silence_gets_none() -> None:
     assert not noise(silence, 20, np.random.default_rng(0)).samples.any()
 
 
+@pytest.mark.needs("lab")
 @pytest.mark.shared
 def test_a_real_track_is_shifted_by_its_semitones(shared: Path) -> None:
     """The chroma of a piece, shifted back, is its own."""

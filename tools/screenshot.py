@@ -2,8 +2,7 @@
 
     python tools/screenshot.py docs/classify.svg genrescope classify examples
 
-The command is really run, in a terminal of its own (tmux); what is on its screen in the end is
-drawn with its colours.
+The command is run in a terminal of its own (tmux), and the final screen is drawn with its colours.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ COLUMNS = 76
 
 
 def captured(command: list[str]) -> str:
-    """What stays on the screen of a terminal in which the command was run."""
+    """The final screen of a terminal in which the command was run."""
     session = "genrescope-screenshot"
-    # The programs that belong to this Python, and no error where they are not on the path.
+    # The programs installed with this Python come first.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     run = f"export PATH={shlex.quote(path)}; {shlex.join(command)}"
     shell = f"{run}; tmux wait-for -S {session}; sleep 60"
@@ -56,7 +55,7 @@ def main(target: Path, command: list[str]) -> None:
         console.print(Text(f"$ {shlex.join(command)}", style="bold"))
         console.print(Text.from_ansi(screen))
         svg = console.export_svg(title="genrescope")
-    # Fonts from a network are of no use to a page that is read offline.
+    # A page that is read offline can't load fonts from a network.
     target.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))
 
 

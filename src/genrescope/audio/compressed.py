@@ -42,7 +42,6 @@ _FULL_SCALE = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "flt": 1, "dbl": 1}  # Py
 # would have given without it. Below the second bound jumping saves nothing.
 _RUN_UP_SECONDS = 1.0
 _WORTH_A_JUMP_SECONDS = 5.0
-_BLOCK_FRAMES = 2**15
 _MOST_CHANNELS = 8  # FFmpeg keeps those beyond elsewhere
 _TOLERATED_SECONDS = 0.25  # encoders round the length they write into the header
 
@@ -207,18 +206,15 @@ class CompressedSource:
         return position, chain(landed, frames)
 
     def _mono(self, frames: Iterator[Any], mixer: Mixer) -> Iterator[Samples]:
-        """Mix the frames down and gather them into blocks of one rate."""
-        gathered: list[Samples] = []
-        total, rate = 0, self.sample_rate
-        for mixed, own_rate in _mixed(frames, mixer, rate):
-            if gathered and (total >= _BLOCK_FRAMES or own_rate != rate):
-                yield self._at_own_rate(np.concatenate(gathered), rate)
-                gathered, total = [], 0
-            rate = own_rate
-            gathered.append(mixed)
-            total += len(mixed)
-        if gathered:
-            yield self._at_own_rate(np.concatenate(gathered), rate)
+        """Mix the frames down to blocks at the rate of the first one."""
+        rate = self.sample_rate
+        for frame in frames:
+            if frame.sample_rate != rate:
+                yield from (self._at_own_rate(block, rate) for block in mixer.flush())
+                rate = frame.sample_rate
+            for block in mixer.add(*_channels(frame)):
+                yield self._at_own_rate(block, rate)
+        yield from (self._at_own_rate(block, rate) for block in mixer.flush())
 
     def _at_own_rate(self, block: Samples, rate: int) -> Samples:
         """Bring what is at another rate than the beginning (a spliced recording) to that."""
@@ -291,17 +287,6 @@ def _is_sane(frame: Any) -> bool:
     plausible: bool = frame.samples > 0 and frame.sample_rate in PLAUSIBLE_RATES
     plausible = plausible and frame.layout.nb_channels <= _MOST_CHANNELS
     return plausible and frame.format.name.removesuffix("p") in _FULL_SCALE
-
-
-def _mixed(frames: Iterator[Any], mixer: Mixer, rate: int) -> Iterator[tuple[Samples, int]]:
-    """The frames as float32 [n], and the rate of each."""
-    for frame in frames:
-        if frame.sample_rate != rate:  # a spliced recording
-            yield from ((mixed, rate) for mixed in mixer.flush())
-            rate = frame.sample_rate
-        values, full_scale = _channels(frame)
-        yield from ((mixed, rate) for mixed in mixer.add(values, full_scale))
-    yield from ((mixed, rate) for mixed in mixer.flush())
 
 
 def _channels(frame: Any) -> tuple[NDArray[Any], float]:

@@ -24,8 +24,8 @@ Readable = str | PathLike[str] | bytes | BinaryIO
 """A path, or the content of a file as bytes or as a binary file object."""
 
 
-# Folders of operating systems, network storage and version control, which hold no music of a user's
-# or copies and thumbnails of it. Other names with a leading dot are names like any other.
+# Folders of operating systems, network storage and version control: they hold no music of the user,
+# or only copies and thumbnails. Other names with a leading dot are names like any other.
 _SYSTEM_FOLDER = re.compile(
     r"\.(git|hg|svn|cache|venv|Trash.*|Spotlight-V100|fseventsd|TemporaryItems"
     r"|DocumentRevisions-V100|AppleDouble|AppleDB|AppleDesktop|thumbnails|snapshots?|zfs)"
@@ -82,6 +82,11 @@ class FoundAudio:
     files: list[Path] = field(default_factory=list)
     errors: list[FileError] = field(default_factory=list)
     passed_over: PassedOver = field(default_factory=PassedOver)
+
+
+def is_system_folder(name: str) -> bool:
+    """Whether a folder of this name belongs to the system, and holds no music of a user's."""
+    return _SYSTEM_FOLDER.fullmatch(name) is not None
 
 
 def find_audio(
@@ -149,10 +154,10 @@ class _Search:
             for entry in listed:
                 path = folder / entry.name
                 if entry.is_symlink():
-                    if not _SYSTEM_FOLDER.fullmatch(entry.name):
+                    if not is_system_folder(entry.name):
                         self.links.append(path)
                 elif entry.is_dir():
-                    if _SYSTEM_FOLDER.fullmatch(entry.name):
+                    if is_system_folder(entry.name):
                         self.found.passed_over.folders += 1
                     else:
                         below.append(path)

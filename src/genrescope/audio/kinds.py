@@ -146,7 +146,7 @@ def is_text(head: bytes) -> bool:
     try:
         text = head.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # and not a character that is cut off at the end
+        if error.reason != "unexpected end of data":  # a character that is cut off at the end
             return False
         text = head[: error.start].decode("utf-8-sig")
     return all(character.isprintable() or character in "\t\n\r\f" for character in text)

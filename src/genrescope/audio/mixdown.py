@@ -17,6 +17,7 @@ mean, to the bit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,63 +65,57 @@ class Mixer:
         self.mended = 0.0
         self._length = round(_STRETCH_SECONDS * sample_rate)
         self._room = self._length - position % self._length
-        self._pieces: list[tuple[NDArray[Any], Samples]] = []
+        self._pieces: list[NDArray[Any]] = []
         self._full_scale = 1.0
         self._started = False
         self._weights: NDArray[np.float64] | None = None  # of the last stretch; None is the mean
 
     def mix(self, pieces: Iterable[NDArray[Any]], full_scale: float = 1.0) -> Iterator[Samples]:
-        """Mix pieces [c, n] of one number of channels; they are kept until their stretch is full.
-
-        Yields
-        ------
-        ndarray
-            float32 [n], as many as there are pieces, and of the same lengths.
-        """
+        """Mix pieces [c, n] down to float32 [n], stretch by stretch."""
         for piece in pieces:
             yield from self.add(piece, full_scale)
         yield from self.flush()
 
     def add(self, piece: NDArray[Any], full_scale: float = 1.0) -> Iterator[Samples]:
-        """Add a piece [c, n], and yield those that can be mixed now, in order."""
-        if self._pieces and (
-            len(piece) != len(self._pieces[0][0]) or full_scale != self._full_scale
-        ):
+        """Add a piece [c, n], and yield the stretch that it completes, if it does."""
+        if self._pieces and (len(piece) != len(self._pieces[0]) or full_scale != self._full_scale):
             yield from self.flush()
         self._full_scale = full_scale
-        mean = mean_of_channels(piece, full_scale)
-        if len(piece) == 1:
-            self._weights = None
-            yield mean
-            return
-        self._pieces.append((piece, mean))
+        self._pieces.append(piece)
         self._room -= piece.shape[1]
         if self._room <= 0:
             yield from self.flush()
             self._room = self._length - (-self._room) % self._length
 
     def flush(self) -> Iterator[Samples]:
-        """Yield what was added and not yet mixed."""
+        """Yield what was added and not yet mixed, as one block."""
         pieces, self._pieces = self._pieces, []
         if not pieces:
             return
         before, first = self._weights, not self._started
         self._started = True
-        total = sum(piece.shape[1] for piece, _ in pieces)
-        if first or total >= _SHORTEST_SECONDS * self.sample_rate:
-            channels = np.concatenate([piece for piece, _ in pieces], axis=1)
+        channels = np.concatenate(pieces, axis=1) if len(pieces) > 1 else pieces[0]
+        count, total = channels.shape
+        if count == 1:
+            self._weights = None
+        elif first or total >= _SHORTEST_SECONDS * self.sample_rate:
             self._weights = _weights_of(channels, self.sample_rate, self._full_scale)
-        if first or np.array_equal(before, self._weights):  # type: ignore[arg-type]
-            before = self._weights
-        if self._weights is None and before is None:
-            yield from (mean for _, mean in pieces)
+        if self._weights is None and (before is None or first):
+            if count <= 2:
+                yield mean_of_channels(channels, self._full_scale)
+            else:  # a product of matrices rounds by its shape: as in the pieces
+                means = [mean_of_channels(piece, self._full_scale) for piece in pieces]
+                yield np.concatenate(means)
             return
         if self._weights is not None:
             self.mended += total / self.sample_rate
-        at = 0
-        for piece, mean in pieces:
-            yield self._mended(piece, mean, before, at)
-            at += piece.shape[1]
+        mixed = self._by(self._weights, channels)
+        if not (first or np.array_equal(before, self._weights)):  # type: ignore[arg-type]
+            fade = min(total, max(1, round(_FADE_SECONDS * self.sample_rate)))
+            share = (np.arange(1, fade + 1) / fade).astype(np.float32)
+            old = self._by(before, channels[:, :fade])
+            mixed[:fade] = share * mixed[:fade] + (1 - share) * old
+        yield mixed
 
     def warn(self, warnings: list[str]) -> None:
         """Append what was done about channels that cancel each other out."""
@@ -130,23 +125,10 @@ class Mixer:
                 f"{self.mended:.1f} s were mixed without loss of sound"
             )
 
-    def _mended(
-        self, piece: NDArray[Any], mean: Samples, before: NDArray[np.float64] | None, at: int
-    ) -> Samples:
-        """A piece with the stretch's weights; its first moments fade over from those before."""
-
-        def mixed(weights: NDArray[np.float64] | None) -> Samples:
-            if weights is None or len(weights) != len(piece):
-                return mean
-            return _weighted(piece, (weights / self._full_scale).astype(np.float32))
-
-        now = mixed(self._weights)
-        fade = round(_FADE_SECONDS * self.sample_rate)
-        if at >= fade or before is self._weights:
-            return now
-        share = np.minimum((np.arange(at, at + len(now)) + 1) / fade, 1).astype(np.float32)
-        faded: Samples = share * now + (1 - share) * mixed(before)
-        return faded
+    def _by(self, weights: NDArray[np.float64] | None, channels: NDArray[Any]) -> Samples:
+        if weights is None or len(weights) != len(channels):
+            return mean_of_channels(channels, self._full_scale)
+        return _weighted(channels, (weights / self._full_scale).astype(np.float32))
 
 
 def mix_down(
@@ -207,9 +189,7 @@ def _covariance(
     frames = np.stack([channels[:, start : start + n_fft] for start in starts], axis=1)
     if (frames == frames[0]).all():
         return None
-    window = np.hanning(n_fft)
-    spectra = np.fft.rfft(frames.astype(np.float64) / full_scale * window)
-    spectra *= np.sqrt(2 / (n_fft * (window**2).sum() * _FRAMES))
+    spectra = np.fft.rfft(frames.astype(np.float32) * _window(n_fft, full_scale))
     edges = [round(edge * n_fft / sample_rate) for edge in _BANDS if edge < 0.45 * sample_rate]
     bands = np.split(spectra, edges[1:], axis=2)
     bands[0] = bands[0][:, :, edges[0] :]
@@ -219,6 +199,14 @@ def _covariance(
         parts = band.reshape(len(channels), _PARTS, -1).swapaxes(0, 1)
         products.append((parts @ parts.conj().swapaxes(1, 2)).real)
     return np.stack(products, axis=1)
+
+
+@lru_cache(maxsize=4)
+def _window(n_fft: int, full_scale: float) -> NDArray[np.float32]:
+    """A window by which the products of all bins of all frames sum to the mean square."""
+    window = np.hanning(n_fft)
+    scale = np.sqrt(2 / (n_fft * np.square(window).sum() * _FRAMES)) / full_scale
+    return np.asarray(window * scale, np.float32)
 
 
 def _loses(covariance: NDArray[np.float64]) -> bool:
