@@ -149,7 +149,7 @@ def recipes_table() -> str:
         rows.append(
             (
                 f"`{name}`{count}<br>{recipe.description}",
-                f"{paper.paper}, {paper.table}" if paper else "",
+                ", ".join(filter(None, (paper.paper, paper.table))) if paper else "",
                 needs,
                 ", ".join(filter(None, encoders)) or "none",
                 f"`{_command(name, recipe)}`",

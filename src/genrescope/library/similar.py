@@ -67,7 +67,7 @@ class TrackFilter:
     def allows(self, entry: Entry) -> bool:
         """Whether a track passes. One without a year or a genre fails where that is asked for."""
         return (
-            (self.genre is None or _same(self.genre, entry.genre))
+            (self.genre is None or _same_genre(self.genre, entry.genre))
             and (
                 self.years is None
                 or (entry.year is not None and self.years[0] <= entry.year <= self.years[1])
@@ -80,7 +80,7 @@ class TrackFilter:
         """Genre and years as SQL for the index; `genres` are those of the model."""
         conditions = []
         if self.genre is not None:
-            named = (genre.replace("'", "''") for genre in genres if _same(self.genre, genre))
+            named = (genre.replace("'", "''") for genre in genres if same_genre(self.genre, genre))
             conditions.append(" OR ".join(f"genre = '{genre}'" for genre in named) or "false")
         if self.years is not None:
             conditions.append(f"year >= {self.years[0]} AND year <= {self.years[1]}")
@@ -151,7 +151,7 @@ class Space:
             The model has no genre of that name.
         """
         genres = self.library.model.genres
-        found = find_genre(name.strip(), genres)
+        found = find_genre(name, genres)
         if found is None:
             known = ", ".join(genres)
             raise GenrescopeError(f"{name}: no genre of the library's model; it knows {known}")
@@ -214,6 +214,10 @@ def mean_similarity(directions: NDArray[np.float32], order: Sequence[int]) -> fl
     """The mean similarity of neighbours in a sequence of tracks."""
     chosen = directions[list(order)]
     return float(np.mean(np.sum(chosen[1:] * chosen[:-1], axis=1)))
+
+
+def _same_genre(one: str, other: str | None) -> bool:
+    return other is not None and same_genre(one, other)
 
 
 def _same(one: str, other: str | None) -> bool:
