@@ -11,7 +11,6 @@ import typer
 from rich.table import Table
 
 from genrescope.cli.terminal import Format, error_line, notice, progress, stderr, stdout
-from genrescope.datasets import read_dataset
 from genrescope.errors import FileError
 from genrescope.inference import Bundle
 
@@ -58,6 +57,7 @@ def convert(
 
       genrescope convert runs/default --precision int8 --data gtzan --out runs/default-int8
     """
+    from genrescope.datasets import read_dataset
     from genrescope.training.convert import convert as make
 
     bundle = Bundle.load(model)

@@ -1,13 +1,16 @@
 """Classification with a bundle, on NumPy and ONNX Runtime alone."""
 
 from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 from genrescope.inference.bundle import Bundle, Manifest, shipped_bundles
 from genrescope.inference.classifier import Classifier
 from genrescope.inference.display import to_frame
-from genrescope.inference.embedding import bundle_layer
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 from genrescope.inference.sections import Section
+
+if TYPE_CHECKING:
+    from genrescope.inference.embedding import bundle_layer
 
 __all__ = [
     "Bundle",
@@ -43,3 +46,17 @@ def load(source: str | PathLike[str] = "default") -> Classifier:
     []
     """
     return Classifier.load(source)
+
+
+def __getattr__(name: str) -> Any:
+    """Import `bundle_layer` when it is asked for: nothing else here needs the encoders."""
+    if name != "bundle_layer":
+        raise AttributeError(f"module 'genrescope.inference' has no attribute {name!r}")
+    from genrescope.inference.embedding import bundle_layer
+
+    return bundle_layer
+
+
+def __dir__() -> list[str]:
+    """List the names that are imported on demand, too, for tab completion."""
+    return sorted({*globals(), *__all__})
