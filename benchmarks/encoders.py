@@ -14,7 +14,7 @@ and for many, of
 All have the same seeded random weights, the same decoder, resampler and front end (the port's own
 are slower), and as many threads as there are cores. Files are synthetic, 10 s, 22.05 kHz. They take
 turns; speeds are medians, and ratios are medians of the ratios within a turn, so that whatever else
-the machine does weighs on both sides. Beside each stands how far its embeddings are from the
+the machine does affects both alike. Next to each stands how far its embeddings are from the
 loop's: the norm of the difference over that of the embeddings. Of int8 that says little, as random
 weights are not what was trained. With
 
@@ -276,7 +276,7 @@ def fine_tuned(segments: int, checkpointing: bool) -> float:
     settings |= {"hidden": [256], "checkpointing": checkpointing}
     network = make_model(settings, shape=(64, 96), genres=8).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
-    for _ in range(2):  # in the second the optimizer has its moments beside the gradients
+    for _ in range(2):  # in the second the optimizer has its moments next to the gradients
         batch, genres = torch.randn(segments, 64, 96), torch.randint(8, (segments,))
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(network(batch)[0], genres).backward()
