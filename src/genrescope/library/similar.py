@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import FileError, GenrescopeError
-from genrescope.genres import find_genre
+from genrescope.genres import find_genre, same_genre
 from genrescope.library.content import content_of
 from genrescope.library.files import Found, classified, described
 from genrescope.library.index import Index, unit
