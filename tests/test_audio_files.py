@@ -238,7 +238,7 @@ class TestDoor:
     @pytest.mark.needs("library")
     def test_libraries_and_tags_use_the_door(self, tmp_path: Path) -> None:
         from genrescope.errors import TagError
-        from genrescope.library.files import content_of
+        from genrescope.library.content import content_of
         from genrescope.library.tags import write_genre
 
         song = write_wav(tmp_path / "song.wav")

@@ -592,7 +592,7 @@ class TestTrain:
         sets = [word for change in changes for word in ("--set", change)]
         done = genrescope(*words, "--out", tmp_path / "run", *sets)
         assert done.returncode == 0, done.stderr
-        assert "--teacher: the recipe gives it no weight" in done.stderr
+        assert "the recipe gives the teacher's targets no weight" in done.stderr
 
     def test_without_artists_it_says_so(self, tmp_path: Path) -> None:
         data = write_spectrograms(tmp_path / "data", tracks=4)
@@ -600,8 +600,8 @@ class TestTrain:
         words = ["train", "default", "--data", data, "--out", tmp_path / "run"]
         done = genrescope(*words, *(w for c in changes for w in ("--set", c)))
         assert done.returncode == 0, done.stderr
-        assert "split by track alone" in done.stderr
-        assert "no --teacher" in done.stderr
+        assert "no artists are known: the split is by track alone" in done.stderr
+        assert "no teacher's targets are" in done.stderr
         metrics = json.loads((tmp_path / "run/metrics.json").read_text())
         assert metrics["split"]["by_artist"] is False
 

@@ -65,7 +65,7 @@ def test_the_collection_of_the_readme(tmp_path: Path, monkeypatch: pytest.Monkey
     pytest.importorskip("lancedb")
     music = tmp_path / "Music"
     write_examples(music, seconds=3)
-    clips = {"song": "walking-bass", "other": "four-on-the-floor", "noise": "palm-muted-guitars"}
+    clips = {"song": "walking-bass", "other": "four-on-the-floor", "noise": "offbeat-organ"}
     for name, clip in clips.items():
         (music / f"{clip}.flac").rename(music / f"{name}.mp3")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -111,7 +111,8 @@ class TestMake:
         write_examples(tmp_path / "some music", seconds=3)
         done = make("classify", f"MUSIC={tmp_path / 'some music'}")
         assert done.returncode == 0, done.stderr
-        assert len(done.stdout.splitlines()) == 1 + 7
+        named = [line for line in done.stdout.splitlines() if line.endswith(".flac")]
+        assert len(named) == 7
 
     def test_a_bad_file_is_listed_and_make_ends_well(self, tmp_path: Path) -> None:
         write_examples(tmp_path, seconds=3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from genrescope.errors import DatasetError, FileError, GenrescopeError
 from genrescope.evaluation import geometry as measures
 from genrescope.evaluation.bootstrap import mean
 from genrescope.evaluation.geometry import EmbeddedTracks
+from genrescope.inference.bundle import Bundle
 from genrescope.training.recipe import load_recipe
 from genrescope.training.run import execute
 
@@ -319,12 +321,16 @@ class TestCommand:
         output = " ".join(call(*words).output.split())
         assert f"trained or validated on {16 - new} of these 16 tracks" in output
 
-    def test_a_bundle_does_not_list_its_tracks(self, data: Path, run: Path) -> None:
-        found = json.loads(
-            call(run / "bundle", "--data", data, "--layer", "shallow", "-f", "json").stdout
-        )
+    def test_a_bundle_that_does_not_list_its_tracks(
+        self, data: Path, run: Path, tmp_path: Path
+    ) -> None:
+        bundle = Bundle.load(run)
+        manifest = bundle.manifest.model_copy(update={"training_tracks": None})
+        replace(bundle, manifest=manifest).save(tmp_path)
+        words = ("--data", data, "--layer", "shallow", "-f", "json")
+        found = json.loads(call(tmp_path, *words).stdout)
         assert found["tracks"] == {"subset not known": 16}
-        words = fails(run / "bundle", "--data", data, "--tracks", "test")
+        words = fails(tmp_path, "--data", data, "--tracks", "test")
         assert "its test tracks are not known" in words
 
     def test_a_split_by_track_is_noted(self, data: Path, run: Path, tmp_path: Path) -> None:

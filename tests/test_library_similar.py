@@ -115,7 +115,7 @@ class TestSimilar:
         assert space.find("Artist 1 - Song 7").entry.path == "07.mp3"
         for track, why in (
             ("nowhere.mp3", "no such file"),
-            ("silent.mp3", "contains only silence"),
+            ("silent.mp3", "only silence, or no music"),
         ):
             with pytest.raises(GenrescopeError, match=why):
                 space.find(track)

@@ -104,7 +104,7 @@ class GenrescopePlugin(BeetsPlugin):  # type: ignore[misc]  # beets has no type 
                 self._log.warning("{}: {}", name, result.reason)
                 continue
             if result.genre is None:
-                self._log.warning("{}: it contains only silence", name)
+                self._log.warning("{}: only silence, or no music", name)
                 continue
             predictions.append((item, result))
             genres = self._confident(result.probabilities)

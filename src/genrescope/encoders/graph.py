@@ -58,7 +58,7 @@ def to_onnx(
         # torch 2.13, onnxscript 0.7.2) on the default network, MusiCNN, EfficientAT and VGGish,
         # that takes 5 to 40 times as long (3.8 instead of 0.1 s, 2.2 instead of 0.4, 7.2 instead of
         # 0.4, 18.5 instead of 3.5), needs another package, and gives graphs of the same outputs,
-        # size (within 4 %, EfficientAT 15 %) and speed (within 6 %). Embeddings and graphs that
+        # size (within 4 %, EfficientAT 15 %) and speed (within 12 %). Embeddings and graphs that
         # were kept on disk would have to be computed again, too.
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -139,7 +139,9 @@ class Space:
         if entry is None:
             entry = self._classify(absolute(track))
         if entry.genre is None:
-            raise FileError(entry.file, entry.problem or "it contains only silence")
+            raise FileError(
+                entry.file, entry.problem or "it has no genre: only silence, or no music"
+            )
         return Query(name, self._direction(entry.embedding), entry)
 
     def genre(self, name: str) -> str:
