@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("scipy", reason="noise is made by scipy, of the extra lab")
 from negatives import Negative, can_speak, negatives
 
 from genrescope import Bundle, Classifier, Prediction, Waveform

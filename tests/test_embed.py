@@ -334,6 +334,7 @@ def test_a_long_file_is_embedded_as_its_whole_is(tmp_path: Path) -> None:
     ],
 )
 def test_real_encoders(shared: Path, tmp_path: Path, name: str, weights: str, size: int) -> None:
+    pytest.importorskip("torch", reason="encoders need the extra encoders")
     from typer.testing import CliRunner
 
     from genrescope.cli import app
