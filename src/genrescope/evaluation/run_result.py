@@ -167,41 +167,13 @@ class RunResult(Values):
         """
         return cls.model_validate({**scores.to_dict(), **fields})
 
-    @classmethod
-    def from_json(cls, text: str | bytes) -> RunResult:
-        """Parse what `to_json` gave, or a `metrics.json` of version 0.1.
-
-        Raises
-        ------
-        ValueError
-            When it is not the result of a run, or of a later schema; says why on one line.
-        """
-        fields = json.loads(text)
-        if not isinstance(fields, dict):
-            raise ValueError("expected a JSON object")
-        version = fields.get("schema_version")
-        if version is None:  # of version 0.1
-            fields = renamed_metrics(fields)
-        elif version != SCHEMA_VERSION:
-            raise ValueError(f"schema version {version}, not {SCHEMA_VERSION}")
-        try:
-            return cls.model_validate(fields)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
-
     def to_dict(self) -> dict[str, Any]:
         """The result as `metrics.json` and a bundle's manifest have it."""
         return self.model_dump(mode="json")
 
-    def to_json(self) -> str:
-        """The result as JSON text."""
-        return json.dumps(self.to_dict(), indent=1)
-
     def write(self, folder: Path) -> None:
         """Write `metrics.json` into a run's folder, whole or not at all."""
-        write_atomic(folder / FILE, self.to_json().encode())
+        write_atomic(folder / FILE, json.dumps(self.to_dict(), indent=1).encode())
 
     @classmethod
     def read(cls, folder: Path) -> RunResult:
@@ -214,7 +186,7 @@ class RunResult(Values):
         """
         path = folder / FILE
         try:
-            result = cls.from_json(path.read_bytes())
+            result = _parse(path.read_bytes())
             path = folder / RECIPE_FILE
             origin: Any = result.provenance.model_dump() if result.provenance else {}
             if path.is_file():
@@ -318,6 +290,30 @@ def find_runs(folder: Path) -> tuple[list[RunResult], list[FileError]]:
         except FileError as error:
             problems.append(error)
     return found, problems
+
+
+def _parse(text: str | bytes) -> RunResult:
+    """Parse a `metrics.json`, of this version or of 0.1.
+
+    Raises
+    ------
+    ValueError
+        When it is not the result of a run, or of a later schema; says why on one line.
+    """
+    fields = json.loads(text)
+    if not isinstance(fields, dict):
+        raise ValueError("expected a JSON object")
+    version = fields.get("schema_version")
+    if version is None:  # of version 0.1
+        fields = renamed_metrics(fields)
+    elif version != SCHEMA_VERSION:
+        raise ValueError(f"schema version {version}, not {SCHEMA_VERSION}")
+    try:
+        return RunResult.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
 
 
 def _from_origin(result: RunResult, origin: Mapping[str, Any]) -> dict[str, Any]:
