@@ -21,6 +21,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from genrescope.atomic import write_atomic
+from genrescope.datasets.fingerprints import counted_note
 from genrescope.errors import FileError
 from genrescope.evaluation.metrics import METRICS, Scores
 from genrescope.evaluation.published import PublishedRow
@@ -75,6 +76,9 @@ class RunResult(Values):
     tracks_used_in_training
         Of an evaluation: how many of the scored tracks the model was trained on, by the
         fingerprints in its bundle; None where it lists none.
+    tracks_perhaps_used_in_training
+        Of an evaluation: scored tracks of which that is not known, because they have no
+        fingerprint (steady sound); None where the bundle lists no tracks.
     test_tracks_of_training_artists
         Test tracks whose artist is among those trained on; None where no artist is known.
     left_out
@@ -131,6 +135,7 @@ class RunResult(Values):
     train_tracks: int | None = None
     validation_tracks: int | None = None
     tracks_used_in_training: int | None = None
+    tracks_perhaps_used_in_training: int | None = None
     test_tracks_of_training_artists: int | None = None
     left_out: list[LeftOut] = Field([])
     split: SplitDescription | None = None
@@ -219,8 +224,8 @@ class RunResult(Values):
     @property
     def training_note(self) -> str:
         """How many of the scored tracks were used in training; empty where none was, or unknown."""
-        used = self.tracks_used_in_training
-        return f"{used} of {self.n} tracks were used in training" if used else ""
+        used, perhaps = self.tracks_used_in_training, self.tracks_perhaps_used_in_training
+        return counted_note(used or 0, perhaps or 0, self.n) or ""
 
     @property
     def comparable_row(self) -> PublishedRow | None:
@@ -240,7 +245,7 @@ class RunResult(Values):
     @property
     def protocol(self) -> str:
         """The split in words; of an evaluation, what was tested."""
-        if self.tracks_used_in_training:
+        if self.training_note:
             return f"all tracks, {self.training_note}"
         if self.tested_on_training_data:
             return "all tracks, including those it was trained on"
