@@ -11,7 +11,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from genrescope.aggregation import Aggregation
@@ -29,6 +28,7 @@ from genrescope.training.settings import (
     SplitSettings,
     TrainingSettings,
 )
+from genrescope.untrusted import LARGEST_RECIPE, parse_yaml, read_limited
 
 SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
 # The sections that a network of an ensemble may change.
@@ -323,7 +323,7 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise RecipeError(f"recipe {path}: extends itself")
     try:
         fields = copy.deepcopy(_parsed(path, path.stat().st_mtime_ns))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise RecipeError(f"recipe {path}: {error}") from None
     if not isinstance(fields, dict):
         raise RecipeError(f"recipe {path}: expected settings as `name: value`")
@@ -345,14 +345,14 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 @functools.lru_cache(maxsize=256)
 def _parsed(path: Path, changed: int) -> Any:  # noqa: ARG001 - a changed file is read again
     """Parse a file's YAML once; the members of a family share it."""
-    return _yaml(path.read_text(encoding="utf-8"), str(path))
+    return _yaml(read_limited(path, LARGEST_RECIPE).decode("utf-8"), str(path))
 
 
 def _yaml(text: str, source: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise RecipeError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+        return parse_yaml(text)
+    except ValueError as error:
+        raise RecipeError(f"{source}: not YAML: {error}") from None
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
