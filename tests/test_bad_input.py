@@ -19,7 +19,7 @@ from fuzz import TARGETS, try_input
 
 from clips import RATE, music
 from genrescope import Classifier
-from genrescope.audio import decode
+from genrescope.audio import load
 from genrescope.datasets.tables import read_table
 from genrescope.errors import AudioError, BundleError, FileError, GenrescopeError, RecipeError
 from genrescope.inference import Bundle
@@ -61,7 +61,7 @@ def encoded(kind: str, seconds: float = 1.0) -> bytes:
 def check_audio(path: Path) -> None:
     start = time.monotonic()
     try:
-        found = decode(path)
+        found = load(path)
     except AudioError as error:
         assert len(str(error).splitlines()) == 1 or "\n" in str(path)
     else:

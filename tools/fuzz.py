@@ -57,9 +57,9 @@ class Target:
 
 
 def _audio(file: Path) -> None:
-    from genrescope.audio import decode
+    from genrescope.audio import load
 
-    decode(file)
+    load(file)
 
 
 def _audio_seeds(kind: str, *subtypes: str) -> Callable[[], list[bytes]]:
