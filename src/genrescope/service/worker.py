@@ -165,20 +165,18 @@ def _confine(max_bytes: int) -> None:
         import resource
     except ImportError:  # Windows
         return
+    limits = {
+        resource.RLIMIT_NOFILE: _OPEN_FILES,
+        resource.RLIMIT_FSIZE: _LARGEST_FILE,
+        resource.RLIMIT_CORE: 0,
+    }
     pages = Path("/proc/self/statm")
     if pages.exists():
-        taken = int(pages.read_text().split()[0]) * resource.getpagesize()
-        _set(resource.RLIMIT_AS, taken + max_bytes)
-    _set(resource.RLIMIT_NOFILE, _OPEN_FILES)
-    _set(resource.RLIMIT_FSIZE, _LARGEST_FILE)
-    _set(resource.RLIMIT_CORE, 0)
-
-
-def _set(limit: int, value: int) -> None:
-    import resource
-
-    with suppress(ValueError, OSError):  # the system allows even less
-        resource.setrlimit(limit, (value, value))
+        taken = int(pages.read_text("ascii").split()[0]) * resource.getpagesize()
+        limits[resource.RLIMIT_AS] = taken + max_bytes
+    for limit, value in limits.items():
+        with suppress(ValueError, OSError):  # the system allows even less
+            resource.setrlimit(limit, (value, value))
 
 
 def _send(pipe: Connection, **fields: Any) -> None:
