@@ -19,6 +19,7 @@ from genrescope.errors import GenrescopeError
 COMMANDS = {
     "classify": "classify",
     "scan": "scan",
+    "serve": "serve",
     "similar": "similar",
     "recommend": "recommend",
     "playlist": "playlist",
