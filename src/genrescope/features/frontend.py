@@ -25,7 +25,7 @@ from genrescope import audio
 from genrescope.errors import AudioError, FileError
 from genrescope.features.base import Feature, SpectrogramFeature, standardise
 from genrescope.features.registry import make_feature
-from genrescope.features.sampled_mel import SampledMel, load_sampled_mel
+from genrescope.features.sampled_mel import SampledMel, read_picture
 from genrescope.features.segments import segment_starts
 from genrescope.features.silence import Piece, parts_between_silences
 from genrescope.features.spectrogram import (
@@ -209,10 +209,11 @@ class Frontend(BaseModel):
     def _window_of_picture(
         self, feature: SampledMel, source: str | PathLike[str], info: StreamInfo
     ) -> Window:
-        """A picture of sampled mel bands is one window."""
-        decibels = load_sampled_mel(source)
-        info.duration = decibels.shape[1] * self.hop
-        return self._window(*feature.of_picture(decibels), 0.0)
+        """A picture of half a minute is one window of sampled mel bands."""
+        values, silent = read_picture(feature, source)
+        info.duration = values.shape[1] * self.hop
+        _refuse_short(source, info.duration)
+        return self._window(values, silent, 0.0)
 
     def _windows_of_stored(
         self, spectrogram: Spectrogram, source: str | PathLike[str], info: StreamInfo
