@@ -1,13 +1,17 @@
 """MusiCNN, trained to give the 50 commonest tags of the Million Song Dataset.
 
 Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging"
-(ISMIR 2019, late-breaking demo). The weights are those of the conversion to TensorFlow.js that the
-Music Technology Group publishes, in which batch normalisation is a factor and an offset already.
+(ISMIR 2019, late-breaking demo). The weights are those of the authors' own Python package, musicnn
+0.1.0 (ISC licence), a TensorFlow checkpoint that is read without TensorFlow. The conversion to
+TensorFlow.js that the Music Technology Group publishes (not for commercial use) is read too, where
+its files are given or in the cache; in it batch normalisation is a factor and an offset already.
 """
 
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +22,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genrescope.encoders import base
-from genrescope.encoders.weights import Weights, WeightsError, put
+from genrescope.encoders.tensorflow_checkpoint import read_checkpoint
+from genrescope.encoders.weights import Weights, WeightsError, is_here, put
+
+WHEEL = Weights(
+    file="musicnn-0.1.0-py3-none-any.whl",
+    url="pip:musicnn==0.1.0",
+    sha256="f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa",
+    size=29_292_476,
+    licence="ISC",
+    about="the authors' package: MSD-MusiCNN as a TensorFlow checkpoint",
+)
+_CHECKPOINT = "musicnn/MSD_musicnn/"
+# Of TensorFlow's layers, by default.
+_EPSILON = 1e-3
 
 _ESSENTIA_JS = "https://raw.githubusercontent.com/MTG/essentia.js"
 _LICENCE = "CC-BY-NC-SA-4.0"
@@ -71,10 +88,24 @@ class Encoder(base.Encoder):
     name = "musicnn"
     layers: ClassVar = {"penultimate": _DENSE, "taggram": len(TAGS)}
     default_layer = "penultimate"
-    weights = (MODEL, SHARD)
+    weights: ClassVar[tuple[Weights, ...]] = (WHEEL,)
     feature: ClassVar = {"kind": "musicnn_mel"}
     seconds = 187 * 256 / 16000
     hop = 61 * 256 / 16000
+
+    def __init__(self, weights: Path | None = None, **settings: Any) -> None:
+        super().__init__(weights, **settings)
+        if self._converted():
+            self.weights = (MODEL, SHARD)  # type: ignore[misc]
+
+    def _converted(self) -> bool:
+        """Whether the files of the conversion are given, or they alone are in the cache."""
+        if self.given is None:
+            return not is_here(WHEEL) and is_here(MODEL) and is_here(SHARD)
+        if self.given.is_dir():
+            here = (self.given / WHEEL.file).is_file()
+            return not here and (self.given / MODEL.file).is_file()
+        return self.given.suffix == ".json"
 
     def build(self) -> MusiCNN:
         """The network, with random weights."""
@@ -82,8 +113,13 @@ class Encoder(base.Encoder):
 
     def load(self, network: nn.Module) -> None:
         """Put the published weights into the network."""
-        path = self.file(MODEL)
-        put(network, _state(read_tensorflow_js(path, self.file(SHARD)), path), path)
+        if self.weights == (WHEEL,):
+            path = self.file(WHEEL)
+            tensors = folded(read_wheel(path), path)
+        else:
+            path = self.file(MODEL)
+            tensors = read_tensorflow_js(path, self.file(SHARD))
+        put(network, _state(tensors, path), path)
 
 
 class Scaled(nn.Module):
@@ -161,6 +197,50 @@ class MusiCNN(nn.Module):
         pooled = torch.stack([every.amax(2), every.mean(2)], dim=2).flatten(1)
         penultimate = self.scaled(functional.relu(self.dense(self.pooled(pooled))))
         return {"penultimate": penultimate, "taggram": torch.sigmoid(self.output(penultimate))}
+
+
+def read_wheel(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the tensors of MSD-MusiCNN from the authors' package.
+
+    Raises
+    ------
+    WeightsError
+        When it is damaged, or of another kind.
+    """
+    try:
+        with zipfile.ZipFile(path) as wheel:
+            index = wheel.read(f"{_CHECKPOINT}.index")
+            data = wheel.read(f"{_CHECKPOINT}.data-00000-of-00001")
+    except (OSError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise WeightsError(path, f"not the package musicnn: {error}") from None
+    return dict(read_checkpoint(index, data, path))
+
+
+def folded(tensors: dict[str, NDArray[Any]], path: Path) -> dict[str, NDArray[Any]]:
+    """The tensors with batch normalisation as a factor and an offset, as the conversion has them.
+
+    Raises
+    ------
+    WeightsError
+        When one is missing.
+    """
+    found = dict(tensors)
+    try:
+        for number in range(11):
+            name = f"batch_normalization_{number}" if number else "batch_normalization"
+            gamma, beta, mean, variance = (
+                tensors[f"{name}/{part}"].astype(np.float64)
+                for part in ("gamma", "beta", "moving_mean", "moving_variance")
+            )
+            factor = gamma / np.sqrt(variance + _EPSILON)
+            suffixes = ("FusedBatchNorm/Scaled", "FusedBatchNorm/Offset")
+            if number > 8:  # those of vectors
+                suffixes = ("batchnorm/mul", "batchnorm/sub")
+            for suffix, values in zip(suffixes, (factor, beta - mean * factor), strict=True):
+                found[f"model/{name}/{suffix}"] = values.astype(np.float32)
+    except KeyError as error:
+        raise WeightsError(path, f"holds no tensor {error}") from None
+    return found
 
 
 def read_tensorflow_js(model: Path, shard: Path) -> dict[str, NDArray[Any]]:
