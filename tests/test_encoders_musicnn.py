@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import struct
+import subprocess
+import sys
 import zipfile
 from contextlib import suppress
 from dataclasses import replace
@@ -22,7 +24,7 @@ from genrescope.features import make_feature
 
 torch = pytest.importorskip("torch")
 
-from genrescope.encoders import musicnn  # noqa: E402
+from genrescope.encoders import layer, musicnn  # noqa: E402
 from genrescope.encoders.tensorflow_checkpoint import read_checkpoint  # noqa: E402
 from genrescope.encoders.weights import WeightsError  # noqa: E402
 
@@ -253,7 +255,9 @@ def test_any_byte_of_an_index_may_be_wrong() -> None:
             read_checkpoint(broken, data, Path("x"))
 
 
-def test_the_authors_package_gives_the_network_its_weights(tmp_path: Path, monkeypatch) -> None:
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package like the authors', with the weights of an untrained network."""
     network = musicnn.Encoder(untrained=3).network()
     state = {name: values.numpy() for name, values in network.state_dict().items()}
     tensors = {}
@@ -284,16 +288,45 @@ def test_the_authors_package_gives_the_network_its_weights(tmp_path: Path, monke
     published = replace(musicnn.WHEEL, sha256=sha256(path.read_bytes()).hexdigest())
     monkeypatch.setattr(musicnn, "WHEEL", published)
     monkeypatch.setattr(musicnn.Encoder, "weights", (published,))
-    for given in (path, tmp_path):
+    return path
+
+
+def test_the_authors_package_gives_the_network_its_weights(wheel: Path) -> None:
+    state = musicnn.Encoder(untrained=3).network().state_dict()
+    for given in (wheel, wheel.parent):
         found = musicnn.Encoder(given).network().state_dict()
         for name, values in state.items():
-            kind = name.rpartition(".")[2]
-            expected = np.full_like(values, {"factor": 0.5, "offset": 1.0}.get(kind, 0))
-            expected = expected if kind in ("factor", "offset") else values
-            np.testing.assert_allclose(found[name], expected, rtol=1e-6)
-    path.write_bytes(b"no wheel")
+            expected = {"factor": 0.5, "offset": 1.0}.get(name.rpartition(".")[2])
+            if expected is not None:
+                values = torch.full_like(values, expected)
+            torch.testing.assert_close(found[name], values, rtol=1e-6, atol=0)
+    wheel.write_bytes(b"no wheel")
     with pytest.raises(WeightsError, match="not the published"):
-        musicnn.Encoder(path).network()
+        musicnn.Encoder(wheel).network()
+
+
+def test_it_is_computed_without_torch(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = Waveform(music(5, rate=16000), 16000)
+    found = {}
+    for absent in (False, True):
+        if absent:
+            monkeypatch.setattr(layer, "find_spec", lambda name: None)
+            monkeypatch.setattr(musicnn.Encoder, "network", None)  # nothing may ask for it
+        for name in musicnn.Encoder.layers:
+            encoder = musicnn.Encoder(wheel)
+            encoder.cache = None
+            found[name, absent] = encoder.embed(sound, layer=name).values
+    for name in musicnn.Encoder.layers:
+        expected = found[name, False]
+        scale = float(np.abs(expected).max())
+        np.testing.assert_allclose(found[name, True], expected, atol=2e-3 * scale)
+
+
+def test_its_module_needs_no_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None\n"
+    code += "from genrescope.encoders import make_encoder; print(make_encoder('musicnn').seconds)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "2.992", done.stderr
 
 
 @pytest.mark.shared

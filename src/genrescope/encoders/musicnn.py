@@ -13,17 +13,18 @@ import json
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
 
 from genrescope.encoders import base
+from genrescope.encoders.shipped import fill, graph_of, layout_of
 from genrescope.encoders.tensorflow_checkpoint import read_checkpoint
 from genrescope.encoders.weights import Weights, WeightsError, is_here, put
+
+if TYPE_CHECKING:
+    from torch import nn
 
 WHEEL = Weights(
     file="musicnn-0.1.0-py3-none-any.whl",
@@ -69,12 +70,7 @@ TAGS = (
 )
 """The tags of the layer `taggram`, in its order."""
 
-_BANDS = 96
-_TIMBRAL = ((7, 38), (7, 67))  # frames and bands that a filter covers
-_TEMPORAL = (128, 64, 32)  # frames; one band
-_TIMBRAL_FILTERS, _TEMPORAL_FILTERS, _MIDDLE_FILTERS, _DENSE = 204, 51, 64, 200
-_FRONT = len(_TIMBRAL) * _TIMBRAL_FILTERS + len(_TEMPORAL) * _TEMPORAL_FILTERS
-_POOLED = 2 * (_FRONT + 3 * _MIDDLE_FILTERS)
+_DENSE = 200
 
 
 class Encoder(base.Encoder):
@@ -107,96 +103,31 @@ class Encoder(base.Encoder):
             return not here and (self.given / MODEL.file).is_file()
         return self.given.suffix == ".json"
 
-    def build(self) -> MusiCNN:
+    def build(self) -> nn.Module:
         """The network, with random weights."""
+        from genrescope.encoders._musicnn import MusiCNN
+
         return MusiCNN()
 
     def load(self, network: nn.Module) -> None:
         """Put the published weights into the network."""
+        import torch
+
+        path, state = self._arrays()
+        put(network, {name: torch.from_numpy(values) for name, values in state.items()}, path)
+
+    def shipped(self) -> tuple[bytes, bytes]:
+        """The graph of both layers that comes with the package, and its weights."""
+        path, state = self._arrays()
+        return graph_of("musicnn"), fill(layout_of("musicnn"), state, path)
+
+    def _arrays(self) -> tuple[Path, dict[str, NDArray[np.float32]]]:
+        """The file that the weights are from, and the network's tensors."""
         if self.weights == (WHEEL,):
             path = self.file(WHEEL)
-            tensors = folded(read_wheel(path), path)
-        else:
-            path = self.file(MODEL)
-            tensors = read_tensorflow_js(path, self.file(SHARD))
-        put(network, _state(tensors, path), path)
-
-
-class Scaled(nn.Module):
-    """A factor and an offset for each channel: batch normalisation after training."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(torch.ones(channels))
-        self.offset = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Scale `[n, channels, ...]`."""
-        shape = (-1, *[1] * (values.ndim - 2))
-        return values * self.factor.view(shape) + self.offset.view(shape)
-
-
-class Front(nn.Module):
-    """Filters over frames and bands, and the maximum over bands.
-
-    As in TensorFlow the output has as many frames as the input; where the filter's length is even
-    there is one frame of padding more at the end.
-    """
-
-    def __init__(self, filters: int, frames: int, bands: int) -> None:
-        super().__init__()
-        self.pad = nn.ZeroPad2d((0, 0, (frames - 1) // 2, frames // 2))
-        self.conv = nn.Conv2d(1, filters, (frames, bands))
-        self.scaled = Scaled(filters)
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """From `[n, 1, frames, bands]` to `[n, filters, frames]`."""
-        every: Tensor = self.scaled(functional.relu(self.conv(self.pad(pictures))))
-        return every.amax(3)
-
-
-class Middle(nn.Module):
-    """Filters of 7 frames over all channels."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(channels, _MIDDLE_FILTERS, 7, padding=3)
-        self.scaled = Scaled(_MIDDLE_FILTERS)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """From `[n, channels, frames]` to `[n, filters, frames]`."""
-        found: Tensor = self.scaled(functional.relu(self.conv(values)))
-        return found
-
-
-class MusiCNN(nn.Module):
-    """The network: timbral and temporal filters, three residual layers, pooling, dense layers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.input = Scaled(1)
-        shapes = [(_TIMBRAL_FILTERS, *shape) for shape in _TIMBRAL]
-        shapes += [(_TEMPORAL_FILTERS, frames, 1) for frames in _TEMPORAL]
-        self.front = nn.ModuleList(Front(*shape) for shape in shapes)
-        channels = (_FRONT, _MIDDLE_FILTERS, _MIDDLE_FILTERS)
-        self.middle = nn.ModuleList(Middle(before) for before in channels)
-        self.pooled = Scaled(_POOLED)
-        self.dense = nn.Linear(_POOLED, _DENSE)
-        self.scaled = Scaled(_DENSE)
-        self.output = nn.Linear(_DENSE, len(TAGS))
-
-    def forward(self, segments: Tensor) -> dict[str, Tensor]:
-        """All layers of mel segments, `[n, 96, frames]` to `[n, size]` each."""
-        pictures = self.input(segments.transpose(1, 2).unsqueeze(1))
-        found = [torch.cat([part(pictures) for part in self.front], dim=1)]
-        for number, part in enumerate(self.middle):
-            values = part(found[-1])
-            found.append(values + found[-1] if number else values)
-        every = torch.cat(found, dim=1)
-        # Maximum and mean of a channel are neighbours in the published order.
-        pooled = torch.stack([every.amax(2), every.mean(2)], dim=2).flatten(1)
-        penultimate = self.scaled(functional.relu(self.dense(self.pooled(pooled))))
-        return {"penultimate": penultimate, "taggram": torch.sigmoid(self.output(penultimate))}
+            return path, _state(folded(read_wheel(path), path), path)
+        path = self.file(MODEL)
+        return path, _state(read_tensorflow_js(path, self.file(SHARD)), path)
 
 
 def read_wheel(path: Path) -> dict[str, NDArray[Any]]:
@@ -280,7 +211,7 @@ def read_tensorflow_js(model: Path, shard: Path) -> dict[str, NDArray[Any]]:
     return tensors
 
 
-def _state(tensors: dict[str, NDArray[Any]], path: Path) -> dict[str, Tensor]:
+def _state(tensors: dict[str, NDArray[Any]], path: Path) -> dict[str, NDArray[np.float32]]:
     """The network's tensors from TensorFlow's, by their names in the published graph."""
     theirs = {"dense": "dense", "output": "dense_1"}
     theirs |= {f"front.{n}.conv": f"conv2d_{n}" if n else "conv2d" for n in range(5)}
@@ -306,4 +237,4 @@ def _state(tensors: dict[str, NDArray[Any]], path: Path) -> dict[str, Tensor]:
             found[f"{ours}.offset"] = tensors[f"{name}/sub"]
     except KeyError as error:
         raise WeightsError(path, f"holds no tensor {error}") from None
-    return {name: torch.from_numpy(values.astype(np.float32)) for name, values in found.items()}
+    return {name: values.astype(np.float32) for name, values in found.items()}
