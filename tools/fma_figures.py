@@ -1,10 +1,10 @@
-"""Write the tables of docs/fma.md: runs on FMA-small, and networks of one and of two data sets.
+"""Write the table of docs/fma.md: networks trained on one or several data sets.
 
     python tools/fma_figures.py runs --data ../shared/data
 
-reads every finished run in that folder. A run whose split is `lists` was tested on the stored
-spectrograms of GTZAN's 51 clips that are here as audio too; its bundle is evaluated on the audio
-as well, and the page says in how many clips both agree.
+reads every finished run in that folder whose split is `lists`, and whose test tracks are the stored
+spectrograms of GTZAN's 51 clips that are here as audio too. Its bundle is evaluated on the audio as
+well, and the page says in how many clips both agree.
 """
 
 from __future__ import annotations
@@ -31,23 +31,6 @@ def percent(result: RunResult) -> str:
     )
 
 
-def table_of_runs(runs: list[RunResult]) -> str:
-    """One row for each run, the most accurate on validation tracks first."""
-    lines = [
-        "| Recipe | Trained on | Validation, n | Validation | Test, n | Test (95 %) | ECE | Seed |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    for run in sorted(runs, key=lambda run: -(run.validation_accuracy or 0)):
-        seen = run.percent("validation_accuracy")
-        lines.append(
-            f"| `{run.recipe}` | {run.train_tracks} | {run.validation_tracks} "
-            f"| {'' if seen is None else f'{seen:.1f}'} | {run.n} | {percent(run)} "
-            f"| {run.percent('expected_calibration_error'):.1f} | {run.seed} |"
-        )
-    commands = "\n".join(f"- `{run.command}`" for run in sorted(runs, key=lambda r: str(r.recipe)))
-    return "\n".join(lines) + f"\n\nCommands:\n\n{commands}"
-
-
 def table_of_sets(folders: list[Path], data: Path) -> str:
     """One row for each run on GTZAN: the same 51 clips as pictures and as audio."""
     lines = [
@@ -57,7 +40,7 @@ def table_of_sets(folders: list[Path], data: Path) -> str:
     for folder in folders:
         run = RunResult.read(folder)
         out = folder / "audio"
-        heard = evaluate(folder, data / "gtzan-audio", folder=out)
+        on_audio = evaluate(folder, data / "gtzan-audio", folder=out)
         stored, played = read_predictions(folder), read_predictions(out)
         answers = dict(zip(stored.tracks, np.array(stored.genres)[stored.predicted], strict=True))
         others = dict(zip(played.tracks, np.array(played.genres)[played.predicted], strict=True))
@@ -65,7 +48,7 @@ def table_of_sets(folders: list[Path], data: Path) -> str:
         also = re.findall(r"--also (\S+)", run.command)
         lines.append(
             f"| {' and '.join(['gtzan-spectrograms', *also])} | {len(stored.genres)} | {run.n} "
-            f"| {percent(run)} | {percent(heard)} | {same} |"
+            f"| {percent(run)} | {percent(on_audio)} | {same} |"
         )
     commands = "\n".join(f"- `{RunResult.read(folder).command}`" for folder in folders)
     return "\n".join(lines) + f"\n\nCommands:\n\n{commands}"
@@ -84,7 +67,6 @@ def main() -> None:
     found = [run for run in find_runs(arguments.runs)[0] if not run.is_evaluation]
     sets = [run for run in found if run.split and run.split.kind == "lists"]
     texts = {
-        "fma-runs": table_of_runs([run for run in found if run not in sets]),
         "fma-sets": table_of_sets([run.folder for run in sets if run.folder], arguments.data),
     }
     page = PAGE.read_text("utf-8")
