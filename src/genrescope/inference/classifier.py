@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike, fsdecode, fspath
 from threading import Event
@@ -120,7 +120,13 @@ class Classifier:
         ):
             yield segments, head.genre_logits(logits) if head else logits, embeddings
 
-    def predict(self, source: Input, *, cancel: CancelEvent | None = None) -> Prediction:
+    def predict(
+        self,
+        source: Input,
+        *,
+        cancel: CancelEvent | None = None,
+        progress: Callable[[list[SegmentPrediction]], None] | None = None,
+    ) -> Prediction:
         """Classify a track of any length.
 
         Parameters
@@ -133,6 +139,8 @@ class Classifier:
         cancel
             Checked for every half minute of the track; a `threading.Event` that another thread
             sets.
+        progress
+            Called with the segments of each half minute as soon as they are classified.
 
         Raises
         ------
@@ -151,16 +159,22 @@ class Classifier:
         >>> by_content.probabilities == by_path.probabilities
         True
         """
-        return self._predict(source, cancel or Event())
+        return self._predict(source, cancel or Event(), progress)
 
-    def _predict(self, source: Input, stop: CancelEvent) -> Prediction:
+    def _predict(
+        self,
+        source: Input,
+        stop: CancelEvent,
+        progress: Callable[[list[SegmentPrediction]], None] | None = None,
+    ) -> Prediction:
         info = StreamInfo()
         timeline: list[SegmentPrediction] = []
         tables: list[NDArray[np.float64]] = []
         label_logits: list[NDArray[np.float32]] = []
         head = self.manifest.labels
         embedding = np.zeros(self.embedding_size)
-        windows = until(stop, _windows(self.manifest.frontend, source, info))
+        changes: list[float] = []
+        windows = until(stop, _noted(_windows(self.manifest.frontend, source, info), changes))
         for segments, (outputs, embeddings) in self.network.run_windows(
             windows, [LOGITS, EMBEDDING]
         ):
@@ -171,12 +185,15 @@ class Classifier:
             probabilities = softmax(logits, self.manifest.temperature)
             tables.append(probabilities)
             embedding += embeddings.sum(axis=0, dtype=np.float64)
-            timeline += [
+            new = [
                 SegmentPrediction(
                     segment.start, min(segment.end, info.duration), _named(self.genres, row)
                 )
                 for segment, row in zip(segments, probabilities, strict=True)
             ]
+            timeline += new
+            if progress is not None:
+                progress(new)
         path = fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
         mean_embedding = (embedding / max(1, len(timeline))).astype(np.float32)
         no_genre = Prediction(
@@ -190,7 +207,7 @@ class Classifier:
         )
         if not timeline:
             return no_genre
-        tags = _tags(self.manifest, label_logits, mean_embedding)
+        tags = _tags(self.manifest, label_logits, mean_embedding, max(changes, default=None))
         if tags is not None and tags.kind != MUSIC:
             reason = f"{tags.describe()}: cannot tell a genre"
             return replace(no_genre, warnings=[*info.warnings, reason], tags=tags)
@@ -306,12 +323,23 @@ def _named(genres: list[str], probabilities: NDArray[np.float64]) -> dict[str, f
     return dict(zip(genres, map(float, probabilities), strict=True))
 
 
+def _noted(windows: Iterable[Window], changes: list[float]) -> Iterator[Window]:
+    """The windows; how much each changes over time is added to a list."""
+    for window in windows:
+        if window.change is not None:
+            changes.append(window.change)
+        yield window
+
+
 def _tags(
-    manifest: Manifest, label_logits: list[NDArray[np.float32]], embedding: NDArray[np.float32]
+    manifest: Manifest,
+    label_logits: list[NDArray[np.float32]],
+    embedding: NDArray[np.float32],
+    change: float | None,
 ) -> Tags | None:
     """What the recording is apart from its genre, where the bundle can tell."""
     if manifest.labels is not None:
         return manifest.labels.read(np.concatenate(label_logits))
     if manifest.music_detector is not None:
-        return manifest.music_detector.read(embedding)
+        return manifest.music_detector.read(embedding, change)
     return None
