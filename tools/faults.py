@@ -16,6 +16,7 @@ import functools
 import hashlib
 import http.server
 import json
+import math
 import os
 import random
 import re
@@ -155,15 +156,18 @@ class Trials:
         if not self.expected.rows:
             raise RuntimeError(f"{job.name}: no rows")
 
-    def run(self, kills: int, others: int) -> Outcome:
-        """So many kills of both kinds, and so many of each of the other faults."""
-        while self.outcome.kills < kills:
-            self._killed(kills)
-        for name in OTHERS:
-            for _ in range(others):
-                if name in _MOUNTED and not can_mount():
-                    continue
-                self._disturbed(name)
+    def run(self, kills: int, others: int, seconds: float = math.inf) -> Outcome:
+        """So many kills, and so many of each other fault; fewer when the time is over."""
+        names = [n for n in OTHERS if n not in _MOUNTED or can_mount()] * others
+        self.random.shuffle(names)
+        end, share = time.monotonic() + seconds, kills / max(1, len(names))
+        while time.monotonic() < end and (names or self.outcome.kills < kills):
+            if self.outcome.kills < kills and self.outcome.kills <= share * self.outcome.others:
+                self._killed(kills)
+            elif names:
+                self._disturbed(names.pop())
+            else:
+                self._killed(kills)
         return self.outcome
 
     def _killed(self, kills: int) -> None:
@@ -474,6 +478,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="JOB", help="only these; by default all")
     parser.add_argument("--kills", type=int, default=100, help="of each job")
     parser.add_argument("--others", type=int, default=10, help="of each other fault and job")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="for each job at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=Path("faults.json"), help="kept here")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page")
@@ -488,7 +493,7 @@ def main() -> int:
             forks = Forks(Path(folder))
             trials = Trials(job, Path(folder), inputs, forks, address, options.seed)
             print(f"{name}: {trials.operations} operations, {trials.seconds:.2f} s", flush=True)
-            outcome = trials.run(options.kills, options.others)
+            outcome = trials.run(options.kills, options.others, options.seconds)
             forks.close()
         print(table([outcome]), *outcome.failures, sep="\n", flush=True)
         known[name] = asdict(outcome)

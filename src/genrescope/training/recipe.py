@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import math
 import os
 import re
 from os import PathLike
@@ -30,6 +31,7 @@ from genrescope.training.settings import (
 )
 from genrescope.untrusted import LARGEST_RECIPE, parse_yaml, read_limited
 
+_LARGEST_FAMILY = 10_000
 SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
 # The sections that a network of an ensemble may change.
 _NETWORK_SECTIONS = {"augmentation", "model", "training"}
@@ -305,6 +307,10 @@ def _axes(fields: dict[str, Any], source: object) -> list[dict[str, dict[str, An
             axes.append({str(label): v for label, v in axis.items() if v is not None})
         else:
             raise RecipeError(f"recipe {source}: variants.{key}: expected labels or values")
+        if not axes[-1]:
+            raise RecipeError(f"recipe {source}: variants.{key}: no variants")
+    if math.prod(map(len, axes)) > _LARGEST_FAMILY:
+        raise RecipeError(f"recipe {source}: more than {_LARGEST_FAMILY} variants")
     return axes
 
 
