@@ -272,6 +272,7 @@ class TestArrays:
             read_limited("/dev/zero", 10)
 
 
+@pytest.mark.needs("train")  # torch and onnx make the real files
 @pytest.mark.parametrize("kind", TARGETS)
 def test_real_files_and_those_that_once_failed(kind: str, tmp_path: Path) -> None:
     """What `tools/fuzz.py` starts from, and what it has found."""

@@ -31,6 +31,7 @@ from typing import Any
 
 _SLOW_SECONDS = 5.0
 _MEMORY_MB = 3000
+_FILES = Path(__file__).resolve().parents[1] / "tests" / "files"
 _EVERY = 100  # of so many inputs one goes through the command line
 
 
@@ -280,11 +281,21 @@ def _journal_seeds() -> list[bytes]:
 def _run(file: Path) -> None:
     from genrescope.evaluation import RunResult
 
-    RunResult.load(file.parent)
+    RunResult.read(file.parent)
 
 
 def _run_seeds() -> list[bytes]:
-    return [json.dumps({"schema_version": 1, "name": "x", "accuracy": 0.5, "n": 3}).encode()]
+    """Results of runs of version 0.1, as they were and as they are stored today."""
+    from genrescope.evaluation import RunResult
+
+    found = []
+    with zipfile.ZipFile(_FILES / "runs-0.1.zip") as archive, tempfile.TemporaryDirectory() as at:
+        for name in archive.namelist():
+            if name.endswith("/metrics.json"):
+                found.append(archive.read(name))
+                Path(at, "metrics.json").write_bytes(found[-1])
+                found.append(RunResult.read(Path(at)).model_dump_json().encode())
+    return found
 
 
 TARGETS = {
