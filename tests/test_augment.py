@@ -310,6 +310,17 @@ def test_targets_are_read_as_log_odds_by_track(tmp_path: Path) -> None:
     np.testing.assert_allclose(targets["rock.00002"], [[-np.log(9), -np.log(4)]], rtol=1e-5)
 
 
+def test_embeddings_are_targets_as_they_are(tmp_path: Path) -> None:
+    values = np.array([[0.0, 255.0], [10.0, 20.0], [1.0, 2.0]], np.float16)
+    np.savez(tmp_path / "t.npz", X=values, track_id=np.array([140, 2, 140]))
+    targets = load_targets([tmp_path / "t.npz"])
+    np.testing.assert_array_equal(targets["140"], [[0, 255], [1, 2]])
+    np.testing.assert_array_equal(targets["2"], [[10, 20]])
+    np.savez(tmp_path / "t.npz", X=np.array([[np.inf]]), track_id=np.array([2]))
+    with pytest.raises(DatasetError, match="not finite"):
+        load_targets([tmp_path / "t.npz"])
+
+
 def test_files_of_targets_are_joined(tmp_path: Path) -> None:
     files = [
         save_targets(tmp_path / f"{name}.npz", np.full((2, 3), 0.5), [name] * 2) for name in "ab"

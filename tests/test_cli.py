@@ -317,7 +317,14 @@ class TestEncodings:
         ["nonsense"],
     )
 
-    @pytest.mark.parametrize("place", PLACES)
+    # One of each kind in `make test-fast`: nine processes each.
+    @pytest.mark.parametrize(
+        "place",
+        [
+            pytest.param(place, marks=() if place in ("C", "latin 1") else pytest.mark.slow)
+            for place in PLACES
+        ],
+    )
     def test_no_command_fails(self, tmp_path: Path, place: str) -> None:
         settings = self.PLACES[place]
         if isinstance(settings, tuple):
@@ -346,7 +353,15 @@ class TestEncodings:
         assert re.search(rb"[#.]{10}", done.stdout)
 
     @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "| true", "| head -c 1"])
-    @pytest.mark.parametrize("words", ["classify a.wav", "recipes", "--help", "encoders list"])
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "classify a.wav",
+            "--help",
+            pytest.param("recipes", marks=pytest.mark.slow),
+            pytest.param("encoders list", marks=pytest.mark.slow),
+        ],
+    )
     def test_closed_streams_and_pipes(self, folder: Path, closed: str, words: str) -> None:
         command = f"{shlex.join(COMMAND)} {words} {closed}"
         done = subprocess.run(command, shell=True, capture_output=True, cwd=folder)

@@ -18,8 +18,8 @@ from genrescope.datasets import LAYOUTS, group_tracks, read_dataset
 from genrescope.datasets.check import check_dataset
 from genrescope.datasets.dataset import NO_FILE, LeftOut
 from genrescope.datasets.layouts import layout
-from genrescope.datasets.layouts.fma_mel import load_mel
 from genrescope.errors import DatasetError, FileError, RecipeError
+from genrescope.features.sampled_mel import load_sampled_mel
 from genrescope.features.spectrogram import load_spectrogram
 
 
@@ -121,7 +121,7 @@ def test_fma_as_mel_spectrograms(tmp_path: Path) -> None:
         ("2", "Hip-Hop", "train"),
     ]
     assert [left.id for left in dataset.left_out] == ["98565"]
-    values = load_mel(dataset.tracks[0].path)
+    values = load_sampled_mel(dataset.tracks[0].path)
     assert values.shape == (128, 128)
     assert values[127, 63] == pytest.approx((4 * 63 + 1.5) / 255 * 80 - 80)
     with pytest.raises(FileError, match="a mel spectrogram of FMA's, not a power spectrogram"):
@@ -130,7 +130,7 @@ def test_fma_as_mel_spectrograms(tmp_path: Path) -> None:
     Image.fromarray(pixels[:64].astype(np.uint8)).save(tmp_path / "small.png")
     for name in ("bad.png", "small.png"):
         with pytest.raises(FileError, match=name):
-            load_mel(tmp_path / name)
+            load_sampled_mel(tmp_path / name)
 
 
 def test_pictures_of_fma_need_its_table(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_the_real_mel_spectrograms(shared: Path) -> None:
     dataset = read_dataset(shared / "data/fma-mel")
     assert (dataset.kind, len(dataset.tracks)) == ("fma_mel", 7994)
     assert {left.id for left in dataset.left_out} == {"98565", "98567", "98569"}
-    values = load_mel(dataset.tracks[0].path)
+    values = load_sampled_mel(dataset.tracks[0].path)
     assert -80 < values.min() < values.max() <= 0
 
 

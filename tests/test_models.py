@@ -23,6 +23,7 @@ GENRES = 5
 # Every network with a small shape; kth's and deepsound's own shapes are below.
 SMALL: list[tuple[Settings, tuple[int, int]]] = [
     ({"kind": "cnn", "channels": [4, 8]}, (8, 12)),
+    ({"kind": "cnn", "channels": [4, 8], "stem": "strided", "pool": "mean_max"}, (13, 8)),
     ({"kind": "mlp", "hidden": [16, 8], "dropout": 0.2}, (6, 5)),
     ({"kind": "lstm", "units": [12, 6]}, (6, 9)),
     ({"kind": "kth_cnn", "filters": [4, 4, 8], "dense_units": 7}, (9, 17)),

@@ -6,11 +6,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import typer
 from typer.testing import CliRunner
 
-from clips import write_song, write_spectrograms
+from clips import RATE, write_song, write_spectrograms
 from genrescope.cli.classify import classify
 from genrescope.cli.evaluate import evaluate as evaluate_command
 from genrescope.cli.map import map_library
@@ -18,7 +20,7 @@ from genrescope.cli.scan import scan
 from genrescope.datasets import read_dataset
 from genrescope.datasets.fingerprints import TrainingTracks
 from genrescope.evaluation.evaluate import evaluate
-from genrescope.evaluation.geometry_tracks import TRAINING, UNUSED, compute_geometry
+from genrescope.evaluation.geometry_tracks import TRAINING, UNKNOWN, UNUSED, compute_geometry
 from genrescope.inference.bundle import Bundle
 
 
@@ -131,3 +133,26 @@ def test_training_lists_the_tracks_in_the_bundle(tmp_path: Path, split: str, use
     data = write_spectrograms(tmp_path / "data", tracks=10)
     execute(load_recipe("default-random", settings), read_dataset(data).tracks, tmp_path / "run")
     assert evaluate(tmp_path / "run", data).tracks_used_in_training == used
+
+
+def test_of_a_steady_tone_it_is_not_known(model: Path, tmp_path: Path) -> None:
+    """A drone has no fingerprint, so nothing says that the model was not trained on it."""
+    for genre in ("jazz", "rock"):
+        (tmp_path / genre).mkdir()
+    write_song(tmp_path / "jazz/a.wav", 9.0, seed=9)
+    time = np.arange(9 * RATE) / RATE
+    soundfile.write(tmp_path / "rock/drone.wav", 0.3 * np.sin(2 * np.pi * 110 * time), RATE)
+    result = evaluate(model, tmp_path, folder=tmp_path / "out")
+    assert (result.tracks_used_in_training, result.tracks_perhaps_used_in_training) == (0, 1)
+    assert not result.tested_on_training_data
+    words = "of 1 of 2 tracks it is not known whether it was used in training (no fingerprint)"
+    assert result.training_note == words
+    page = (tmp_path / "out/report.md").read_text("utf-8")
+    assert words in page and "TRAINED ON" not in page
+    fields = json.loads(run(evaluate_command, model, "--data", tmp_path, "-f", "json").stdout)
+    assert fields["tracks_perhaps_used_in_training"] == 1
+    files = (tmp_path / "jazz", tmp_path / "rock")
+    done = run(classify, *files, "--model", model, "--verbose")
+    assert f"{words}: " in done.stderr and "drone.wav" in done.stderr
+    found, _ = compute_geometry(model, read_dataset(tmp_path), maps=False)
+    assert found.subsets == {UNUSED: 1, UNKNOWN: 1}

@@ -69,7 +69,8 @@ def read(classifier: Classifier, names: list[str], name: str, folder: Path) -> C
     segments = []
     for track in tracks:
         windows = classifier.manifest.frontend.windows(track.path)
-        segments.append(np.concatenate([x for _, x, _ in classifier.label_logits_of(windows)]))
+        outputs = classifier.network.run_windows(windows, ["logits"])
+        segments.append(np.concatenate([logits for _, (logits,) in outputs]))
     truth = np.array([names.index(track.genre) for track in tracks])
     genres = tuple(sorted({track.genre for track in tracks}))
     artists = [track.artist or str(track.path) for track in tracks]

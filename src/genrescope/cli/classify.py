@@ -86,20 +86,15 @@ def classify(
     force: bool = typer.Option(
         False, "--force", help="With --overwrite: replace genres that the model does not know, too."
     ),
-    min_confidence: float | None = typer.Option(
-        None,
+    min_confidence: float = typer.Option(
+        TagOptions.min_confidence,
         "--min-confidence",
         min=0,
         max=1,
         help="With --write-tags: write no genre of a lower probability.",
-        show_default="0.5",
     ),
-    count: int | None = typer.Option(
-        None,
-        "--count",
-        min=1,
-        help="With --write-tags: write up to this many genres.",
-        show_default="1",
+    count: int = typer.Option(
+        TagOptions.count, "--count", min=1, help="With --write-tags: write up to this many genres."
     ),
 ) -> None:
     """Classify audio files by genre.
@@ -120,30 +115,8 @@ def classify(
 
       genrescope classify ~/Music --write-tags --dry-run
     """
-    tag_options = TagOptions(
-        overwrite,
-        append,
-        force,
-        TagOptions.min_confidence if min_confidence is None else min_confidence,
-        count or TagOptions.count,
-        dry_run,
-        yes,
-    )
-    needs_tags = overwrite or append or force or dry_run or yes
-    if (needs_tags or min_confidence is not None or count is not None) and not write_tags:
-        raise typer.BadParameter(
-            "--overwrite, --append, --force, --min-confidence, --count, --dry-run and --yes need "
-            "--write-tags"
-        )
-    if overwrite and append:
-        raise typer.BadParameter("choose one of --overwrite and --append")
-    if force and not overwrite:
-        raise typer.BadParameter("--force needs --overwrite")
-    if write_tags and not (yes or dry_run) and not sys.stdin.isatty():
-        raise typer.BadParameter(
-            "--write-tags asks before it writes, but stdin is not a terminal: "
-            "add --yes or --dry-run"
-        )
+    tag_options = TagOptions(overwrite, append, force, min_confidence, count, dry_run, yes)
+    tag_options.check(write_tags)
     ending = destination.suffix.lower() if destination is not None else ""
     chosen = format or _ENDINGS.get(ending, RowFormat.table)
     classifier = Classifier.load(model)

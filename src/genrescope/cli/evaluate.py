@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,7 @@ def evaluate(
     if out is not None:
         stderr.print(f"Report: {out / 'report.html'}", markup=False)
     if format is Format.json:
-        typer.echo(result.to_json())
+        typer.echo(json.dumps(result.to_dict(), indent=1))
     else:
         show(result)
     if result.left_out:

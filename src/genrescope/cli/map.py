@@ -90,7 +90,7 @@ def map_library(
     if format is Format.json:
         files = {"out": str(out), "png": str(png) if png else None}
         about: dict[str, object] = {"library": drawn.library, "method": drawn.method.value}
-        about |= {"tracks": len(drawn.entries), "used_in_training": used, "fresh": drawn.is_fresh}
+        about |= {"tracks": len(drawn.entries), "fresh": drawn.is_fresh, **used}
         typer.echo(json.dumps({**files, **about, **counts}))
         return
     summary = f"{len(drawn.entries)} drawn by {drawn.method.label}"
@@ -101,17 +101,21 @@ def map_library(
         notice(f"wrote {printable(str(path))}")
 
 
-def _used_in_training(library: Library, drawn: Map) -> int | None:
-    """Number of drawn tracks that the library's model was trained on; None where not known."""
+def _used_in_training(library: Library, drawn: Map) -> dict[str, int | None]:
+    """How many drawn tracks the library's model was trained on, and of how many is not known."""
+    unknown: dict[str, int | None]
+    unknown = dict.fromkeys(("used_in_training", "perhaps_used_in_training"))
     from genrescope.inference.bundle import Bundle
 
     try:
         manifest = Bundle.load(library.model.source).manifest
     except BundleError:  # moved since the library was made; the map needs no model
-        return None
+        return unknown
     files = [entry.file for entry in drawn.entries]
     listed = manifest.training_tracks
     if manifest.sha256 != library.model.sha256 or listed is None or len(files) > _COMPARED:
-        return None
+        return unknown
     used = note_training_tracks(listed, files)
-    return None if used is None else sum(used)
+    return (
+        unknown if used is None else dict(zip(unknown, map(used.count, (True, None)), strict=True))
+    )

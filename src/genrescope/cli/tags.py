@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,29 @@ class TagOptions:
     count: int = 1
     dry_run: bool = False
     yes: bool = False
+
+    def check(self, write_tags: bool) -> None:
+        """Refuse options that contradict each other, or need `--write-tags`.
+
+        Raises
+        ------
+        typer.BadParameter
+            When they do.
+        """
+        if self != TagOptions() and not write_tags:
+            raise typer.BadParameter(
+                "--overwrite, --append, --force, --min-confidence, --count, --dry-run and --yes "
+                "need --write-tags"
+            )
+        if self.overwrite and self.append:
+            raise typer.BadParameter("choose one of --overwrite and --append")
+        if self.force and not self.overwrite:
+            raise typer.BadParameter("--force needs --overwrite")
+        if write_tags and not (self.yes or self.dry_run) and not sys.stdin.isatty():
+            raise typer.BadParameter(
+                "--write-tags asks before it writes, but stdin is not a terminal: "
+                "add --yes or --dry-run"
+            )
 
 
 def write_tags(

@@ -12,7 +12,7 @@ _NAMED = 4
 
 def note_training_tracks(
     fields: Mapping[str, str] | None, files: Sequence[Path], *, jobs: int | None = None
-) -> list[bool] | None:
+) -> list[bool | None] | None:
     """Print how many of the files a model was trained on, and the first of them.
 
     Parameters
@@ -27,7 +27,8 @@ def note_training_tracks(
     Returns
     -------
     list or None
-        Of each file whether it was used; None where the bundle does not list its tracks.
+        Of each file whether it was used, None where that is not known; None for all where the
+        bundle does not list its tracks.
     """
     from genrescope.datasets import Track
     from genrescope.datasets.dataset import some
@@ -43,7 +44,7 @@ def note_training_tracks(
     if used is None:
         notice("the model does not list the tracks it was trained on")
     elif note := training_note(used):
-        names = [str(file) for file, each in zip(files, used, strict=True) if each]
+        names = [str(file) for file, each in zip(files, used, strict=True) if each is not False]
         notice(f"{note}: {some(names, _NAMED)}")
     else:
         notice(f"none of {len(files)} files was used in training")

@@ -233,12 +233,13 @@ class TrainingTracks:
 
     def contain(
         self, tracks: Sequence[Track], found: Sequence[bytes | None], *, data: str
-    ) -> list[bool]:
-        """Say which tracks the model was trained on.
+    ) -> list[bool | None]:
+        """Say which tracks the model was trained on: True, False, or None where it is not known.
 
         A track counts where its fingerprint is that of a training track, but for `SAME_BITS` bits.
         Where either has no fingerprint, as tracks of feature tables, it counts where the data sets
-        have the same name and the tracks the same id.
+        have the same name and the tracks the same id. A track of another data set without a
+        fingerprint, such as a steady tone, is compared with nothing: of it nothing is known.
 
         Parameters
         ----------
@@ -255,7 +256,9 @@ class TrainingTracks:
         ids = set(self.ids)
         matches = same_recording(found, self.fingerprints[known])
         return [
-            match or (same_data and track.id in (ids if one is None else without))
+            None
+            if one is None and not same_data
+            else match or (same_data and track.id in (ids if one is None else without))
             for track, one, match in zip(tracks, found, matches, strict=True)
         ]
 
@@ -267,7 +270,7 @@ def used_in_training(
     data: str = "",
     jobs: int | None = None,
     report: Callable[[int], None] | None = None,
-) -> list[bool] | None:
+) -> list[bool | None] | None:
     """Say which tracks a model was trained on, by what its bundle lists.
 
     Parameters
@@ -284,7 +287,8 @@ def used_in_training(
     Returns
     -------
     list or None
-        Of each track; None where the bundle does not list its training tracks.
+        True, False or None (not known) for each track, see `TrainingTracks.contain`; None for all
+        where the bundle does not list its training tracks.
     """
     known = TrainingTracks.from_fields(fields)
     if known is None:
@@ -293,18 +297,35 @@ def used_in_training(
     return known.contain(tracks, found, data=data)
 
 
-def training_note(used: Sequence[bool] | None) -> str | None:
+def training_note(used: Sequence[bool | None] | None) -> str | None:
     """A sentence on how many tracks a model was trained on; None where it was on none, or unknown.
 
     Examples
     --------
     >>> training_note([True, False, True])
     '2 of 3 tracks were used in training'
+    >>> training_note([True, None])
+    '1 of 2 tracks was used in training; of 1 it is not known (no fingerprint)'
+    >>> training_note([None, False])
+    'of 1 of 2 tracks it is not known whether it was used in training (no fingerprint)'
     >>> training_note([False])
     """
-    if not used or not any(used):
+    used = list(used or [])
+    return counted_note(used.count(True), used.count(None), len(used))
+
+
+def counted_note(known: int, unknown: int, total: int) -> str | None:
+    """As `training_note`, from numbers of tracks: used in training, not known, and all."""
+    if not known and not unknown:
         return None
-    return f"{sum(used)} of {len(used)} tracks were used in training"
+    if not known:
+        return (
+            f"of {unknown} of {total} tracks it is not known whether it was used in training "
+            f"(no fingerprint)"
+        )
+    verb = "was" if known == 1 else "were"
+    note = f"{known} of {total} tracks {verb} used in training"
+    return f"{note}; of {unknown} it is not known (no fingerprint)" if unknown else note
 
 
 def same_recording(found: Sequence[bytes | None], known: NDArray[np.uint8]) -> list[bool]:

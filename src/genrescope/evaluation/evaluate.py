@@ -107,7 +107,8 @@ def evaluate(
             "genre_map": mapping,
             "unknown_genres": unknown,
             "command": command,
-            "tracks_used_in_training": None if used is None else sum(used),
+            "tracks_used_in_training": None if used is None else used.count(True),
+            "tracks_perhaps_used_in_training": None if used is None else used.count(None),
         }
     )
     if target is not None:

@@ -187,10 +187,11 @@ def _choose(
     )
 
 
-def _choose_by_fingerprint(dataset: Dataset, used: Sequence[bool]) -> _Chosen:
-    """All tracks, in two subsets, by whether the bundle lists them as training tracks."""
-    labels = [TRAINING if each else UNUSED for each in used]
-    order = sorted(range(len(labels)), key=lambda i: used[i])
+def _choose_by_fingerprint(dataset: Dataset, used: Sequence[bool | None]) -> _Chosen:
+    """All tracks, in subsets, by whether the bundle lists them as training tracks."""
+    names = {True: TRAINING, False: UNUSED, None: UNKNOWN}
+    labels = [names[each] for each in used]
+    order = sorted(range(len(labels)), key=lambda i: (used[i] is None, used[i] is True))
     note = training_note(used)
     alarms = (f"{note}: {_MEMORISED}.",) if note else ()
     return _Chosen([dataset.tracks[i] for i in order], [labels[i] for i in order], alarms=alarms)

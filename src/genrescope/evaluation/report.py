@@ -50,7 +50,7 @@ class _Run:
     def title(self) -> str:
         result = self.result
         suffix = " (leaked)" * result.leaked or " (trained on these tracks)" * bool(
-            result.training_note
+            result.tracks_used_in_training
         )
         return result.name + suffix
 
@@ -115,8 +115,9 @@ def _blocks(run: _Run) -> Iterator[Block]:
         )
     if run.result.training_note:
         yield Alarm(
-            f"TRAINED ON THESE TRACKS. {run.result.training_note}: the scores do not say how the "
-            "model does on other music."
+            ("TRAINED ON THESE TRACKS. " if run.result.tracks_used_in_training else "")
+            + f"{run.result.training_note}: the scores do not say how the model does on other "
+            "music."
         )
     yield from _scores(run.result)
     yield from _published(run.result)

@@ -21,6 +21,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from genrescope.atomic import write_atomic
+from genrescope.datasets.fingerprints import counted_note
 from genrescope.errors import FileError
 from genrescope.evaluation.metrics import METRICS, Scores
 from genrescope.evaluation.published import PublishedRow
@@ -75,6 +76,9 @@ class RunResult(Values):
     tracks_used_in_training
         Of an evaluation: how many of the scored tracks the model was trained on, by the
         fingerprints in its bundle; None where it lists none.
+    tracks_perhaps_used_in_training
+        Of an evaluation: scored tracks of which that is not known, because they have no
+        fingerprint (steady sound); None where the bundle lists no tracks.
     test_tracks_of_training_artists
         Test tracks whose artist is among those trained on; None where no artist is known.
     left_out
@@ -131,6 +135,7 @@ class RunResult(Values):
     train_tracks: int | None = None
     validation_tracks: int | None = None
     tracks_used_in_training: int | None = None
+    tracks_perhaps_used_in_training: int | None = None
     test_tracks_of_training_artists: int | None = None
     left_out: list[LeftOut] = Field([])
     split: SplitDescription | None = None
@@ -162,41 +167,13 @@ class RunResult(Values):
         """
         return cls.model_validate({**scores.to_dict(), **fields})
 
-    @classmethod
-    def from_json(cls, text: str | bytes) -> RunResult:
-        """Parse what `to_json` gave, or a `metrics.json` of version 0.1.
-
-        Raises
-        ------
-        ValueError
-            When it is not the result of a run, or of a later schema; says why on one line.
-        """
-        fields = json.loads(text)
-        if not isinstance(fields, dict):
-            raise ValueError("expected a JSON object")
-        version = fields.get("schema_version")
-        if version is None:  # of version 0.1
-            fields = renamed_metrics(fields)
-        elif version != SCHEMA_VERSION:
-            raise ValueError(f"schema version {version}, not {SCHEMA_VERSION}")
-        try:
-            return cls.model_validate(fields)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
-
     def to_dict(self) -> dict[str, Any]:
         """The result as `metrics.json` and a bundle's manifest have it."""
         return self.model_dump(mode="json")
 
-    def to_json(self) -> str:
-        """The result as JSON text."""
-        return json.dumps(self.to_dict(), indent=1)
-
     def write(self, folder: Path) -> None:
         """Write `metrics.json` into a run's folder, whole or not at all."""
-        write_atomic(folder / FILE, self.to_json().encode())
+        write_atomic(folder / FILE, json.dumps(self.to_dict(), indent=1).encode())
 
     @classmethod
     def read(cls, folder: Path) -> RunResult:
@@ -209,7 +186,7 @@ class RunResult(Values):
         """
         path = folder / FILE
         try:
-            result = cls.from_json(path.read_bytes())
+            result = _parse(path.read_bytes())
             path = folder / RECIPE_FILE
             origin: Any = result.provenance.model_dump() if result.provenance else {}
             if path.is_file():
@@ -247,8 +224,8 @@ class RunResult(Values):
     @property
     def training_note(self) -> str:
         """How many of the scored tracks were used in training; empty where none was, or unknown."""
-        used = self.tracks_used_in_training
-        return f"{used} of {self.n} tracks were used in training" if used else ""
+        used, perhaps = self.tracks_used_in_training, self.tracks_perhaps_used_in_training
+        return counted_note(used or 0, perhaps or 0, self.n) or ""
 
     @property
     def comparable_row(self) -> PublishedRow | None:
@@ -268,7 +245,7 @@ class RunResult(Values):
     @property
     def protocol(self) -> str:
         """The split in words; of an evaluation, what was tested."""
-        if self.tracks_used_in_training:
+        if self.training_note:
             return f"all tracks, {self.training_note}"
         if self.tested_on_training_data:
             return "all tracks, including those it was trained on"
@@ -313,6 +290,30 @@ def find_runs(folder: Path) -> tuple[list[RunResult], list[FileError]]:
         except FileError as error:
             problems.append(error)
     return found, problems
+
+
+def _parse(text: str | bytes) -> RunResult:
+    """Parse a `metrics.json`, of this version or of 0.1.
+
+    Raises
+    ------
+    ValueError
+        When it is not the result of a run, or of a later schema; says why on one line.
+    """
+    fields = json.loads(text)
+    if not isinstance(fields, dict):
+        raise ValueError("expected a JSON object")
+    version = fields.get("schema_version")
+    if version is None:  # of version 0.1
+        fields = renamed_metrics(fields)
+    elif version != SCHEMA_VERSION:
+        raise ValueError(f"schema version {version}, not {SCHEMA_VERSION}")
+    try:
+        return RunResult.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
 
 
 def _from_origin(result: RunResult, origin: Mapping[str, Any]) -> dict[str, Any]:

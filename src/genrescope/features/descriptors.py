@@ -127,13 +127,13 @@ class Descriptors(StftFeature):
         with warnings.catch_warnings():
             # Without a pitch to tune to it is 0; what is shorter than a filter is padded.
             warnings.filterwarnings("ignore", message="Trying to estimate tuning|n_fft=")
-            rows = [getattr(analysis, family)() for family in self.families]
+            rows = [analysis.rows(family) for family in self.families]
         return np.concatenate(rows).astype(np.float32), spectrogram.silent
 
 
 @dataclass(frozen=True)
 class _Analysis:
-    """A waveform with its transforms, each computed once, and a method for each family's rows."""
+    """A waveform with its transforms, each computed once, and how each family is computed."""
 
     feature: Descriptors
     waveform: Waveform
@@ -174,9 +174,17 @@ class _Analysis:
         )
         return chroma
 
-    def _spectral(self, name: str, **settings: Any) -> FloatArray:
-        function = getattr(self.librosa.feature, f"spectral_{name}")
-        rows: FloatArray = function(S=self.magnitude, sr=self.waveform.sample_rate, **settings)
+    def rows(self, family: str) -> FloatArray:
+        """The rows of one of `FAMILIES`, `[rows, frames]`."""
+        if family.startswith("spectral_"):
+            return self._spectral(family)
+        rows: FloatArray = getattr(self, family)()
+        return rows
+
+    def _spectral(self, family: str) -> FloatArray:
+        bands = {"n_bands": FAMILIES[family] - 1} if family == "spectral_contrast" else {}
+        function = getattr(self.librosa.feature, family)
+        rows: FloatArray = function(S=self.magnitude, sr=self.waveform.sample_rate, **bands)
         return rows
 
     def chroma_cens(self) -> FloatArray:
@@ -201,18 +209,6 @@ class _Analysis:
     def rmse(self) -> FloatArray:
         rows: FloatArray = self.librosa.feature.rms(S=self.magnitude, frame_length=self.n_fft)
         return rows
-
-    def spectral_bandwidth(self) -> FloatArray:
-        return self._spectral("bandwidth")
-
-    def spectral_centroid(self) -> FloatArray:
-        return self._spectral("centroid")
-
-    def spectral_contrast(self) -> FloatArray:
-        return self._spectral("contrast", n_bands=FAMILIES["spectral_contrast"] - 1)
-
-    def spectral_rolloff(self) -> FloatArray:
-        return self._spectral("rolloff")
 
     def tonnetz(self) -> FloatArray:
         # FMA's code takes it from the CENS chroma, not from the constant-Q chroma.

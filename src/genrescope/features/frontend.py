@@ -25,6 +25,7 @@ from genrescope import audio
 from genrescope.errors import AudioError, FileError
 from genrescope.features.base import Feature, SpectrogramFeature, standardise
 from genrescope.features.registry import make_feature
+from genrescope.features.sampled_mel import SampledMel, load_sampled_mel
 from genrescope.features.segments import segment_starts
 from genrescope.features.silence import Piece, parts_between_silences
 from genrescope.features.spectrogram import (
@@ -179,7 +180,10 @@ class Frontend(BaseModel):
             blocks = iter([source.resampled(rate).samples])
             yield from self._windows_of_blocks(blocks, "waveform", info)
         elif isinstance(source, str | PathLike) and is_stored_spectrogram(source):
-            yield from self._windows_of_stored(load_spectrogram(source), source, info)
+            if isinstance(self.computed, SampledMel):
+                yield self._window_of_picture(self.computed, source, info)
+            else:
+                yield from self._windows_of_stored(load_spectrogram(source), source, info)
         else:
             blocks = audio.stream(source, sample_rate=rate, warnings=info.warnings)
             yield from self._windows_of_blocks(blocks, audio.source_name(source), info)
@@ -201,6 +205,14 @@ class Frontend(BaseModel):
         if self.scale != "none":
             values = standardise(values, silent, by_band=self.scale == "bands")
         return Window(values, silent, 0.0)
+
+    def _window_of_picture(
+        self, feature: SampledMel, source: str | PathLike[str], info: StreamInfo
+    ) -> Window:
+        """A picture of sampled mel bands is one window."""
+        decibels = load_sampled_mel(source)
+        info.duration = decibels.shape[1] * self.hop
+        return self._window(*feature.of_picture(decibels), 0.0)
 
     def _windows_of_stored(
         self, spectrogram: Spectrogram, source: str | PathLike[str], info: StreamInfo

@@ -23,6 +23,7 @@ _BUILTIN = {
     "mel": "genrescope.features.mel:Mel",
     "mfcc": "genrescope.features.mfcc:MFCC",
     "musicnn_mel": "genrescope.features.network_mel:NetworkMel",
+    "sampled_mel": "genrescope.features.sampled_mel:SampledMel",
     "stored": "genrescope.features.stored:Stored",
     "vggish_mel": "genrescope.features.network_mel:NetworkMel",
     "waveform": "genrescope.features.waveform:WaveformFrames",

@@ -35,8 +35,8 @@ STORED_HOP_LENGTH = 1920
 STORED_BINS = 544
 STORED_STEP_DB = 0.644
 
-# Another kind of stored picture, which `genrescope.datasets.layouts.fma_mel` reads: 128 mel bands
-# by 128 frames in 64 levels.
+# Another kind of stored picture, which `genrescope.features.sampled_mel` reads: 128 mel bands by
+# 128 frames in 64 levels.
 _FMA_MEL_SHAPE = (128, 128)
 _FMA_MEL_LEVELS = 63
 

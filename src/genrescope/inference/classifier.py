@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike, fsdecode, fspath
 from threading import Event
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.aggregation import aggregate, softmax
-from genrescope.audio import Waveform, source_name
-from genrescope.errors import AudioError, BundleError, CancelledError, FileError
-from genrescope.features import Segment, Source, StreamInfo, Window
+from genrescope.audio import Waveform
+from genrescope.errors import AudioError, FileError
+from genrescope.features import Frontend, Segment, Source, StreamInfo, Window
 from genrescope.inference.bundle import Bundle, Manifest
+from genrescope.inference.jobs import CancelEvent, in_threads, until
 from genrescope.inference.labels import MUSIC, Tags
+from genrescope.inference.network import EMBEDDING, LOGITS, Network
 from genrescope.inference.prediction import Prediction, SegmentPrediction
-from genrescope.onnx_session import SessionError, onnx_session
-from genrescope.parallel import available_cores
 
 Outputs = tuple[list[Segment], NDArray[np.float32], NDArray[np.float32]]
-Result = TypeVar("Result")
 Input = Source | bytes | BinaryIO | tuple[NDArray[Any], int]
 """What can be classified: a path, bytes or a file object with the content of an audio file, a
 `Waveform`, an array with its sample rate, or, for a model of stored vectors, an array of them."""
@@ -32,19 +29,11 @@ Input = Source | bytes | BinaryIO | tuple[NDArray[Any], int]
 NOTHING_AUDIBLE = "silence, and less than a second of audible sound: cannot tell a genre"
 
 
-class CancelEvent(Protocol):
-    """Anything with `is_set`, such as a `threading.Event`."""
-
-    def is_set(self) -> bool:
-        """Whether the work should stop."""
-
-
 class Classifier:
     """Classifies music by genre.
 
-    The same input gives the same output bit for bit, alone or among many: the network always gets
-    the segments of one half-minute window as one batch, on one thread. A classifier can be pickled
-    and shared by threads.
+    The same input gives the same output bit for bit, alone or among many. A classifier can be
+    pickled and shared by threads.
 
     Parameters
     ----------
@@ -55,6 +44,8 @@ class Classifier:
     ----------
     bundle, manifest
         The model as data, and its description.
+    network
+        Its graph, ready to run.
     embedding_size
         Length of an embedding.
 
@@ -76,27 +67,8 @@ class Classifier:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.manifest: Manifest = bundle.manifest
-        name = bundle.manifest.name
-        try:
-            # Parallel over files, not within one, which is faster.
-            self._session = onnx_session(bundle.model, weights=bundle.weights)
-        except SessionError as error:
-            raise BundleError(name, f"model.onnx {error}") from None
-        outputs = {output.name: output.shape for output in self._session.get_outputs()}
-        if not {"logits", "embedding"} <= set(outputs):
-            raise BundleError(name, "model.onnx has no outputs called logits and embedding")
-        head = bundle.manifest.labels
-        if outputs["logits"][1:] != [head.size if head else len(self.genres)]:
-            raise BundleError(name, "model.onnx does not give one logit a genre or label")
-        match outputs["embedding"]:
-            case [_, int(size)]:
-                self.embedding_size = size
-            case _:
-                raise BundleError(name, "model.onnx does not give one embedding a segment")
-        expected, inputs = [*bundle.manifest.frontend.shape], self._session.get_inputs()
-        if len(inputs) != 1 or inputs[0].shape[1:] != expected:
-            raise BundleError(name, f"model.onnx does not take segments of {expected}")
-        self._input = inputs[0].name
+        self.network = Network(bundle)
+        self.embedding_size = self.layers[EMBEDDING]
 
     @classmethod
     def load(cls, source: str | PathLike[str] = "default") -> Classifier:
@@ -124,8 +96,7 @@ class Classifier:
     @property
     def layers(self) -> dict[str, int]:
         """Layers of the network from which embeddings can be taken, with their sizes."""
-        outputs = {output.name: output.shape for output in self._session.get_outputs()}
-        return {name: int(shape[1]) for name, shape in outputs.items() if name != "logits"}
+        return self.network.layers
 
     def logits(self, source: Input, info: StreamInfo | None = None) -> Iterator[Outputs]:
         """The raw outputs of the network, window by window.
@@ -139,32 +110,15 @@ class Classifier:
         AudioError
             When the file can't be decoded.
         """
-        return self.logits_of(self._windows(source, info))
+        return self.logits_of(_windows(self.manifest.frontend, source, info or StreamInfo()))
 
     def logits_of(self, windows: Iterable[Window]) -> Iterator[Outputs]:
         """As `logits`, for windows that were computed before, by the same front end."""
         head = self.manifest.labels
-        for segments, logits, embeddings in self.label_logits_of(windows):
+        for segments, (logits, embeddings) in self.network.run_windows(
+            windows, [LOGITS, EMBEDDING]
+        ):
             yield segments, head.genre_logits(logits) if head else logits, embeddings
-
-    def label_logits_of(self, windows: Iterable[Window]) -> Iterator[Outputs]:
-        """As `logits_of`, but the logits of labels where the network has those."""
-        for window in windows:
-            segments = self.manifest.frontend.segments_of(window)
-            if segments:
-                batch = np.stack([segment.values for segment in segments])
-                logits, embeddings = self._session.run(
-                    ["logits", "embedding"], {self._input: batch}
-                )
-                yield segments, logits, embeddings
-
-    def _windows(self, source: Input, info: StreamInfo | None = None) -> Iterator[Window]:
-        info = info if info is not None else StreamInfo()
-        if isinstance(source, tuple):
-            source = Waveform.from_array(*source, warnings=info.warnings)
-        if isinstance(source, Waveform) and not np.isfinite(source.samples).all():
-            raise AudioError("waveform", "some of its samples are not finite numbers")
-        return self.manifest.frontend.windows(source, info)
 
     def predict(self, source: Input, *, cancel: CancelEvent | None = None) -> Prediction:
         """Classify a track of any length.
@@ -206,8 +160,10 @@ class Classifier:
         label_logits: list[NDArray[np.float32]] = []
         head = self.manifest.labels
         embedding = np.zeros(self.embedding_size)
-        windows = _until(stop, self._windows(source, info))
-        for segments, outputs, embeddings in self.label_logits_of(windows):
+        windows = until(stop, _windows(self.manifest.frontend, source, info))
+        for segments, (outputs, embeddings) in self.network.run_windows(
+            windows, [LOGITS, EMBEDDING]
+        ):
             logits = outputs
             if head is not None:
                 label_logits.append(outputs)
@@ -216,8 +172,10 @@ class Classifier:
             tables.append(probabilities)
             embedding += embeddings.sum(axis=0, dtype=np.float64)
             timeline += [
-                SegmentPrediction(segment.start, min(segment.end, info.duration), named)
-                for segment, named in zip(segments, map(self._named, probabilities), strict=True)
+                SegmentPrediction(
+                    segment.start, min(segment.end, info.duration), _named(self.genres, row)
+                )
+                for segment, row in zip(segments, probabilities, strict=True)
             ]
         path = fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
         mean_embedding = (embedding / max(1, len(timeline))).astype(np.float32)
@@ -232,7 +190,7 @@ class Classifier:
         )
         if not timeline:
             return no_genre
-        tags = self._tags(label_logits, mean_embedding)
+        tags = _tags(self.manifest, label_logits, mean_embedding)
         if tags is not None and tags.kind != MUSIC:
             reason = f"{tags.describe()}: cannot tell a genre"
             return replace(no_genre, warnings=[*info.warnings, reason], tags=tags)
@@ -241,7 +199,7 @@ class Classifier:
             # A spoken introduction says nothing about the music that follows.
             music = head.has_music(np.concatenate(label_logits))
             table = table[music] if music.any() else table
-        named = self._named(aggregate(table, self.manifest.aggregation))
+        named = _named(self.genres, aggregate(table, self.manifest.aggregation))
         ranked = dict(sorted(named.items(), key=lambda item: -item[1]))
         return Prediction(
             path=path,
@@ -253,16 +211,6 @@ class Classifier:
             warnings=info.warnings,
             tags=tags,
         )
-
-    def _tags(
-        self, label_logits: list[NDArray[np.float32]], embedding: NDArray[np.float32]
-    ) -> Tags | None:
-        """What the recording is apart from its genre, where the bundle can tell."""
-        if self.manifest.labels is not None:
-            return self.manifest.labels.read(np.concatenate(label_logits))
-        if self.manifest.music_detector is not None:
-            return self.manifest.music_detector.read(embedding)
-        return None
 
     def predict_many(
         self,
@@ -305,7 +253,7 @@ class Classifier:
         """
         if isinstance(sources, str | PathLike | bytes):
             raise TypeError("predict_many takes many sources; predict takes one")
-        yield from _in_threads(self._predict, sources, jobs, cancel)
+        yield from in_threads(self._predict, sources, jobs, cancel)
 
     def embed(self, source: Input, *, layer: str = "embedding") -> NDArray[np.float32]:
         """The embedding of a track, float32 `[size]`: the mean over its segments.
@@ -328,8 +276,8 @@ class Classifier:
 
     def embed_layers(self, source: Input, layers: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """As `embed`, of several layers; the track is decoded and the network run only once."""
-        self._check_layers(layers)
-        return self._embed_layers(source, layers, Event())
+        windows = _windows(self.manifest.frontend, source, StreamInfo())
+        return self.network.mean_outputs(windows, layers)
 
     def embed_many(
         self, sources: Iterable[Input], layers: Sequence[str], *, jobs: int | None = None
@@ -337,93 +285,33 @@ class Classifier:
         """As `embed_layers`, of many tracks on all cores, in their order; see `predict_many`."""
         if isinstance(sources, str | PathLike | bytes):
             raise TypeError("embed_many takes many sources; embed_layers takes one")
-        self._check_layers(layers)
+        self.network.check_layers(layers)
 
         def embed(source: Input, stop: CancelEvent) -> dict[str, NDArray[np.float32]]:
-            return self._embed_layers(source, layers, stop)
+            windows = _windows(self.manifest.frontend, source, StreamInfo())
+            return self.network.mean_outputs(until(stop, windows), layers)
 
-        yield from _in_threads(embed, sources, jobs, None)
-
-    def _check_layers(self, layers: Sequence[str]) -> None:
-        for layer in layers:
-            if layer not in self.layers:
-                raise ValueError(f"no layer {layer!r}; there are: {', '.join(self.layers)}")
-
-    def _embed_layers(
-        self, source: Input, layers: Sequence[str], stop: CancelEvent
-    ) -> dict[str, NDArray[np.float32]]:
-        sizes, count = self.layers, 0
-        totals = {layer: np.zeros(sizes[layer]) for layer in layers}
-        for window in _until(stop, self._windows(source)):
-            segments = self.manifest.frontend.segments_of(window)
-            if segments:
-                batch = np.stack([segment.values for segment in segments])
-                outputs = self._session.run([*totals], {self._input: batch})
-                for total, values in zip(totals.values(), outputs, strict=True):
-                    total += values.sum(axis=0, dtype=np.float64)
-                count += len(batch)
-        return {name: (total / max(count, 1)).astype(np.float32) for name, total in totals.items()}
-
-    def _named(self, probabilities: NDArray[np.float64]) -> dict[str, float]:
-        return dict(zip(self.genres, map(float, probabilities), strict=True))
+        yield from in_threads(embed, sources, jobs, None)
 
 
-def _until(stop: CancelEvent, windows: Iterator[Window]) -> Iterator[Window]:
-    """The windows, as long as the event is not set."""
-    if stop.is_set():
-        raise CancelledError("cancelled")
-    for window in windows:
-        if stop.is_set():
-            raise CancelledError("cancelled")
-        yield window
+def _windows(frontend: Frontend, source: Input, info: StreamInfo) -> Iterator[Window]:
+    if isinstance(source, tuple):
+        source = Waveform.from_array(*source, warnings=info.warnings)
+    if isinstance(source, Waveform) and not np.isfinite(source.samples).all():
+        raise AudioError("waveform", "some of its samples are not finite numbers")
+    return frontend.windows(source, info)
 
 
-class _Either:
-    """Set when one of two events is."""
-
-    def __init__(self, one: CancelEvent, other: CancelEvent) -> None:
-        self.events = one, other
-
-    def is_set(self) -> bool:
-        return any(event.is_set() for event in self.events)
+def _named(genres: list[str], probabilities: NDArray[np.float64]) -> dict[str, float]:
+    return dict(zip(genres, map(float, probabilities), strict=True))
 
 
-def _in_threads(
-    function: Callable[[Input, CancelEvent], Result],
-    sources: Iterable[Input],
-    jobs: int | None,
-    cancel: CancelEvent | None,
-) -> Generator[Result | FileError, None, None]:
-    """Results of `function` for each source, in their order; it gets an event that stops it."""
-    jobs = jobs or available_cores()
-    waiting: deque[Future[Result | FileError]] = deque()
-    pool = ThreadPoolExecutor(jobs, thread_name_prefix="genrescope")
-    # Python waits for its threads at the end; without this an hour-long mix would delay it.
-    closed = Event()
-    stop = closed if cancel is None else _Either(closed, cancel)
-    try:
-        for source in sources:
-            waiting.append(pool.submit(_attempt, function, source, stop))
-            # A few ahead keep the cores busy while one long file is decoded.
-            if len(waiting) >= 4 * jobs:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        closed.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _attempt(
-    function: Callable[[Input, CancelEvent], Result], source: Input, stop: CancelEvent
-) -> Result | FileError:
-    try:
-        return function(source, stop)
-    except FileError as error:
-        return error
-    except CancelledError:
-        raise
-    except Exception as error:  # the rest of the work goes on, whatever a decoder raises
-        failure = FileError(source_name(source), f"unexpected {type(error).__name__}: {error}")
-        failure.__cause__ = error
-        return failure
+def _tags(
+    manifest: Manifest, label_logits: list[NDArray[np.float32]], embedding: NDArray[np.float32]
+) -> Tags | None:
+    """What the recording is apart from its genre, where the bundle can tell."""
+    if manifest.labels is not None:
+        return manifest.labels.read(np.concatenate(label_logits))
+    if manifest.music_detector is not None:
+        return manifest.music_detector.read(embedding)
+    return None

@@ -56,8 +56,7 @@ def bundle_layer(
                 )
 
     def run(segments: FloatArray) -> FloatArray:
-        found = classifier._session.run([name], {classifier._input: segments})[0]
-        return np.asarray(found, np.float32)
+        return np.asarray(classifier.network.run(segments, [name])[0], np.float32)
 
     content = hashlib.sha256(bundle.model + (bundle.weights or b"")).hexdigest()
     return EmbeddingModel(

@@ -7,6 +7,7 @@ from typing import Any
 
 from genrescope.datasets import Track
 from genrescope.features import is_stored_spectrogram
+from genrescope.features.base import StftFeature
 from genrescope.features.spectrogram import STORED_BINS, STORED_HOP_LENGTH
 from genrescope.training.recipe import Recipe
 
@@ -52,7 +53,7 @@ def adapt(
 
 
 def _needs_stored_hop(recipe: Recipe, tracks: Sequence[Track]) -> bool:
-    if recipe.embedding or recipe.feature.get("kind") == "stored":
+    if recipe.embedding or not isinstance(recipe.frontend.computed, StftFeature):
         return False
     stored = any(is_stored_spectrogram(track.path) for track in tracks)
     return stored and recipe.frontend.computed.hop_length != STORED_HOP_LENGTH

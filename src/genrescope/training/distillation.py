@@ -1,8 +1,9 @@
 """Targets of a teacher: what a larger network predicts for the training tracks (distillation).
 
-A file of targets is a NumPy `.npz` with `X` `[n, targets]`, activations between 0 and 1, and `IDS`
-`[n]`, the file that each row was computed from. The rows of one track are in time order and evenly
-spaced over it. The published MusiCNN taggrams of GTZAN have this form.
+A file of targets is a NumPy `.npz` with `X` `[n, targets]` and `IDS` `[n]`, the file that each row
+was computed from, or `track_id` `[n]`. The rows of one track are in time order and evenly spaced
+over it. Activations between 0 and 1 become log-odds; other numbers, such as embeddings, are taken
+as they are. The published MusiCNN taggrams of GTZAN have this form, and VGGish's embeddings of FMA.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Targets = dict[str, NDArray[np.float32]]
 
 
 def load_targets(files: Iterable[str | PathLike[str]]) -> Targets:
-    """Read the log-odds of the activations, `[n, targets]` by track id.
+    """Read the targets, `[n, targets]` by track id: log-odds of activations, or embeddings.
 
     Raises
     ------
@@ -32,19 +33,25 @@ def load_targets(files: Iterable[str | PathLike[str]]) -> Targets:
     for file in files:
         try:
             with np.load(Path(file), allow_pickle=False) as arrays:
-                values, names = arrays["X"].astype(np.float32), arrays["IDS"].astype(str)
+                values = arrays["X"].astype(np.float32)
+                names = arrays["IDS" if "IDS" in arrays else "track_id"].astype(str)
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise DatasetError(
-                f"{file}: not a file of a teacher's targets with X and IDS: {error}"
+                f"{file}: not a file of a teacher's targets with X and IDS or track_id: {error}"
             ) from None
         if values.ndim != 2 or len(values) != len(names):
             raise DatasetError(f"{file}: X {values.shape} does not match IDS {names.shape}")
         if targets and values.shape[1] != next(iter(targets.values())).shape[1]:
             raise DatasetError(f"{file}: {values.shape[1]} targets, unlike the file before it")
-        clipped = np.clip(values, 1e-3, 1 - 1e-3)
-        odds = np.log(clipped / (1 - clipped))
-        for name in np.unique(names):
-            targets[PurePosixPath(name).stem] = odds[names == name]
+        if not np.isfinite(values).all():
+            raise DatasetError(f"{file}: some of the targets are not finite numbers")
+        if values.min(initial=0.0) >= 0 and values.max(initial=0.0) <= 1:
+            clipped = np.clip(values, 1e-3, 1 - 1e-3)
+            values = np.log(clipped / (1 - clipped))
+        order = np.argsort(names, kind="stable")
+        found, starts = np.unique(names[order], return_index=True)
+        for name, rows in zip(found, np.split(order, starts[1:]), strict=True):
+            targets[PurePosixPath(name).stem] = values[rows]
     return targets
 
 

@@ -3,8 +3,8 @@
 A picture holds librosa's mel spectrogram of the clip at its own sampling rate (44.1 kHz nearly
 always): windows of 2048 samples, hop 512, 128 Slaney bands from 0 Hz to half the rate, power in dB
 below the loudest value, 80 dB deep. Of its n frames column i holds frame floor((i + 0.5) / 128 n).
-Row 0 is the highest band. This is another kind of picture than GTZAN's stored spectrograms, and no
-front end here reads it yet; `load_mel` gives the array.
+Row 0 is the highest band. This is another kind of picture than GTZAN's stored spectrograms; the
+feature `sampled_mel` reads it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,12 @@ import re
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from genrescope.datasets.dataset import NO_FILE, Dataset, LeftOut
 from genrescope.datasets.layout import About, Layout
 from genrescope.datasets.layouts.fma import BAD_CLIPS, METADATA, REPEATS, fma_rows
 from genrescope.datasets.tracks import Track
-from genrescope.errors import DatasetError, FileError
+from genrescope.errors import DatasetError
 
-_SIZE = (128, 128)
 _TABLES = ("tracks_small.csv", "tracks.csv")
 
 
@@ -77,31 +73,6 @@ def _table(path: Path) -> Path:
     if found is None:
         raise DatasetError(f"{path}: pictures of FMA's clips, but no fma_metadata/tracks.csv near")
     return found
-
-
-def load_mel(path: Path) -> NDArray[np.float32]:
-    """Read a stored mel spectrogram.
-
-    Returns
-    -------
-    float32 `[bands, frames]`, 128 x 128, lowest band first: dB below the clip's loudest value, from
-    -79.5 to -0.3 in steps of 1.25
-
-    Raises
-    ------
-    FileError
-        When it is no grey PNG of this size.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            if image.mode != "L" or image.size != _SIZE:
-                raise FileError(path, f"not a grey image of 128 x 128 ({image.mode} {image.size})")
-            pixels = np.asarray(image)[::-1].astype(np.float32)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise FileError(path, "not a readable PNG image") from None
-    return ((4 * pixels + 1.5) / 255 * 80 - 80).astype(np.float32)
 
 
 LAYOUT = FmaMel()

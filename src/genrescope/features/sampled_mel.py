@@ -1,0 +1,140 @@
+"""Mel bands in dB of single frames, one every quarter of a second.
+
+FMA's music is to be had as pictures of this kind without its audio (see
+`genrescope.datasets.layouts.fma_mel`): of each clip the mel spectrogram at its own sampling rate,
+nearly always 44.1 kHz, of which every twentieth frame is kept, in steps of 1.25 dB. `SampledMel`
+computes the same from audio, or reads it from such a picture. Audio at 22 050 Hz has the lower 106
+of the 128 bands, with the same FFT bins, so that a network trained on the pictures can be used on
+audio. Half a minute takes 128 transforms; a spectrogram with a hop of 512 takes 1292.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from genrescope.audio import Waveform
+from genrescope.errors import FileError
+from genrescope.features.base import Computed, Feature
+from genrescope.features.filterbank import band_sums, mel_filters, power_to_db
+from genrescope.features.mfcc import dct
+from genrescope.features.spectrogram import FloatArray, kept_frequencies, power_spectrogram
+
+# As the pictures were made.
+PICTURE_SIZE = 128
+_RATE, _N_FFT, _HOP = 44100, 2048, 10336
+_FLOOR_DB = -80.0
+
+
+class SampledMel(Feature):
+    """Mel bands in dB below the loudest value of the audio, or their MFCCs; see the module.
+
+    Attributes
+    ----------
+    sample_rate
+        44100, or 22050 for audio without the upper half.
+    hop_length
+        Samples from one frame to the next; 0.234 s by default, as in the pictures.
+    n_mels
+        How many of the 128 bands between 0 Hz and 22 050 Hz are kept, from below. Those that reach
+        over half the sample rate can't be.
+    n_mfcc
+        Cepstral coefficients instead of the bands themselves, computed from the bands that are
+        kept; 0 for the bands.
+    """
+
+    sample_rate: int = _RATE // 2
+    hop_length: int = Field(_HOP // 2, ge=16, le=65536)
+    n_mels: int = Field(106, ge=1, le=PICTURE_SIZE)
+    n_mfcc: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _bands_exist(self) -> SampledMel:
+        if self.sample_rate not in (_RATE, _RATE // 2):
+            raise ValueError(f"expected a sample rate of {_RATE} or {_RATE // 2}")
+        most = PICTURE_SIZE if self.sample_rate == _RATE else 106
+        if self.n_mels > most:
+            raise ValueError(f"audio at {self.sample_rate} Hz has {most} of the bands")
+        if self.n_mfcc > self.n_mels:
+            raise ValueError(f"{self.n_mfcc} MFCCs can't be computed from {self.n_mels} bands")
+        return self
+
+    @property
+    def n_fft(self) -> int:
+        """Samples in a frame of 46 ms."""
+        return _N_FFT * self.sample_rate // _RATE
+
+    @property
+    def size(self) -> int:
+        """Bands or coefficients."""
+        return self.n_mfcc or self.n_mels
+
+    @property
+    def local(self) -> bool:
+        """No: the floor lies under the loudest value of all frames."""
+        return False
+
+    def frame_count(self, samples: int) -> int:
+        """Frames of a waveform of so many samples."""
+        return max(0, (samples - self.n_fft) // self.hop_length + 1)
+
+    @cached_property
+    def _filters(self) -> FloatArray:
+        bins = kept_frequencies(_RATE, _N_FFT, None)
+        filters = mel_filters(bins, n_mels=PICTURE_SIZE, fmin=0.0, fmax=_RATE / 2)
+        return filters[: self.n_mels, : self.n_fft // 2 + 1].astype(np.float32)
+
+    def compute(self, waveform: Waveform) -> Computed:
+        """The feature of a waveform, and which of its frames are silence."""
+        self.check_rate(waveform)
+        spectrogram = power_spectrogram(
+            waveform, n_fft=self.n_fft, hop_length=self.hop_length, center=False
+        )
+        bands = power_to_db(band_sums(self._filters, spectrogram.power), top_db=-_FLOOR_DB)
+        return self._values(bands - bands.max(initial=-1e3)), spectrogram.silent
+
+    def of_picture(self, decibels: FloatArray) -> Computed:
+        """The feature of a picture that `load_sampled_mel` read.
+
+        Its level is lost, so a frame counts as silence where all of it is at the floor, and the
+        clip is not.
+        """
+        kept = decibels[: self.n_mels]
+        silent = (decibels < _FLOOR_DB + 1).all(axis=0)
+        return self._values(kept), np.asarray(silent)
+
+    def _values(self, decibels: FloatArray) -> FloatArray:
+        if not self.n_mfcc:
+            return np.ascontiguousarray(decibels, np.float32)
+        return np.asarray(dct(self.n_mels, self.n_mfcc) @ decibels, np.float32)
+
+
+def load_sampled_mel(path: str | PathLike[str]) -> FloatArray:
+    """Read a stored picture of sampled mel bands.
+
+    Returns
+    -------
+    float32 `[bands, frames]`, 128 x 128, lowest band first: dB below the clip's loudest value, from
+    -79.5 to -0.3 in steps of 1.25
+
+    Raises
+    ------
+    FileError
+        When it is no grey PNG of this size.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    size = (PICTURE_SIZE, PICTURE_SIZE)
+    try:
+        with Image.open(Path(path)) as image:
+            if image.mode != "L" or image.size != size:
+                raise FileError(path, f"not a grey image of 128 x 128 ({image.mode} {image.size})")
+            pixels: NDArray[np.float32] = np.asarray(image)[::-1].astype(np.float32)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise FileError(path, "not a readable PNG image") from None
+    return ((4 * pixels + 1.5) / 255 * 80 - 80).astype(np.float32)

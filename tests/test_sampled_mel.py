@@ -1,0 +1,103 @@
+"""Mel bands of single frames: the same from audio as from FMA's stored pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genrescope.audio import Waveform
+from genrescope.errors import RecipeError
+from genrescope.features import Frontend, SegmentSettings, make_feature
+from genrescope.features.sampled_mel import load_sampled_mel
+
+RATE = 44100
+
+
+def tune(seconds: float = 30.0) -> np.ndarray:
+    """Decaying notes over noise, so that frames differ."""
+    random = np.random.default_rng(0)
+    time = np.arange(int(seconds * RATE)) / RATE
+    sound = 0.01 * random.standard_normal(len(time))
+    for start in np.arange(0, seconds, 0.5):
+        after = np.maximum(time - start, 0)
+        pitch = 110 * 2 ** random.uniform(0, 5)
+        sound += (time >= start) * np.exp(-3 * after) * np.sin(2 * np.pi * pitch * after) * 0.2
+    return sound.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture made of audio by librosa, as FMA's were."""
+    librosa = pytest.importorskip("librosa", reason="needs genrescope[lab]")
+    mel = librosa.feature.melspectrogram(y=tune(), sr=RATE)
+    level = librosa.power_to_db(mel, ref=np.max)
+    kept = level[:, np.floor((np.arange(128) + 0.5) / 128 * level.shape[1]).astype(int)]
+    pixels = np.clip(np.round((kept + 80) / 80 * 255) // 4, 0, 63).astype(np.uint8)
+    path = tmp_path_factory.mktemp("fma") / "000002.png"
+    Image.fromarray(pixels[::-1]).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "rate"),
+    [({}, 22050), ({"sample_rate": 44100, "hop_length": 10336, "n_mels": 128}, 44100)],
+    ids=["22 kHz", "44 kHz"],
+)
+def test_audio_gives_what_the_picture_has(picture: Path, settings: dict, rate: int) -> None:
+    feature = make_feature({"kind": "sampled_mel", **settings})
+    stored, _ = feature.of_picture(load_sampled_mel(picture))
+    assert stored.shape == (feature.size, 128)
+    # The picture's first frame is centred on sample 10 x 512.
+    audio = Waveform(tune()[10 * 512 - 1024 :], RATE).resampled(rate)
+    computed, silent = feature.compute(audio)
+    assert not silent.any()
+    # Later frames drift apart by up to half a hop of 512, since 10336 is no multiple of it.
+    difference = computed[:, :20] - stored[:, :20]
+    # The upper edge of the last bands is where the resampler's filter begins.
+    assert np.abs(difference[:-3]).mean() < 1.5
+    assert abs(difference.mean()) < 1.0
+
+
+def test_a_picture_is_one_window_that_segments_are_cut_from(picture: Path) -> None:
+    frontend = Frontend(
+        feature={"kind": "sampled_mel"}, scale="bands", segments=SegmentSettings(seconds=15.0)
+    )
+    (window,) = frontend.windows(picture)
+    assert window.values.shape == (106, 128)
+    np.testing.assert_allclose(window.values.mean(axis=1), 0, atol=1e-5)
+    assert [s.values.shape for s in frontend.segments_of(window)] == [(106, 64)] * 3
+    (whole,) = frontend.windows(Waveform(tune(), RATE))
+    assert whole.values.shape == (106, 128)
+
+
+def test_silence_in_a_picture_is_left_out(tmp_path: Path) -> None:
+    pixels = np.zeros((128, 128), np.uint8)
+    pixels[:, 64:] = 40
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    feature = make_feature({"kind": "sampled_mel"})
+    _, silent = feature.of_picture(load_sampled_mel(tmp_path / "a.png"))
+    assert silent.sum() == 64 and silent[:64].all()
+
+
+def test_mfccs_are_the_cosine_transform_of_the_bands(picture: Path) -> None:
+    fft = pytest.importorskip("scipy.fft", reason="needs genrescope[lab]")
+    settings = {"kind": "sampled_mel", "sample_rate": 44100, "hop_length": 10336, "n_mels": 128}
+    bands = load_sampled_mel(picture)
+    found, _ = make_feature({**settings, "n_mfcc": 20}).of_picture(bands)
+    np.testing.assert_allclose(found, fft.dct(bands, axis=0, norm="ortho")[:20], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"n_mels": 128}, "audio at 22050 Hz has 106 of the bands"),
+        ({"sample_rate": 16000}, "sample rate of 44100 or 22050"),
+        ({"n_mfcc": 107}, "107 MFCCs can't be computed from 106 bands"),
+    ],
+)
+def test_bands_that_are_not_there_are_refused(settings: dict, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        make_feature({"kind": "sampled_mel", **settings})
