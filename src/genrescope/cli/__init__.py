@@ -19,6 +19,7 @@ from genrescope.cli import (
     evaluate,
     examples,
     geometry,
+    info,
     library,
     models,
     playlist,
@@ -55,6 +56,8 @@ app.command()(evaluate.evaluate)
 app.command()(train.train)
 app.command()(recipes.recipes)
 app.command()(compare.compare)
+app.command()(info.info)
+app.command()(info.pack)
 app.command()(report.report)
 app.command()(geometry.geometry)
 app.command()(tune.tune)

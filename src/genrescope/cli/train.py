@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from genrescope.cli.laboratory import (
     warnings_as_notices,
 )
 from genrescope.cli.terminal import error_line, notice, progress, stderr, stdout
-from genrescope.errors import GenrescopeError
+from genrescope.errors import GenrescopeError, RecipeError
 
 if TYPE_CHECKING:
     from genrescope.evaluation.run_result import RunResult
@@ -46,6 +47,9 @@ def train(
     out: Path | None = typer.Option(
         None, "--out", "-o", help="Folder of the run; runs/<recipe> by default."
     ),
+    name: str | None = typer.Option(
+        None, "--name", help="Name of the model and of its run; the recipe's by default."
+    ),
     changes: list[str] = CHANGES,
 ) -> None:
     """Train a model by a recipe, test it, and write it as a bundle with a report.
@@ -55,6 +59,8 @@ def train(
     A family of recipes is trained member by member; finished members are not trained again.
 
     Examples:
+
+      genrescope train my-genres --data my-music --name my-model
 
       genrescope train default --data gtzan --artists artists.csv
 
@@ -66,17 +72,21 @@ def train(
 
       genrescope train my-recipe.yaml --data my-music
     """
-    need_laboratory()
+    from genrescope.models import trainer_of
     from genrescope.training.recipe import expand, load_recipe
 
     names = expand(recipe)
+    if name is not None and len(names) > 1:
+        raise RecipeError(f"--name: {recipe} is a family of {len(names)} recipes")
     inputs = read_options(data, features, artists, teacher)
     options = {"--data": [data] if data else [], "--features": features}
     options |= {"--artists": [artists] if artists else [], "--teacher": teacher}
     results: list[RunResult] = []
     failed = 0
-    for name in names:
-        loaded = load_recipe(name, changes)
+    for member in names:
+        own = [] if name is None else [f"name={json.dumps(name)}"]
+        loaded = load_recipe(member, [*changes, *own])
+        need_laboratory(torch=trainer_of(loaded.model) != "sklearn")
         if weights is not None:
             loaded = loaded.model_copy(update={"weights": weights})
         if loaded.split.i_know_this_leaks:
@@ -86,8 +96,8 @@ def train(
             )
         folder = out or Path("runs") / loaded.name
         if out and len(names) > 1:
-            folder = out / name.removeprefix(recipe).strip("/")
-        command = command_line(name, options, weights, changes)
+            folder = out / member.removeprefix(recipe).strip("/")
+        command = command_line(member, options, weights, changes, name)
         try:
             result = _execute(loaded, inputs, folder, command)
         except GenrescopeError as error:
@@ -111,7 +121,11 @@ def train(
 
 
 def command_line(
-    name: str, options: Mapping[str, Sequence[Path]], weights: Path | None, changes: Sequence[str]
+    name: str,
+    options: Mapping[str, Sequence[Path]],
+    weights: Path | None,
+    changes: Sequence[str],
+    own_name: str | None = None,
 ) -> str:
     """The command that makes a run again, without where files lie on this machine."""
     recipe = re.sub(r"^.*/(?=[^/]+\.ya?ml(/|$))", "", name)
@@ -119,6 +133,7 @@ def command_line(
         f"{option} {path.resolve().name}" for option, paths in options.items() for path in paths
     ]
     own = [f"--weights {weights.resolve().name}"] if weights else []
+    own += [f"--name {own_name}"] if own_name else []
     settings = [re.sub(r"^(split\.folder=).*/(?=[^/])", r"\1", change) for change in changes]
     return " ".join(
         ["genrescope train", recipe, *files, *own, *(f"--set {setting}" for setting in settings)]

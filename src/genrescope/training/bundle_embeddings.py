@@ -7,12 +7,19 @@ pretrained encoder and its head are. Neither torch nor weights to download are n
 
 from __future__ import annotations
 
+import numpy as np
+
 from genrescope.errors import RecipeError
 from genrescope.inference import Bundle
+from genrescope.training.embeddings import Embedder
+from genrescope.training.graphs import whole_graph
+
+# Keeps the names of the bundle's nodes apart from those of a head.
+_PREFIX = "encoder/"
 
 
-def bundle_encoder(bundle: Bundle) -> tuple[bytes, int]:
-    """Turn the graph of a bundle into an encoder's.
+def bundle_embedder(bundle: Bundle) -> Embedder:
+    """Turn a bundle's network into an encoder.
 
     Parameters
     ----------
@@ -21,11 +28,10 @@ def bundle_encoder(bundle: Bundle) -> tuple[bytes, int]:
 
     Returns
     -------
-    graph
-        Gives `vectors` `[n, width, 1]`, logits and embedding one after the other, and `immediate`,
-        the same as `[n, width]`.
-    width
-        Length of a vector.
+    Embedder
+        Its vectors are the logits and the embedding, one after the other. Its graph also gives the
+        embedding by itself, which is that of the model that a head is joined to: a library that was
+        scanned with either model compares tracks in the same way.
 
     Raises
     ------
@@ -34,30 +40,32 @@ def bundle_encoder(bundle: Bundle) -> tuple[bytes, int]:
     """
     try:
         import onnx
-        from onnx import TensorProto, helper, numpy_helper
+        from onnx import TensorProto, compose, helper, numpy_helper
     except ModuleNotFoundError:
-        raise RecipeError("a bundle as encoder needs onnx: pip install 'genrescope[train]'") from None
-    import numpy as np
-
-    from genrescope.training.bundles import whole_graph
-
-    model = onnx.load_from_string(whole_graph(bundle))
+        needs = "pip install 'genrescope[train]'"
+        raise RecipeError(f"a bundle as encoder needs onnx: {needs}") from None
+    model = compose.add_prefix(onnx.load_from_string(whole_graph(bundle)), _PREFIX)
     graph = model.graph
-    given = {output.name: output for output in graph.output}
-    sizes = [given[name].type.tensor_type.shape.dim[1].dim_value for name in _LAYERS]
-    width = sum(sizes)
-    axes = "bundle/axes"
+    sizes = {o.name: o.type.tensor_type.shape.dim[1].dim_value for o in graph.output}
+    layers = [f"{_PREFIX}{name}" for name in ("logits", "embedding")]
+    width = sum(sizes[name] for name in layers)
+    weights = {tensor.name for tensor in graph.initializer}
+    (segments,) = [given for given in graph.input if given.name not in weights]
+    names = {segments.name: "segments", layers[1]: "embedding"}
+    segments.name = "segments"
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    axes = f"{_PREFIX}axes"
     graph.initializer.append(numpy_helper.from_array(np.array([2], np.int64), axes))
     graph.node.extend(
         [
-            helper.make_node("Concat", list(_LAYERS), ["immediate"], axis=1),
+            helper.make_node("Concat", [layers[0], "embedding"], ["immediate"], axis=1),
             helper.make_node("Unsqueeze", ["immediate", axes], ["vectors"]),
         ]
     )
+    shapes = {"vectors": [width, 1], "embedding": [sizes[layers[1]]], "immediate": [width]}
     del graph.output[:]
-    for name, shape in (("vectors", ["n", width, 1]), ("immediate", ["n", width])):
-        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-    return bytes(model.SerializeToString()), width
-
-
-_LAYERS = ("logits", "embedding")
+    for name, shape in shapes.items():
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape]))
+    return Embedder(bundle.manifest.frontend, bytes(model.SerializeToString()), (width, 1))

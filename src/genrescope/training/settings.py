@@ -249,3 +249,16 @@ class EmbeddingSettings(Settings):
         if name not in encoder_kinds():
             raise ValueError(f"no encoder {name!r}; there are: {', '.join(encoder_kinds())}")
         return name
+
+
+class BundleSettings(Settings):
+    """A feature that a trained model computes: its logits and its embedding, of each segment.
+
+    Attributes
+    ----------
+    bundle
+        The model: a name of `genrescope models list`, a run, or a bundle.
+    """
+
+    kind: Literal["bundle"]
+    bundle: str = "default"
