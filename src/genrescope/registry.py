@@ -63,6 +63,21 @@ class Registry:
     def __contains__(self, name: object) -> bool:
         return name in self._places or name in self.aliases
 
+    def place(self, name: str) -> str:
+        """Where a name is defined, as "module:attribute"; nothing is imported.
+
+        Raises
+        ------
+        RecipeError
+            When there is no such name.
+        """
+        name = self.aliases.get(name, name)
+        if name not in self._places:
+            known = ", ".join(self.names())
+            hint = did_you_mean(name, [*self.names(), *self.aliases])
+            raise RecipeError(f"no {self.noun} {name!r}{hint}; there are: {known}")
+        return self._places[name]
+
     def get(self, name: str) -> Any:
         """Import what a name stands for.
 
@@ -71,12 +86,7 @@ class Registry:
         RecipeError
             When there is no such name, or a package that it needs is missing.
         """
-        name = self.aliases.get(name, name)
-        if name not in self._places:
-            known = ", ".join(self.names())
-            hint = did_you_mean(name, [*self.names(), *self.aliases])
-            raise RecipeError(f"no {self.noun} {name!r}{hint}; there are: {known}")
-        module, _, attribute = self._places[name].partition(":")
+        module, _, attribute = self.place(name).partition(":")
         try:
             return getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:

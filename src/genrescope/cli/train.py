@@ -78,14 +78,15 @@ def train(
     names = expand(recipe)
     if name is not None and len(names) > 1:
         raise RecipeError(f"--name: {recipe} is a family of {len(names)} recipes")
+    own = [] if name is None else [f"name={json.dumps(name)}"]
+    # A mistyped setting is named before the data set is read.
+    loaded_recipes = {member: load_recipe(member, [*changes, *own]) for member in names}
     inputs = read_options(data, features, artists, teacher)
     options = {"--data": [data] if data else [], "--features": features}
     options |= {"--artists": [artists] if artists else [], "--teacher": teacher}
     results: list[RunResult] = []
     failed = 0
-    for member in names:
-        own = [] if name is None else [f"name={json.dumps(name)}"]
-        loaded = load_recipe(member, [*changes, *own])
+    for member, loaded in loaded_recipes.items():
         need_laboratory(torch=trainer_of(loaded.model) != "sklearn")
         if weights is not None:
             loaded = loaded.model_copy(update={"weights": weights})

@@ -19,7 +19,7 @@ from genrescope.training.settings import BundleSettings, EmbeddingSettings
 # Protocol buffers end at 2 GB, and parsing one holds its content twice.
 LARGE = 100 * 2**20
 # A model should name a genre for nearly all that it was trained on.
-_REFUSED = 0.05
+_REFUSED = 0.1
 
 
 def make_bundle(model: bytes, *, large: int = LARGE, **manifest: Any) -> Bundle:
@@ -103,7 +103,7 @@ class Origin:
         """What tells music from other sounds: the embedding, and so this, is the encoder's.
 
         Own genres may be sounds that it does not take for music, such as speech or noise. It is
-        left out where it would refuse more than `_REFUSED` of the tracks of any genre.
+        left out where it would refuse half of a genre's tracks, or more than `_REFUSED` of all.
         """
         if not isinstance(self.recipe.embedding, BundleSettings):
             return {}
@@ -116,7 +116,8 @@ class Origin:
             vectors = data.segments(name)[:, -len(detector.mean) :, 0]
             kind = detector.read(vectors.mean(axis=0)).kind
             refused.setdefault(track.genre, []).append(kind != MUSIC)
-        if max(sum(each) / len(each) for each in refused.values()) > _REFUSED:
+        share = sum(map(sum, refused.values())) / len(data.tracks)
+        if share > _REFUSED or any(2 * sum(own) >= len(own) for own in refused.values()):
             return {}
         return {"schema_version": 3, "music_detector": detector}
 

@@ -21,6 +21,7 @@ from genrescope.features import Frontend, SegmentSettings
 from genrescope.features.statistics import Statistic
 from genrescope.inference.bundle import Bundle
 from genrescope.legacy import REMOVED_SETTINGS, renamed_recipe, warn_renamed
+from genrescope.training.explain import near_setting
 from genrescope.training.settings import (
     Augmentation,
     BundleSettings,
@@ -43,6 +44,14 @@ class Recipe(Settings):
 
     Attributes
     ----------
+    name
+        Of the model and of its run.
+    description
+        One line for the list of recipes.
+    published
+        The row of a paper's table that it reproduces.
+    seed
+        Of everything random: splits, first weights, batches.
     feature
         Settings of a feature with its `kind`, or `EmbeddingSettings` or `BundleSettings`.
     weights
@@ -52,6 +61,21 @@ class Recipe(Settings):
         to mean 0 and standard deviation 1 over the training tracks.
     pool
         Statistics over a segment's frames, as in `Frontend`.
+    segments
+        What the model sees at once.
+    augmentation
+        Random changes of training segments.
+    model
+        Kind and settings of the model.
+    training
+        Optimizer, schedule and regularisation.
+    split
+        How tracks are divided into training, validation and test subsets.
+    aggregation
+        How the predictions of segments become that of their track: mean_probability, mean_logits,
+        median_probability or majority.
+    licence
+        Of the trained model; the licences of weights that are part of it are added.
     ensemble
         Several networks instead of one, whose logits are averaged: for each the `augmentation`,
         `model` and `training` settings in which it differs from the recipe. Each has its own seed
@@ -274,6 +298,8 @@ def _validated(fields: dict[str, Any], source: object) -> Recipe:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         message = REMOVED_SETTINGS.get(place) or first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden" and place not in REMOVED_SETTINGS:
+            message = f"there is no such setting{near_setting(place, Recipe)}"
         raise RecipeError(f"recipe {source}: {place}: {message}") from None
 
 
