@@ -1,16 +1,14 @@
-"""`genrescope info` and `genrescope pack`: what a model says of itself, and a model as one file."""
+"""`genrescope info`: what a model says of itself."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import typer
 from rich.text import Text
 
-from genrescope.cli.terminal import Format, notice, printable, stdout
-from genrescope.errors import FileError
+from genrescope.cli.terminal import Format, printable, stdout
 
 _SHOWN = (*("name", "description", "genres", "styles", "instruments", "moods"), "licence")
 
@@ -59,34 +57,6 @@ def info(
         if shown not in ("", None):
             line = Text(f"{key}: ", style="bold")
             stdout.print(line.append(Text(printable(str(shown)), style="not bold")))
-
-
-def pack(
-    model: str = typer.Argument(..., metavar="RUN", help="A run, a bundle, or a model's name."),
-    out: Path = typer.Option(
-        Path("model.zip"), "--out", "-o", help="The file to write; its name ends in .zip."
-    ),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Replace a file that is there."),
-) -> None:
-    """Pack a model and its model card into one .zip, to give it to others.
-
-    The card, README.md, has the form that model hubs read. What it says comes from the run: genres,
-    data, licence and figures. The .zip can be used as it is: genrescope classify --model model.zip.
-
-    Examples:
-
-      genrescope pack runs/my-model --out my-model.zip
-    """
-    from genrescope.evaluation.model_card import pack as pack_bundle
-    from genrescope.inference import Bundle
-
-    if out.suffix.casefold() != ".zip":
-        raise FileError(out, "expected a name that ends in .zip")
-    if out.exists() and not overwrite:
-        raise FileError(out, "is there already; --overwrite replaces it")
-    pack_bundle(Bundle.load(model), out)
-    notice(f"use it with: genrescope classify MUSIC --model {printable(str(out))}")
-    typer.echo(printable(str(out)))
 
 
 def _details(fields: dict[str, Any]) -> dict[str, Any]:

@@ -210,6 +210,7 @@ def _frontend_of(bundle: str) -> Frontend:
     return Bundle.load(bundle).manifest.frontend
 
 
+@functools.cache
 def shipped_recipes() -> list[str]:
     """List the recipes that come with the package; a family by its own name."""
     names = (path.relative_to(SHIPPED).with_suffix("") for path in SHIPPED.rglob("*.yaml"))
