@@ -181,7 +181,6 @@ def _features(recipe: Recipe) -> tuple[str, ...]:
 
 # Recipes of other data than GTZAN or FMA's audio, and how they are trained.
 _OTHER = {
-    "fma": ("FMA-small as mel spectrograms", "genrescope train fma --data fma-mel"),
     "my-genres": ("a folder for each genre", "genrescope train my-genres --data my-music"),
 }
 

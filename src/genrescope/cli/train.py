@@ -27,6 +27,7 @@ from genrescope.cli.terminal import error_line, notice, progress, stderr, stdout
 from genrescope.errors import GenrescopeError, RecipeError
 
 if TYPE_CHECKING:
+    from genrescope.datasets import Dataset
     from genrescope.evaluation.run_result import RunResult
     from genrescope.training.inputs import Inputs
     from genrescope.training.recipe import Recipe
@@ -43,6 +44,12 @@ def train(
     teacher: list[Path] = TEACHER,
     weights: Path | None = typer.Option(
         None, "--weights", help="File or folder of an encoder's weights; by default the cache."
+    ),
+    also: list[Path] = typer.Option(
+        [],
+        "--also",
+        metavar="DATA",
+        help="A further data set to train on, not to test on; may be repeated.",
     ),
     out: Path | None = typer.Option(
         None, "--out", "-o", help="Folder of the run; runs/<recipe> by default."
@@ -70,8 +77,9 @@ def train(
 
       genrescope train leiden-table2/mobilenet_v2 --data gtzan --weights mobilenet.npz
 
-      genrescope train my-recipe.yaml --data my-music
+      genrescope train my-recipe.yaml --data my-music --also gtzan
     """
+    from genrescope.datasets import read_dataset
     from genrescope.models import trainer_of
     from genrescope.training.recipe import expand, load_recipe
 
@@ -82,8 +90,10 @@ def train(
     # A mistyped setting is named before the data set is read.
     loaded_recipes = {member: load_recipe(member, [*changes, *own]) for member in names}
     inputs = read_options(data, features, artists, teacher)
+    further = [read_dataset(path) for path in also]
     options = {"--data": [data] if data else [], "--features": features}
     options |= {"--artists": [artists] if artists else [], "--teacher": teacher}
+    options |= {"--also": also}
     results: list[RunResult] = []
     failed = 0
     for member, loaded in loaded_recipes.items():
@@ -100,7 +110,7 @@ def train(
             folder = out / member.removeprefix(recipe).strip("/")
         command = command_line(member, options, weights, changes, name)
         try:
-            result = _execute(loaded, inputs, folder, command)
+            result = _execute(loaded, inputs, further, folder, command)
         except GenrescopeError as error:
             if len(names) == 1:
                 raise
@@ -141,7 +151,9 @@ def command_line(
     )
 
 
-def _execute(recipe: Recipe, inputs: Inputs, folder: Path, command: str) -> RunResult:
+def _execute(
+    recipe: Recipe, inputs: Inputs, also: Sequence[Dataset], folder: Path, command: str
+) -> RunResult:
     from genrescope.training.run import execute
 
     with progress("steps") as bar:
@@ -154,6 +166,7 @@ def _execute(recipe: Recipe, inputs: Inputs, folder: Path, command: str) -> RunR
                 command=command,
                 vectors=inputs.vectors,
                 teacher=inputs.teacher,
+                also=also,
                 reporter=terminal_reporter(bar),
             )
         except KeyboardInterrupt:
