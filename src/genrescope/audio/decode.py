@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
@@ -206,8 +205,12 @@ def stream(
     _validate(sample_rate, offset, duration)
     if not 0 < block_seconds < math.inf:
         raise ValueError(f"block_seconds must be positive, not {block_seconds}")
-    blocks = open_stream(path, sample_rate, block_seconds, offset, duration, warnings)
-    return islice(blocks, 1, None)
+    return _blocks(open_stream(path, sample_rate, block_seconds, offset, duration, warnings))
+
+
+def _blocks(rate_and_blocks: Iterator[Any]) -> Iterator[Samples]:
+    next(rate_and_blocks)
+    yield from rate_and_blocks
 
 
 def open_stream(

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from genrescope.audio.decode import BLOCK_SECONDS, info, open_stream
 from genrescope.errors import AudioError
+from genrescope.heap import keep_freed_memory
 
 HEADER, BLOCK, WARNING, FAILED, END = b"H", b"B", b"W", b"F", b"E"
 LENGTH = struct.Struct("<cI")
@@ -24,6 +25,7 @@ LENGTH = struct.Struct("<cI")
 def main(memory: int) -> None:
     """Answer requests until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
+    keep_freed_memory()
     _limit(memory)
     # What a decoder prints must not come between the messages.
     out = os.fdopen(os.dup(1), "wb", buffering=0)

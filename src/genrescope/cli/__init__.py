@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+
+# Otherwise pydantic looks through all installed packages for plugins, at every start.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import typer
 
@@ -36,6 +40,7 @@ from genrescope.cli import (
 from genrescope.cli import map as map_command
 from genrescope.cli.terminal import drop_stdout, echo, error_line, prepare_streams
 from genrescope.errors import GenrescopeError
+from genrescope.heap import keep_freed_memory
 
 app = typer.Typer(
     name="genrescope",
@@ -95,6 +100,7 @@ def main() -> None:
         number = getattr(signal, name, None)  # Windows has no SIGHUP; nohup makes it be ignored
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
+    keep_freed_memory()
     prepare_streams()
     code: str | int | None = 0
     try:

@@ -24,14 +24,30 @@ from genrescope.cli.training_tracks import note_training_tracks
 from genrescope.cli.writers import WRITERS, output
 from genrescope.errors import FileError
 from genrescope.inference import Classifier
+from genrescope.inference.listening import Listen, check_listen
 from genrescope.settings import SHIPPED_MODEL, default_model
 
+LISTEN = typer.Option(
+    "full",
+    "--listen",
+    metavar="full|auto|SECONDS",
+    help="How much of a long track is read: all of it, parts spread over it until its genre is "
+    "clear, or so many seconds of it.",
+)
 _ENDINGS = {
     ".csv": RowFormat.csv,
     ".json": RowFormat.json,
     ".jsonl": RowFormat.jsonl,
     ".ndjson": RowFormat.jsonl,
 }
+
+
+def listen_option(value: str) -> Listen:
+    """What --listen says; a usage error where that is nothing."""
+    try:
+        return check_listen(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def classify(
@@ -61,6 +77,7 @@ def classify(
     jobs: int | None = typer.Option(
         None, "--jobs", "-j", min=1, help="Files classified at the same time; by default the cores."
     ),
+    listen: str = LISTEN,
     destination: Path | None = typer.Option(
         None, "--output", "-o", help="Write to this file instead of stdout."
     ),
@@ -119,6 +136,7 @@ def classify(
     tag_options.check(write_tags)
     ending = destination.suffix.lower() if destination is not None else ""
     chosen = format or _ENDINGS.get(ending, RowFormat.table)
+    amount = listen_option(listen)
     classifier = Classifier.load(model)
     passed_over = PassedOver()
     found = list(find(paths, null=null, passed_over=passed_over))
@@ -132,7 +150,7 @@ def classify(
         writer = WRITERS[chosen.value](stream, classifier.genres, top=top, timeline=timeline)
         task = bar.add_task("Classifying", total=len(files))
         try:
-            for result in classifier.predict_many(files, jobs=jobs):
+            for result in classifier.predict_many(files, jobs=jobs, listen=amount):
                 if isinstance(result, FileError):
                     failures.append(result)
                 else:

@@ -1,0 +1,133 @@
+"""How much of a long track is read: all of it, or a few windows spread over it.
+
+The windows lie at the middle of the track, then at its quarters, its eighths and so on, so that any
+number of them covers it evenly. The file is not read up to a window: the decoder jumps there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from os import PathLike
+from typing import Final, Literal
+
+from genrescope import audio
+from genrescope.errors import AudioError
+from genrescope.features import Frontend, StreamInfo, Window, is_stored_spectrogram
+from genrescope.features.frontend import WINDOW_SECONDS
+
+Listen = Literal["full", "auto"] | float
+"""All of a track ("full"), as many windows as it takes ("auto"), or so many seconds of it."""
+
+LEAST_WINDOWS: Final = 2
+"""Windows of a track that "auto" always reads."""
+SURE: Final = 0.5
+"""With "auto", the lead of the most probable genre over the next, from which on no more is read."""
+
+
+def check_listen(listen: Listen | str) -> Listen:
+    """Return the setting, from a string where it is one.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if listen in ("full", "auto"):
+        return listen  # type: ignore[return-value]
+    try:
+        seconds = float(listen)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"listen must be full, auto or a number of seconds, not {listen}")
+    return seconds
+
+
+def spread(count: int) -> list[float]:
+    """Positions between 0 and 1 in the order of the module: 1/2, 1/4, 3/4, 1/8 and so on.
+
+    These are the numbers 1, 2, 3, … with their binary digits mirrored at the point (van der
+    Corput's sequence).
+    """
+    positions = []
+    for number in range(1, count + 1):
+        digits = f"{number:b}"[::-1]
+        positions.append(int(digits, 2) / 2 ** len(digits))
+    return positions
+
+
+def windows_of_parts(
+    frontend: Frontend,
+    source: object,
+    info: StreamInfo,
+    listen: Listen,
+    lead: Callable[[], float],
+) -> Iterator[Window] | None:
+    """The windows of parts of a track, as `Frontend.windows` gives them for those parts.
+
+    Parameters
+    ----------
+    frontend
+        Of the model.
+    source
+        The path or the content of an audio file.
+    info
+        Gets the duration of the whole track and the warnings.
+    listen
+        Not "full".
+    lead
+        Asked before each further window of "auto": the lead of the most probable genre so far.
+
+    Returns
+    -------
+    windows
+        None where the whole track has to be read: it is not longer than what would be read of it,
+        its length is not known, or it is no file.
+    """
+    if not isinstance(source, str | PathLike | bytes) or frontend.computed.kind == "stored":
+        return None
+    if isinstance(source, str | PathLike) and is_stored_spectrogram(source):
+        return None
+    try:
+        total = audio.info(source).duration
+    except AudioError:
+        return None  # reading it will say why
+    wanted = LEAST_WINDOWS * WINDOW_SECONDS if isinstance(listen, str) else listen
+    if total <= wanted + WINDOW_SECONDS:
+        return None
+    seconds = min(WINDOW_SECONDS, wanted)
+    most = int(total // seconds)
+    count = most if listen == "auto" else min(most, max(1, round(wanted / seconds)))
+    return _parts(frontend, source, info, total, seconds, count, listen, lead)
+
+
+def _parts(
+    frontend: Frontend,
+    source: audio.Readable,
+    info: StreamInfo,
+    total: float,
+    seconds: float,
+    count: int,
+    listen: Listen,
+    lead: Callable[[], float],
+) -> Iterator[Window]:
+    rate = frontend.computed.sample_rate
+    info.duration = total
+    for number, position in enumerate(spread(count)):
+        if listen == "auto" and number >= LEAST_WINDOWS and lead() >= SURE:
+            return
+        start = position * (total - seconds)
+        try:
+            part = audio.load(
+                source,
+                sample_rate=rate,
+                offset=start,
+                duration=seconds,
+                warnings=info.warnings,
+            )
+            windows = [*frontend.windows(part)]
+        except AudioError:
+            continue  # its header promised more sound than there is
+        for window in windows:
+            yield replace(window, start=window.start + start)
