@@ -41,7 +41,7 @@ def test_importing_genrescope_loads_almost_nothing() -> None:
     assert not loaded & {*HEAVY, "numpy", "onnxruntime", "pydantic", "av", "rich", "typer"}
 
 
-@pytest.mark.parametrize("module", ["inference", "audio", "features", "cli"])
+@pytest.mark.parametrize("module", ["inference", "audio", "features", "cli.classify"])
 def test_what_classifies_needs_no_extra(module: str) -> None:
     loaded = loaded_by(f"import genrescope.{module}")
     assert "genrescope" in loaded
@@ -54,8 +54,11 @@ def test_classify_imports_no_module_that_it_does_not_need(tmp_path: Path) -> Non
     noise = np.random.default_rng(0).normal(0, 0.1, 3 * 22050)
     soundfile.write(clip, noise, 22050)
     code = f"""
-from genrescope.cli import app
-app(["classify", {str(clip)!r}], standalone_mode=False)
+import contextlib, sys
+from genrescope.cli import main
+sys.argv[1:] = ["classify", {str(clip)!r}]
+with contextlib.suppress(SystemExit):
+    main()
 """
     show = "import sys; print(*sys.modules)"
     done = subprocess.run(
@@ -67,6 +70,25 @@ app(["classify", {str(clip)!r}], standalone_mode=False)
     assert not {f"genrescope.{name}" for name in others} & loaded
     heavy = {"scipy", "pyarrow", "jinja2", "yaml", "asyncio", "ssl", "http", "multiprocessing"}
     assert not {*HEAVY, *heavy} & loaded
+
+
+def test_commands_are_known_without_any_extra() -> None:
+    loaded = loaded_by("from genrescope.cli import COMMANDS, app; assert len(COMMANDS) > 20")
+    assert "genrescope" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_one_command_imports_what_it_needs_alone() -> None:
+    code = """
+import contextlib, sys
+from genrescope.cli import main
+sys.argv[1:] = ["tags", "--help"]
+with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(SystemExit):
+    main()
+"""
+    loaded = loaded_by(code)
+    assert "typer" in loaded
+    assert not loaded & {*HEAVY, "numpy", "onnxruntime", "av"}
 
 
 def test_a_bundle_is_loaded_and_run_without_any_extra() -> None:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from threading import Condition, Lock, Thread
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 # As in `genrescope.audio.worker`, which this process does not import.
 _HEADER, _BLOCK, _WARNING, _FAILED, _END = b"H", b"B", b"W", b"F", b"E"
 _PROGRAM = "import sys; from genrescope.audio.worker import main; main(int(sys.argv[1]))"
+_WORTH_PROCESSES = 12  # files; a process takes as long to start as two or three do to decode
 _LONGEST_MESSAGE = 2**27  # half a minute of sound at 1 MHz; more is no message of ours
 
 
@@ -316,6 +317,11 @@ def safely(
     finally:
         _pools.remove(pool)
         pool.close()
+
+
+def safely_for(files: int, processes: int | None = None) -> AbstractContextManager[None]:
+    """`safely` for a number of files that is worth the start of processes, else nothing."""
+    return safely(processes) if files >= _WORTH_PROCESSES else nullcontext()
 
 
 @contextmanager

@@ -9,7 +9,9 @@ from pathlib import Path
 import typer
 
 from genrescope.audio.files import PassedOver
+from genrescope.audio.workers import safely_for
 from genrescope.cli.files import find
+from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.models import note_better_model
 from genrescope.cli.tags import Named, TagOptions
 from genrescope.cli.tags import write_tags as apply_tags
@@ -24,30 +26,14 @@ from genrescope.cli.training_tracks import note_training_tracks
 from genrescope.cli.writers import WRITERS, output
 from genrescope.errors import FileError
 from genrescope.inference import Classifier
-from genrescope.inference.listening import Listen, check_listen
 from genrescope.settings import SHIPPED_MODEL, default_model
 
-LISTEN = typer.Option(
-    "full",
-    "--listen",
-    metavar="full|auto|SECONDS",
-    help="How much of a long track is read: all of it, parts spread over it until its genre is "
-    "clear, or so many seconds of it.",
-)
 _ENDINGS = {
     ".csv": RowFormat.csv,
     ".json": RowFormat.json,
     ".jsonl": RowFormat.jsonl,
     ".ndjson": RowFormat.jsonl,
 }
-
-
-def listen_option(value: str) -> Listen:
-    """What --listen says; a usage error where that is nothing."""
-    try:
-        return check_listen(value)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def classify(
@@ -146,7 +132,7 @@ def classify(
     named: list[Named] = []
     interrupted = False
     # The bar comes first: while it is on the screen, what is printed goes above it.
-    with progress("files") as bar, output(destination) as stream:
+    with safely_for(len(files), jobs), progress("files") as bar, output(destination) as stream:
         writer = WRITERS[chosen.value](stream, classifier.genres, top=top, timeline=timeline)
         task = bar.add_task("Classifying", total=len(files))
         try:
