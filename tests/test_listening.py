@@ -34,9 +34,7 @@ def test_positions_cover_the_track_evenly_however_many_there_are() -> None:
         assert edges.max() <= 2 / (count + 1)
 
 
-def test_half_a_minute_is_the_middle_of_the_track(
-    classifier: Classifier, long_track: Path
-) -> None:
+def test_half_a_minute_is_the_middle_of_the_track(classifier: Classifier, long_track: Path) -> None:
     part = classifier.predict(long_track, listen=30)
     alone = classifier.predict(load(long_track, offset=85.0, duration=30.0))
     assert part.probabilities == alone.probabilities
