@@ -262,8 +262,8 @@ def listening_table(folder: Path) -> list[str]:
     lines += [
         "",
         f"{len(tracks)} tracks of {minutes:.1f} minutes on average. Reckoned from these times, "
-        f"20,000 songs take two cores {cores:.0f} minutes with `auto` (as long as these tracks), and "
-        f"{full:.0f} minutes in full (of four minutes each), start and disk not counted.",
+        f"20,000 songs take two cores {cores:.0f} minutes with `auto` (as long as these tracks), "
+        f"and {full:.0f} minutes in full (of four minutes each), start and disk not counted.",
     ]
     return lines
 
