@@ -75,7 +75,7 @@ class DecoderPool:
         warnings: list[str],
     ) -> Iterator[Any]:
         """As `genrescope.audio.decode.open_stream`: the rate, then blocks of half a minute."""
-        request = {"info": False, "sample_rate": sample_rate}
+        request: dict[str, Any] = {"info": False, "sample_rate": sample_rate}
         request |= {"offset": offset, "duration": duration}
         messages = self._ask(path, request, warnings)
         try:

@@ -34,7 +34,7 @@ def check_listen(listen: Listen | str) -> Listen:
         If it is none.
     """
     if listen in ("full", "auto"):
-        return listen  # type: ignore[return-value]
+        return listen
     try:
         seconds = float(listen)
     except ValueError:
