@@ -10,7 +10,7 @@ import pytest
 from clips import write_wav
 from genrescope import Classifier, Prediction
 from genrescope.audio import load
-from genrescope.inference.listening import SURE, check_listen, spread
+from genrescope.inference.listening import check_listen, spread
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +44,19 @@ def test_half_a_minute_is_the_middle_of_the_track(classifier: Classifier, long_t
     assert part.timeline[-1].end == pytest.approx(115.0, abs=0.1)
 
 
-def test_auto_reads_no_more_than_it_takes(classifier: Classifier, long_track: Path) -> None:
+def test_auto_reads_a_minute_or_where_that_is_not_clear_all(
+    classifier: Classifier, long_track: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     full = classifier.predict(long_track)
-    auto = classifier.predict(long_track, listen="auto")
-    assert same(auto, classifier.predict(long_track.read_bytes(), listen="auto"))
-    assert auto.genre == full.genre
-    assert 10 < len(auto.timeline) < len(full.timeline)
-    assert auto.timeline == sorted(auto.timeline, key=lambda segment: segment.start)
-    lead = np.subtract(*[probability for _, probability in auto.top(2)])
-    windows = {round(segment.start // 5) for segment in auto.timeline}
-    assert lead >= SURE or len(windows) > 20
+    monkeypatch.setattr("genrescope.inference.classifier.CLEAR", -1.0)
+    minute = classifier.predict(long_track, listen="auto")
+    assert same(minute, classifier.predict(long_track.read_bytes(), listen="auto"))
+    assert same(minute, classifier.predict(long_track, listen=60))
+    assert minute.duration == pytest.approx(200)
+    assert len(minute.timeline) < len(full.timeline) / 2
+    assert minute.timeline == sorted(minute.timeline, key=lambda segment: segment.start)
+    monkeypatch.setattr("genrescope.inference.classifier.CLEAR", 1.1)
+    assert same(classifier.predict(long_track, listen="auto"), full)
 
 
 def test_short_tracks_are_read_in_full(classifier: Classifier, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from genrescope.features import Frontend, Segment, Source, StreamInfo, Window
 from genrescope.inference.bundle import Bundle, Manifest
 from genrescope.inference.jobs import CancelEvent, in_threads, until
 from genrescope.inference.labels import MUSIC, Tags
-from genrescope.inference.listening import Listen, check_listen, windows_of_parts
+from genrescope.inference.listening import CLEAR, Listen, check_listen, windows_of_parts
 from genrescope.inference.network import EMBEDDING, LOGITS, Network
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 
@@ -145,9 +145,10 @@ class Classifier:
             Called with the segments of each half minute as soon as they are classified.
 
         listen
-            How much of a file is read: "full", all of it; "auto", windows of half a minute spread
-            over it, until their genre is clear; or so many seconds, in such windows. Timeline and
-            embedding are of what was read. Tracks that are hardly longer are read in full.
+            How much of a file is read: "full", all of it; "auto", a minute spread over it, and all
+            of it where the genre is not clear then; or so many seconds, in windows of half a minute
+            that are spread over it. Timeline and embedding are of what was read. Tracks that are
+            hardly longer are read in full.
 
         Raises
         ------
@@ -183,14 +184,25 @@ class Classifier:
         label_logits: list[NDArray[np.float32]] = []
         head = self.manifest.labels
         embedding = np.zeros(self.embedding_size)
+        changes: list[float] = []
         frontend, rule = self.manifest.frontend, self.manifest.aggregation
-        windows = None
-        if listen != "full":
-            windows = windows_of_parts(frontend, source, info, listen, lambda: _lead(tables, rule))
+
+        def is_clear() -> bool:
+            """Whether the windows until now are enough; they are forgotten where not."""
+            if _lead(tables, rule) >= CLEAR:
+                return True
+            for seen in (timeline, tables, label_logits, changes, info.warnings):
+                seen.clear()
+            embedding[:] = 0.0
+            info.duration = 0.0
+            return False
+
+        windows = windows_of_parts(frontend, source, info, listen, is_clear)
         if windows is None:
             windows = _windows(frontend, source, info)
+        windows = until(stop, _noted(windows, changes))
         for segments, (outputs, embeddings) in self.network.run_windows(
-            until(stop, windows), [LOGITS, EMBEDDING]
+            windows, [LOGITS, EMBEDDING]
         ):
             logits = outputs
             if head is not None:
@@ -221,7 +233,7 @@ class Classifier:
         )
         if not timeline:
             return no_genre
-        tags = _tags(self.manifest, label_logits, mean_embedding)
+        tags = _tags(self.manifest, label_logits, mean_embedding, max(changes, default=None))
         if tags is not None and tags.kind != MUSIC:
             reason = f"{tags.describe()}: cannot tell a genre"
             return replace(no_genre, warnings=[*info.warnings, reason], tags=tags)
@@ -351,12 +363,23 @@ def _named(genres: list[str], probabilities: NDArray[np.float64]) -> dict[str, f
     return dict(zip(genres, map(float, probabilities), strict=True))
 
 
+def _noted(windows: Iterable[Window], changes: list[float]) -> Iterator[Window]:
+    """The windows; how much each changes over time is added to a list."""
+    for window in windows:
+        if window.change is not None:
+            changes.append(window.change)
+        yield window
+
+
 def _tags(
-    manifest: Manifest, label_logits: list[NDArray[np.float32]], embedding: NDArray[np.float32]
+    manifest: Manifest,
+    label_logits: list[NDArray[np.float32]],
+    embedding: NDArray[np.float32],
+    change: float | None,
 ) -> Tags | None:
     """What the recording is apart from its genre, where the bundle can tell."""
     if manifest.labels is not None:
         return manifest.labels.read(np.concatenate(label_logits))
     if manifest.music_detector is not None:
-        return manifest.music_detector.read(embedding)
+        return manifest.music_detector.read(embedding, change)
     return None

@@ -1,5 +1,7 @@
 """How much of a long track is read: all of it, or a few windows spread over it.
 
+"auto" reads a minute, and where its genre is not clear then, all of the track.
+
 The windows lie at the middle of the track, then at its quarters, its eighths and so on, so that any
 number of them covers it evenly. The file is not read up to a window: the decoder jumps there.
 """
@@ -17,12 +19,11 @@ from genrescope.features import Frontend, StreamInfo, Window, is_stored_spectrog
 from genrescope.features.frontend import WINDOW_SECONDS
 
 Listen = Literal["full", "auto"] | float
-"""All of a track ("full"), as many windows as it takes ("auto"), or so many seconds of it."""
+"""All of a track ("full"), a minute or where that is not enough all ("auto"), or some seconds."""
 
-LEAST_WINDOWS: Final = 2
-"""Windows of a track that "auto" always reads."""
-SURE: Final = 0.5
-"""With "auto", the lead of the most probable genre over the next, from which on no more is read."""
+CLEAR: Final = 0.7
+"""By how much the most probable genre of a minute has to lead over the next, for "auto"."""
+_AUTO_SECONDS = 60.0
 
 
 def check_listen(listen: Listen | str) -> Listen:
@@ -62,7 +63,7 @@ def windows_of_parts(
     source: object,
     info: StreamInfo,
     listen: Listen,
-    lead: Callable[[], float],
+    is_clear: Callable[[], bool],
 ) -> Iterator[Window] | None:
     """The windows of parts of a track, as `Frontend.windows` gives them for those parts.
 
@@ -75,17 +76,21 @@ def windows_of_parts(
     info
         Gets the duration of the whole track and the warnings.
     listen
-        Not "full".
-    lead
-        Asked before each further window of "auto": the lead of the most probable genre so far.
+        How much is read.
+    is_clear
+        Asked after the parts of "auto"; where not, all windows of the track follow.
 
     Returns
     -------
     windows
-        None where the whole track has to be read: it is not longer than what would be read of it,
+        None where the whole track is to be read: "full" was asked for, it is not longer than what would be read of it,
         its length is not known, or it is no file.
     """
-    if not isinstance(source, str | PathLike | bytes) or frontend.computed.kind == "stored":
+    if (
+        listen == "full"
+        or not isinstance(source, str | PathLike | bytes)
+        or frontend.computed.kind == "stored"
+    ):
         return None
     if isinstance(source, str | PathLike) and is_stored_spectrogram(source):
         return None
@@ -93,41 +98,43 @@ def windows_of_parts(
         total = audio.info(source).duration
     except AudioError:
         return None  # reading it will say why
-    wanted = LEAST_WINDOWS * WINDOW_SECONDS if isinstance(listen, str) else listen
+    wanted = _AUTO_SECONDS if isinstance(listen, str) else listen
     if total <= wanted + WINDOW_SECONDS:
         return None
     seconds = min(WINDOW_SECONDS, wanted)
-    most = int(total // seconds)
-    count = most if listen == "auto" else min(most, max(1, round(wanted / seconds)))
-    return _parts(frontend, source, info, total, seconds, count, listen, lead)
+    starts = [position * (total - seconds) for position in spread(round(wanted / seconds))]
+    parts = _parts(frontend, source, info, starts, seconds)
+    info.duration = total
+    return _until_clear(parts, frontend, source, info, is_clear) if listen == "auto" else parts
 
 
 def _parts(
     frontend: Frontend,
     source: audio.Readable,
     info: StreamInfo,
-    total: float,
+    starts: list[float],
     seconds: float,
-    count: int,
-    listen: Listen,
-    lead: Callable[[], float],
 ) -> Iterator[Window]:
-    rate = frontend.computed.sample_rate
-    info.duration = total
-    for number, position in enumerate(spread(count)):
-        if listen == "auto" and number >= LEAST_WINDOWS and lead() >= SURE:
-            return
-        start = position * (total - seconds)
+    rate, warnings = frontend.computed.sample_rate, info.warnings
+    for start in starts:
         try:
             part = audio.load(
-                source,
-                sample_rate=rate,
-                offset=start,
-                duration=seconds,
-                warnings=info.warnings,
+                source, sample_rate=rate, offset=start, duration=seconds, warnings=warnings
             )
             windows = [*frontend.windows(part)]
         except AudioError:
             continue  # its header promised more sound than there is
         for window in windows:
             yield replace(window, start=window.start + start)
+
+
+def _until_clear(
+    parts: Iterator[Window],
+    frontend: Frontend,
+    source: audio.Readable,
+    info: StreamInfo,
+    is_clear: Callable[[], bool],
+) -> Iterator[Window]:
+    yield from parts
+    if not is_clear():
+        yield from frontend.windows(source, info)
