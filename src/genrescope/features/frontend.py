@@ -99,7 +99,15 @@ class StreamInfo:
 
 
 class SegmentSettings(BaseModel):
-    """Length of a segment in seconds, and the fraction of it that the next one shares."""
+    """Length of a segment in seconds, and the fraction of it that the next one shares.
+
+    Attributes
+    ----------
+    seconds
+        Length of a segment.
+    overlap
+        Fraction of a segment that it shares with the next.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
