@@ -58,6 +58,8 @@ class RunResult(Values):
         Different test tracks; of a run that leaks, segments.
     accuracy … expected_calibration_error
         Scores on the test tracks, see `genrescope.evaluation.metrics`.
+    log_loss
+        Cross-entropy on the test tracks, in nats.
     interval
         95 % bootstrap intervals of the scores, by name.
     grouped_by_artist
@@ -69,6 +71,9 @@ class RunResult(Values):
     train_accuracy, validation_accuracy
         Of the network that is kept, on its training and validation tracks; None where there are
         none, or it was not measured.
+    segment_train_accuracy
+        Of the training segments of the last epoch, as they were trained on: changed at random, with
+        dropout active; None where that was not measured.
     folds
         Each fold by its name; of a run without folds its one training.
     train_tracks, validation_tracks
@@ -125,11 +130,13 @@ class RunResult(Values):
     macro_f1: Score = None
     roc_auc: Score = None
     expected_calibration_error: Score = None
+    log_loss: float | None = Field(None, ge=0)
     interval: dict[str, Interval] = Field({})
     grouped_by_artist: bool = False
     by_genre: dict[str, GenreScores] = Field({})
     confusion: list[list[int]] = Field([])
     train_accuracy: Score = None
+    segment_train_accuracy: Score = None
     validation_accuracy: Score = None
     folds: dict[str, FoldResult] = Field({})
     train_tracks: int | None = None

@@ -92,12 +92,23 @@ class StreamInfo:
 
 
 class SegmentSettings(BaseModel):
-    """Length of a segment in seconds, and the fraction of it that the next one shares."""
+    """How windows are cut into segments.
+
+    Attributes
+    ----------
+    seconds
+        Length of a segment.
+    overlap
+        Fraction of a segment that the next one shares.
+    most
+        The first so many segments of a window are used; all by default.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seconds: float = Field(gt=0, le=WINDOW_SECONDS)
     overlap: float = Field(0.5, ge=0, lt=1)
+    most: int | None = Field(None, ge=1, exclude_if=lambda most: most is None)
 
 
 class Frontend(BaseModel):
@@ -319,8 +330,9 @@ class Frontend(BaseModel):
         """Cut a window into stretches that become segments; mostly silent ones are left out.
 
         Where all of them are mostly silence, the one with the least of it is kept, if at
-        least a second of it is not silent. The last stretch ends with the window. A window shorter
-        than a segment is repeated to fill one, or pooled as it is.
+        least a second of it is not silent. The last stretch ends with the window, unless it would
+        repeat nearly all of the one before (see `segment_starts`). A window shorter than a segment
+        is repeated to fill one, or pooled as it is.
         """
         length, total = self.segment_frames, window.values.shape[1]
         values, silent = window.values, window.silent
@@ -332,7 +344,7 @@ class Frontend(BaseModel):
         frames = values.shape[1]
         starts = segment_starts(
             frames, length, self.segment_hop, first=window.fresh, reach_end=True
-        )
+        )[: self.segments.most]
         sounding = {start: 1 - silent[start : start + length].mean() for start in starts}
         kept = [start for start in starts if sounding[start] >= 0.5]
         most = max(starts, key=sounding.__getitem__)

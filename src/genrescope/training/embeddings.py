@@ -82,7 +82,8 @@ class Embedder:
         report: Callable[[int], None],
     ) -> Iterator[FloatArray]:
         """Compute the embeddings of each track's segments, float32 `[segments, *shape]`."""
-        key = self.frontend.model_dump_json() + hashlib.sha256(self.graph).hexdigest()
+        # The number is that of the rule by which segments are cut.
+        key = f"2 {self.frontend.model_dump_json()} {hashlib.sha256(self.graph).hexdigest()}"
         own = {fspath(track.path): each for track, each in zip(tracks, windows, strict=True)}
         model = EmbeddingModel[str](
             read=lambda path: self._segments(own[path]),

@@ -129,6 +129,7 @@ def result_of(
         train_tracks=len(final.job.train),
         validation_tracks=len(protocol.validation),
         train_accuracy=accuracy(final.job.train),
+        segment_train_accuracy=_segment_train_accuracy(final, recipe),
         validation_accuracy=accuracy(protocol.validation),
         temperature=round(temperature[final.job.name], 4),
         test_tracks_of_training_artists=_of_training_artists(protocol, predictions, data),
@@ -145,6 +146,14 @@ def result_of(
         },
         **fields,
     )
+
+
+def _segment_train_accuracy(outcome: Outcome, recipe: Recipe) -> float | None:
+    """Of the last epoch, where its weights are those of the model."""
+    if recipe.ensemble or recipe.training.keep != "last" or not outcome.model.history:
+        return None
+    found = outcome.model.history[-1].get("segment_accuracy")
+    return None if found is None else round(found, 6)
 
 
 def _of_training_artists(

@@ -20,7 +20,7 @@ from genrescope.training.distillation import standardised_targets
 from genrescope.training.protocols import Job
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import EpochReport, History, TrainedModel
-from genrescope.training.trainers.lightning import fit
+from genrescope.training.trainers.lightning import HeldOut, fit
 
 # The accuracy on training tracks is measured on about this many of them.
 _TRAINING_CURVE = 200
@@ -60,6 +60,9 @@ class Trainer:
         scaling = _mean_and_deviation(train) if recipe.scale == "standard" else None
         if scaling:
             train, monitored = (_scaled(tracks, *scaling) for tracks in (train, monitored))
+        held_out = None
+        if self.chooses(recipe):
+            held_out = HeldOut.of(job.validation, data, scaling, recipe.aggregation)
         curves = {
             "accuracy": monitored,
             "train_accuracy": train[:: max(1, len(train) // _TRAINING_CURVE)],
@@ -78,6 +81,7 @@ class Trainer:
                 # Epochs are numbered through all networks.
                 report=lambda epoch, *scores, before=before: report(before + epoch, *scores),
                 curves=curves,
+                held_out=held_out,
             )
             networks.append(network)
             history += [{**epoch, "epoch": before + epoch["epoch"]} for epoch in epochs]
@@ -104,7 +108,11 @@ def training_tracks(job: Job, data: TrainingData) -> list[TrainingTrack]:
 
 
 def _tracks(names: Iterable[str], data: TrainingData) -> list[TrainingTrack]:
-    return [TrainingTrack(torch.from_numpy(data.frames(name)), data.label(name)) for name in names]
+    separate = data.encoder is not None or bool(data.frontend.pool)
+    return [
+        TrainingTrack(torch.from_numpy(data.frames(name)), data.label(name), separate=separate)
+        for name in names
+    ]
 
 
 class _Ensemble(nn.Module):
