@@ -12,7 +12,7 @@ compared with a published figure.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 from genrescope.errors import FileError, RecipeError
 from genrescope.evaluation.published import PublishedFigure, published_figures, published_results
+from genrescope.evaluation.records import merged
 from genrescope.evaluation.run_result import RunResult, find_runs
 
 Interval = tuple[float, float]
@@ -129,6 +130,8 @@ class PublishedComparison:
         Runs that leak.
     problems
         What could not be used, and why.
+    runs
+        All of them.
     """
 
     rows: tuple[ComparedFigure, ...]
@@ -136,6 +139,7 @@ class PublishedComparison:
     others: tuple[RunResult, ...]
     leaks: tuple[LeakedRun, ...]
     problems: tuple[FileError | RecipeError, ...]
+    runs: tuple[RunResult, ...] = ()
 
     def listed(self, everything: bool = False) -> tuple[ComparedFigure, ...]:
         """The rows; with `everything`, also published figures without a run."""
@@ -160,15 +164,33 @@ class PublishedComparison:
         }
 
 
-def compare_with_published(folder: Path) -> PublishedComparison:
+def compare_with_published(
+    folder: Path,
+    *,
+    records: Sequence[RunResult] = (),
+    outdated: Callable[[RunResult], str] = lambda _: "",
+) -> PublishedComparison:
     """Compare all finished runs in a folder with the published figures.
+
+    Parameters
+    ----------
+    folder
+        In which runs are looked for.
+    records
+        Results of earlier runs, for command lines that no run in the folder has.
+    outdated
+        Tells how the recipe of a run differs by now from the one that was carried out; empty where
+        it does not. A run's row says so.
 
     Raises
     ------
     FileError
         When there is no such folder.
     """
-    runs, damaged = find_runs(folder)
+    found, damaged = find_runs(folder)
+    runs = [
+        run.model_copy(update={"outdated": outdated(run)}) for run in merged(records, found)
+    ]
     runs.sort(key=lambda run: (run.name, run.folder))
     leak_free = [run for run in runs if not run.leaked]
     problems: list[FileError | RecipeError] = list(damaged)
@@ -191,6 +213,7 @@ def compare_with_published(folder: Path) -> PublishedComparison:
         tuple(others),
         tuple(LeakedRun(run, _leak_free(run, leak_free)) for run in runs if run.leaked),
         tuple(problems),
+        tuple(runs),
     )
 
 
@@ -249,6 +272,7 @@ def differences(figure: PublishedFigure, run: RunResult) -> tuple[str, ...]:
     """How a run's protocol differs from a paper's, as far as the run's settings show."""
     networks = len(run.settings.get("ensemble") or [])
     texts = (
+        run.outdated,
         _tracks(figure, run),
         "" if _letters(str(run.data)) == _letters(figure.dataset) else f"data: {run.data}",
         _split(figure, run),

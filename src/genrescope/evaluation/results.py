@@ -44,7 +44,7 @@ marks below is written by `genrescope compare --write`.
 def write_results(
     comparison: PublishedComparison, path: Path, *, everything: bool = False
 ) -> list[Path]:
-    """Write the comparison between the marks of a Markdown page, and the picture next to it.
+    """Write the comparison between the marks of a Markdown page; next to it the picture and records.
 
     A page that is missing is made. With `everything`, published figures without a run are listed
     as well. The picture is drawn where matplotlib is installed and there is something to draw.
@@ -266,9 +266,13 @@ def accuracy_interval(run: RunResult, separator: str = " to ") -> str:
     return interval(run.interval.get("accuracy"), separator, unit="")
 
 
-def _runs(runs: Iterable[RunResult]) -> str:
-    lines = [[*_facts(run), _code(run.command)] for run in runs]
-    return markdown_table((*_RUN_COLUMNS, "Command"), f"{_RUN_ALIGNMENT}l", lines)
+def _runs(runs: Sequence[RunResult]) -> str:
+    noted = any(run.outdated for run in runs)
+    lines = [
+        [*_facts(run), *[escape_markdown(run.outdated)] * noted, _code(run.command)] for run in runs
+    ]
+    columns = (*_RUN_COLUMNS, *["Note"] * noted, "Command")
+    return markdown_table(columns, f"{_RUN_ALIGNMENT}{'l' * noted}l", lines)
 
 
 def _leaks(leaks: Iterable[LeakedRun]) -> Iterator[str]:

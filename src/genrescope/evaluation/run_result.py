@@ -116,6 +116,8 @@ class RunResult(Values):
         The recipe's settings, as `recipe.yaml` or the model's provenance has them; not stored here.
     folder
         Where the result was read from; not stored.
+    outdated
+        How the recipe of that name differs by now from the one that was carried out; not stored.
     """
 
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -158,6 +160,7 @@ class RunResult(Values):
     provenance: Provenance | None = None
     settings: dict[str, Any] = Field(default={}, exclude=True)
     folder: Path | None = Field(default=None, exclude=True)
+    outdated: str = Field(default="", exclude=True)
 
     @model_validator(mode="after")
     def _of_something(self) -> RunResult:
