@@ -20,7 +20,7 @@ from typing import Any
 
 from genrescope.errors import FileError, RecipeError
 from genrescope.evaluation.published import PublishedFigure, published_figures, published_results
-from genrescope.evaluation.records import merged
+from genrescope.evaluation.records import merged, with_correct_tracks
 from genrescope.evaluation.run_result import RunResult, find_runs
 
 Interval = tuple[float, float]
@@ -189,7 +189,8 @@ def compare_with_published(
     """
     found, damaged = find_runs(folder)
     runs = [
-        run.model_copy(update={"outdated": outdated(run)}) for run in merged(records, found)
+        run.model_copy(update={"outdated": outdated(run)})
+        for run in merged(records, [*map(with_correct_tracks, found)])
     ]
     runs.sort(key=lambda run: (run.name, run.folder))
     leak_free = [run for run in runs if not run.leaked]
@@ -202,9 +203,9 @@ def compare_with_published(
         except RecipeError as error:
             problems.append(RecipeError(f"{run.folder}: {error}"))
             figures = []
-        found = [row for figure in figures if (row := _compared(figure, run))]
-        rows += found
-        others += [run] * (not found)
+        compared = [row for figure in figures if (row := _compared(figure, run))]
+        rows += compared
+        others += [run] * (not compared)
     rows.sort(key=lambda row: _order()[row.figure])
     with_run = {row.figure for row in rows}
     return PublishedComparison(

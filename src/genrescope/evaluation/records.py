@@ -1,12 +1,13 @@
 """Results of runs next to the page that shows them, so that a page outlives its runs' folders.
 
-`results.jsonl` has one run a line: its result without the tables of single genres' intervals, and
-the settings of its recipe. A run that is found in a folder takes the place of the record with the
-same command line.
+`results.jsonl` has one run a line: its result without the tables of single genres' intervals, the
+settings of its recipe, and which test tracks it predicted correctly. A run that is found in a
+folder takes the place of the record with the same command line.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
+from genrescope.evaluation.predictions import FILE as PREDICTIONS
 from genrescope.evaluation.run_result import RunResult
+from genrescope.evaluation.significance import correct_tracks
 
 # Comments on a recipe, and what a page does not show.
 _LEFT_OUT_SETTINGS = {"description", "published", "search", "licence", "weights"}
@@ -45,12 +48,27 @@ def read_records(path: Path) -> list[RunResult]:
         try:
             fields = json.loads(line)
             result = RunResult.model_validate(fields["result"])
-            more = {"settings": dict(fields["settings"]), "folder": Path(fields["folder"])}
+            more = {
+                "settings": dict(fields["settings"]),
+                "folder": Path(fields["folder"]),
+                "tested": str(fields.get("tested", "")),
+                "right": str(fields.get("right", "")),
+            }
         except (ValueError, KeyError, TypeError) as error:
             reason = f"line {number} is damaged: {' '.join(str(error).split())}"
             raise FileError(path, reason) from None
         found.append(result.model_copy(update=more))
     return found
+
+
+def with_correct_tracks(run: RunResult) -> RunResult:
+    """A run of a folder, with which of its test tracks were predicted correctly."""
+    if run.folder is None or not (run.folder / PREDICTIONS).is_file():
+        return run
+    correct = sorted(correct_tracks(run.folder).items())
+    tracks = hashlib.sha256(repr([track for track, _ in correct]).encode("utf-8", "replace"))
+    right = "".join("01"[is_right] for _, is_right in correct)
+    return run.model_copy(update={"tested": tracks.hexdigest()[:16], "right": right})
 
 
 def merged(records: Sequence[RunResult], runs: Sequence[RunResult]) -> list[RunResult]:
@@ -91,4 +109,6 @@ def _line(run: RunResult, folder: Path) -> str:
         "result": result,
         "settings": {k: v for k, v in run.settings.items() if k not in _LEFT_OUT_SETTINGS},
     }
+    if run.right:
+        fields |= {"tested": run.tested, "right": run.right}
     return json.dumps(fields, ensure_ascii=False)

@@ -12,6 +12,7 @@ from typing import Any
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
 from genrescope.evaluation import plots
+from genrescope.evaluation.conclusions import conclusions
 from genrescope.evaluation.formatting import (
     NOTHING,
     escape_markdown,
@@ -41,10 +42,19 @@ marks below is written by `genrescope compare --write`.
 """
 
 
+_CONCLUSIONS = (
+    "A is the system that the paper finds better, or as good. *Holds*: A is better, and McNemar's "
+    "exact test on the tracks that both were tested on gives p < 0.05 (where single predictions "
+    "were not kept: the 95 % intervals of the accuracies are apart); where the paper finds both "
+    "similar, there is no such difference. Which embedding of the leiden paper separates genres "
+    "best is measured on the page on geometry."
+)
+
+
 def write_results(
     comparison: PublishedComparison, path: Path, *, everything: bool = False
 ) -> list[Path]:
-    """Write the comparison between the marks of a Markdown page; next to it the picture and records.
+    """Write the comparison between the marks of a Markdown page, and the picture next to it.
 
     A page that is missing is made. With `everything`, published figures without a run are listed
     as well. The picture is drawn where matplotlib is installed and there is something to draw.
@@ -107,8 +117,11 @@ def to_markdown(
             blocks += [f"### {paper}, {table}", *_published_table(list(of_table))]
     if missing := not_run(comparison.missing):
         blocks += ["## Not run here, and why", missing]
-    runs = {row.run.folder: row.run for row in comparison.rows if row.run}
-    blocks += ["## Statements that are no accuracies", statements([*runs.values()])]
+    shown = [run for run in comparison.runs if not run.leaked]
+    blocks += ["## Statements that are no accuracies", statements(shown)]
+    if comparison.runs:
+        blocks += ["## Do the papers' conclusions hold here?", _CONCLUSIONS]
+        blocks += [conclusions(comparison.runs)]
     if comparison.others:
         blocks += ["## Runs without a published figure", _runs(comparison.others)]
     if comparison.leaks:

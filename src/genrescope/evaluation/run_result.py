@@ -116,6 +116,9 @@ class RunResult(Values):
         The recipe's settings, as `recipe.yaml` or the model's provenance has them; not stored here.
     folder
         Where the result was read from; not stored.
+    tested, right
+        Hash of the test tracks, and for each of them, in the order of their ids, 1 where it was
+        predicted correctly, else 0; stored in records alone, see `genrescope.evaluation.records`.
     outdated
         How the recipe of that name differs by now from the one that was carried out; not stored.
     """
@@ -160,6 +163,8 @@ class RunResult(Values):
     provenance: Provenance | None = None
     settings: dict[str, Any] = Field(default={}, exclude=True)
     folder: Path | None = Field(default=None, exclude=True)
+    tested: str = Field(default="", exclude=True)
+    right: str = Field(default="", exclude=True)
     outdated: str = Field(default="", exclude=True)
 
     @model_validator(mode="after")

@@ -35,6 +35,7 @@ from genrescope.features.spectrogram import (
     load_spectrogram,
 )
 from genrescope.features.statistics import Statistic, statistics
+from genrescope.features.stored import Stored
 
 Source = audio.Readable | audio.Waveform | FloatArray
 
@@ -202,15 +203,15 @@ class Frontend(BaseModel):
     def _window_of_vectors(self, source: Source, info: StreamInfo) -> Window:
         """Stored vectors are one window, however long the track."""
         feature = self.computed
-        if not isinstance(source, np.ndarray) or feature.kind != "stored":
+        if not isinstance(source, np.ndarray) or not isinstance(feature, Stored):
             name = audio.source_name(source)
             takes = "stored vectors" if feature.kind == "stored" else "audio, not stored vectors"
             raise FileError(name, f"this model takes {takes} (feature {feature.kind})")
         vectors = np.atleast_2d(source)
-        fits = vectors.ndim == 2 and len(vectors) and vectors.shape[1] == feature.size
+        fits = vectors.ndim == 2 and len(vectors) and vectors.shape[1] == feature.width
         if not (fits and vectors.dtype.kind in "fiu" and np.isfinite(vectors).all()):
-            raise FileError("vectors", f"expected {feature.size} finite numbers in each")
-        values = vectors.T.astype(np.float32)
+            raise FileError("vectors", f"expected {feature.width} finite numbers in each")
+        values = feature.used(vectors).T.astype(np.float32)
         info.duration = values.shape[1] * self.hop
         silent = np.zeros(values.shape[1], np.bool_)
         if self.scale != "none":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from genrescope.aggregation import Aggregation
 from genrescope.encoders import encoder_class
@@ -82,6 +82,14 @@ class Recipe(Settings):
     aggregation: Aggregation = "mean_probability"
     licence: str = "Apache-2.0"
     search: dict[str, Parameter] = Field(default_factory=dict)
+
+    @field_validator("search", mode="before")
+    @classmethod
+    def _without_dropped(cls, search: Any) -> Any:
+        """`setting: null` drops a setting of the recipe that is extended."""
+        if not isinstance(search, dict):
+            return search
+        return {key: value for key, value in search.items() if value is not None}
 
     def model_post_init(self, _: object) -> None:
         """Refuse settings that don't go together."""

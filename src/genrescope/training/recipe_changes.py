@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from pydantic import ValidationError
@@ -34,7 +35,7 @@ def outdated(run: RunResult) -> str:
         return ""
     try:
         words = shlex.split(run.command)
-        changes = [value for name, value in zip(words, words[1:], strict=False) if name == "--set"]
+        changes = [value for name, value in pairwise(words) if name == "--set"]
         source = words[words.index("train") + 1] if "train" in words else run.recipe
         now = load_recipe(source, changes)
         then = Recipe.model_validate(renamed_recipe({**run.settings, "name": now.name})[0])
