@@ -255,6 +255,7 @@ def test_figure_8_reads_the_columns_of_fmas_own_table(tmp_path: Path) -> None:
         assert (window.values[:, 0] == 1000 + used).all()
 
 
+@pytest.mark.shared
 def test_a_run_without_weights_can_be_repeated_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: Path
 ) -> None:

@@ -60,7 +60,10 @@ def _reason(figure: PublishedFigure) -> tuple[str, str]:
         case "berkeley", "fig 7":
             return "FMA-small's audio and VGGish's weights were not at hand", "berkeley-fig7"
         case "berkeley", "fig 8":
-            return "FMA-small's audio was not at hand", "berkeley-fig8"
+            return (
+                "FMA's features.csv and FMA-small's audio were not at hand",
+                "berkeley-fig8-table",
+            )
     return _NOT_YET, ""
 
 
