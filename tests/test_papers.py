@@ -50,7 +50,7 @@ class TestSegments:
         assert 0 <= more - starts[-1] < max(1, step // 10)
 
     def test_those_of_the_default_model_are_as_before(self) -> None:
-        frontend = Bundle.load("default").frontend
+        frontend = Bundle.load("default").manifest.frontend
         length, step = frontend.segment_frames, frontend.segment_hop
         assert (length, step) == (34, 17)
         for frames in range(length, 345):  # of a window of half a minute
@@ -167,7 +167,9 @@ def test_the_best_epoch_is_chosen_by_tracks() -> None:
     logits = torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 2.0]])
 
     class Known(torch.nn.Module):
-        weight = torch.nn.Parameter(torch.zeros(1))
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
 
         def forward(self, segments: Any) -> Any:
             return segments[:, :, 0], segments[:, :, 0]
@@ -189,7 +191,7 @@ def test_31_embeddings_lie_side_by_side_below_the_hidden_layer() -> None:
     segment = torch.rand(1, *recipe.frontend.shape)
     with torch.inference_mode():
         whole = network.outputs(segment)["immediate"].reshape(31, 128)
-        one = network.encoder(segment[:, :, 96 * 30 :])["embedding"]
+        one = network.encoder(segment[:, :, 96 * 30 :])[network.layer]
     assert torch.allclose(whole[30:], one, atol=1e-5)
     with pytest.raises(ValueError, match="or of a multiple, not of 100"):
         FineTuned((64, 100), 8, **settings, untrained=0)
@@ -274,8 +276,12 @@ def test_a_run_without_weights_can_be_repeated_with_them(
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("deepsound-vggish", ["training.epochs=1"]),
-        ("berkeley-fig6-embedding/kNN", ["model.tuned=false", "model.n_neighbors=1"]),
+        pytest.param("deepsound-vggish", ["training.epochs=1"], marks=pytest.mark.slow),
+        pytest.param(
+            "berkeley-fig6-embedding/kNN",
+            ["model.tuned=false", "model.n_neighbors=1"],
+            marks=pytest.mark.slow,
+        ),
         ("berkeley-fig6-pca/kNN", ["model.tuned=false", "model.n_neighbors=1", "model.pca=2"]),
         ("vellore-dense", ["split.folds=2", "training.epochs=1"]),
     ],
