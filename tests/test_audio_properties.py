@@ -85,6 +85,7 @@ def test_long_random_bytes(tmp_path: Path, beginning: bytes, seed: int, size: in
     check(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMS)
 @settings(quick, max_examples=8)
 @given(data=st.data())

@@ -317,11 +317,11 @@ class TestEncodings:
         ["nonsense"],
     )
 
-    # One of each kind in `make test-fast`: nine processes each.
+    # `make test-fast` tries one of them: they are nine processes each.
     @pytest.mark.parametrize(
         "place",
         [
-            pytest.param(place, marks=() if place in ("C", "latin 1") else pytest.mark.slow)
+            pytest.param(place, marks=() if place == "latin 1" else pytest.mark.slow)
             for place in PLACES
         ],
     )
@@ -357,7 +357,7 @@ class TestEncodings:
         "words",
         [
             "classify a.wav",
-            "--help",
+            pytest.param("--help", marks=pytest.mark.slow),
             pytest.param("recipes", marks=pytest.mark.slow),
             pytest.param("encoders list", marks=pytest.mark.slow),
         ],
@@ -368,6 +368,7 @@ class TestEncodings:
         assert b"Traceback" not in done.stderr
         assert b"Exception" not in done.stderr
 
+    @pytest.mark.slow
     def test_a_slow_pipe_gets_everything(self, folder: Path) -> None:
         command = f"{shlex.join(COMMAND)} recipes | (sleep 1; cat) | wc -c"
         slow = subprocess.run(command, shell=True, capture_output=True, check=True)
@@ -378,7 +379,16 @@ class TestEncodings:
 class TestWhatIsAsked:
     """Endings of --output, names that end with NUL, addresses, folders without music"""
 
-    @pytest.mark.parametrize("ending", ["csv", "json", "jsonl", "ndjson", "CSV", "txt"])
+    @pytest.mark.parametrize(
+        "ending",
+        [
+            "CSV",
+            *(
+                pytest.param(e, marks=pytest.mark.slow)
+                for e in ["csv", "json", "jsonl", "ndjson", "txt"]
+            ),
+        ],
+    )
     def test_the_ending_names_the_format(self, folder: Path, tmp_path: Path, ending: str) -> None:
         target = tmp_path / f"out.{ending}"
         assert genrescope("classify", folder / "a.wav", "-o", target).returncode == 0

@@ -775,7 +775,7 @@ class TestCommand:
         done = genrescope("train", old, "--features", table, "--out", tmp_path / "run")
         lines = [line for line in done.stderr.splitlines() if "version 0.1" in line]
         assert len(lines) == 1, "once, though the family has four members"
-        assert lines[0].startswith("old.yaml: names of version 0.1, refused from version 0.3 on")
+        assert lines[0].startswith("old.yaml: settings of version 0.1, refused from version 0.3 on")
         assert "FutureWarning" not in done.stderr
         assert RunResult.read(tmp_path / "run/NB/two").settings["aggregation"] == "mean_logits"
 

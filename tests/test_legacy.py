@@ -31,9 +31,9 @@ def test_a_recipe_with_old_names_is_read_with_a_warning(tmp_path: Path) -> None:
     from genrescope.training.recipe import load_recipe
 
     (tmp_path / "old.yaml").write_text(OLD)
-    with pytest.warns(FutureWarning, match=r"old.yaml: names of version 0.1.*voting -> aggregat"):
+    with pytest.warns(FutureWarning, match=r"old.yaml: settings of version 0.1.*voting -> agg"):
         first = load_recipe(f"{tmp_path}/old.yaml/a")
-    with pytest.warns(FutureWarning, match=r"voting=mean: names of version 0.1"):
+    with pytest.warns(FutureWarning, match=r"voting=mean: settings of version 0.1"):
         second = load_recipe(f"{tmp_path}/old.yaml/b", ["voting=mean"])
     assert first.aggregation == "majority"
     assert second.aggregation == "mean_probability"
@@ -55,3 +55,27 @@ def test_a_bundle_of_schema_1_gives_the_same_answers(tmp_path: Path) -> None:
     assert old.manifest.model_dump(exclude=versions) == shipped.manifest.model_dump(
         exclude=versions
     )
+
+
+@pytest.mark.parametrize(
+    ("feature", "unused"),
+    [
+        ("{kind: stored, name: x, width: 2, n_mels: 64}", "n_mels"),
+        ("{kind: waveform, n_fft: 1024}", "n_fft"),
+    ],
+)
+def test_settings_that_never_had_an_effect_are_dropped(
+    tmp_path: Path, feature: str, unused: str
+) -> None:
+    pytest.importorskip("torch", reason="recipes need the train extra")
+    from genrescope.training.recipe import load_recipe
+
+    path = tmp_path / "old.yaml"
+    path.write_text(
+        f"name: old\nfeature: {feature}\nsegments: {{seconds: 3.0}}\n"
+        "model: {kind: classical, name: kNN, whiten: false}\n"
+    )
+    with pytest.warns(FutureWarning, match=rf"version 0.1.*feature\.{unused}, which"):
+        recipe = load_recipe(str(path))
+    assert unused not in recipe.feature
+    assert recipe.model == {"kind": "classical", "name": "kNN"}

@@ -36,10 +36,8 @@ def test_the_base_install_is_told_apart_from_the_extras() -> None:
 def test_every_dependency_has_a_version_that_was_tested() -> None:
     listed = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in listed}
-    # `app` and `scale` are not part of `dev`: nothing here needs them yet.
-    extras = [
-        each for name in EXTRAS if name not in ("app", "scale", "all") for each in EXTRAS[name]
-    ]
+    # `scale` is not part of `dev`: nothing here needs it yet.
+    extras = [each for name in EXTRAS if name not in ("scale", "all") for each in EXTRAS[name]]
     for requirement in [*PROJECT["dependencies"], *extras]:
         name = re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-")
         assert name == "genrescope" or name in pinned, requirement

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         to_frame,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = [
     "AudioError",
     "Bundle",

@@ -27,6 +27,11 @@ _DOTTED = {"voting": "aggregation", "training.average": "training.ema_decay"}
 REMOVED_SETTINGS = {
     "augmentation.slope": "was removed in version 0.2; augmentation.equalizer does the most like it"
 }
+# Settings that these features had in common with all others in version 0.1, and never used.
+_UNUSED_SETTINGS = {
+    "stored": {"sample_rate", "n_fft", "hop_length", "center", "n_bins", "n_mels", "fmin", "fmax"},
+    "waveform": {"n_fft", "hop_length", "center", "n_bins", "n_mels", "fmin", "fmax"},
+}
 # Files in the folder of a job, which version 0.1 called a part.
 _JOB_FILES = {"heard.npz": "logits.npz", "learned.json": "training.json"}
 _JOB_TRACKS = {"aside": "monitored", "heard": "predicted"}
@@ -48,6 +53,7 @@ def renamed_recipe(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
         new["training"] = dict(new["training"])
         _rename(new["training"], "average", "ema_decay", changes, prefix="training.")
     _drop_slope(new)
+    _drop_unused(new, changes)
     ensemble = new.get("ensemble")
     if isinstance(ensemble, list | tuple):
         new["ensemble"] = [_renamed_network(own, changes) for own in ensemble]
@@ -68,7 +74,7 @@ def warn_renamed(name: str, changes: list[str]) -> None:
     if changes:
         listed = ", ".join(dict.fromkeys(changes))
         warnings.warn(
-            f"{name}: names of version 0.1, refused from version 0.3 on: {listed}",
+            f"{name}: settings of version 0.1, refused from version 0.3 on: {listed}",
             RenamedWarning,
             stacklevel=3,
         )
@@ -165,6 +171,18 @@ def _drop_slope(fields: dict[str, Any]) -> None:
     if isinstance(augmentation, Mapping) and augmentation.get("slope", 1) == 0:
         rest = {name: value for name, value in augmentation.items() if name != "slope"}
         fields["augmentation"] = rest
+
+
+def _drop_unused(fields: dict[str, Any], changes: list[str]) -> None:
+    """Drop settings that had no effect: of the feature, and `model.whiten` where it is off."""
+    feature, model = fields.get("feature"), fields.get("model")
+    if isinstance(feature, Mapping) and isinstance(kind := feature.get("kind"), str):
+        unused = [name for name in feature if name in _UNUSED_SETTINGS.get(kind, ())]
+        if unused:
+            fields["feature"] = {k: v for k, v in feature.items() if k not in unused}
+            changes += [f"feature.{name}, which {kind} does not use" for name in unused]
+    if isinstance(model, Mapping) and model.get("whiten") is False:
+        fields["model"] = {name: v for name, v in model.items() if name != "whiten"}
 
 
 def _renamed_axis(key: str, axis: Any, changes: list[str]) -> Any:

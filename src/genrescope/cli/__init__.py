@@ -26,6 +26,7 @@ from genrescope.cli import (
     recommend,
     report,
     scan,
+    serve,
     similar,
     sort,
     tags,
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 app.command()(classify.classify)
 app.command()(scan.scan)
+app.command()(serve.serve)
 app.command()(similar.similar)
 app.command()(recommend.recommend)
 app.command()(playlist.playlist)

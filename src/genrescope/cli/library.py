@@ -11,6 +11,7 @@ import typer
 
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
+from genrescope.errors import TagError
 
 app = typer.Typer(help="What a library holds, and looking after it.", no_args_is_help=True)
 
@@ -146,6 +147,59 @@ def verify(
         mark_deleted(opened, found.missing)
     if found.missing or found.changed or found.unreadable:
         raise typer.Exit(1)
+
+
+@app.command()
+def corrections(
+    library: str | None = LIBRARY,
+    out: Path | None = typer.Option(
+        None, "--out", "-o", metavar="FILE", help="Write them as a table to train on, path,genre."
+    ),
+    write_tags: bool = typer.Option(
+        False, "--write-tags", help="Write the corrected genres into the files' own tags."
+    ),
+    format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
+) -> None:
+    """List the genres that were corrected by hand, on the page of genrescope serve.
+
+    Exit code 1: some tags can't be written.
+
+    Examples:
+
+      genrescope library corrections
+
+      genrescope library corrections --write-tags
+
+      genrescope library corrections --out own.csv && genrescope train default --data own.csv
+    """
+    from genrescope.library.corrections import marked, read_corrections, write_training_table
+    from genrescope.library.genre_names import genre_name
+    from genrescope.library.store import Library
+    from genrescope.library.tag_journal import TagJournal
+
+    opened = Library.open(library)
+    entries = marked(opened.entries(), read_corrections(opened))
+    found = [entry for entry in entries if entry.corrected_genre and not entry.deleted]
+    if format is Format.json:
+        typer.echo(json.dumps([entry.to_dict() for entry in found], indent=1))
+    else:
+        for entry in found:
+            line = f"{entry.genre or '?'} -> {entry.corrected_genre}  {entry.file}"
+            stdout.print(printable(line), markup=False)
+    if out is not None:
+        notice(f"wrote {write_training_table(found, out)} tracks to {printable(str(out))}")
+    if not write_tags:
+        return
+    journal, written = TagJournal(), 0
+    for entry in found:
+        try:
+            change = journal.write_genre(
+                str(entry.file), [genre_name(entry.corrected_genre or "")], overwrite=True
+            )
+            written += change.action == "write"
+        except TagError as error:
+            error_line(str(error))
+    notice(f"wrote the genre into {written} files; to undo: genrescope tags undo")
 
 
 def _ask(question: str, yes: bool) -> None:

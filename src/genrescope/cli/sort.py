@@ -90,20 +90,22 @@ def sort(
             "--copy, --link, --move, --template and --playlists need --to DEST"
         )
 
+    from genrescope.library.corrections import corrected, marked, read_corrections
     from genrescope.library.sort import plan
     from genrescope.library.store import Library
 
     opened = Library.open(library)
     entries = _below(opened, folders or [])
+    corrections = read_corrections(opened)
     if export is not None:
         from genrescope.library.export import export as write
 
-        write(entries, opened.model.genres, export)
+        write(marked(entries, corrections), opened.model.genres, export)
         notice(f"wrote {len(entries)} tracks to {export}")
     if to is None:
         return
     planned = plan(
-        entries,
+        corrected(entries, corrections, opened.model.genres),
         to,
         "link" if link else "move" if move else "copy",
         genres=opened.model.genres,

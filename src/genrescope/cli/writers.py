@@ -93,8 +93,9 @@ class Table(_Writer):
         self.console = stdout
         if not self.stream.isatty():
             self.console = Console(file=self.stream, highlight=False, soft_wrap=True)
-        # Room for an answer of two genres.
-        self.width = max(map(len, [*self.genres, "Genre"])) + (1 if len(self.genres) <= 10 else 8)
+        # Room for an answer of two genres, "country or classical".
+        longest = sorted(map(len, self.genres))[-2:]
+        self.width = max(sum(longest) + len(" or "), len("Genre"))
         self.has_heading = False
 
     def write(self, prediction: Prediction) -> None:
@@ -104,7 +105,8 @@ class Table(_Writer):
             self.console.print(Text(heading, style="bold"))
             self.has_heading = True
         answer = prediction.answer if prediction.tags is not None else prediction.genre
-        self._line(answer, prediction.confidence, printable(prediction.path or ""))
+        confidence = None if prediction.genre is None else prediction.confidence
+        self._line(answer, confidence, printable(prediction.path or ""))
         if prediction.tags is not None and (details := _details(prediction.tags)):
             self.console.print(Text(f"  {details}", style="dim"))
         for genre, value in prediction.top(self.top)[1:]:
@@ -121,11 +123,14 @@ class Table(_Writer):
             times = f"  {_clock(section.start)} - {_clock(section.end)}"
             self._line(section.genre, section.probability, times, style="dim")
 
-    def _line(self, genre: str | None, value: float, rest: str, style: str = "") -> None:
-        full = round(value * 10)
+    def _line(self, genre: str | None, value: float | None, rest: str, style: str = "") -> None:
         line = Text(f"{genre or '?':{self.width}} ", style=style or "bold")
-        line.append("█" * full + "·" * (10 - full), style="cyan")
-        line.append(f" {100 * value:3.0f}% ", style=style or "default")
+        if value is None:  # there is no genre to be confident of
+            line.append(" " * 16)
+        else:
+            full = round(value * 10)
+            line.append("█" * full + "·" * (10 - full), style="cyan")
+            line.append(f" {100 * value:3.0f}% ", style=style or "default")
         line.append(rest, style=style or "not bold")
         self.console.print(line)
 

@@ -59,10 +59,14 @@ class EmbeddingStore:
         Where they are kept.
     key
         All that an embedding depends on besides the file, as text.
+    timed
+        Whether float16 values and the times of segments are kept, as of encoders; else float32
+        values alone, as training needs them, and all times are 0.
     """
 
     cache: FeatureCache
     key: str
+    timed: bool = True
 
     def get(self, path: str | PathLike[str]) -> Embedding | None:
         """What was kept for a file; None where nothing was.
@@ -72,8 +76,8 @@ class EmbeddingStore:
         FileError
             When the file can't be read.
         """
-        records = self.cache.get(path, self.key)
-        return None if records is None else _unpacked(records)
+        kept = self.cache.get(path, self.key)
+        return None if kept is None else self._unpacked(kept)
 
     def put(self, path: str | PathLike[str], embedding: Embedding) -> Embedding:
         """Keep an embedding, and give it as `get` will.
@@ -83,40 +87,11 @@ class EmbeddingStore:
         FileError
             When the file can't be read.
         """
-        packed = _packed(embedding)
-        return _unpacked(self.cache.get_or_compute(path, self.key, lambda: packed))
+        packed = _packed(embedding) if self.timed else embedding.values
+        return self._unpacked(self.cache.get_or_compute(path, self.key, lambda: packed))
 
-
-@dataclass(frozen=True)
-class VectorStore:
-    """Embeddings of a recipe's segments on disk: as they are, and without times.
-
-    The attributes are those of `EmbeddingStore`.
-    """
-
-    cache: FeatureCache
-    key: str
-
-    def get(self, path: str | PathLike[str]) -> Embedding | None:
-        """What was kept for a file, all times being 0; None where nothing was.
-
-        Raises
-        ------
-        FileError
-            When the file can't be read.
-        """
-        values = self.cache.get(path, self.key)
-        return None if values is None else _timeless(values)
-
-    def put(self, path: str | PathLike[str], embedding: Embedding) -> Embedding:
-        """Keep the values of an embedding, and give it as `get` will.
-
-        Raises
-        ------
-        FileError
-            When the file can't be read.
-        """
-        return _timeless(self.cache.get_or_compute(path, self.key, lambda: embedding.values))
+    def _unpacked(self, kept: NDArray[Any]) -> Embedding:
+        return _unpacked(kept) if self.timed else _timeless(kept)
 
 
 def _timeless(values: NDArray[Any]) -> Embedding:

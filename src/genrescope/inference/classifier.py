@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike, fsdecode, fspath
 from threading import Event
@@ -120,7 +120,13 @@ class Classifier:
         ):
             yield segments, head.genre_logits(logits) if head else logits, embeddings
 
-    def predict(self, source: Input, *, cancel: CancelEvent | None = None) -> Prediction:
+    def predict(
+        self,
+        source: Input,
+        *,
+        cancel: CancelEvent | None = None,
+        progress: Callable[[list[SegmentPrediction]], None] | None = None,
+    ) -> Prediction:
         """Classify a track of any length.
 
         Parameters
@@ -133,6 +139,8 @@ class Classifier:
         cancel
             Checked for every half minute of the track; a `threading.Event` that another thread
             sets.
+        progress
+            Called with the segments of each half minute as soon as they are classified.
 
         Raises
         ------
@@ -151,9 +159,14 @@ class Classifier:
         >>> by_content.probabilities == by_path.probabilities
         True
         """
-        return self._predict(source, cancel or Event())
+        return self._predict(source, cancel or Event(), progress)
 
-    def _predict(self, source: Input, stop: CancelEvent) -> Prediction:
+    def _predict(
+        self,
+        source: Input,
+        stop: CancelEvent,
+        progress: Callable[[list[SegmentPrediction]], None] | None = None,
+    ) -> Prediction:
         info = StreamInfo()
         timeline: list[SegmentPrediction] = []
         tables: list[NDArray[np.float64]] = []
@@ -171,12 +184,15 @@ class Classifier:
             probabilities = softmax(logits, self.manifest.temperature)
             tables.append(probabilities)
             embedding += embeddings.sum(axis=0, dtype=np.float64)
-            timeline += [
+            new = [
                 SegmentPrediction(
                     segment.start, min(segment.end, info.duration), _named(self.genres, row)
                 )
                 for segment, row in zip(segments, probabilities, strict=True)
             ]
+            timeline += new
+            if progress is not None:
+                progress(new)
         path = fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
         mean_embedding = (embedding / max(1, len(timeline))).astype(np.float32)
         no_genre = Prediction(

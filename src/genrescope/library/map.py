@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from genrescope.errors import GenrescopeError
 from genrescope.library.places import LibraryError
 from genrescope.library.rows import Entry
-from genrescope.library.similar import Space
+from genrescope.library.similar import Query, Space
 from genrescope.library.store import Library, read_table
 from genrescope.parallel import available_cores
 
@@ -144,6 +144,18 @@ def draw_map(
     positions, axes = _draw(space, method, progress)
     now = _Stored(tuple(map(_key, space.entries)), positions, axes)
     return Map(*about, positions, not_stored=now.write(library, method))
+
+
+def position_of(drawn: Map, space: Space, query: Query) -> tuple[float, float]:
+    """Where a further track would be on a map: the median of the most similar tracks' positions.
+
+    The map stays as it is.
+    """
+    rows = {_key(entry): row for row, entry in enumerate(drawn.entries)}
+    found = space.nearest(query, int(_PLACING_PERPLEXITY))
+    near = [rows[_key(entry)] for entry, _ in found if _key(entry) in rows] or [*rows.values()]
+    x, y = np.median(drawn.positions[near], axis=0)
+    return float(x), float(y)
 
 
 # --- The stored map ------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def write_picture(drawn: Map, path: Path) -> None:
 
     figure = Figure(figsize=(10, 7.5), dpi=150, layout="constrained")
     axes = figure.subplots()
-    positions, _ = _within_one(drawn.positions)
+    positions, _ = within_one(drawn.positions)
     genre = np.array([drawn.genres.index(entry.genre or "") for entry in drawn.entries])
     confidence = np.array([entry.confidence for entry in drawn.entries])
     size = np.clip(9000 / len(genre), 9, 110) * (0.25 + confidence)
@@ -87,7 +87,7 @@ def write_picture(drawn: Map, path: Path) -> None:
     for layer in layers:
         for number in np.unique(genre[layer]):
             tracks = layer[genre[layer] == number]
-            colour, shape = _look(number)
+            colour, shape = look(number)
             axes.scatter(
                 positions[tracks, 0],
                 positions[tracks, 1],
@@ -99,7 +99,7 @@ def write_picture(drawn: Map, path: Path) -> None:
                 alpha=0.92,
             )
     for number in np.unique(genre):
-        colour, shape = _look(number)
+        colour, shape = look(number)
         label = f"{drawn.genres[number]}  {np.count_nonzero(genre == number)}"
         axes.scatter([], [], s=55, c=colour, marker=_MARKERS[shape], label=label)
     axes.set_aspect("equal")
@@ -153,7 +153,7 @@ def _page(drawn: Map) -> str:
 
 def _data(drawn: Map) -> str:
     """The tracks as JSON that can stand in a script element."""
-    positions, extent = _within_one(drawn.positions)
+    positions, extent = within_one(drawn.positions)
     roots = sorted({entry.root for entry in drawn.entries})
     number_of = {root: number for number, root in enumerate(roots)}
     tracks = [
@@ -170,7 +170,7 @@ def _data(drawn: Map) -> str:
     ]
     data = {
         "genres": [
-            {"name": genre, **dict(zip(("colour", "shape"), _look(number), strict=True))}
+            {"name": genre, **dict(zip(("colour", "shape"), look(number), strict=True))}
             for number, genre in enumerate(drawn.genres)
         ],
         "roots": [{"path": root, "address": Path(root).as_uri().rstrip("/")} for root in roots],
@@ -189,7 +189,7 @@ def _album(entry: Entry) -> str:
     return ", ".join(each for each in parts if each)
 
 
-def _within_one(positions: Positions) -> tuple[Positions, list[float]]:
+def within_one(positions: Positions) -> tuple[Positions, list[float]]:
     """Positions centred on 0, the larger extent scaled to ±1; and the extents in x and y."""
     low, high = positions.min(axis=0), positions.max(axis=0)
     half = (high - low) / 2
@@ -197,7 +197,7 @@ def _within_one(positions: Positions) -> tuple[Positions, list[float]]:
     return (positions - (low + high) / 2) / scale, [round(float(each), 5) for each in half / scale]
 
 
-def _look(genre: int) -> tuple[str, str]:
+def look(genre: int) -> tuple[str, str]:
     """A genre's colour and shape, by its index among the model's genres."""
     return COLOURS[genre % len(COLOURS)], SHAPES[genre % len(SHAPES)]
 

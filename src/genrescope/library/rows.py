@@ -86,6 +86,9 @@ class Entry:
         The file was missing at the last scan.
     inode
         The file's number on its disk, by which hard links are found; None where it is not known.
+    corrected_genre
+        The owner's correction, where it was read (see `genrescope.library.corrections`); it is not
+        stored with the track.
     """
 
     root: str
@@ -107,6 +110,7 @@ class Entry:
     problem: str | None = None
     deleted: bool = False
     inode: int | None = None
+    corrected_genre: str | None = None
 
     @property
     def file(self) -> Path:
@@ -135,6 +139,7 @@ class Entry:
             "year": self.year,
             "genre_tag": self.genre_tag,
             "genre": self.genre,
+            "corrected_genre": self.corrected_genre,
             "confidence": round(self.confidence, 6),
             "duration": round(self.duration, 3),
             "warnings": list(self.warnings),
@@ -191,9 +196,10 @@ def to_table(entries: Iterable[Entry], model: Model) -> pyarrow.Table:
     """Tracks as an Arrow table in the present format."""
     import pyarrow as pa
 
-    names = [each.name for each in fields(Entry)]
+    columns = schema(model)
+    names = [each.name for each in fields(Entry) if each.name in columns.names]
     rows = [{name: getattr(entry, name) for name in names} for entry in entries]
-    return pa.Table.from_pylist(rows, schema=schema(model))
+    return pa.Table.from_pylist(rows, schema=columns)
 
 
 def from_table(table: pyarrow.Table, model: Model) -> list[Entry]:

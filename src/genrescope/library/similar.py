@@ -142,6 +142,10 @@ class Space:
             raise FileError(
                 entry.file, entry.problem or "it has no genre: only silence, or no music"
             )
+        return self.query(name, entry)
+
+    def query(self, name: str, entry: Entry) -> Query:
+        """A track as a query, from its row; `name` is what it is called in results."""
         return Query(name, self._direction(entry.embedding), entry)
 
     def genre(self, name: str) -> str:

@@ -25,7 +25,7 @@ from genrescope.datasets import Track
 from genrescope.encoders import Encoder, engine, make_encoder
 from genrescope.encoders.engine import EmbeddingModel, Segments
 from genrescope.encoders.graph import to_onnx
-from genrescope.encoders.store import VectorStore
+from genrescope.encoders.store import EmbeddingStore
 from genrescope.errors import FileError, RecipeError
 from genrescope.features import Frontend
 from genrescope.features.cache import FeatureCache
@@ -89,7 +89,7 @@ class Embedder:
             read=lambda path: self._segments(own[path]),
             load=lambda: self._run,
             key=key,
-            store=VectorStore(FeatureCache(), key),
+            store=EmbeddingStore(FeatureCache(), key, timed=False),
         )
         # A recipe's segment holds several of the encoder's.
         found = engine.embed(model, (fspath(track.path) for track in tracks), batch_size=8)

@@ -1,0 +1,125 @@
+"""Genres that the owner of a library corrected by hand, kept apart from what the model said.
+
+They are in a table of their own, by the content of the file: a moved, copied or retagged file keeps
+its correction, and so does one that is classified again, also by another model.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from genrescope.atomic import write_atomic
+from genrescope.errors import FileError, GenrescopeError
+from genrescope.genres import find_genre
+from genrescope.library.places import locked
+from genrescope.library.rows import Entry
+from genrescope.library.store import Library, read_table
+
+_TABLE = "corrections"
+
+
+def read_corrections(library: Library) -> dict[str, str]:
+    """The corrected genres of a library, by content."""
+    table = read_table(library, _TABLE)
+    if table is None:
+        return {}
+    rows = table.to_pydict()
+    return dict(zip(rows["content"], rows["genre"], strict=True))
+
+
+def correct(library: Library, entries: Iterable[Entry], genre: str | None) -> dict[str, str]:
+    """Correct the genre of tracks, or take corrections back; return all corrections.
+
+    Parameters
+    ----------
+    library
+        Where the tracks are from.
+    entries
+        The tracks.
+    genre
+        A genre of the library's model, in any spelling; None takes corrections back.
+
+    Raises
+    ------
+    GenrescopeError
+        The model has no such genre.
+    LibraryError
+        The library can't be written.
+    """
+    import pyarrow as pa
+
+    named = None if genre is None else find_genre(genre, library.model.genres)
+    if genre is not None and named is None:
+        known = ", ".join(library.model.genres)
+        raise GenrescopeError(f"{genre}: no genre of the library's model; it knows {known}")
+    with locked(library.place):
+        corrections = read_corrections(library)
+        for entry in entries:
+            if named is None:
+                corrections.pop(entry.content, None)
+            else:
+                corrections[entry.content] = named
+        columns = {"content": [*corrections], "genre": [*corrections.values()]}
+        schema = pa.schema([("content", pa.string()), ("genre", pa.string())])
+        library.write_table(_TABLE, pa.table(columns, schema=schema))
+    return corrections
+
+
+def corrected(
+    entries: Iterable[Entry], corrections: Mapping[str, str], genres: Sequence[str]
+) -> list[Entry]:
+    """Tracks as their owner corrected them, for sorting and tags.
+
+    A corrected track is of its genre with certainty: its confidence is 1, and so is the probability
+    of the genre. `corrected_genre` names it, too.
+    """
+    changed = []
+    for entry in entries:
+        genre = corrections.get(entry.content)
+        if genre is not None:
+            probabilities = np.array([genre == each for each in genres], np.float32)
+            entry = replace(
+                entry,
+                genre=genre,
+                confidence=1.0,
+                probabilities=probabilities,
+                corrected_genre=genre,
+            )
+        changed.append(entry)
+    return changed
+
+
+def marked(entries: Iterable[Entry], corrections: Mapping[str, str]) -> list[Entry]:
+    """Tracks with the model's genre as it is, and `corrected_genre` where there is one."""
+    return [replace(each, corrected_genre=corrections.get(each.content)) for each in entries]
+
+
+def write_training_table(entries: Iterable[Entry], file: Path) -> int:
+    """Write corrected tracks as a table of paths and genres, on which a model can be trained.
+
+    Returns
+    -------
+    int
+        How many tracks were written.
+
+    Raises
+    ------
+    FileError
+        When the file can't be written.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["path", "genre"])
+    chosen = [entry for entry in entries if entry.corrected_genre and not entry.deleted]
+    rows.writerows([str(entry.file), entry.corrected_genre] for entry in chosen)
+    try:
+        write_atomic(file, text.getvalue().encode())
+    except OSError as error:
+        raise FileError(file, f"can't be written: {error.strerror or error}") from None
+    return len(chosen)

@@ -1,0 +1,270 @@
+"""All of the API that takes no audio: the library, the models, the laboratory, and health."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from starlette.background import BackgroundTask
+
+from genrescope.inference.bundle import fetched_bundles, shipped_bundles
+from genrescope.library.map_page import look
+from genrescope.service import laboratory, schemas
+from genrescope.service.collection import Filter, public
+from genrescope.service.guard import COOKIE, session_of
+from genrescope.service.problems import ProblemError, responses
+from genrescope.service.state import Service
+
+router = APIRouter()
+
+# What browsers play as it is; other files are converted.
+_PLAYED = {
+    ".mp3": "audio/mpeg",
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+    ".oga": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".m4a": "audio/mp4",
+    ".wav": "audio/wav",
+}
+_CONVERTED_SECONDS = 600.0
+_REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_TrackId = Annotated[str, Path(max_length=64)]
+_Sort = Literal["name", "artist", "album", "title", "year", "genre", "confidence", "duration"]
+
+
+def _service(request: Request) -> Service:
+    found: Service = request.app.state.service
+    return found
+
+
+def _answer(**fields: Any) -> JSONResponse:
+    return JSONResponse({"schema_version": schemas.SCHEMA_VERSION, **fields})
+
+
+@router.get(
+    "/v1/tracks", response_model=schemas.Tracks, responses=responses(404, 422), tags=["library"]
+)
+def tracks(
+    request: Request,
+    q: Annotated[str | None, Query(max_length=200, description="Words of name or album.")] = None,
+    genre: Annotated[str | None, Query(max_length=100)] = None,
+    min_confidence: Annotated[float | None, Query(ge=0, le=1)] = None,
+    max_confidence: Annotated[float | None, Query(ge=0, le=1)] = None,
+    first_year: Annotated[int | None, Query(ge=0, le=9999)] = None,
+    last_year: Annotated[int | None, Query(ge=0, le=9999)] = None,
+    corrected: bool | None = None,
+    sort: _Sort = "name",
+    descending: bool = False,
+    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> Response:
+    """List the tracks of the library, page by page."""
+    chosen = Filter(q, genre, min_confidence, max_confidence, first_year, last_year, corrected)
+    found, total = _service(request).library.tracks(
+        chosen, sort, descending=descending, offset=offset, limit=limit
+    )
+    return _answer(total=total, tracks=[public(entry) for entry in found])
+
+
+@router.get(
+    "/v1/tracks/{track_id}",
+    response_model=schemas.Track,
+    responses=responses(404, 422),
+    tags=["library"],
+)
+def track(request: Request, track_id: _TrackId) -> Response:
+    """One track."""
+    return _answer(**public(_service(request).library.track(track_id)))
+
+
+@router.patch(
+    "/v1/tracks/{track_id}",
+    response_model=schemas.Track,
+    responses=responses(404, 413, 422),
+    tags=["library"],
+)
+def correct_track(request: Request, track_id: _TrackId, body: schemas.Correction) -> Response:
+    """Correct a track's genre; null takes the correction back. The model's genre stays."""
+    [entry] = _service(request).library.correct([track_id], body.genre)
+    return _answer(**public(entry))
+
+
+@router.patch(
+    "/v1/tracks",
+    response_model=schemas.TrackList,
+    responses=responses(404, 413, 422),
+    tags=["library"],
+)
+def correct_tracks(request: Request, body: schemas.Corrections) -> Response:
+    """Correct the genre of several tracks."""
+    found = _service(request).library.correct(body.ids, body.genre)
+    return _answer(tracks=[public(entry) for entry in found])
+
+
+@router.get(
+    "/v1/tracks/{track_id}/audio",
+    response_class=Response,
+    responses={
+        200: {"content": {"audio/*": {}}, "description": "The file, or WAV."},
+        **responses(404, 410, 413, 422, 503),
+    },
+    tags=["library"],
+)
+async def audio(request: Request, track_id: _TrackId) -> Response:
+    """The audio of a track, as browsers play it."""
+    service = _service(request)
+    file = service.media(service.library.track(track_id).file)
+    kind = _PLAYED.get(file.suffix.lower())
+    if kind is not None:
+        return FileResponse(file, media_type=kind)
+    target = service.folder.new(".wav")
+    try:
+        asked = {"kind": "wav", "file": str(file), "target": str(target)}
+        await service.outcome({**asked, "max_seconds": _CONVERTED_SECONDS}, "done")
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    task = BackgroundTask(target.unlink, missing_ok=True)
+    return FileResponse(target, media_type="audio/wav", background=task)
+
+
+@router.get(
+    "/v1/tracks/{track_id}/picture",
+    response_model=dict[str, Any],
+    responses=responses(404, 410, 413, 422, 503),
+    tags=["library"],
+)
+async def picture(request: Request, track_id: _TrackId) -> Response:
+    """The waveform and the mel spectrogram of a track, base64 of unsigned bytes."""
+    service = _service(request)
+    file = service.media(service.library.track(track_id).file)
+    asked = {"kind": "picture", "file": str(file)}
+    event = await service.outcome({**asked, "max_seconds": 0}, "picture")
+    return _answer(**{name: value for name, value in event.items() if name != "event"})
+
+
+@router.post(
+    "/v1/recommend",
+    response_model=schemas.TrackList,
+    responses=responses(404, 409, 413, 422),
+    tags=["library"],
+)
+def recommend(request: Request, body: schemas.Recommend) -> Response:
+    """Recommend tracks by liked and disliked ones, each with a reason."""
+    library = _service(request).library
+    queries = [library.query(each) for each in (*body.likes, *body.dislikes)]
+    has_years = body.first_year is not None or body.last_year is not None
+    last = 9999 if body.last_year is None else body.last_year
+    years = (body.first_year or 0, last) if has_years else None
+    filters = library.filters(queries, body.genre, years, not_same_artist=body.not_same_artist)
+    found = library.recommend(body.likes, body.dislikes, body.n, body.diversity, filters)
+    return _answer(tracks=found)
+
+
+@router.post(
+    "/v1/playlist",
+    response_model=schemas.TrackList,
+    responses=responses(404, 409, 413, 422),
+    tags=["library"],
+)
+def playlist(request: Request, body: schemas.Playlist) -> Response:
+    """Lead from one track to another in small steps."""
+    return _answer(tracks=_service(request).library.playlist(body.start, body.end, body.length))
+
+
+@router.get(
+    "/v1/map", response_model=schemas.MapResponse, responses=responses(404), tags=["library"]
+)
+def library_map(request: Request) -> Response:
+    """The library's map."""
+    return _answer(**_service(request).library.map())
+
+
+@router.get("/v1/models", response_model=schemas.Models, responses=responses(), tags=["models"])
+def models(request: Request) -> Response:
+    """The model in use, and the names of others."""
+    service = _service(request)
+    manifest = service.manifest
+    model: dict[str, Any] = {
+        "name": manifest.name,
+        "sha256": manifest.sha256,
+        "genres": manifest.genres,
+    }
+    model |= {"licence": manifest.licence, "has_styles": manifest.labels is not None}
+    model["looks"] = [dict(zip(("colour", "shape"), look(n), strict=True)) for n in range(40)]
+    library = service.collection
+    about = None
+    if library is not None:
+        about = {"tracks": library.count(), "model": library.model.name}
+        about |= {"genres": list(library.model.genres)}
+        about |= {"same_model": library.model.sha256 == manifest.sha256}
+    return _answer(model=model, shipped=shipped_bundles(), fetched=fetched_bundles(), library=about)
+
+
+@router.get("/v1/runs", response_model=schemas.Runs, responses=responses(), tags=["laboratory"])
+def runs(request: Request) -> Response:
+    """Finished runs of the laboratory."""
+    return _answer(runs=laboratory.list_runs(_service(request).settings.runs))
+
+
+@router.get(
+    "/v1/runs/{run_id}/report",
+    response_class=HTMLResponse,
+    responses=responses(404, 422),
+    tags=["laboratory"],
+)
+def report(request: Request, run_id: _TrackId) -> Response:
+    """The report of a run, a page."""
+    page = laboratory.read_report(_service(request).settings.runs, run_id)
+    return HTMLResponse(page, headers={"Content-Security-Policy": _REPORT_POLICY})
+
+
+@router.get(
+    "/v1/comparison", response_model=schemas.Comparison, responses=responses(), tags=["laboratory"]
+)
+def comparison(request: Request) -> Response:
+    """Figures of papers next to those of the runs."""
+    return _answer(rows=laboratory.comparison(_service(request).settings.runs))
+
+
+@router.post("/v1/session", status_code=204, response_class=Response, responses=responses(413, 422))
+def session(request: Request, body: schemas.Key) -> Response:
+    """Exchange the API key for a cookie, with which the page and its players send requests."""
+    key = _service(request).settings.api_key
+    if key is None:
+        return Response(status_code=204)
+    if not hmac.compare_digest(body.key.encode("utf-8", "replace"), key.encode()):
+        raise ProblemError(401, "that is not the API key")
+    response = Response(status_code=204)
+    secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+    response.set_cookie(COOKIE, session_of(key), httponly=True, samesite="strict", secure=secure)
+    return response
+
+
+@router.get("/healthz", response_model=schemas.Health, responses=responses(), tags=["health"])
+async def healthz() -> dict[str, str]:
+    """The service answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", response_model=schemas.Health, responses=responses(503), tags=["health"])
+async def readyz(request: Request) -> dict[str, str]:
+    """A worker has loaded the model."""
+    if not _service(request).pool.is_ready:
+        raise ProblemError(503, "the model is being loaded", Retry_After="2")
+    return {"status": "ready"}
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": "Figures."}, **responses()},
+    tags=["health"],
+)
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus."""
+    text = _service(request).metrics.text()
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

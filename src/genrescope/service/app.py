@@ -1,0 +1,111 @@
+"""The application: the API, the page, and how errors are answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from genrescope import __version__
+from genrescope.errors import FileError, GenrescopeError
+from genrescope.service import api, uploads_api
+from genrescope.service.guard import Guard
+from genrescope.service.problems import MEDIA_TYPE, Problem, ProblemError, encoded
+from genrescope.service.settings import ServiceSettings
+from genrescope.service.state import Service
+
+
+def create_app(settings: ServiceSettings) -> ASGIApp:
+    """The application for a server such as uvicorn.
+
+    Raises
+    ------
+    BundleError
+        When there is no such model.
+    LibraryError
+        When the library is missing or damaged.
+    """
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(service.close)
+
+    app = FastAPI(
+        title="Genrescope",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.service = service
+    app.include_router(uploads_api.router)
+    app.include_router(api.router)
+    _answer_errors(app)
+    _describe(app)
+    _show_page(app)
+    return Guard(app, settings, service.metrics)
+
+
+def _answer_errors(app: FastAPI) -> None:
+    def answer(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+        return Response(encoded(status, detail), status, headers, MEDIA_TYPE)
+
+    @app.exception_handler(ProblemError)
+    async def problem(_: Request, error: ProblemError) -> Response:
+        return answer(error.status, error.detail, error.headers)
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:
+        return answer(error.status_code, str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        first: dict[str, Any] = dict(error.errors()[0])
+        where = ".".join(str(part) for part in first["loc"][1:])
+        return answer(422, f"{where}: {first['msg']}" if where else str(first["msg"]))
+
+    @app.exception_handler(GenrescopeError)
+    async def known(_: Request, error: GenrescopeError) -> Response:
+        # The message of a FileError begins with a path.
+        return answer(422, error.reason if isinstance(error, FileError) else str(error))
+
+    @app.exception_handler(Exception)
+    async def unknown(_: Request, __: Exception) -> Response:
+        return answer(500, "an error of the service, which is in its log")
+
+
+def _describe(app: FastAPI) -> None:
+    """Serve the OpenAPI document, with the schema of problems."""
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> dict[str, Any]:
+        described = app.openapi()
+        schemas = described.setdefault("components", {}).setdefault("schemas", {})
+        schemas.setdefault("Problem", Problem.model_json_schema())
+        return described
+
+
+def _show_page(app: FastAPI) -> None:
+    folder = Path(str(files("genrescope.service") / "page"))
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(folder / "index.html", headers={"Cache-Control": "no-cache"})
+
+    app.mount("/page", StaticFiles(directory=folder))

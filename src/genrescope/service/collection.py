@@ -1,0 +1,283 @@
+"""A library under ids: what the API shows of it, without a path of the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from genrescope.errors import FileError
+from genrescope.library.corrections import correct, marked, read_corrections
+from genrescope.library.map import Map, draw_map, position_of
+from genrescope.library.map_page import look, within_one
+from genrescope.library.playlist import playlist_between
+from genrescope.library.recommend import recommend
+from genrescope.library.rows import Entry, Model
+from genrescope.library.similar import Query, Space, TrackFilter
+from genrescope.library.store import Library
+from genrescope.service.problems import ProblemError
+
+_CHECKED_EVERY = 2.0
+_SORTED_BY = ("name", "artist", "album", "title", "year", "genre", "confidence", "duration")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which tracks a list holds; None where it does not matter."""
+
+    text: str | None = None
+    genre: str | None = None
+    min_confidence: float | None = None
+    max_confidence: float | None = None
+    first_year: int | None = None
+    last_year: int | None = None
+    is_corrected: bool | None = None
+
+    def allows(self, entry: Entry) -> bool:
+        """Whether a track passes. Its genre is the corrected one, where there is one."""
+        texts = (entry.title, entry.artist, entry.album, name_of(entry))
+        folded = " ".join(text for text in texts if text).casefold()
+        words = (self.text or "").casefold().split()
+        year = entry.year
+        return (
+            all(word in folded for word in words)
+            and (self.genre is None or self.genre == (entry.corrected_genre or entry.genre))
+            and (self.min_confidence is None or entry.confidence >= self.min_confidence)
+            and (self.max_confidence is None or entry.confidence <= self.max_confidence)
+            and (self.first_year is None or (year is not None and year >= self.first_year))
+            and (self.last_year is None or (year is not None and year <= self.last_year))
+            and (self.is_corrected is None or self.is_corrected == bool(entry.corrected_genre))
+        )
+
+
+def name_of(entry: Entry) -> str:
+    """Artist and title, or the file's name without its folders."""
+    return entry.name if entry.title else PurePath(entry.path).stem
+
+
+def id_of(entry: Entry) -> str:
+    """A track's id: the same as long as its file stays where it is."""
+    return hashlib.sha256(f"{entry.root}\0{entry.path}".encode()).hexdigest()[:20]
+
+
+def public(entry: Entry) -> dict[str, Any]:
+    """A track as the command line's JSON has it, with its id and its name instead of its path."""
+    fields = entry.to_dict()
+    del fields["path"], fields["deleted"]
+    return {"id": id_of(entry), "name": name_of(entry), **fields}
+
+
+class _State:
+    """A library as it was at one moment."""
+
+    def __init__(self, library: Library) -> None:
+        self.library, self.version = library, library.version
+        self.corrections = read_corrections(library)
+        self.tracks = {id_of(e): e for e in library.entries() if not e.deleted}
+
+    @cached_property
+    def space(self) -> Space:
+        """The tracks that can be compared."""
+        return Space(self.library)
+
+    @cached_property
+    def map(self) -> Map:
+        """The library's map, drawn where it has none."""
+        return draw_map(self.library)
+
+
+class Collection:
+    """An open library that other programs may write to meanwhile.
+
+    Raises
+    ------
+    LibraryError
+        When there is none at that place, or it is damaged.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self._lock = threading.RLock()
+        self._state = _State(Library.open(place))
+        self._checked = time.monotonic()
+
+    @property
+    def model(self) -> Model:
+        """The model that classified the tracks."""
+        return self._now().library.model
+
+    def count(self) -> int:
+        """How many tracks there are."""
+        return len(self._now().tracks)
+
+    def tracks(
+        self, chosen: Filter, sort: str, *, descending: bool, offset: int, limit: int
+    ) -> tuple[list[Entry], int]:
+        """A page of the tracks that pass a filter, and how many pass it."""
+        state = self._now()
+        entries = marked(state.tracks.values(), state.corrections)
+        found = [entry for entry in entries if chosen.allows(entry)]
+        found.sort(key=lambda entry: (name_of(entry).casefold(), id_of(entry)))
+        if sort != "name":
+            known = [e for e in found if getattr(e, sort) is not None]
+            known.sort(key=lambda e: _folded(getattr(e, sort)), reverse=descending)
+            found = known + [e for e in found if getattr(e, sort) is None]
+        elif descending:
+            found.reverse()
+        return found[offset : offset + limit], len(found)
+
+    def track(self, track_id: str) -> Entry:
+        """A track by its id, with its correction.
+
+        Raises
+        ------
+        ProblemError
+            404, when there is none.
+        """
+        state = self._now()
+        entry = state.tracks.get(track_id)
+        if entry is None:
+            raise ProblemError(404, "no such track")
+        return marked([entry], state.corrections)[0]
+
+    def correct(self, ids: Sequence[str], genre: str | None) -> list[Entry]:
+        """Correct the genre of tracks, or take the corrections back; return the tracks."""
+        with self._lock:
+            state = self._now()
+            entries = [self.track(each) for each in ids]
+            state.corrections = correct(state.library, entries, genre)
+            return marked(entries, state.corrections)
+
+    def query(self, track_id: str) -> Query:
+        """A track of the library, to compare others with.
+
+        Raises
+        ------
+        ProblemError
+            409, when it has no genre.
+        """
+        entry = self.track(track_id)
+        if not entry.has_embedding:
+            raise ProblemError(409, f"{name_of(entry)} can't be compared: it has no genre")
+        return self._now().space.query(name_of(entry), entry)
+
+    def query_of(self, name: str, embedding: Sequence[float], content: str, genre: str) -> Query:
+        """An upload that was classified by the library's model, to compare tracks with."""
+        state = self._now()
+        none = np.zeros(len(state.library.model.genres), np.float32)
+        vector = np.array(embedding, np.float32)
+        entry = Entry("", name, content, 0, 0, none, vector, genre=genre)
+        return state.space.query(name, entry)
+
+    def similar(self, query: Query, n: int, allowed: TrackFilter) -> list[dict[str, Any]]:
+        """The tracks most similar to one, as `genrescope similar` names them."""
+        state = self._now()
+        found = state.space.nearest(query, n, allowed)
+        entries = marked([entry for entry, _ in found], state.corrections)
+        return [
+            public(entry) | {"similarity": round(value, 6)}
+            for entry, (_, value) in zip(entries, found, strict=True)
+        ]
+
+    def recommend(
+        self,
+        likes: Sequence[str],
+        dislikes: Sequence[str],
+        n: int,
+        diversity: float,
+        filters: Sequence[TrackFilter],
+    ) -> list[dict[str, Any]]:
+        """Tracks by liked and disliked ones, as `genrescope recommend` names them."""
+        queries = [[self.query(each) for each in ids] for ids in (likes, dislikes)]
+        space = self._now().space
+        found = recommend(space, *queries, n=n, diversity=diversity, filters=filters)
+        reasons = ("score", "near", "similarity", "shared", "reason")
+        return [
+            public(each.entry)
+            | {name: value for name, value in each.to_dict().items() if name in reasons}
+            for each in found
+        ]
+
+    def playlist(self, start: str, end: str, length: int) -> list[dict[str, Any]]:
+        """Tracks from one to another in small steps, each with its similarity to the one before."""
+        files = [self.query(each).entry.file for each in (start, end)]
+        tracks, steps = playlist_between(self._now().space, files[0], files[1], length)
+        return [
+            public(entry) | {"similarity": None if step is None else round(step, 6)}
+            for entry, step in zip(tracks, [None, *steps], strict=True)
+        ]
+
+    def map(self) -> dict[str, Any]:
+        """The library's map: genres with colour and shape, and the tracks' positions."""
+        with self._lock:
+            state = self._now()
+            drawn = state.map
+        positions, extent = within_one(drawn.positions)
+        genres = []
+        for number, genre in enumerate(drawn.genres):
+            colour, shape = look(number)
+            genres.append({"name": genre, "colour": colour, "shape": shape})
+        return {
+            "method": drawn.method.value,
+            "genres": genres,
+            "extent": extent,
+            "tracks": [
+                {
+                    "id": id_of(entry),
+                    "name": name_of(entry),
+                    "genre": state.corrections.get(entry.content) or entry.genre,
+                    "confidence": round(entry.confidence, 3),
+                    "x": round(float(x), 5),
+                    "y": round(float(y), 5),
+                }
+                for entry, (x, y) in zip(drawn.entries, positions, strict=True)
+            ],
+        }
+
+    def position(self, query: Query) -> dict[str, float]:
+        """Where a track that is not in the library would be on its map."""
+        with self._lock:
+            state = self._now()
+            drawn = state.map
+        place = position_of(drawn, state.space, query)
+        scaled, _ = within_one(np.vstack([drawn.positions, place]))
+        return {"x": round(float(scaled[-1, 0]), 5), "y": round(float(scaled[-1, 1]), 5)}
+
+    def filters(
+        self,
+        queries: Sequence[Query],
+        genre: str | None,
+        years: tuple[int, int] | None,
+        *,
+        not_same_artist: bool,
+    ) -> list[TrackFilter]:
+        """The filters that a request names, in the spelling of the library's genres."""
+        space = self._now().space
+        found = [TrackFilter(genre and space.genre(genre), years)]
+        if not_same_artist:
+            found += [TrackFilter(not_artist=query.entry.artist) for query in queries]
+        return found
+
+    def _now(self) -> _State:
+        """The library as it is, read again where another program has written to it."""
+        with self._lock:
+            if time.monotonic() - self._checked > _CHECKED_EVERY:
+                self._checked = time.monotonic()
+                try:
+                    library = Library.open(self.place)
+                except FileError:  # being replaced by a scan
+                    return self._state
+                if library.version != self._state.version:
+                    self._state = _State(library)
+            return self._state
+
+
+def _folded(value: Any) -> Any:
+    return value.casefold() if isinstance(value, str) else value

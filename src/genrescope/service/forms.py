@@ -1,0 +1,101 @@
+"""Multipart forms with audio files, read without keeping the files in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PureWindowsPath
+from typing import Any
+
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from genrescope.errors import printable
+from genrescope.service.problems import ProblemError
+
+_LONGEST_NAME = 200
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+@dataclass
+class Form:
+    """The files and the fields of a form."""
+
+    files: list[UploadFile]
+    fields: dict[str, str]
+    data: FormData
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A field that is true or false.
+
+        Raises
+        ------
+        ProblemError
+            422, when it is something else.
+        """
+        text = self.fields.get(name)
+        if text is None:
+            return default
+        if text.lower() not in (*_TRUE, *_FALSE):
+            raise ProblemError(422, f"{name} has to be true or false")
+        return text.lower() in _TRUE
+
+    def number(self, name: str, default: int | None, low: int, high: int) -> int | None:
+        """A field that is a whole number from `low` to `high`.
+
+        Raises
+        ------
+        ProblemError
+            422, when it is something else.
+        """
+        text = self.fields.get(name)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
+            raise ProblemError(422, f"{name} has to be a whole number from {low} to {high}")
+        return int(text)
+
+
+async def read_form(request: Request, max_files: int) -> Form:
+    """Read a multipart form; larger files are on the disk, without a name.
+
+    Raises
+    ------
+    ProblemError
+        415 or 422, when it is none, or has too many files; those of `guard` for its size.
+    """
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise ProblemError(415, "expected multipart/form-data with a field called file")
+    try:
+        data = await request.form(max_files=max_files, max_fields=32, max_part_size=2**16)
+    except HTTPException as error:
+        raise ProblemError(422, f"not a valid form: {error.detail}") from None
+    except (FormParserError, KeyError, UnicodeDecodeError, ValueError) as error:
+        raise ProblemError(422, f"not a valid form ({type(error).__name__})") from None
+    files, fields = [], {}
+    for name, value in data.multi_items():
+        if isinstance(value, UploadFile):
+            if name != "file":
+                raise ProblemError(422, "a file has to be in a field called file")
+            files.append(value)
+        elif name == "file":
+            raise ProblemError(422, "the field file has to be a file")
+        else:
+            fields[name] = value
+    return Form(files, fields, data)
+
+
+def name_of(upload: UploadFile) -> str:
+    """The last part of the name that a client gave a file; only shown, never used as a path."""
+    name = PureWindowsPath((upload.filename or "").replace("\x00", "")).name
+    return printable(name)[:_LONGEST_NAME] or "upload"
+
+
+def form_schema(**fields: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAPI says about a form's fields."""
+    needed = [name for name, field in fields.items() if field.pop("required", False)]
+    schema: dict[str, Any] = {"type": "object", "properties": fields, "required": needed}
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    }

@@ -1,0 +1,30 @@
+// The page: which of its three views is shown, and what they share.
+import {at, get, looks} from "./api.js";
+import {t, translate} from "./i18n.js";
+import * as laboratory from "./laboratory.js";
+import * as library from "./library.js";
+import * as listen from "./listen.js";
+
+const views = ["listen", "library", "laboratory"];
+let first = true;
+
+async function show() {
+  const name = views.find((each) => `#${each}` === location.hash) ?? "listen";
+  for (const each of views) at(each).hidden = each !== name;
+  for (const link of document.querySelectorAll("nav a")) link.hash === `#${name}` ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
+  document.title = `${t(name)} – Genrescope`;
+  if (!first) at("main").focus({preventScroll: true});
+  first = false;
+  scrollTo(0, 0);
+  if (name === "laboratory") await laboratory.show();
+}
+
+translate(document);
+listen.start();
+addEventListener("hashchange", show);
+show();
+const models = await get("/v1/models");
+models.model.genres.forEach((genre, number) => looks.set(genre, models.model.looks[number % models.model.looks.length]));
+models.library?.genres.forEach((genre, number) => looks.set(genre, models.model.looks[number % models.model.looks.length]));
+await library.start(models);
+document.body.dataset.ready = "yes";

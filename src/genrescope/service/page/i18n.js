@@ -1,0 +1,81 @@
+// The texts of the page. A further language is a further object with the same names.
+const texts = {
+  en: {
+    skip: "Skip to content", navigation: "Main", listen: "Listen", library: "Library", laboratory: "Laboratory",
+    listenTitle: "What does it sound like?",
+    listenLead: "Drop a song and see its genres, how they change over time, and what in your library sounds alike.",
+    dropHere: "Drop music here", choose: "Choose files", record: "Record", stop: "Stop",
+    private: "Files stay on this machine. They are deleted once they are classified.",
+    uploading: "Uploading", waitingFor: (n) => `Waiting: ${n} before it`, reading: "Classifying", soFar: "so far",
+    certain: (p) => `${p} certain`, noGenre: "No genre", timeline: "Genres over time", sounds: "Sounds alike in your library",
+    onMap: "Its place on the map", noneAlike: "No other track to compare with.", play: "Play", pause: "Pause", position: "Position",
+    seekHelp: "Click to jump there", microphoneDenied: "The microphone can't be used.", microphone: "Recording",
+    done: (name, genre) => `${name}: ${genre}`, failed: (name, why) => `${name}: ${why}`, cannotPlay: "This browser can't play the file.",
+    lost: "The service does not answer.", tooLarge: "The file is larger than the service accepts.", busy: "The service is busy. Trying again …",
+    noLibrary: "There is no library yet. “genrescope scan FOLDER” makes one; then start the service again.",
+    mapLabel: "Map of the library. Arrow keys go from track to track, Enter plays.", genres: "Genres", search: "Search",
+    genre: "Genre", show: "Show", all: "all", unsure: "uncertain", corrected: "corrected", sortBy: "Sort by", descending: "Descending",
+    name: "Name", artist: "Artist", album: "Album", title: "Title", year: "Year", confidence: "Certainty", duration: "Length",
+    correctTo: "Correct genre to", apply: "Apply", addToPlaylist: "Add to playlist", between: "From here to there", tracks: "Tracks",
+    previous: "Previous", next: "Next", pageOf: (a, b, n) => `${a}–${b} of ${n}`, count: (n) => `${n} tracks`, selected: (n) => `${n} selected`,
+    moreLike: "More like what you like", recommend: "Recommend", recommendHint: "Mark tracks with ♥ or ✕ in the table first.",
+    playlist: "Playlist", export: "Export M3U8", clear: "Clear", playlistHint: "Drag tracks here, or add them with +. Select two tracks in the table for a path from one to the other.",
+    like: "Like", dislike: "Dislike", add: "Add to playlist", remove: "Remove", up: "Move up", down: "Move down", select: "Select",
+    similar: "Sounds alike", asModel: "as the model said", modelSaid: (g) => `model: ${g}`, genreOf: (n) => `Genre of ${n}`,
+    runs: "Runs", comparison: "Compared with the papers", noRuns: "No finished runs in the folder of runs.", noComparison: "No run can be compared with a published figure.",
+    run: "Run", accuracy: "Accuracy", macroF1: "Macro F1", interval: "95 % interval", report: "Report", leaked: "LEAKED", n: "Tracks",
+    paper: "Paper", published: "Published", ours: "Ours", difference: "Difference",
+    keyTitle: "API key", keyText: "This service asks for its API key.", unlock: "Unlock", keyWrong: "That is not the key.", all_genres: "all",
+    mapEmpty: "The map could not be drawn.", today: "this track",
+  },
+  de: {
+    skip: "Zum Inhalt", navigation: "Hauptmenü", listen: "Anhören", library: "Sammlung", laboratory: "Labor",
+    listenTitle: "Wonach klingt es?",
+    listenLead: "Lege ein Stück ab und sieh seine Genres, wie sie sich im Verlauf ändern und was in deiner Sammlung ähnlich klingt.",
+    dropHere: "Musik hier ablegen", choose: "Dateien wählen", record: "Aufnehmen", stop: "Beenden",
+    private: "Die Dateien bleiben auf diesem Rechner. Sie werden gelöscht, sobald sie bestimmt sind.",
+    uploading: "Wird hochgeladen", waitingFor: (n) => `Wartet: ${n} davor`, reading: "Wird bestimmt", soFar: "bisher",
+    certain: (p) => `${p} sicher`, noGenre: "Kein Genre", timeline: "Genres im Verlauf", sounds: "Ähnliches in deiner Sammlung",
+    onMap: "Sein Ort auf der Karte", noneAlike: "Kein anderes Stück zum Vergleichen.", play: "Abspielen", pause: "Pause", position: "Stelle",
+    seekHelp: "Klicken springt dorthin", microphoneDenied: "Das Mikrofon kann nicht benutzt werden.", microphone: "Aufnahme",
+    done: (name, genre) => `${name}: ${genre}`, failed: (name, why) => `${name}: ${why}`, cannotPlay: "Dieser Browser kann die Datei nicht abspielen.",
+    lost: "Der Dienst antwortet nicht.", tooLarge: "Die Datei ist größer, als der Dienst annimmt.", busy: "Der Dienst ist ausgelastet. Neuer Versuch …",
+    noLibrary: "Es gibt noch keine Sammlung. „genrescope scan ORDNER“ legt eine an; danach den Dienst neu starten.",
+    mapLabel: "Karte der Sammlung. Pfeiltasten gehen von Stück zu Stück, Eingabe spielt ab.", genres: "Genres", search: "Suchen",
+    genre: "Genre", show: "Zeigen", all: "alle", unsure: "unsichere", corrected: "berichtigte", sortBy: "Sortieren", descending: "Absteigend",
+    name: "Name", artist: "Interpret", album: "Album", title: "Titel", year: "Jahr", confidence: "Sicherheit", duration: "Länge",
+    correctTo: "Genre berichtigen zu", apply: "Anwenden", addToPlaylist: "Zur Wiedergabeliste", between: "Von hier nach dort", tracks: "Stücke",
+    previous: "Zurück", next: "Weiter", pageOf: (a, b, n) => `${a}–${b} von ${n}`, count: (n) => `${n} Stücke`, selected: (n) => `${n} ausgewählt`,
+    moreLike: "Mehr von dem, was dir gefällt", recommend: "Empfehlen", recommendHint: "Zuerst Stücke in der Tabelle mit ♥ oder ✕ kennzeichnen.",
+    playlist: "Wiedergabeliste", export: "M3U8 speichern", clear: "Leeren", playlistHint: "Stücke hierher ziehen oder mit + hinzufügen. Zwei Stücke in der Tabelle wählen für einen Weg vom einen zum anderen.",
+    like: "Gefällt mir", dislike: "Gefällt mir nicht", add: "Zur Wiedergabeliste", remove: "Entfernen", up: "Nach oben", down: "Nach unten", select: "Auswählen",
+    similar: "Ähnliches", asModel: "wie vom Modell", modelSaid: (g) => `Modell: ${g}`, genreOf: (n) => `Genre von ${n}`,
+    runs: "Läufe", comparison: "Verglichen mit den Veröffentlichungen", noRuns: "Keine fertigen Läufe im Ordner der Läufe.", noComparison: "Kein Lauf lässt sich mit einer veröffentlichten Zahl vergleichen.",
+    run: "Lauf", accuracy: "Genauigkeit", macroF1: "Makro-F1", interval: "95-%-Intervall", report: "Bericht", leaked: "LECK", n: "Stücke",
+    paper: "Veröffentlichung", published: "Veröffentlicht", ours: "Unsere", difference: "Abstand",
+    keyTitle: "API-Schlüssel", keyText: "Dieser Dienst fragt nach seinem API-Schlüssel.", unlock: "Öffnen", keyWrong: "Das ist nicht der Schlüssel.", all_genres: "alle",
+    mapEmpty: "Die Karte konnte nicht gezeichnet werden.", today: "dieses Stück",
+  },
+};
+
+export const language = navigator.languages.map((each) => each.slice(0, 2)).find((each) => each in texts) ?? "en";
+
+export function t(name, ...values) {
+  const text = texts[language][name] ?? texts.en[name] ?? name;
+  return typeof text === "function" ? text(...values) : text;
+}
+
+export function translate(root) {
+  document.documentElement.lang = language;
+  for (const [attribute, set] of [["t", (e, s) => { e.textContent = s; }], ["t-label", (e, s) => e.setAttribute("aria-label", s)],
+    ["t-title", (e, s) => { e.title = s; }], ["t-placeholder", (e, s) => { e.placeholder = s; }]]) {
+    for (const element of root.querySelectorAll(`[data-${attribute}]`)) set(element, t(element.getAttribute(`data-${attribute}`)));
+  }
+}
+
+const whole = new Intl.NumberFormat(language, {style: "percent", maximumFractionDigits: 0});
+export const percent = (value) => whole.format(value);
+export const clock = (seconds) => {
+  const s = Math.max(0, Math.round(seconds)), rest = String(s % 60).padStart(2, "0"), minutes = Math.floor(s / 60);
+  return minutes < 60 ? `${minutes}:${rest}` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
+};

@@ -1,0 +1,20 @@
+// Runs, their reports, and the comparison with the papers.
+import {at, el, get} from "./api.js";
+import {t} from "./i18n.js";
+
+const points = (share) => (share === null || share === undefined ? "–" : (100 * share).toFixed(1));
+
+function table(label, heads, rows) {
+  return el("div", {class: "table-wrap", tabindex: "0", role: "region", "aria-label": label}, el("table", {},
+    el("thead", {}, el("tr", {}, ...heads.map(([text, number]) => el("th", {scope: "col", class: number ? "number" : ""}, text)))),
+    el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((cell, i) => el("td", {class: heads[i][1] ? "number" : ""}, cell)))))));
+}
+
+export async function show() {
+  const [{runs}, {rows}] = await Promise.all([get("/v1/runs"), get("/v1/comparison")]);
+  at("runs").replaceChildren(runs.length ? table(t("runs"), [[t("run")], [t("accuracy"), 1], [t("interval"), 1], [t("macroF1"), 1], [t("n"), 1], [t("report")]],
+    runs.map((run) => [run.leaked ? `${run.name} ${t("leaked")}` : run.name, points(run.accuracy), run.interval ? run.interval.map(points).join(" – ") : "–", points(run.macro_f1), String(run.n),
+      run.has_report ? el("a", {href: `/v1/runs/${run.id}/report`, target: "_blank", rel: "noopener"}, t("report"), el("span", {class: "visually-hidden"}, ` ${run.name}`)) : ""])) : el("p", {class: "quiet"}, t("noRuns")));
+  at("comparison").replaceChildren(rows.length ? table(t("comparison"), [[t("paper")], [t("run")], [t("published"), 1], [t("ours"), 1], [t("difference"), 1]],
+    rows.map((row) => [`${row.paper}, ${row.table}`, row.run?.name ?? "–", row.value_percent.toFixed(1), row.ours_percent?.toFixed(1) ?? "–", row.difference === null ? "–" : (row.difference > 0 ? "+" : "") + row.difference.toFixed(1)])) : el("p", {class: "quiet"}, t("noComparison")));
+}

@@ -1,0 +1,152 @@
+"""What requests and responses hold, for OpenAPI."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class _Response(BaseModel):
+    schema_version: Literal[1] = SCHEMA_VERSION
+
+
+class Track(BaseModel):
+    """A track of the library; `genre` is what the model said, `corrected_genre` the owner."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    name: str
+    title: str | None
+    artist: str | None
+    album: str | None
+    year: int | None
+    genre_tag: str | None
+    genre: str | None
+    corrected_genre: str | None
+    confidence: float
+    duration: float
+    warnings: list[str]
+    problem: str | None
+
+
+class Tracks(_Response):
+    """A page of tracks; `total` counts those of all pages."""
+
+    total: int
+    tracks: list[Track]
+
+
+class TrackList(_Response):
+    """Tracks in an order of their own."""
+
+    tracks: list[Track]
+
+
+class Similar(TrackList):
+    """Similar tracks, and for an upload its position on the map."""
+
+    position: dict[str, float] | None = None
+
+
+class Classified(_Response):
+    """Results in the order of the files, each a prediction or a problem."""
+
+    results: list[dict[str, Any]]
+
+
+class MapPoint(BaseModel):
+    """A track on the map."""
+
+    id: str
+    name: str
+    genre: str | None
+    confidence: float
+    x: float
+    y: float
+
+
+class MapResponse(_Response):
+    """A library's map; positions lie within -1 to 1, y upwards."""
+
+    method: str
+    genres: list[dict[str, str]]
+    extent: list[float]
+    tracks: list[MapPoint]
+
+
+class Models(_Response):
+    """The model in use, the models that can be used, and the library's."""
+
+    model: dict[str, Any]
+    shipped: list[str]
+    fetched: list[str]
+    library: dict[str, Any] | None
+
+
+class Runs(_Response):
+    """Finished runs of the laboratory."""
+
+    runs: list[dict[str, Any]]
+
+
+class Comparison(_Response):
+    """Figures of papers next to those of runs."""
+
+    rows: list[dict[str, Any]]
+
+
+class Health(BaseModel):
+    """Whether the service works."""
+
+    status: str
+
+
+class Correction(BaseModel):
+    """A corrected genre; null takes the correction back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    genre: str | None = Field(max_length=100)
+
+
+class Corrections(Correction):
+    """A corrected genre for several tracks."""
+
+    ids: list[str] = Field(min_length=1, max_length=5000)
+
+
+class Recommend(BaseModel):
+    """Liked and disliked tracks."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    likes: list[str] = Field(min_length=1, max_length=200)
+    dislikes: list[str] = Field(default=[], max_length=200)
+    n: int = Field(20, ge=1, le=200)
+    diversity: float = Field(0.3, ge=0, le=1)
+    genre: str | None = Field(None, max_length=100)
+    first_year: int | None = Field(None, ge=0, le=9999)
+    last_year: int | None = Field(None, ge=0, le=9999)
+    not_same_artist: bool = False
+
+
+class Playlist(BaseModel):
+    """The two ends of a playlist, and how many tracks it has with them."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    start: str = Field(alias="from", max_length=64)
+    end: str = Field(alias="to", max_length=64)
+    length: int = Field(12, ge=2, le=200)
+
+
+class Key(BaseModel):
+    """An API key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str = Field(max_length=1000)

@@ -1,0 +1,115 @@
+"""What the requests of one service share, and the way of a file through a worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from genrescope.inference import Bundle
+from genrescope.service.collection import Collection
+from genrescope.service.metrics import Metrics
+from genrescope.service.pool import Event, Job, Pool
+from genrescope.service.problems import ProblemError
+from genrescope.service.settings import ServiceSettings
+from genrescope.service.uploads import UploadFolder
+
+
+class Service:
+    """Settings, model, library, workers and the folder of uploads."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.settings = settings
+        self.manifest = Bundle.load(settings.model).manifest
+        self.metrics = Metrics()
+        self.pool = Pool(settings, self.metrics)
+        self.collection = Collection(settings.library) if settings.library else None
+        self.uploads: UploadFolder | None = None
+
+    def start(self) -> None:
+        """Make the folder of uploads and start the workers."""
+        self.uploads = UploadFolder()
+        self.pool.start()
+
+    def close(self) -> None:
+        """Stop the workers and remove the uploads."""
+        self.pool.close()
+        if self.uploads is not None:
+            self.uploads.close()
+
+    @property
+    def folder(self) -> UploadFolder:
+        """The folder of uploads of a started service."""
+        if self.uploads is None:
+            raise ProblemError(503, "the service is not started")
+        return self.uploads
+
+    @property
+    def library(self) -> Collection:
+        """The library.
+
+        Raises
+        ------
+        ProblemError
+            404, when the service has none.
+        """
+        if self.collection is None:
+            raise ProblemError(404, "this service has no library: genrescope scan makes one")
+        return self.collection
+
+    async def work(self, request: dict[str, Any]) -> AsyncGenerator[Event]:
+        """The events of a worker for one file; leaving the iteration stops the work."""
+        loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
+        job = Job(request, lambda event: _put(loop, events, event))
+        self.pool.submit(job)
+        try:
+            while True:
+                event = await events.get()
+                yield event
+                if event["event"] in ("done", "failed"):
+                    return
+        finally:
+            job.cancelled.set()
+
+    async def outcome(self, request: dict[str, Any], of: str) -> Event:
+        """The one event of a worker that matters.
+
+        Raises
+        ------
+        ProblemError
+            The worker failed at the file.
+        """
+        found: Event = {}
+        async with aclosing(self.work(request)) as events:
+            async for event in events:
+                if event["event"] == "failed":
+                    raise problem_of(event)
+                if event["event"] == of:
+                    found = event
+        return found
+
+    def media(self, track: Path) -> Path:
+        """A track's file.
+
+        Raises
+        ------
+        ProblemError
+            410, when it is gone.
+        """
+        if not track.is_file():
+            raise ProblemError(410, "the file of this track is gone")
+        return track
+
+
+def problem_of(event: Event) -> ProblemError:
+    """The problem that a worker's last event reports."""
+    return ProblemError(event.get("status", 413 if event.get("limit") else 422), event["reason"])
+
+
+def _put(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event], event: Event) -> None:
+    try:
+        loop.call_soon_threadsafe(events.put_nowait, event)
+    except RuntimeError:  # the service has stopped meanwhile
+        return

@@ -1,0 +1,244 @@
+"""The page of `genrescope serve` in a real browser, with real music files and a real service."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from genrescope.examples import write_examples
+from serving import running
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.needs("app"),
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
+AXE = Path(sys.prefix) / "npm" / "node_modules" / "axe-core" / "axe.min.js"
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required "
+    "--use-fake-ui-for-media-stream --use-fake-device-for-media-stream"
+)
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("music")
+    write_examples(folder, seconds=6)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    from genrescope.library.scan import scan
+
+    place = str(tmp_path_factory.mktemp("library"))
+    scan([music], library=place)
+    with running(library=place) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser: Any, address: str) -> Iterator[Any]:
+    """The page; nothing may be complained of, and no request may leave the machine."""
+    context = browser.new_context(locale="en-US", permissions=["microphone"])
+    page = context.new_page()
+    problems: list[str] = []
+    requests: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: _note(message, problems))
+    context.on("request", lambda request: requests.append(request.url))
+    page.goto(address)
+    page.wait_for_selector("body[data-ready]")
+    yield page
+    context.close()
+    assert not problems
+    own = urlsplit(address).netloc
+    outside = [
+        url for url in requests if not url.startswith("blob:") and urlsplit(url).netloc != own
+    ]
+    assert requests
+    assert not outside
+
+
+def _note(message: Any, problems: list[str]) -> None:
+    # The browser logs every answer that is no success; pages can't prevent that.
+    if message.type in ("error", "warning") and "the server responded with" not in message.text:
+        problems.append(message.text)
+
+
+def drop(page: Any, file: Path) -> None:
+    """Drop a file on the page, as the mouse does."""
+    import base64
+
+    content = base64.b64encode(file.read_bytes()).decode()
+    page.evaluate(
+        """([name, content]) => {
+            const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+            const data = new DataTransfer();
+            data.items.add(new File([bytes], name));
+            const drop = document.getElementById("drop");
+            for (const kind of ["dragenter", "dragover", "drop"])
+                drop.dispatchEvent(new DragEvent(kind, {dataTransfer: data, bubbles: true,
+                                                        cancelable: true}));
+        }""",
+        [file.name, content],
+    )
+
+
+def until(page: Any, expression: str) -> None:
+    """Wait for an expression to hold; the page's policy forbids the browser to poll it itself."""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(expression)
+
+
+def finished(page: Any) -> Any:
+    return page.wait_for_selector("article[aria-busy=false]", timeout=60_000)
+
+
+def test_a_dropped_file_gets_a_genre_plays_and_is_compared(opened: Any, music: Path) -> None:
+    drop(opened, music / "walking-bass.flac")
+    finished(opened)
+    result = opened.locator("article")
+    assert result.locator(".verdict").inner_text().startswith("jazz")
+    assert result.locator(".bars li").count() == 5
+    strip = result.locator("[role=slider]")
+    box = strip.bounding_box()
+    strip.click(position={"x": box["width"] * 0.75, "y": 30})
+    until(opened, "document.getElementById('audio').currentTime > 4.4")
+    assert not opened.evaluate("document.getElementById('audio').paused")
+    assert float(strip.get_attribute("aria-valuenow")) > 4
+    strip.press("Home")
+    until(opened, "document.getElementById('audio').currentTime < 1.5")
+    assert result.locator(".track-list li").count() == 6
+    assert result.locator(".small-map").is_visible()
+    painted = strip.locator("canvas.mel").evaluate(
+        "c => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
+    )
+    assert painted > 50
+    result.locator(".track-list button").first.click()  # a similar track
+    until(opened, "/v1\\/tracks/.test(document.getElementById('audio').src)")
+    until(opened, "document.getElementById('audio').currentTime > 0")
+
+
+def test_a_broken_file_gives_a_readable_message(opened: Any, tmp_path: Path) -> None:
+    broken = tmp_path / "broken <b>.mp3"
+    broken.write_bytes(b"PK\x03\x04 no music")
+    drop(opened, broken)
+    finished(opened)
+    text = opened.locator("article [role=alert]").inner_text()
+    assert text.startswith("broken <b>.mp3: ")
+    assert len(text) > 25
+
+
+def test_the_microphone_is_recorded(opened: Any) -> None:
+    opened.click("#record")
+    opened.wait_for_timeout(2500)
+    opened.click("#record")
+    finished(opened)
+    result = opened.locator("article")
+    assert "Recording" in result.locator("h2").inner_text()
+    assert not result.locator("[role=alert]").count()
+
+
+def test_the_library_is_searched_corrected_and_put_into_a_playlist(
+    opened: Any, address: str, music: Path
+) -> None:
+    opened.click("nav a[href='#library']")
+    rows = opened.locator("#tracks tbody tr")
+    rows.first.wait_for()
+    assert rows.count() == len(list(music.iterdir()))
+    # The map: a click chooses a point.
+    point = opened.evaluate("fetch('/v1/map').then(a => a.json()).then(m => m.tracks[0])")
+    box = opened.locator("#map").bounding_box()
+    scale = min(box["width"], box["height"]) / 2.25
+    at = {"x": box["width"] / 2 + point["x"] * scale, "y": box["height"] / 2 - point["y"] * scale}
+    opened.locator("#map").click(position=at)
+    card = opened.locator("#map-card")
+    assert point["name"] in card.inner_text()
+    card.get_by_text("Sounds alike").click()
+    opened.locator("#recommended li").first.wait_for()
+    opened.fill("#search", "walking")
+    until(opened, "document.querySelectorAll('#tracks tbody tr').length === 1")
+    rows.locator("select").select_option("metal")
+    opened.get_by_text("model: jazz").wait_for()
+    rows.locator("select").select_option(label="as the model said")
+    opened.get_by_text("model: jazz").wait_for(state="detached")
+    opened.fill("#search", "")
+    until(opened, "document.querySelectorAll('#tracks tbody tr').length > 3")
+    # Likes and recommendations.
+    rows.nth(0).locator("[data-kind=like]").click()
+    opened.click("#recommend")
+    opened.locator("#recommended small").first.wait_for()
+    # A playlist: by a button, by dragging, and from here to there.
+    rows.nth(0).get_by_role("button", name="Add to playlist").click()
+    rows.nth(1).locator("td").nth(2).drag_to(opened.locator("#playlist-title"))
+    until(opened, "document.querySelectorAll('#playlist li').length === 2")
+    rows.nth(0).get_by_role("checkbox").check()
+    rows.nth(2).get_by_role("checkbox").check()
+    opened.click("#bulk-between")
+    until(opened, "document.querySelectorAll('#playlist li').length > 2")
+    with opened.expect_download() as download:
+        opened.click("#export")
+    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "#EXTM3U"
+    assert lines[2].startswith(f"{address}/v1/tracks/")
+
+
+def test_it_works_by_the_keyboard_alone(opened: Any, music: Path) -> None:
+    opened.keyboard.press("Tab")
+    assert opened.evaluate("document.activeElement.className") == "skip"
+    for _ in range(3):
+        opened.keyboard.press("Tab")
+    opened.keyboard.press("Enter")  # the link to the library
+    opened.locator("#tracks tbody tr").first.wait_for()
+    opened.locator("#map").focus()
+    opened.keyboard.press("ArrowRight")
+    opened.locator("#map-card .name").wait_for()
+    opened.keyboard.press("Enter")
+    until(opened, "document.getElementById('audio').currentTime > 0")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(browser: Any, address: str, music: Path, scheme: str) -> None:
+    if not AXE.exists():
+        pytest.skip(f"axe-core is not installed: npm install --prefix {sys.prefix}/npm axe-core")
+    phone = {"viewport": {"width": 390, "height": 800}} if scheme == "dark" else {}
+    context = browser.new_context(color_scheme=scheme, locale="de-DE", bypass_csp=True, **phone)
+    page = context.new_page()
+    page.goto(address)
+    page.wait_for_selector("body[data-ready]")
+    assert page.locator("h1").first.inner_text() == "Wonach klingt es?"
+    drop(page, music / "walking-bass.flac")
+    finished(page)
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    for view in ("listen", "library", "laboratory"):
+        page.click(f"nav a[href='#{view}']")
+        page.wait_for_timeout(300)
+        found = page.evaluate("axe.run()")["violations"]
+        serious = [
+            (each["id"], each["nodes"][0]["html"])
+            for each in found
+            if each["impact"] in ("serious", "critical")
+        ]
+        assert not serious, (view, serious)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
+    context.close()
