@@ -94,6 +94,32 @@ def statements(runs: Sequence[RunResult]) -> str:
     return markdown_table(columns, "llllrrll", [list(map(escape_markdown, row)) for row in lines])
 
 
+def confusions(runs: Sequence[RunResult]) -> list[str]:
+    """Confusion matrices of the runs whose recalls the papers state, each below its name.
+
+    Rows are the genres of the tracks, columns those that were predicted, in percent of the row.
+    """
+    found: list[str] = []
+    systems = {
+        (s.paper, s.table, s.features, s.model)
+        for s in published_statements()
+        if s.metric == "recall"
+    }
+    for run in runs:
+        row = run.comparable_row
+        genres = list(run.by_genre)
+        known = row and (row.paper, row.table, row.features, row.model) in systems
+        if not known or run.outdated or len(genres) != len(run.confusion):
+            continue
+        lines = [
+            [escape_markdown(genre), *(f"{100 * n / max(1, sum(counts)):.0f}" for n in counts)]
+            for genre, counts in zip(genres, run.confusion, strict=True)
+        ]
+        columns = ("", *(escape_markdown(genre) for genre in genres))
+        found += [f"`{run.name}`:", markdown_table(columns, "l" + "r" * len(genres), lines)]
+    return found
+
+
 def _measured(
     statement: PublishedStatement, run: RunResult, runs: Sequence[RunResult]
 ) -> float | None:

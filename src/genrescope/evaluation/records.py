@@ -21,7 +21,7 @@ from genrescope.evaluation.significance import correct_tracks
 
 # Comments on a recipe, and what a page does not show.
 _LEFT_OUT_SETTINGS = {"description", "published", "search", "licence", "weights"}
-_LEFT_OUT_FIELDS = {"folds", "confusion", "chosen_settings", "provenance"}
+_LEFT_OUT_FIELDS = {"folds", "chosen_settings", "provenance"}
 
 
 def records_of(page: Path) -> Path:

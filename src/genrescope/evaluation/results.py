@@ -19,7 +19,7 @@ from genrescope.evaluation.formatting import (
     interval,
     markdown_table,
 )
-from genrescope.evaluation.not_run import not_run, statements
+from genrescope.evaluation.not_run import confusions, not_run, statements
 from genrescope.evaluation.published import PublishedFigure, published_results
 from genrescope.evaluation.published_comparison import (
     ComparedFigure,
@@ -42,6 +42,10 @@ marks below is written by `genrescope compare --write`.
 """
 
 
+_CONFUSIONS = (
+    "The confusion matrices of the runs whose recalls the paper states: a row for the genre of the "
+    "tracks, a column for the predicted one, in percent of the row."
+)
 _CONCLUSIONS = (
     "A is the system that the paper finds better, or as good. *Holds*: A is better, and McNemar's "
     "exact test on the tracks that both were tested on gives p < 0.05 (where single predictions "
@@ -119,6 +123,8 @@ def to_markdown(
         blocks += ["## Not run here, and why", missing]
     shown = [run for run in comparison.runs if not run.leaked]
     blocks += ["## Statements that are no accuracies", statements(shown)]
+    if matrices := confusions(shown):
+        blocks += [_CONFUSIONS, *matrices]
     if comparison.runs:
         blocks += ["## Do the papers' conclusions hold here?", _CONCLUSIONS]
         blocks += [conclusions(comparison.runs)]
