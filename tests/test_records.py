@@ -110,7 +110,7 @@ class TestOutdated:
 
         name = "kth-table4/cnn/mfcc"
         settings = load_recipe(name, changes).model_dump(mode="json")
-        found = result(name, command=f"genrescope train {name} {command}")
+        found = result(name, command=f"genrescope train {name} {command}", segment_rule=2)
         return outdated(found.model_copy(update={"settings": settings}))
 
     def test_the_same_recipe(self) -> None:
@@ -125,6 +125,21 @@ class TestOutdated:
 
     def test_adapted_to_stored_spectrograms(self) -> None:
         assert self.run(["feature.hop_length=1920", "feature.n_bins=544"]) == ""
+
+    def test_before_a_repeated_segment_was_left_out(self) -> None:
+        pytest.importorskip("torch", reason="needs genrescope[train]")
+        from genrescope.training.recipe import load_recipe
+        from genrescope.training.recipe_changes import outdated
+
+        for name, words in (
+            ("deepsound-mfcc", "measured before a repeated last segment was left out"),
+            ("default", ""),
+            ("gtzan-librosa/LR", ""),
+        ):
+            settings = load_recipe(name).model_dump(mode="json")
+            found = result(name).model_copy(update={"settings": settings})
+            assert outdated(found) == words
+            assert outdated(found.model_copy(update={"segment_rule": 2})) == ""
 
     def test_the_page_says_so(self, tmp_path: Path) -> None:
         old = result("mine")

@@ -107,6 +107,9 @@ class RunResult(Values):
     unknown_genres
         Of an evaluation: genres of the data whose tracks were left out, because the model does not
         have them.
+    segment_rule
+        Of `genrescope.features.segments.SEGMENT_RULE`, by which segments were cut; 1 where it was
+        not stored.
     command
         The command line that makes the result again, without where files lie on this machine; a
         guess where it was not stored.
@@ -159,6 +162,7 @@ class RunResult(Values):
     teacher_tracks: int = 0
     genre_map: dict[Text, str] = Field({})
     unknown_genres: list[Text] = Field([])
+    segment_rule: int = 1
     command: Text = ""
     provenance: Provenance | None = None
     settings: dict[str, Any] = Field(default={}, exclude=True)

@@ -17,6 +17,8 @@ from genrescope.features.spectrogram import FloatArray
 
 WHOLE_SECONDS = 60.0
 """Audio up to this length is computed at once, longer audio in pieces of at least this length."""
+SEGMENT_RULE = 2
+"""Of rule 1 a last segment always ended with the window, wherever the one before began."""
 REPEATED_PART = 10
 """A last segment is left out that begins less than one such part of a step after the one before."""
 

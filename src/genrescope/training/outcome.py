@@ -13,6 +13,7 @@ from genrescope.evaluation.calibration import fit_temperature
 from genrescope.evaluation.metrics import compute_scores
 from genrescope.evaluation.predictions import Predictions
 from genrescope.evaluation.run_result import RunResult
+from genrescope.features.segments import SEGMENT_RULE
 from genrescope.training.data import TrainingData
 from genrescope.training.protocols import Job, Protocol
 from genrescope.training.recipe import Recipe
@@ -122,6 +123,7 @@ def result_of(
         n=len(set(predictions.tracks)),
         recipe=recipe.name,
         seed=recipe.seed,
+        segment_rule=SEGMENT_RULE,
         split=recipe.split.model_dump(mode="json", exclude={"folder"}),
         leaked=recipe.split.i_know_this_leaks,
         grouped_by_artist=recipe.split.by_artist,

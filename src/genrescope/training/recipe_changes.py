@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from genrescope.errors import RecipeError
 from genrescope.evaluation.run_result import RunResult
+from genrescope.features.segments import REPEATED_PART, SEGMENT_RULE
 from genrescope.features.spectrogram import STORED_HOP_LENGTH
 from genrescope.legacy import renamed_recipe
 from genrescope.training.recipe import Recipe, load_recipe
@@ -50,7 +51,16 @@ def outdated(run: RunResult) -> str:
         and not _IGNORED.fullmatch(key)
         and not (stored and key in _OF_STORED)
     ]
+    if not changed and run.segment_rule < SEGMENT_RULE and _repeats_segments(now):
+        return "measured before a repeated last segment was left out"
     return f"measured with an older recipe ({', '.join(changed)})" if changed else ""
+
+
+def _repeats_segments(recipe: Recipe) -> bool:
+    """Whether a last segment may begin so early that it is left out now."""
+    if recipe.feature.get("kind") == "stored":
+        return False
+    return recipe.frontend.segment_hop // REPEATED_PART > 1
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
