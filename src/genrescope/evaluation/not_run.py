@@ -128,7 +128,7 @@ def _measured(
         return run.log_loss
     if statement.unit == "points":
         whole = _whole_clips(run, runs)
-        return whole and 100 * (run.accuracy - whole.accuracy)
+        return None if whole is None else 100 * (run.accuracy - whole.accuracy)
     return _recall(statement, run)
 
 
