@@ -29,7 +29,8 @@ from genrescope.training.data import changed_copies
 from genrescope.training.recipe import expand, load_recipe, shipped_recipes
 from genrescope.training.run import execute
 from genrescope.training.settings import Augmentation, WaveformAugmentation
-from genrescope.training.trainers.lightning import HeldOut, _Task
+from genrescope.training.trainers.held_out import HeldOut
+from genrescope.training.trainers.lightning import _Task
 
 # As long as GTZAN's clips.
 CLIP = Waveform(music(30.01), RATE)
@@ -157,7 +158,8 @@ def test_and_not_its_dense_network() -> None:
 def test_no_papers_recipe_clips_gradients() -> None:
     for family in shipped_recipes():
         recipe = load_recipe(expand(family)[0])
-        if recipe.published:
+        # `fma` is a system of our own next to a paper's row.
+        if recipe.published and family != "fma":
             classical = recipe.model["kind"] == "classical"
             assert classical or recipe.training.gradient_clip == 0, family
 

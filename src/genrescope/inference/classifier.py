@@ -173,7 +173,8 @@ class Classifier:
         label_logits: list[NDArray[np.float32]] = []
         head = self.manifest.labels
         embedding = np.zeros(self.embedding_size)
-        windows = until(stop, _windows(self.manifest.frontend, source, info))
+        changes: list[float] = []
+        windows = until(stop, _noted(_windows(self.manifest.frontend, source, info), changes))
         for segments, (outputs, embeddings) in self.network.run_windows(
             windows, [LOGITS, EMBEDDING]
         ):
@@ -206,7 +207,7 @@ class Classifier:
         )
         if not timeline:
             return no_genre
-        tags = _tags(self.manifest, label_logits, mean_embedding)
+        tags = _tags(self.manifest, label_logits, mean_embedding, max(changes, default=None))
         if tags is not None and tags.kind != MUSIC:
             reason = f"{tags.describe()}: cannot tell a genre"
             return replace(no_genre, warnings=[*info.warnings, reason], tags=tags)
@@ -322,12 +323,23 @@ def _named(genres: list[str], probabilities: NDArray[np.float64]) -> dict[str, f
     return dict(zip(genres, map(float, probabilities), strict=True))
 
 
+def _noted(windows: Iterable[Window], changes: list[float]) -> Iterator[Window]:
+    """The windows; how much each changes over time is added to a list."""
+    for window in windows:
+        if window.change is not None:
+            changes.append(window.change)
+        yield window
+
+
 def _tags(
-    manifest: Manifest, label_logits: list[NDArray[np.float32]], embedding: NDArray[np.float32]
+    manifest: Manifest,
+    label_logits: list[NDArray[np.float32]],
+    embedding: NDArray[np.float32],
+    change: float | None,
 ) -> Tags | None:
     """What the recording is apart from its genre, where the bundle can tell."""
     if manifest.labels is not None:
         return manifest.labels.read(np.concatenate(label_logits))
     if manifest.music_detector is not None:
-        return manifest.music_detector.read(embedding)
+        return manifest.music_detector.read(embedding, change)
     return None

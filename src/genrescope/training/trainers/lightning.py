@@ -6,28 +6,26 @@ Checkpoints, averaging of weights and precision are Lightning's own.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from genrescope.aggregation import Aggregation, aggregate_logits
 from genrescope.models import make_model, model_class
 from genrescope.training.augment import Batches, TrainingTrack
-from genrescope.training.data import TrainingData
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import EpochReport, History
+from genrescope.training.trainers.held_out import HeldOut, logits_of
 
 
 @runtime_checkable
@@ -47,56 +45,12 @@ class OwnLearningRates(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Tracks that the best epoch is chosen on, with all of their segments.
-
-    Attributes
-    ----------
-    segments
-        Of all tracks, scaled, `[n, size, frames]`.
-    counts
-        Segments of each track.
-    labels
-        Of each track.
-    aggregation
-        Rule from segments to a track.
-    """
-
-    segments: Tensor
-    counts: list[int]
-    labels: list[int]
-    aggregation: Aggregation
-
-    @classmethod
-    def of(
-        cls,
-        tracks: Sequence[str],
-        data: TrainingData,
-        scaling: tuple[Tensor, Tensor] | None,
-        aggregation: Aggregation,
-    ) -> HeldOut:
-        """Take the segments of tracks as a user's prediction takes them, and scale them."""
-        each = [torch.from_numpy(data.segments(track)) for track in tracks]
-        segments = torch.cat(each)
-        if scaling:
-            segments = (segments - scaling[0]) / scaling[1]
-        labels = [data.label(track) for track in tracks]
-        return cls(segments, [len(own) for own in each], labels, aggregation)
-
-    def accuracy(self, network: nn.Module) -> float:
-        """Accuracy of a network on the tracks."""
-        logits = _logits(network, self.segments).float().numpy()
-        each = np.split(logits, np.cumsum(self.counts)[:-1])
-        right = [
-            int(aggregate_logits(own, 1.0, self.aggregation).argmax()) == label
-            for own, label in zip(each, self.labels, strict=True)
-        ]
-        return sum(right) / len(right)
-
-
 class _Task(pl.LightningModule):
-    """Cross-entropy with the genres, and squared error to a teacher's targets if there are any."""
+    """Cross-entropy with the genres, and squared error to a teacher's targets if there are any.
+
+    Of each further data set a batch is added to each step; the loss of a set is over the genres
+    that it has, see `genrescope.training.further`.
+    """
 
     def __init__(
         self,
@@ -105,8 +59,12 @@ class _Task(pl.LightningModule):
         tracks: list[TrainingTrack],
         genres: int,
         frames: int,
+        further: Sequence[list[TrainingTrack]] = (),
     ) -> None:
         super().__init__()
+        self.further = [*further]
+        # None: all genres, in which nothing has to be selected.
+        self.own_genres = [_genres_of(each) if further else None for each in (tracks, *further)]
         self.recipe, self.network, self.tracks = recipe, network, tracks
         self.genres, self.frames = genres, frames
         targets = tracks[0].targets.shape[1]
@@ -122,29 +80,42 @@ class _Task(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Make the batches of the current epoch; called before each epoch."""
+        batches = self._batches(self.tracks, self.recipe.seed)
+        # Other seeds than the members of an ensemble have.
+        further = [
+            self._batches(each, self.recipe.seed + 7919 * number)
+            for number, each in enumerate(self.further, 1)
+        ]
+        return DataLoader(_Epoch(batches, further), batch_size=None)
+
+    def _batches(self, tracks: list[TrainingTrack], seed: int) -> Batches:
         recipe = self.recipe
-        batches = Batches(
-            self.tracks,
+        return Batches(
+            tracks,
             self.genres,
             self.frames,
-            min(recipe.training.batch_size, len(self.tracks)),
+            min(recipe.training.batch_size, len(tracks)),
             recipe.training.label_smoothing,
             recipe.augmentation,
-            recipe.seed,
+            seed,
             self.current_epoch,
         )
-        return DataLoader(_Epoch(batches), batch_size=None)
 
     def on_train_epoch_start(self) -> None:
         if isinstance(self.network, Unfreezes):
             self.network.at_epoch(self.current_epoch)
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: tuple[Any, ...], _: int) -> Tensor:
         # What is random inside the network (dropout) must be the same after resuming.
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)
-        segments, labels, targets = batch
+        (segments, labels, targets), *further = batch
         logits, embedding = self.network(segments)
-        loss = F.cross_entropy(logits.float(), labels)
+        loss = genre_loss(logits.float(), labels, self.own_genres[0])
+        for (other, other_labels, _), genres in zip(further, self.own_genres[1:], strict=True):
+            with own_statistics(self.network):
+                other_logits, _ = self.network(other)
+            weight = self.recipe.training.further_weight
+            loss = loss + weight * genre_loss(other_logits.float(), other_labels, genres)
         if self.teacher is not None:
             known = targets.isfinite().all(dim=1)
             if known.any():
@@ -203,14 +174,49 @@ def _without_decay_of_biases(group: dict[str, Any]) -> list[dict[str, Any]]:
     return [part for part in parts if part["params"]]
 
 
-class _Epoch(torch.utils.data.IterableDataset[Any]):
-    """The batches of an epoch as a data set with a length, by which Lightning counts steps."""
+def _genres_of(tracks: list[TrainingTrack]) -> Tensor:
+    """The labels that occur, sorted."""
+    return torch.tensor(sorted({track.label for track in tracks if track.label >= 0}))
 
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
+
+def genre_loss(logits: Tensor, labels: Tensor, genres: Tensor | None) -> Tensor:
+    """Cross-entropy over some of the genres, or all; tracks without a label do not count."""
+    if genres is None:
+        return F.cross_entropy(logits, labels)
+    logits, labels = logits[:, genres], labels[:, genres]
+    total = labels.sum(dim=1, keepdim=True)
+    known = total[:, 0] > 0
+    if not known.any():
+        return logits.sum() * 0.0
+    return F.cross_entropy(logits[known], labels[known] / total[known])
+
+
+@contextlib.contextmanager
+def own_statistics(network: nn.Module) -> Iterator[None]:
+    """Normalise a batch by its own statistics without their entering the running ones."""
+    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+
+
+class _Epoch(torch.utils.data.IterableDataset[Any]):
+    """The batches of an epoch as a data set with a length, by which Lightning counts steps.
+
+    An item is a batch of the run's own data set and one of each further set, which begins again
+    where it ends before the first.
+    """
+
+    def __init__(self, batches: Batches, further: Sequence[Batches] = ()) -> None:
+        self.batches, self.further = batches, further
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.batches)
+        return zip(self.batches, *map(itertools.cycle, self.further), strict=False)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -276,18 +282,7 @@ def _middles(tracks: list[TrainingTrack], frames: int) -> tuple[Tensor, Tensor]:
 
 
 def _accuracy(network: nn.Module, segments: Tensor, labels: Tensor) -> float:
-    return float((_logits(network, segments).argmax(dim=1) == labels).float().mean())
-
-
-def _logits(network: nn.Module, segments: Tensor) -> Tensor:
-    """Logits of segments in evaluation mode, some at a time, `[n, genres]`."""
-    was_training, device = network.training, next(network.parameters()).device
-    network.eval()
-    with torch.inference_mode():
-        batches = (batch.to(device) for batch in torch.split(segments, 64))
-        found = torch.cat([network(batch)[0].cpu() for batch in batches])
-    network.train(was_training)
-    return found
+    return float((logits_of(network, segments).argmax(dim=1) == labels).float().mean())
 
 
 def fit(
@@ -300,6 +295,7 @@ def fit(
     report: EpochReport,
     curves: Mapping[str, list[TrainingTrack]],
     held_out: HeldOut | None = None,
+    further: Sequence[list[TrainingTrack]] = (),
 ) -> tuple[nn.Module, History]:
     """Train a network.
 
@@ -323,6 +319,8 @@ def fit(
     held_out
         Where the recipe keeps the best epoch: the tracks that it is chosen on by the highest
         accuracy, the first of equals.
+    further
+        Tracks of further data sets, all of which are trained on.
 
     Returns
     -------
@@ -335,7 +333,7 @@ def fit(
         settings["weights"] = recipe.weights
     network: nn.Module = make_model(settings, shape=shape, genres=genres)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    task = _Task(recipe, network, tracks, genres, shape[1])
+    task = _Task(recipe, network, tracks, genres, shape[1], further)
     batch_size = min(recipe.training.batch_size, len(tracks))
     batches = len(tracks) // batch_size
     steps = recipe.training.epochs * -(-batches // recipe.training.accumulate)

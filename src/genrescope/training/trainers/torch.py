@@ -20,7 +20,8 @@ from genrescope.training.distillation import standardised_targets
 from genrescope.training.protocols import Job
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import EpochReport, History, TrainedModel
-from genrescope.training.trainers.lightning import HeldOut, fit
+from genrescope.training.trainers.held_out import HeldOut
+from genrescope.training.trainers.lightning import fit
 
 # The accuracy on training tracks is measured on about this many of them.
 _TRAINING_CURVE = 200
@@ -63,6 +64,9 @@ class Trainer:
         held_out = None
         if self.chooses(recipe):
             held_out = HeldOut.of(job.validation, data, scaling, recipe.aggregation)
+        further = further_tracks(data)
+        if scaling:
+            further = [_scaled(tracks, *_mean_and_deviation(tracks)) for tracks in further]
         curves = {
             "accuracy": monitored,
             "train_accuracy": train[:: max(1, len(train) // _TRAINING_CURVE)],
@@ -82,6 +86,7 @@ class Trainer:
                 report=lambda epoch, *scores, before=before: report(before + epoch, *scores),
                 curves=curves,
                 held_out=held_out,
+                further=further,
             )
             networks.append(network)
             history += [{**epoch, "epoch": before + epoch["epoch"]} for epoch in epochs]
@@ -104,6 +109,14 @@ def training_tracks(job: Job, data: TrainingData) -> list[TrainingTrack]:
             ),
         )
         for name, track in zip(job.train, tracks, strict=True)
+    ]
+
+
+def further_tracks(data: TrainingData) -> list[list[TrainingTrack]]:
+    """The tracks of each further data set as tensors."""
+    return [
+        [TrainingTrack(torch.from_numpy(values), label) for values, label in each]
+        for each in data.further
     ]
 
 
