@@ -10,7 +10,9 @@ from typing import TextIO
 import typer
 
 from genrescope.audio.files import PassedOver
+from genrescope.audio.workers import safely_for
 from genrescope.cli.files import find
+from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.models import note_better_model
 from genrescope.cli.resume import open_rows
 from genrescope.cli.tags import Named, TagOptions
@@ -63,6 +65,7 @@ def classify(
     jobs: int | None = typer.Option(
         None, "--jobs", "-j", min=1, help="Files classified at the same time; by default the cores."
     ),
+    listen: str = LISTEN,
     destination: Path | None = typer.Option(
         None,
         "--output",
@@ -127,6 +130,7 @@ def classify(
     tag_options.check(write_tags)
     ending = destination.suffix.lower() if destination is not None else ""
     chosen = format or _ENDINGS.get(ending, RowFormat.table)
+    amount = listen_option(listen)
     classifier = Classifier.load(model)
     passed_over = PassedOver()
     found = list(find(paths, null=null, passed_over=passed_over))
@@ -138,6 +142,7 @@ def classify(
         "--top": top,
         "--timeline": timeline,
         "--count": tag_options.count,
+        "--listen": listen,
     }
 
     def make_writer(stream: TextIO) -> Writer:
@@ -145,14 +150,18 @@ def classify(
 
     interrupted = False
     # The bar comes first: while it is on the screen, what is printed goes above it.
-    with progress("files") as bar, open_rows(destination, settings, make_writer) as rows:
+    with (
+        safely_for(len(files), jobs),
+        progress("files") as bar,
+        open_rows(destination, settings, make_writer) as rows,
+    ):
         # Only what is needed later: the timelines of a whole collection would fill the memory.
         named: list[Named] = rows.kept(files)
         if named:
             notice(f"continues: {len(named)} of {len(files)} files were classified before")
         task = bar.add_task("Classifying", total=len(files), completed=len(named))
         try:
-            for result in classifier.predict_many(rows.missing(files), jobs=jobs):
+            for result in classifier.predict_many(rows.missing(files), jobs=jobs, listen=amount):
                 if isinstance(result, FileError):
                     failures.append(result)
                 else:

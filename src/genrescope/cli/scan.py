@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 from genrescope.errors import GenrescopeError
 from genrescope.settings import default_model
@@ -49,6 +50,7 @@ def scan(
         min=1,
         help="Files classified at once; by default as many as there are cores.",
     ),
+    listen: str = LISTEN,
     yes: bool = typer.Option(
         False,
         "--yes",
@@ -120,6 +122,8 @@ def _scan_once(
     from genrescope.library.scan import scan as run_scan
     from genrescope.library.similar import ModelMismatchError
 
+    amount = listen_option(listen)
+
     with progress("files") as bar:
         task = bar.add_task("Finding files", total=None)
 
@@ -141,6 +145,7 @@ def _scan_once(
                 model=model,
                 rescan=rescan,
                 jobs=jobs,
+                listen=amount,
                 progress=show,
                 waiting=lambda pid: notice(f"waiting for another scan (process {pid})"),
                 is_gone=is_gone,
