@@ -15,6 +15,7 @@ import typer
 from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 from genrescope.errors import GenrescopeError
+from genrescope.inference.listening import Listen
 from genrescope.settings import default_model
 
 # A file that is being copied is not read before it rests.
@@ -83,17 +84,18 @@ def scan(
 
       genrescope scan ~/Music --watch
     """
+    amount = listen_option(listen)
     if watch:
         changes = _changes(folders)
         for again in itertools.chain([False], changes):
             try:
-                _scan_once(folders, library, model, rescan and not again, jobs, yes, format)
+                _scan_once(folders, library, model, rescan and not again, jobs, amount, yes, format)
             except GenrescopeError as error:
                 if not again:
                     raise
                 error_line(str(error))  # a disk may be back at the next change
         return
-    if _scan_once(folders, library, model, rescan, jobs, yes, format):
+    if _scan_once(folders, library, model, rescan, jobs, amount, yes, format):
         raise typer.Exit(1)
 
 
@@ -115,14 +117,13 @@ def _scan_once(
     model: str,
     rescan: bool,
     jobs: int | None,
+    listen: Listen,
     yes: bool,
     format: Format,
 ) -> bool:
     """Scan and print the outcome; return whether files failed."""
     from genrescope.library.scan import scan as run_scan
     from genrescope.library.similar import ModelMismatchError
-
-    amount = listen_option(listen)
 
     with progress("files") as bar:
         task = bar.add_task("Finding files", total=None)
@@ -145,7 +146,7 @@ def _scan_once(
                 model=model,
                 rescan=rescan,
                 jobs=jobs,
-                listen=amount,
+                listen=listen,
                 progress=show,
                 waiting=lambda pid: notice(f"waiting for another scan (process {pid})"),
                 is_gone=is_gone,

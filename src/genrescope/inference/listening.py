@@ -83,8 +83,8 @@ def windows_of_parts(
     Returns
     -------
     windows
-        None where the whole track is to be read: "full" was asked for, it is not longer than what would be read of it,
-        its length is not known, or it is no file.
+        None where the whole track is to be read: "full" was asked for, it is hardly longer than
+        what would be read of it, its length is not known, or it is no file.
     """
     if (
         listen == "full"
