@@ -37,7 +37,7 @@ from genrescope.heap import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
-RUNS = 7
+RUNS = 5
 FORMATS = {
     "mp3": ["-c:a", "libmp3lame", "-b:a", "192k"],
     "m4a": ["-c:a", "aac", "-b:a", "160k"],
@@ -134,7 +134,7 @@ def formats_table(files: dict[str, Path], essentia: str | None) -> list[str]:
         for _ in range(RUNS):
             ffmpeg.append(cost(lambda path=path: by_ffmpeg(path)))
             ours.append(cost(lambda path=path: by_genrescope(path)))
-            worker.append(in_worker(path, 4))
+            worker.append(in_worker(path, 3))
             if librosa is not None and name not in ("m4a",):
                 theirs.append(cost(lambda path=path: librosa.load(path, sr=22050)))
         cells = [statistics.median(ffmpeg), statistics.median(ours), statistics.median(worker)]
