@@ -84,6 +84,12 @@ _STORED = {
     ),
 }
 
+# Files that come with a data set, or are made by a command that the recipe's file states.
+_WITH_THE_DATA = {
+    "fma-features": ("fma/fma_metadata/features.csv",),
+    "berkeley-fig7-embedding": ("finetuned.npz",),
+}
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
@@ -176,6 +182,8 @@ def _features(recipe: Recipe) -> tuple[str, ...]:
     if recipe.feature.get("kind") != "stored":
         return ()
     name = str(recipe.feature.get("name"))
+    if name in _WITH_THE_DATA:
+        return _WITH_THE_DATA[name]
     return _STORED.get((name, _is_fma(recipe)), (f"<{name} of GTZAN>.npz",))
 
 

@@ -156,7 +156,7 @@ def classify(
         open_rows(destination, settings, make_writer) as rows,
     ):
         # Only what is needed later: the timelines of a whole collection would fill the memory.
-        named: list[Named] = rows.kept(files)
+        named: list[Named] = [*rows.kept(files)]
         if named:
             notice(f"continues: {len(named)} of {len(files)} files were classified before")
         task = bar.add_task("Classifying", total=len(files), completed=len(named))

@@ -59,6 +59,8 @@ class RunResult(Values):
         Different test tracks; of a run that leaks, segments.
     accuracy … expected_calibration_error
         Scores on the test tracks, see `genrescope.evaluation.metrics`.
+    log_loss
+        Cross-entropy on the test tracks, in nats.
     interval
         95 % bootstrap intervals of the scores, by name.
     grouped_by_artist
@@ -70,6 +72,9 @@ class RunResult(Values):
     train_accuracy, validation_accuracy
         Of the network that is kept, on its training and validation tracks; None where there are
         none, or it was not measured.
+    segment_train_accuracy
+        Of the training segments of the last epoch, as they were trained on: changed at random, with
+        dropout active; None where that was not measured.
     folds
         Each fold by its name; of a run without folds its one training.
     train_tracks, validation_tracks
@@ -104,6 +109,9 @@ class RunResult(Values):
     unknown_genres
         Of an evaluation: genres of the data whose tracks were left out, because the model does not
         have them.
+    segment_rule
+        Of `genrescope.features.segments.SEGMENT_RULE`, by which segments were cut; 1 where it was
+        not stored.
     command
         The command line that makes the result again, without where files lie on this machine; a
         guess where it was not stored.
@@ -113,6 +121,11 @@ class RunResult(Values):
         The recipe's settings, as `recipe.yaml` or the model's provenance has them; not stored here.
     folder
         Where the result was read from; not stored.
+    tested, right
+        Hash of the test tracks, and for each of them, in the order of their ids, 1 where it was
+        predicted correctly, else 0; stored in records alone, see `genrescope.evaluation.records`.
+    outdated
+        How the recipe of that name differs by now from the one that was carried out; not stored.
     """
 
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -127,11 +140,13 @@ class RunResult(Values):
     macro_f1: Score = None
     roc_auc: Score = None
     expected_calibration_error: Score = None
+    log_loss: float | None = Field(None, ge=0)
     interval: dict[str, Interval] = Field({})
     grouped_by_artist: bool = False
     by_genre: dict[str, GenreScores] = Field({})
     confusion: list[list[int]] = Field([])
     train_accuracy: Score = None
+    segment_train_accuracy: Score = None
     validation_accuracy: Score = None
     folds: dict[str, FoldResult] = Field({})
     train_tracks: int | None = None
@@ -149,10 +164,14 @@ class RunResult(Values):
     teacher_tracks: int = 0
     genre_map: dict[Text, str] = Field({})
     unknown_genres: list[Text] = Field([])
+    segment_rule: int = 1
     command: Text = ""
     provenance: Provenance | None = None
     settings: dict[str, Any] = Field(default={}, exclude=True)
     folder: Path | None = Field(default=None, exclude=True)
+    tested: str = Field(default="", exclude=True)
+    right: str = Field(default="", exclude=True)
+    outdated: str = Field(default="", exclude=True)
 
     @model_validator(mode="after")
     def _of_something(self) -> RunResult:

@@ -134,12 +134,7 @@ class TrainingData:
         if settings is None or self.encoder is not None:
             return self
         copies = {
-            track: tuple(
-                copy
-                for copy in changed_copies(self.frontend, self.tracks[track], settings, recipe.seed)
-                # A softer copy can fall below the level of digital silence.
-                if any(self.frontend.cuts(window) for window in copy.windows)
-            )
+            track: tuple(changed_copies(self.frontend, self.tracks[track], settings, recipe.seed))
             for track in dict.fromkeys(train)
         }
         return replace(self, copies=copies)
@@ -263,7 +258,8 @@ def changed_copies(
 ) -> Iterator[TrackFeatures]:
     """Compute the features of a track at another level, at another pitch, and with noise.
 
-    What is stored, a spectrogram or vectors, can't be changed as a waveform: it has no copies.
+    Each stretch of a track as long as a segment has its own level, pitch or noise. What is stored,
+    a spectrogram or vectors, can't be changed as a waveform: it has no copies.
 
     Raises
     ------
@@ -274,13 +270,29 @@ def changed_copies(
         return
     random = np.random.default_rng([seed, *track.id.encode()])
     clean = audio.load(track.path, sample_rate=frontend.computed.sample_rate)
-    copies: list[Source] = [
-        gain(clean, random.uniform(-settings.gain, settings.gain)),
-        semitones(clean, random.uniform(-settings.semitones, settings.semitones)),
-        noise(clean, settings.snr, random),
+    changes: list[Callable[[audio.Waveform], audio.Waveform]] = [
+        lambda part: gain(part, random.uniform(-settings.gain, settings.gain)),
+        lambda part: semitones(part, random.uniform(-settings.semitones, settings.semitones)),
+        lambda part: noise(part, settings.snr, random),
     ]
-    for copy in copies:
-        yield TrackFeatures(list(frontend.windows(copy)))
+    length = frontend.segment_frames * frontend.computed.hop_length
+    for change in changes:
+        copy = _changed(clean, change, length)
+        windows = list(frontend.windows(copy))
+        # A softer copy can fall below the level of digital silence.
+        if any(map(frontend.cuts, windows)):
+            yield TrackFeatures(windows)
+
+
+def _changed(
+    waveform: audio.Waveform, change: Callable[[audio.Waveform], audio.Waveform], length: int
+) -> audio.Waveform:
+    """Change each stretch of so many samples by itself; what is left at the end joins the last."""
+    count = max(1, len(waveform.samples) // length)
+    parts = np.split(waveform.samples, [length * number for number in range(1, count)])
+    rate = waveform.sample_rate
+    changed = [change(audio.Waveform(part, rate)).samples for part in parts]
+    return audio.Waveform(np.concatenate(changed), rate)
 
 
 def read_windows(

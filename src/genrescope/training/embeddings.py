@@ -26,6 +26,7 @@ from genrescope.errors import FileError
 from genrescope.features import Frontend
 from genrescope.features.cache import FeatureCache
 from genrescope.features.frontend import Window
+from genrescope.features.segments import SEGMENT_RULE
 from genrescope.onnx_session import onnx_session
 
 FloatArray = NDArray[np.float32]
@@ -56,7 +57,8 @@ class Embedder:
         report: Callable[[int], None],
     ) -> Iterator[FloatArray]:
         """Compute the embeddings of each track's segments, float32 `[segments, *shape]`."""
-        key = self.frontend.model_dump_json() + hashlib.sha256(self.graph).hexdigest()
+        graph = hashlib.sha256(self.graph).hexdigest()
+        key = f"{SEGMENT_RULE} {self.frontend.model_dump_json()} {graph}"
         own = {fspath(track.path): each for track, each in zip(tracks, windows, strict=True)}
         model = EmbeddingModel[str](
             read=lambda path: self._segments(own[path]),

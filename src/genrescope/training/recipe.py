@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from genrescope.aggregation import Aggregation
 from genrescope.encoders import encoder_class
@@ -110,6 +110,14 @@ class Recipe(Settings):
     aggregation: Aggregation = "mean_probability"
     licence: str = "Apache-2.0"
     search: dict[str, Parameter] = Field(default_factory=dict)
+
+    @field_validator("search", mode="before")
+    @classmethod
+    def _without_dropped(cls, search: Any) -> Any:
+        """`setting: null` drops a setting of the recipe that is extended."""
+        if not isinstance(search, dict):
+            return search
+        return {key: value for key, value in search.items() if value is not None}
 
     @model_validator(mode="before")
     @classmethod
