@@ -168,19 +168,43 @@ class Classifier:
         progress: Callable[[list[SegmentPrediction]], None] | None = None,
     ) -> Prediction:
         info = StreamInfo()
+        windows = until(stop, _windows(self.manifest.frontend, source, info))
+        outputs = self.network.run_windows(windows, [LOGITS, EMBEDDING])
+        path = fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
+        return self.prediction_of(outputs, info, path=path, progress=progress)
+
+    def prediction_of(
+        self,
+        outputs: Iterable[tuple[list[Segment], Sequence[NDArray[np.float32]]]],
+        info: StreamInfo,
+        *,
+        path: str | None = None,
+        progress: Callable[[list[SegmentPrediction]], None] | None = None,
+    ) -> Prediction:
+        """The prediction of a track from what the network gave for its windows.
+
+        Parameters
+        ----------
+        outputs
+            Of each window its segments, logits and embeddings, see `Network.run_windows`; the
+            segments' values are not used.
+        info
+            Of the track; complete once the outputs have been taken.
+        path
+            The path or address that the prediction is for.
+        progress
+            As for `predict`.
+        """
         timeline: list[SegmentPrediction] = []
         tables: list[NDArray[np.float64]] = []
         label_logits: list[NDArray[np.float32]] = []
         head = self.manifest.labels
         embedding = np.zeros(self.embedding_size)
-        windows = until(stop, _windows(self.manifest.frontend, source, info))
-        for segments, (outputs, embeddings) in self.network.run_windows(
-            windows, [LOGITS, EMBEDDING]
-        ):
-            logits = outputs
+        for segments, (raw, embeddings) in outputs:
+            logits = raw
             if head is not None:
-                label_logits.append(outputs)
-                logits = head.genre_logits(outputs)
+                label_logits.append(raw)
+                logits = head.genre_logits(raw)
             probabilities = softmax(logits, self.manifest.temperature)
             tables.append(probabilities)
             embedding += embeddings.sum(axis=0, dtype=np.float64)
@@ -193,7 +217,6 @@ class Classifier:
             timeline += new
             if progress is not None:
                 progress(new)
-        path = fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
         mean_embedding = (embedding / max(1, len(timeline))).astype(np.float32)
         no_genre = Prediction(
             path=path,
