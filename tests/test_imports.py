@@ -39,11 +39,30 @@ def test_importing_genrescope_loads_almost_nothing() -> None:
     assert not loaded & {*HEAVY, "numpy", "onnxruntime", "pydantic", "av", "rich", "typer"}
 
 
-@pytest.mark.parametrize("module", ["inference", "audio", "features", "cli"])
+@pytest.mark.parametrize("module", ["inference", "audio", "features", "cli.classify"])
 def test_what_classifies_needs_no_extra(module: str) -> None:
     loaded = loaded_by(f"import genrescope.{module}")
     assert "genrescope" in loaded
     assert not loaded & set(HEAVY)
+
+
+def test_commands_are_known_without_any_extra() -> None:
+    loaded = loaded_by("from genrescope.cli import COMMANDS, app; assert len(COMMANDS) > 20")
+    assert "genrescope" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_one_command_imports_what_it_needs_alone() -> None:
+    code = """
+import contextlib, sys
+from genrescope.cli import main
+sys.argv[1:] = ["tags", "--help"]
+with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(SystemExit):
+    main()
+"""
+    loaded = loaded_by(code)
+    assert "typer" in loaded
+    assert not loaded & {*HEAVY, "numpy", "onnxruntime", "av"}
 
 
 def test_a_bundle_is_loaded_and_run_without_any_extra() -> None:

@@ -190,7 +190,10 @@ def test_the_library_is_searched_corrected_and_put_into_a_playlist(
     opened.locator("#recommended small").first.wait_for()
     # A playlist: by a button, by dragging, and from here to there.
     rows.nth(0).get_by_role("button", name="Add to playlist").click()
-    rows.nth(1).locator("td").nth(2).drag_to(opened.locator("#playlist-title"))
+    carried = opened.evaluate_handle("new DataTransfer()")
+    rows.nth(1).dispatch_event("dragstart", {"dataTransfer": carried})
+    for kind in ("dragover", "drop"):
+        opened.locator("#playlist-panel").dispatch_event(kind, {"dataTransfer": carried})
     until(opened, "document.querySelectorAll('#playlist li').length === 2")
     rows.nth(0).get_by_role("checkbox").check()
     rows.nth(2).get_by_role("checkbox").check()

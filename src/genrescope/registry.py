@@ -14,7 +14,6 @@ import difflib
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 from genrescope.errors import RecipeError
@@ -54,6 +53,8 @@ class Registry:
     @cached_property
     def _places(self) -> dict[str, str]:
         """Name to "module:attribute" of all there are."""
+        from importlib.metadata import entry_points  # reading those of all packages takes a while
+
         return {e.name: e.value for e in entry_points(group=self.group)} | self.builtin
 
     def names(self) -> list[str]:
@@ -61,7 +62,7 @@ class Registry:
         return sorted(self._places)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places or name in self.aliases
+        return name in self.builtin or name in self.aliases or name in self._places
 
     def get(self, name: str) -> Any:
         """Import what a name stands for.
@@ -72,11 +73,12 @@ class Registry:
             When there is no such name, or a package that it needs is missing.
         """
         name = self.aliases.get(name, name)
-        if name not in self._places:
+        defined = self.builtin.get(name) or self._places.get(name)
+        if defined is None:
             known = ", ".join(self.names())
             hint = did_you_mean(name, [*self.names(), *self.aliases])
             raise RecipeError(f"no {self.noun} {name!r}{hint}; there are: {known}")
-        module, _, attribute = self._places[name].partition(":")
+        module, _, attribute = defined.partition(":")
         try:
             return getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:

@@ -2,72 +2,71 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
 
 import typer
 
 from genrescope import __version__
-from genrescope.cli import (
-    classify,
-    compare,
-    convert,
-    datasets,
-    duplicates,
-    embed,
-    encoders,
-    evaluate,
-    examples,
-    geometry,
-    library,
-    models,
-    playlist,
-    recipes,
-    recommend,
-    report,
-    scan,
-    serve,
-    similar,
-    sort,
-    tags,
-    train,
-    tune,
-)
-from genrescope.cli import map as map_command
 from genrescope.cli.terminal import drop_stdout, echo, error_line, prepare_streams
 from genrescope.errors import GenrescopeError
 
-app = typer.Typer(
-    name="genrescope",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-)
-app.command()(classify.classify)
-app.command()(scan.scan)
-app.command()(serve.serve)
-app.command()(similar.similar)
-app.command()(recommend.recommend)
-app.command()(playlist.playlist)
-app.command("map")(map_command.map_library)
-app.command()(duplicates.duplicates)
-app.command()(sort.sort)
-app.command()(evaluate.evaluate)
-app.command()(train.train)
-app.command()(recipes.recipes)
-app.command()(compare.compare)
-app.command()(report.report)
-app.command()(geometry.geometry)
-app.command()(tune.tune)
-app.command()(convert.convert)
-app.command()(embed.embed)
-app.add_typer(datasets.app, name="datasets")
-app.add_typer(encoders.app, name="encoders")
-app.add_typer(models.app, name="models")
-app.add_typer(library.app, name="library")
-app.add_typer(tags.app, name="tags")
-app.command()(examples.examples)
+# Commands in the order of --help, each with its module here and the function in it.
+COMMANDS = {
+    "classify": "classify",
+    "scan": "scan",
+    "serve": "serve",
+    "similar": "similar",
+    "recommend": "recommend",
+    "playlist": "playlist",
+    "map": "map_library",
+    "duplicates": "duplicates",
+    "sort": "sort",
+    "evaluate": "evaluate",
+    "train": "train",
+    "recipes": "recipes",
+    "compare": "compare",
+    "report": "report",
+    "geometry": "geometry",
+    "tune": "tune",
+    "convert": "convert",
+    "embed": "embed",
+    "datasets": "app",
+    "encoders": "app",
+    "models": "app",
+    "library": "app",
+    "tags": "app",
+    "examples": "examples",
+}
+
+
+def command_line(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
+    """The command line with some of `COMMANDS`; only their modules are imported."""
+    app = typer.Typer(
+        name="genrescope",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_root)
+    for name in names:
+        command = getattr(import_module(f"genrescope.cli.{name}"), COMMANDS[name])
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return command_line()
 
 
 def _version(requested: bool) -> None:
@@ -76,7 +75,6 @@ def _version(requested: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
@@ -98,7 +96,15 @@ def main() -> None:
     prepare_streams()
     code: str | int | None = 0
     try:
-        app()
+        # To import one command takes a third of the time of all; completion and help need all.
+        first = sys.argv[1] if len(sys.argv) > 1 else ""
+        if first == "--version":
+            names: Iterable[str] = ()
+        elif first in COMMANDS and "_GENRESCOPE_COMPLETE" not in os.environ:
+            names = [first]
+        else:
+            names = COMMANDS
+        command_line(names)()
     except GenrescopeError as error:
         error_line(str(error))
         code = 2

@@ -161,6 +161,7 @@ class Recipe(Settings):
         return settings
 
 
+@functools.cache
 def shipped_recipes() -> list[str]:
     """List the recipes that come with the package; a family by its own name."""
     names = (path.relative_to(SHIPPED).with_suffix("") for path in SHIPPED.rglob("*.yaml"))
