@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from genrescope.audio.files import PassedOver
+from genrescope.cli.engines import ADDRESS, ENGINE, Engine, find_sources, ray_engine
 from genrescope.cli.files import find
 from genrescope.cli.models import note_better_model
 from genrescope.cli.tags import Named, TagOptions
@@ -28,6 +29,7 @@ from genrescope.settings import SHIPPED_MODEL, default_model
 
 _ENDINGS = {
     ".csv": RowFormat.csv,
+    ".parquet": RowFormat.parquet,
     ".json": RowFormat.json,
     ".jsonl": RowFormat.jsonl,
     ".ndjson": RowFormat.jsonl,
@@ -61,6 +63,8 @@ def classify(
     jobs: int | None = typer.Option(
         None, "--jobs", "-j", min=1, help="Files classified at the same time; by default the cores."
     ),
+    engine: Engine = ENGINE,
+    address: str | None = ADDRESS,
     destination: Path | None = typer.Option(
         None, "--output", "-o", help="Write to this file instead of stdout."
     ),
@@ -114,15 +118,24 @@ def classify(
       find . -name '*.opus' -print0 | genrescope classify - -0 --format jsonl
 
       genrescope classify ~/Music --write-tags --dry-run
+
+      genrescope classify s3://bucket/music --engine ray --address auto -o genres.parquet
     """
     tag_options = TagOptions(overwrite, append, force, min_confidence, count, dry_run, yes)
     tag_options.check(write_tags)
     ending = destination.suffix.lower() if destination is not None else ""
     chosen = format or _ENDINGS.get(ending, RowFormat.table)
+    if chosen is RowFormat.parquet and destination is None:
+        raise typer.BadParameter("Parquet needs --output")
     classifier = Classifier.load(model)
+    cluster = ray_engine(engine, address, jobs)
     passed_over = PassedOver()
-    found = list(find(paths, null=null, passed_over=passed_over))
-    files = [item for item in found if isinstance(item, Path)]
+    found: list[Path | str | FileError] = (
+        list(find(paths, null=null, passed_over=passed_over))
+        if cluster is None
+        else find_sources(paths, null=null, passed_over=passed_over)
+    )
+    files = [item for item in found if not isinstance(item, FileError)]
     failures = [item for item in found if isinstance(item, FileError)]
     # Only what is needed later: the timelines of a whole collection would fill the memory.
     named: list[Named] = []
@@ -132,7 +145,12 @@ def classify(
         writer = WRITERS[chosen.value](stream, classifier.genres, top=top, timeline=timeline)
         task = bar.add_task("Classifying", total=len(files))
         try:
-            for result in classifier.predict_many(files, jobs=jobs):
+            results = (
+                cluster.predict_many(classifier, files)
+                if cluster
+                else classifier.predict_many(files, jobs=jobs)
+            )
+            for result in results:
                 if isinstance(result, FileError):
                     failures.append(result)
                 else:

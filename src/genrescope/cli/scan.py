@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from genrescope.cli.engines import ADDRESS, ENGINE, Engine, ray_engine
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 from genrescope.errors import GenrescopeError
 from genrescope.settings import default_model
@@ -43,6 +44,8 @@ def scan(
         min=1,
         help="Files classified at once; by default as many as there are cores.",
     ),
+    engine: Engine = ENGINE,
+    address: str | None = ADDRESS,
     yes: bool = typer.Option(
         False,
         "--yes",
@@ -73,6 +76,7 @@ def scan(
     from genrescope.library.scan import scan as run_scan
     from genrescope.library.similar import ModelMismatchError
 
+    cluster = ray_engine(engine, address, jobs)
     with progress("files") as bar:
         task = bar.add_task("Finding files", total=None)
 
@@ -97,6 +101,7 @@ def scan(
                 progress=show,
                 waiting=lambda pid: notice(f"waiting for another scan (process {pid})"),
                 is_gone=is_gone,
+                predict_many=cluster.predict_many if cluster else None,
             )
         except ModelMismatchError as error:
             raise GenrescopeError(f"{error}; --rescan classifies everything again") from None

@@ -14,6 +14,7 @@ costs no other file its row.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from genrescope.inference.classifier import Classifier
 from genrescope.inference.network import EMBEDDING, LOGITS
 from genrescope.inference.prediction import Prediction
 
-Result = TypeVar("Result")
+Result = TypeVar("Result", covariant=True)
 Array = NDArray[Any]
 
 _FILES_PER_TASK = 32
@@ -61,7 +62,7 @@ class Job(Protocol[Result]):
     def run(self, values: Array) -> list[Array]:
         """What the network gives for them, in the actor."""
 
-    def result(self, source: str, info: StreamInfo, outputs: list[list[Array]]) -> Result:
+    def result(self, source: str, info: StreamInfo, outputs: list[list[Array]], /) -> Result:
         """The result from starts, ends and outputs of each piece, in the driver."""
 
 
@@ -95,7 +96,7 @@ class PredictionJob:
         """See `Job`."""
         return self.classifier.network.run(values, [LOGITS, EMBEDDING])
 
-    def result(self, source: str, info: StreamInfo, outputs: list[list[Array]]) -> Prediction:
+    def result(self, source: str, info: StreamInfo, outputs: list[list[Array]], /) -> Prediction:
         """See `Job`."""
         nothing = np.zeros((0, 0), np.float32)  # the prediction needs the times alone
         windows = (
@@ -147,7 +148,7 @@ class EmbeddingJob:
         parts = [self.network(batch) for batch in batches]
         return [np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)]
 
-    def result(self, source: str, info: StreamInfo, outputs: list[list[Array]]) -> Embedding:
+    def result(self, _source: str, info: StreamInfo, outputs: list[list[Array]], /) -> Embedding:
         """See `Job`."""
         found = [piece for piece in outputs if len(piece[0])]
         columns = list(zip(*found, strict=True)) or [(np.zeros(0),)] * 2 + [(np.zeros((0, 0)),)]
@@ -175,6 +176,8 @@ class RayEngine:
     def __init__(self, address: str | None = None, cores: int | None = None) -> None:
         # Not even counted: what is computed here is nobody else's business.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Losing an argument of an actor is impossible here; Ray warns of it at every start.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         # What Ray 2.60 announces; it would only fill the terminal.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
@@ -184,6 +187,8 @@ class RayEngine:
             missing = f"--engine ray needs {error.name}: pip install 'genrescope[ray]'"
             raise GenrescopeError(missing) from None
         self._ray = ray
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         if ray.is_initialized():
             return
         remote = address or os.environ.get("RAY_ADDRESS")
@@ -191,8 +196,8 @@ class RayEngine:
         try:
             ray.init(address, logging_level="ERROR", log_to_driver=False, **local)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            reason = str(error).splitlines()[0]
-            raise GenrescopeError(f"no Ray cluster at {remote or 'this machine'}: {reason}") from None
+            place, reason = remote or "this machine", str(error).splitlines()[0]
+            raise GenrescopeError(f"no Ray cluster at {place}: {reason}") from None
 
     def predict_many(
         self, classifier: Classifier, sources: Iterable[str | os.PathLike[str]]

@@ -34,6 +34,9 @@ from genrescope.library.store import Library, is_library
 
 _SECONDS_BETWEEN_WRITES = 3.0
 
+PredictMany = Callable[[Classifier, Iterable[Path]], Iterator[Prediction | FileError]]
+"""What classifies files, in their order: `RayEngine.predict_many`, for one."""
+
 
 @dataclass
 class Counts:
@@ -104,6 +107,7 @@ def scan(
     progress: Callable[[int, int], None] = _ignore,
     waiting: Callable[[str], None] = _ignore,
     is_gone: Callable[[Path, int], bool] = _no,
+    predict_many: PredictMany | None = None,
 ) -> Report:
     """Bring a library up to date with folders of music.
 
@@ -130,6 +134,8 @@ def scan(
         Asked about a folder that is missing or empty, with the number of its tracks in the library:
         whether their files are gone, so that they are marked as deleted. Otherwise they are kept,
         for their disk may only not be mounted.
+    predict_many
+        What classifies the files; by default threads of this process, `Classifier.predict_many`.
 
     Raises
     ------
@@ -160,7 +166,7 @@ def scan(
         work.take(search)
         work.keep_unmounted(is_gone, missing)
         try:
-            work.run(jobs)
+            work.run(jobs, predict_many)
         except KeyboardInterrupt:
             work.report.interrupted = True
             work.flush()
@@ -305,12 +311,18 @@ class _Scan:
                 reason = f"no music files in this folder, but the library has {len(living)} tracks"
                 self._fail(FileError(root, f"{reason} from it, which are kept"))
 
-    def run(self, jobs: int | None) -> None:
+    def run(self, jobs: int | None, predict_many: PredictMany | None = None) -> None:
         """Classify the new files, write rows, and mark those of deleted files."""
         changed = [each for each in self.found.values() if not self._is_unchanged(each)]
         self.total = len(changed)
         self.progress(0, self.total)
-        for result in self.classifier.predict_many(self._unknown(changed), jobs=jobs):
+        unknown = self._unknown(changed)
+        results = (
+            predict_many(self.classifier, unknown)
+            if predict_many
+            else self.classifier.predict_many(unknown, jobs=jobs)
+        )
+        for result in results:
             self._settle(*self.pending.popleft(), result)
         self.flush()
         self._mark_deleted()
