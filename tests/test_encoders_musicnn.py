@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import subprocess
+import sys
+import zipfile
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +24,8 @@ from genrescope.features import make_feature
 
 torch = pytest.importorskip("torch")
 
-from genrescope.encoders import musicnn  # noqa: E402
+from genrescope.encoders import layer, musicnn  # noqa: E402
+from genrescope.encoders.tensorflow_checkpoint import read_checkpoint  # noqa: E402
 from genrescope.encoders.weights import WeightsError  # noqa: E402
 
 
@@ -176,3 +184,154 @@ def test_taggrams_are_the_published_ones(shared: Path) -> None:
         correlations.append(np.corrcoef(found.ravel(), wanted[::4].ravel())[0, 1])
     assert min(correlations) >= 0.985
     assert np.median(correlations) >= 0.995
+
+
+# The authors' own checkpoint
+
+
+def _varint(number: int) -> bytes:
+    found = b""
+    while number > 127:
+        found += bytes([number & 127 | 128])
+        number >>= 7
+    return found + bytes([number])
+
+
+def _checkpoint(tensors: dict[str, np.ndarray]) -> tuple[bytes, bytes]:
+    """The index and the data of a TensorFlow checkpoint."""
+    data, entries = b"", [(b"", b"\x08\x01\x1a\x02\x08\x01")]
+    for name, values in sorted(tensors.items()):
+        dims = b"".join(
+            b"\x12" + _varint(len(d)) + d for d in (b"\x08" + _varint(n) for n in values.shape)
+        )
+        entry = b"\x08\x01\x12" + _varint(len(dims)) + dims
+        entry += b"\x20" + _varint(len(data)) + b"\x28" + _varint(values.nbytes) + b"\x35abcd"
+        entries.append((name.encode(), entry))
+        data += values.astype("<f4").tobytes()
+
+    def block(pairs: list[tuple[bytes, bytes]]) -> bytes:
+        content, before = b"", b""
+        for key, value in pairs:
+            same = [a == b for a, b in zip(key, before, strict=False)]
+            shared = [*same, False].index(False)
+            content += _varint(shared) + _varint(len(key) - shared) + _varint(len(value))
+            content += key[shared:] + value
+            before = key
+        return content + struct.pack("<II", 0, 1)
+
+    first = block(entries)
+    handle = _varint(0) + _varint(len(first))
+    second = block([(entries[-1][0], handle)])
+    trailer = b"\0crc_"
+    place = len(first) + len(trailer)
+    footer = b"\0\0" + _varint(place) + _varint(len(second))
+    footer = footer.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
+    return first + trailer + second + trailer + footer, data
+
+
+def test_a_checkpoint_of_tensorflow_is_read_without_it() -> None:
+    random = np.random.default_rng(0)
+    tensors = {
+        name: random.standard_normal(shape).astype(np.float32)
+        for name, shape in (("a/kernel", (7, 38, 1, 3)), ("a/bias", (3,)), ("scalar", ()))
+    }
+    index, data = _checkpoint(tensors)
+    found = read_checkpoint(index, data, Path("x"))
+    assert set(found) == set(tensors)
+    for name, values in tensors.items():
+        np.testing.assert_array_equal(found[name], values)
+    for length in range(0, len(index), 7):
+        with pytest.raises(WeightsError, match="not a TensorFlow checkpoint"):
+            read_checkpoint(index[:length], data, Path("x"))
+    with pytest.raises(WeightsError, match="does not fit into its file"):
+        read_checkpoint(index, data[:-1], Path("x"))
+
+
+def test_any_byte_of_an_index_may_be_wrong() -> None:
+    index, data = _checkpoint({"a/kernel": np.ones((2, 3), np.float32)})
+    for place in range(len(index)):
+        broken = index[:place] + bytes([index[place] ^ 255]) + index[place + 1 :]
+        with suppress(WeightsError):
+            read_checkpoint(broken, data, Path("x"))
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package like the authors', with the weights of an untrained network."""
+    network = musicnn.Encoder(untrained=3).network()
+    state = {name: values.numpy() for name, values in network.state_dict().items()}
+    tensors = {}
+    layers = {"dense": "dense", "output": "dense_1"}
+    layers |= {f"front.{n}.conv": f"conv2d_{n}" if n else "conv2d" for n in range(5)}
+    layers |= {f"middle.{n}.conv": f"conv2d_{n + 5}" for n in range(3)}
+    for ours, theirs in layers.items():
+        kernel = state[f"{ours}.weight"]
+        if ours.startswith("front"):
+            kernel = kernel.transpose(2, 3, 1, 0)
+        elif ours.startswith("middle"):
+            kernel = kernel[..., None].transpose(2, 1, 3, 0)
+        else:
+            kernel = kernel.T
+        tensors |= {f"{theirs}/kernel": kernel, f"{theirs}/bias": state[f"{ours}.bias"]}
+    scaled = ["input", *[f"front.{n}.scaled" for n in range(5)]]
+    scaled += [*[f"middle.{n}.scaled" for n in range(3)], "pooled", "scaled"]
+    for number, ours in enumerate(scaled):
+        name = f"batch_normalization_{number}" if number else "batch_normalization"
+        ones = np.ones_like(state[f"{ours}.factor"])
+        tensors |= {f"{name}/gamma": ones, f"{name}/beta": ones, f"{name}/moving_mean": 0 * ones}
+        tensors[f"{name}/moving_variance"] = 4 * ones - 1e-3
+    index, data = _checkpoint(tensors)
+    path = tmp_path / musicnn.WHEEL.file
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("musicnn/MSD_musicnn/.index", index)
+        wheel.writestr("musicnn/MSD_musicnn/.data-00000-of-00001", data)
+    published = replace(musicnn.WHEEL, sha256=sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(musicnn, "WHEEL", published)
+    monkeypatch.setattr(musicnn.Encoder, "weights", (published,))
+    return path
+
+
+def test_the_authors_package_gives_the_network_its_weights(wheel: Path) -> None:
+    state = musicnn.Encoder(untrained=3).network().state_dict()
+    for given in (wheel, wheel.parent):
+        found = musicnn.Encoder(given).network().state_dict()
+        for name, values in state.items():
+            expected = {"factor": 0.5, "offset": 1.0}.get(name.rpartition(".")[2])
+            if expected is not None:
+                values = torch.full_like(values, expected)
+            torch.testing.assert_close(found[name], values, rtol=1e-6, atol=0)
+    wheel.write_bytes(b"no wheel")
+    with pytest.raises(WeightsError, match="not the published"):
+        musicnn.Encoder(wheel).network()
+
+
+def test_it_is_computed_without_torch(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = Waveform(music(5, rate=16000), 16000)
+    found = {}
+    for absent in (False, True):
+        if absent:
+            monkeypatch.setattr(layer, "find_spec", lambda name: None)
+            monkeypatch.setattr(musicnn.Encoder, "network", None)  # nothing may ask for it
+        for name in musicnn.Encoder.layers:
+            encoder = musicnn.Encoder(wheel)
+            encoder.cache = None
+            found[name, absent] = encoder.embed(sound, layer=name).values
+    for name in musicnn.Encoder.layers:
+        expected = found[name, False]
+        scale = float(np.abs(expected).max())
+        np.testing.assert_allclose(found[name, True], expected, atol=2e-3 * scale)
+
+
+def test_its_module_needs_no_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None\n"
+    code += "from genrescope.encoders import make_encoder; print(make_encoder('musicnn').seconds)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "2.992", done.stderr
+
+
+@pytest.mark.shared
+def test_the_conversion_is_still_read(shared: Path) -> None:
+    folder = shared / "weights/musicnn-msd"
+    assert musicnn.Encoder(folder).weights == (musicnn.MODEL, musicnn.SHARD)
+    assert musicnn.Encoder(folder / "model.json").weights == (musicnn.MODEL, musicnn.SHARD)
+    assert musicnn.Encoder().weights == (musicnn.WHEEL,)

@@ -100,7 +100,7 @@ class TestClassify:
     def test_events_come_while_a_file_is_classified(self, served: str, music: Path) -> None:
         file = music / "walking-bass.flac"
         answer = post(
-            served, file, picture="1", similar="1", headers={"Accept": "text/event-stream"}
+            served, file, picture="true", similar="true", headers={"Accept": "text/event-stream"}
         )
         kinds = re.findall(r"^event: (\w+)$", answer.text, re.MULTILINE)
         assert kinds == ["file", "sound", "segments", "prediction", "similar", "picture", "done"]
@@ -155,7 +155,8 @@ class TestLibrary:
             requests.get(f"{served}/v1/{each}", timeout=60).text
             for each in ("tracks", "map", "models", "runs", "comparison", f"tracks/{one}")
         ]
-        texts += [post(served, path="/v1/similar", track=one, x="1").text]
+        form = {"track": (None, one)}
+        texts += [requests.post(f"{served}/v1/similar", files=form, timeout=60).text]
         texts += [requests.post(f"{served}/v1/recommend", json=body, timeout=60).text]
         ends = {"from": one, "to": two, "length": 4}
         texts += [requests.post(f"{served}/v1/playlist", json=ends, timeout=60).text]
@@ -198,7 +199,7 @@ class TestLibrary:
         planned = plan(entries, tmp_path, "copy", genres=library.model.genres)
         [placed] = [each for each in planned.placed if each.entry.path == "walking-bass.flac"]
         assert placed.genre == "Metal"
-        assert problem(requests.patch(where, json={"genre": "zzz"}, timeout=30), 422)
+        assert problem(requests.patch(where, json={"genre": "zzz"}, timeout=30), 409)
         requests.patch(where, json={"genre": None}, timeout=30)
         assert not self.tracks(served, corrected=True)
 
@@ -210,6 +211,31 @@ class TestLibrary:
         assert part.content == (music / "walking-bass.flac").read_bytes()[10:20]
         for name in ("nothing", "..%2f..%2fetc%2fpasswd", "%2e%2e"):
             assert requests.get(f"{served}/v1/tracks/{name}/audio", timeout=9).status_code == 404
+
+
+def test_hostile_uploads_do_no_harm(served: str, music: Path) -> None:
+    from hostile_uploads import crafted, faults_of, hostile
+
+    files = [*hostile(sum(1 for _ in crafted()) + 8)][::3]
+    assert len(files) > 10
+    for name, content in files:
+        assert faults_of(served, content, {})[1] == "", name
+    assert post(served, music / "walking-bass.flac").status_code == 200
+
+
+def test_it_does_as_its_openapi_document_says(served: str) -> None:
+    pytest.importorskip("schemathesis")
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-c", "from schemathesis.cli import schemathesis as s; s()", "run"]
+    # No schema can say which bytes are music.
+    options = ["--checks", "all", "--exclude-checks", "positive_data_acceptance"]
+    options += ["--phases", "examples,fuzzing", "--max-examples", "4", "--seed", "1"]
+    ran = subprocess.run(
+        [*command, f"{served}/openapi.json", *options], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-1000:]
 
 
 class TestGuard:
@@ -306,3 +332,28 @@ def test_uploads_of_a_service_that_was_killed_are_removed(tmp_path: Path) -> Non
     first.close()
     second.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_watched_folder_is_scanned_again(music: Path, tmp_path: Path) -> None:
+    import shutil
+    import signal
+    import subprocess
+    import sys
+
+    folder, place = tmp_path / "music", tmp_path / "library"
+    folder.mkdir()
+    shutil.copy(music / "walking-bass.flac", folder)
+    command = [sys.executable, "-m", "genrescope", "scan", str(folder), "--watch"]
+    process = subprocess.Popen(
+        [*command, "--library", str(place)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    until = iter(process.stdout.readline, b"")
+    try:
+        assert any(b"watching" in line for line in until)
+        time.sleep(0.5)
+        shutil.copy(music / "offbeat-organ.flac", folder)
+        assert any(line.startswith(b"1 classified, 1 unchanged") for line in until)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(20)

@@ -41,7 +41,8 @@ PAGE = ROOT / "docs" / "audioset-model.md"
 DEVIATION = 0.7
 # Of genres that neither collection has: they are rarer, by a factor of e.
 OTHERS = -1.0
-# Between the largest of the noises and speech (0.20) and the least of the music (0.57), in logits.
+# Between the largest of the noises and speech and the least of the music, in logits;
+# `tools/no_music.py table` writes both figures into the page.
 MUSIC_ABOVE = 0.35
 SMALLEST = -1e9
 

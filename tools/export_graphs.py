@@ -1,4 +1,4 @@
-"""Export the graphs of known networks without their weights, for `genrescope.hub`.
+"""Export the graphs of known networks without their weights, for `genrescope.encoders.shipped`.
 
     python tools/export_graphs.py
 
@@ -19,27 +19,28 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from genrescope.encoders._musicnn import MusiCNN
 from genrescope.encoders.efficientat import EfficientAT
 from genrescope.onnx_session import WEIGHTS_FILE
 
-GRAPHS = Path(__file__).parents[1] / "src" / "genrescope" / "hub" / "graphs"
+GRAPHS = Path(__file__).parents[1] / "src" / "genrescope" / "encoders" / "graphs"
 FRAMES = 1000
 
 
 class Named(nn.Module):
-    """Logits and embedding of a network, as a bundle has them."""
+    """Some layers of a network, such as the logits and the embedding that a bundle has."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, layers: tuple[str, ...]) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.layers = network, layers
 
-    def forward(self, segments: Tensor) -> tuple[Tensor, Tensor]:
-        """Both outputs of segments `[n, 128, frames]`."""
+    def forward(self, segments: Tensor) -> tuple[Tensor, ...]:
+        """The layers of segments `[n, bands, frames]`."""
         found = self.network(segments)
-        return found["logits"], found["embedding"]
+        return tuple(found[layer] for layer in self.layers)
 
 
-def export(network: nn.Module) -> onnx.ModelProto:
+def export(network: nn.Module, shape: tuple[int, int], layers: tuple[str, ...]) -> onnx.ModelProto:
     """The graph of a network whose every tensor is an initializer with its own name."""
     # The exporter merges equal tensors: none may be equal to another.
     with torch.no_grad():
@@ -47,15 +48,15 @@ def export(network: nn.Module) -> onnx.ModelProto:
             if tensor.is_floating_point():
                 tensor.uniform_(0.5, 1.5)
     buffer = io.BytesIO()
-    names = ("segments", "logits", "embedding")
+    names = ("segments", *layers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Named(network).eval(),
-            (torch.randn(2, 128, FRAMES),),
+            Named(network, layers).eval(),
+            (torch.randn(2, *shape),),
             buffer,
             input_names=["segments"],
-            output_names=["logits", "embedding"],
+            output_names=list(layers),
             dynamic_axes={name: {0: "n"} for name in names},
             opset_version=17,
             dynamo=False,
@@ -99,9 +100,14 @@ def main() -> None:
     """Write the graphs."""
     torch.manual_seed(0)
     GRAPHS.mkdir(exist_ok=True)
-    for name, width in (("efficientat_mn04", 0.4), ("efficientat_mn10", 1.0)):
-        network = EfficientAT(width).eval()
-        model = export(network)
+    tagger = ((128, FRAMES), ("logits", "embedding"))
+    networks: dict[str, tuple[nn.Module, tuple[int, int], tuple[str, ...]]] = {
+        "efficientat_mn04": (EfficientAT(0.4), *tagger),
+        "efficientat_mn10": (EfficientAT(1.0), *tagger),
+        "musicnn": (MusiCNN(), (96, 187), ("penultimate", "taggram")),
+    }
+    for name, (network, shape, layers) in networks.items():
+        model = export(network.eval(), shape, layers)
         layout = strip(model)
         names = {entry["name"] for entry in layout}
         missing = {n for n, t in network.state_dict().items() if t.is_floating_point()} - names

@@ -114,7 +114,7 @@ def verify(
     if weights is None:
         _fetch(kind)
     encoder = kind(weights)
-    files = [encoder.file(file) for file in kind.weights]
+    files = [encoder.file(file) for file in encoder.weights]
     encoder.network()
     checks = encoder.checks()
     passed = all(check.passed for check in checks)
@@ -127,7 +127,7 @@ def verify(
         }
         typer.echo(json.dumps(fields, indent=1))
     else:
-        for path, file in zip(files, kind.weights, strict=True):
+        for path, file in zip(files, encoder.weights, strict=True):
             known = file.sha256 and digest(path).startswith(file.sha256)
             typer.echo(f"{printable(str(path))}: {'as published' if known else 'no hash known'}")
         _show_checks(name, checks)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +16,10 @@ from genrescope.cli.engines import ADDRESS, ENGINE, Engine, ray_engine
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 from genrescope.errors import GenrescopeError
 from genrescope.settings import default_model
+
+# A file that is being copied is not read before it rests.
+_REST_MS = 2000
+_LONGEST_WAIT_MS = 30_000
 
 LIBRARY = typer.Option(
     None,
@@ -52,6 +58,9 @@ def scan(
         "-y",
         help="Mark tracks of missing or empty folders as deleted.",
     ),
+    watch: bool = typer.Option(
+        False, "--watch", help="Go on: scan again whenever something in the folders changes."
+    ),
     format: Format = typer.Option(
         Format.table, "--format", "-f", help="Output format of the counts."
     ),
@@ -72,7 +81,45 @@ def scan(
       genrescope scan ~/Music
 
       genrescope scan ~/Music /media/usb --library ~/music-library --format json
+
+      genrescope scan ~/Music --watch
     """
+    if watch:
+        changes = _changes(folders)
+        for again in itertools.chain([False], changes):
+            try:
+                _scan_once(folders, library, model, rescan and not again, jobs, yes, format)
+            except GenrescopeError as error:
+                if not again:
+                    raise
+                error_line(str(error))  # a disk may be back at the next change
+        return
+    if _scan_once(folders, library, model, rescan, jobs, yes, format):
+        raise typer.Exit(1)
+
+
+def _changes(folders: list[Path]) -> Iterator[bool]:
+    """True after each time that files changed and then rested for some seconds."""
+    try:
+        from watchfiles import watch
+    except ImportError:
+        reason = "--watch needs watchfiles: pip install 'genrescope[app]'"
+        raise GenrescopeError(reason) from None
+    notice(f"watching {', '.join(printable(str(folder)) for folder in folders)}; Ctrl-C stops it")
+    for _ in watch(*folders, debounce=_LONGEST_WAIT_MS, step=_REST_MS, raise_interrupt=False):
+        yield True
+
+
+def _scan_once(
+    folders: list[Path],
+    library: str | None,
+    model: str,
+    rescan: bool,
+    jobs: int | None,
+    yes: bool,
+    format: Format,
+) -> bool:
+    """Scan and print the outcome; return whether files failed."""
     from genrescope.library.scan import scan as run_scan
     from genrescope.library.similar import ModelMismatchError
 
@@ -128,5 +175,4 @@ def scan(
         sys.stdout.flush()
         # Threads that are still decoding would delay the exit.
         os._exit(130)
-    if report.failures:
-        raise typer.Exit(1)
+    return bool(report.failures)

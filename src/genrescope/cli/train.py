@@ -26,6 +26,7 @@ from genrescope.cli.terminal import error_line, notice, progress, stderr, stdout
 from genrescope.errors import GenrescopeError
 
 if TYPE_CHECKING:
+    from genrescope.datasets import Dataset
     from genrescope.evaluation.run_result import RunResult
     from genrescope.training.inputs import Inputs
     from genrescope.training.recipe import Recipe
@@ -42,6 +43,12 @@ def train(
     teacher: list[Path] = TEACHER,
     weights: Path | None = typer.Option(
         None, "--weights", help="File or folder of an encoder's weights; by default the cache."
+    ),
+    also: list[Path] = typer.Option(
+        [],
+        "--also",
+        metavar="DATA",
+        help="A further data set to train on, not to test on; may be repeated.",
     ),
     out: Path | None = typer.Option(
         None, "--out", "-o", help="Folder of the run; runs/<recipe> by default."
@@ -64,15 +71,18 @@ def train(
 
       genrescope train leiden-table2/mobilenet_v2 --data gtzan --weights mobilenet.npz
 
-      genrescope train my-recipe.yaml --data my-music
+      genrescope train my-recipe.yaml --data my-music --also gtzan
     """
     need_laboratory()
+    from genrescope.datasets import read_dataset
     from genrescope.training.recipe import expand, load_recipe
 
     names = expand(recipe)
     inputs = read_options(data, features, artists, teacher)
+    further = [read_dataset(path) for path in also]
     options = {"--data": [data] if data else [], "--features": features}
     options |= {"--artists": [artists] if artists else [], "--teacher": teacher}
+    options |= {"--also": also}
     results: list[RunResult] = []
     failed = 0
     for name in names:
@@ -89,7 +99,7 @@ def train(
             folder = out / name.removeprefix(recipe).strip("/")
         command = command_line(name, options, weights, changes)
         try:
-            result = _execute(loaded, inputs, folder, command)
+            result = _execute(loaded, inputs, further, folder, command)
         except GenrescopeError as error:
             if len(names) == 1:
                 raise
@@ -125,7 +135,9 @@ def command_line(
     )
 
 
-def _execute(recipe: Recipe, inputs: Inputs, folder: Path, command: str) -> RunResult:
+def _execute(
+    recipe: Recipe, inputs: Inputs, also: Sequence[Dataset], folder: Path, command: str
+) -> RunResult:
     from genrescope.training.run import execute
 
     with progress("steps") as bar:
@@ -138,6 +150,7 @@ def _execute(recipe: Recipe, inputs: Inputs, folder: Path, command: str) -> RunR
                 command=command,
                 vectors=inputs.vectors,
                 teacher=inputs.teacher,
+                also=also,
                 reporter=terminal_reporter(bar),
             )
         except KeyboardInterrupt:

@@ -160,6 +160,10 @@ class Encoder(ABC):
         """The network in the form that is exported: within rounding it gives the same."""
         return network
 
+    def shipped(self) -> tuple[bytes, bytes] | None:
+        """A graph of all layers and its weights, which need no torch; None where there is none."""
+        return None
+
     def checks(self) -> list[Check]:
         """Compute figures that are published of this network, on its published weights."""
         return []

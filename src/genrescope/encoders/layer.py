@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
+from importlib.util import find_spec
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,12 @@ def _identities(encoder: Encoder) -> list[str]:
 
 
 def torch_device(device: str | None) -> str:
-    """The device that torch computes on: the one given, else "cuda" where there is one."""
+    """The device that torch computes on: the one given, else "cuda" where there is one.
+
+    Without torch it is "cpu", on which ONNX Runtime computes.
+    """
+    if find_spec("torch") is None:
+        return "cpu"
     import torch
 
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -169,9 +175,16 @@ def _graph_run(encoder: Encoder, layer: str) -> Run:
     """The network up to a layer in ONNX Runtime."""
     if layer not in encoder.sessions:
         threads = max(1, available_cores() // min(MAX_JOBS, available_cores()))
-        encoder.sessions[layer] = onnx_session(_graph(encoder, layer), threads=threads)
+        shipped = None
+        if encoder.untrained is None and find_spec("torch") is None:
+            shipped = encoder.shipped()
+        graph, weights = shipped or (_graph(encoder, layer), None)
+        encoder.sessions[layer] = onnx_session(graph, weights=weights, threads=threads)
     session = encoder.sessions[layer]
-    return lambda segments: np.asarray(session.run(None, {"segments": segments})[0], np.float32)
+    # A graph of one layer has one output, which may have any name.
+    outputs = [o.name for o in session.get_outputs()]
+    names = [layer] if layer in outputs else None
+    return lambda segments: np.asarray(session.run(names, {"segments": segments})[0], np.float32)
 
 
 def _graph(encoder: Encoder, layer: str) -> bytes:

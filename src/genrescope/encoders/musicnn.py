@@ -1,24 +1,42 @@
 """MusiCNN, trained to give the 50 commonest tags of the Million Song Dataset.
 
 Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging"
-(ISMIR 2019, late-breaking demo). The weights are those of the conversion to TensorFlow.js that the
-Music Technology Group publishes, in which batch normalisation is a factor and an offset already.
+(ISMIR 2019, late-breaking demo). The weights are those of the authors' own Python package, musicnn
+0.1.0 (ISC licence), a TensorFlow checkpoint that is read without TensorFlow. The conversion to
+TensorFlow.js that the Music Technology Group publishes (not for commercial use) is read too, where
+its files are given or in the cache; in it batch normalisation is a factor and an offset already.
 """
 
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
 
 from genrescope.encoders import base
-from genrescope.encoders.weights import Weights, WeightsError, put
+from genrescope.encoders.shipped import fill, graph_of, layout_of
+from genrescope.encoders.tensorflow_checkpoint import read_checkpoint
+from genrescope.encoders.weights import Weights, WeightsError, is_here, put
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WHEEL = Weights(
+    file="musicnn-0.1.0-py3-none-any.whl",
+    url="pip:musicnn==0.1.0",
+    sha256="f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa",
+    size=29_292_476,
+    licence="ISC",
+    about="the authors' package: MSD-MusiCNN as a TensorFlow checkpoint",
+)
+_CHECKPOINT = "musicnn/MSD_musicnn/"
+# Of TensorFlow's layers, by default.
+_EPSILON = 1e-3
 
 _ESSENTIA_JS = "https://raw.githubusercontent.com/MTG/essentia.js"
 _LICENCE = "CC-BY-NC-SA-4.0"
@@ -52,12 +70,7 @@ TAGS = (
 )
 """The tags of the layer `taggram`, in its order."""
 
-_BANDS = 96
-_TIMBRAL = ((7, 38), (7, 67))  # frames and bands that a filter covers
-_TEMPORAL = (128, 64, 32)  # frames; one band
-_TIMBRAL_FILTERS, _TEMPORAL_FILTERS, _MIDDLE_FILTERS, _DENSE = 204, 51, 64, 200
-_FRONT = len(_TIMBRAL) * _TIMBRAL_FILTERS + len(_TEMPORAL) * _TEMPORAL_FILTERS
-_POOLED = 2 * (_FRONT + 3 * _MIDDLE_FILTERS)
+_DENSE = 200
 
 
 class Encoder(base.Encoder):
@@ -71,96 +84,94 @@ class Encoder(base.Encoder):
     name = "musicnn"
     layers: ClassVar = {"penultimate": _DENSE, "taggram": len(TAGS)}
     default_layer = "penultimate"
-    weights = (MODEL, SHARD)
+    weights: ClassVar[tuple[Weights, ...]] = (WHEEL,)
     feature: ClassVar = {"kind": "musicnn_mel"}
     seconds = 187 * 256 / 16000
     hop = 61 * 256 / 16000
 
-    def build(self) -> MusiCNN:
+    def __init__(self, weights: Path | None = None, **settings: Any) -> None:
+        super().__init__(weights, **settings)
+        if self._converted():
+            self.weights = (MODEL, SHARD)  # type: ignore[misc]
+
+    def _converted(self) -> bool:
+        """Whether the files of the conversion are given, or they alone are in the cache."""
+        if self.given is None:
+            return not is_here(WHEEL) and is_here(MODEL) and is_here(SHARD)
+        if self.given.is_dir():
+            here = (self.given / WHEEL.file).is_file()
+            return not here and (self.given / MODEL.file).is_file()
+        return self.given.suffix == ".json"
+
+    def build(self) -> nn.Module:
         """The network, with random weights."""
+        from genrescope.encoders._musicnn import MusiCNN
+
         return MusiCNN()
 
     def load(self, network: nn.Module) -> None:
         """Put the published weights into the network."""
+        import torch
+
+        path, state = self._arrays()
+        put(network, {name: torch.from_numpy(values) for name, values in state.items()}, path)
+
+    def shipped(self) -> tuple[bytes, bytes]:
+        """The graph of both layers that comes with the package, and its weights."""
+        path, state = self._arrays()
+        return graph_of("musicnn"), fill(layout_of("musicnn"), state, path)
+
+    def _arrays(self) -> tuple[Path, dict[str, NDArray[np.float32]]]:
+        """The file that the weights are from, and the network's tensors."""
+        if self.weights == (WHEEL,):
+            path = self.file(WHEEL)
+            return path, _state(folded(read_wheel(path), path), path)
         path = self.file(MODEL)
-        put(network, _state(read_tensorflow_js(path, self.file(SHARD)), path), path)
+        return path, _state(read_tensorflow_js(path, self.file(SHARD)), path)
 
 
-class Scaled(nn.Module):
-    """A factor and an offset for each channel: batch normalisation after training."""
+def read_wheel(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the tensors of MSD-MusiCNN from the authors' package.
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(torch.ones(channels))
-        self.offset = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Scale `[n, channels, ...]`."""
-        shape = (-1, *[1] * (values.ndim - 2))
-        return values * self.factor.view(shape) + self.offset.view(shape)
-
-
-class Front(nn.Module):
-    """Filters over frames and bands, and the maximum over bands.
-
-    As in TensorFlow the output has as many frames as the input; where the filter's length is even
-    there is one frame of padding more at the end.
+    Raises
+    ------
+    WeightsError
+        When it is damaged, or of another kind.
     """
-
-    def __init__(self, filters: int, frames: int, bands: int) -> None:
-        super().__init__()
-        self.pad = nn.ZeroPad2d((0, 0, (frames - 1) // 2, frames // 2))
-        self.conv = nn.Conv2d(1, filters, (frames, bands))
-        self.scaled = Scaled(filters)
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """From `[n, 1, frames, bands]` to `[n, filters, frames]`."""
-        every: Tensor = self.scaled(functional.relu(self.conv(self.pad(pictures))))
-        return every.amax(3)
+    try:
+        with zipfile.ZipFile(path) as wheel:
+            index = wheel.read(f"{_CHECKPOINT}.index")
+            data = wheel.read(f"{_CHECKPOINT}.data-00000-of-00001")
+    except (OSError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise WeightsError(path, f"not the package musicnn: {error}") from None
+    return dict(read_checkpoint(index, data, path))
 
 
-class Middle(nn.Module):
-    """Filters of 7 frames over all channels."""
+def folded(tensors: dict[str, NDArray[Any]], path: Path) -> dict[str, NDArray[Any]]:
+    """The tensors with batch normalisation as a factor and an offset, as the conversion has them.
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(channels, _MIDDLE_FILTERS, 7, padding=3)
-        self.scaled = Scaled(_MIDDLE_FILTERS)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """From `[n, channels, frames]` to `[n, filters, frames]`."""
-        found: Tensor = self.scaled(functional.relu(self.conv(values)))
-        return found
-
-
-class MusiCNN(nn.Module):
-    """The network: timbral and temporal filters, three residual layers, pooling, dense layers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.input = Scaled(1)
-        shapes = [(_TIMBRAL_FILTERS, *shape) for shape in _TIMBRAL]
-        shapes += [(_TEMPORAL_FILTERS, frames, 1) for frames in _TEMPORAL]
-        self.front = nn.ModuleList(Front(*shape) for shape in shapes)
-        channels = (_FRONT, _MIDDLE_FILTERS, _MIDDLE_FILTERS)
-        self.middle = nn.ModuleList(Middle(before) for before in channels)
-        self.pooled = Scaled(_POOLED)
-        self.dense = nn.Linear(_POOLED, _DENSE)
-        self.scaled = Scaled(_DENSE)
-        self.output = nn.Linear(_DENSE, len(TAGS))
-
-    def forward(self, segments: Tensor) -> dict[str, Tensor]:
-        """All layers of mel segments, `[n, 96, frames]` to `[n, size]` each."""
-        pictures = self.input(segments.transpose(1, 2).unsqueeze(1))
-        found = [torch.cat([part(pictures) for part in self.front], dim=1)]
-        for number, part in enumerate(self.middle):
-            values = part(found[-1])
-            found.append(values + found[-1] if number else values)
-        every = torch.cat(found, dim=1)
-        # Maximum and mean of a channel are neighbours in the published order.
-        pooled = torch.stack([every.amax(2), every.mean(2)], dim=2).flatten(1)
-        penultimate = self.scaled(functional.relu(self.dense(self.pooled(pooled))))
-        return {"penultimate": penultimate, "taggram": torch.sigmoid(self.output(penultimate))}
+    Raises
+    ------
+    WeightsError
+        When one is missing.
+    """
+    found = dict(tensors)
+    try:
+        for number in range(11):
+            name = f"batch_normalization_{number}" if number else "batch_normalization"
+            gamma, beta, mean, variance = (
+                tensors[f"{name}/{part}"].astype(np.float64)
+                for part in ("gamma", "beta", "moving_mean", "moving_variance")
+            )
+            factor = gamma / np.sqrt(variance + _EPSILON)
+            suffixes = ("FusedBatchNorm/Scaled", "FusedBatchNorm/Offset")
+            if number > 8:  # those of vectors
+                suffixes = ("batchnorm/mul", "batchnorm/sub")
+            for suffix, values in zip(suffixes, (factor, beta - mean * factor), strict=True):
+                found[f"model/{name}/{suffix}"] = values.astype(np.float32)
+    except KeyError as error:
+        raise WeightsError(path, f"holds no tensor {error}") from None
+    return found
 
 
 def read_tensorflow_js(model: Path, shard: Path) -> dict[str, NDArray[Any]]:
@@ -200,7 +211,7 @@ def read_tensorflow_js(model: Path, shard: Path) -> dict[str, NDArray[Any]]:
     return tensors
 
 
-def _state(tensors: dict[str, NDArray[Any]], path: Path) -> dict[str, Tensor]:
+def _state(tensors: dict[str, NDArray[Any]], path: Path) -> dict[str, NDArray[np.float32]]:
     """The network's tensors from TensorFlow's, by their names in the published graph."""
     theirs = {"dense": "dense", "output": "dense_1"}
     theirs |= {f"front.{n}.conv": f"conv2d_{n}" if n else "conv2d" for n in range(5)}
@@ -226,4 +237,4 @@ def _state(tensors: dict[str, NDArray[Any]], path: Path) -> dict[str, Tensor]:
             found[f"{ours}.offset"] = tensors[f"{name}/sub"]
     except KeyError as error:
         raise WeightsError(path, f"holds no tensor {error}") from None
-    return {name: torch.from_numpy(values.astype(np.float32)) for name, values in found.items()}
+    return {name: values.astype(np.float32) for name, values in found.items()}

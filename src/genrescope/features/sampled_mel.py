@@ -6,6 +6,9 @@ nearly always 44.1 kHz, of which every twentieth frame is kept, in steps of 1.25
 computes the same from audio, or reads it from such a picture. Audio at 22 050 Hz has the lower 106
 of the 128 bands, with the same FFT bins, so that a network trained on the pictures can be used on
 audio. Half a minute takes 128 transforms; a spectrogram with a hop of 512 takes 1292.
+
+From GTZAN's stored power spectrograms it is approximate: their frames last twice as long, and the
+step of their dB scale is lost.
 """
 
 from __future__ import annotations
@@ -21,9 +24,21 @@ from pydantic import Field, model_validator
 from genrescope.audio import Waveform
 from genrescope.errors import FileError
 from genrescope.features.base import Computed, Feature
-from genrescope.features.filterbank import band_sums, mel_filters, power_to_db
+from genrescope.features.filterbank import (
+    band_sums,
+    hz_to_mel,
+    mel_filters,
+    mel_to_hz,
+    power_to_db,
+)
 from genrescope.features.mfcc import dct
-from genrescope.features.spectrogram import FloatArray, kept_frequencies, power_spectrogram
+from genrescope.features.spectrogram import (
+    FloatArray,
+    Spectrogram,
+    kept_frequencies,
+    load_spectrogram,
+    power_spectrogram,
+)
 
 # As the pictures were made.
 PICTURE_SIZE = 128
@@ -85,9 +100,14 @@ class SampledMel(Feature):
 
     @cached_property
     def _filters(self) -> FloatArray:
-        bins = kept_frequencies(_RATE, _N_FFT, None)
-        filters = mel_filters(bins, n_mels=PICTURE_SIZE, fmin=0.0, fmax=_RATE / 2)
-        return filters[: self.n_mels, : self.n_fft // 2 + 1].astype(np.float32)
+        return self._filters_on(kept_frequencies(self.sample_rate, self.n_fft, None))
+
+    def _filters_on(self, frequencies: NDArray[np.float64]) -> FloatArray:
+        """The lower `n_mels` of 128 bands up to 22 050 Hz, for bins at these frequencies."""
+        highest = hz_to_mel(np.array([_RATE / 2]))
+        edge = mel_to_hz(highest * (self.n_mels + 1) / (PICTURE_SIZE + 1))
+        filters = mel_filters(frequencies, n_mels=self.n_mels, fmin=0.0, fmax=float(edge[0]))
+        return filters.astype(np.float32)
 
     def compute(self, waveform: Waveform) -> Computed:
         """The feature of a waveform, and which of its frames are silence."""
@@ -95,8 +115,19 @@ class SampledMel(Feature):
         spectrogram = power_spectrogram(
             waveform, n_fft=self.n_fft, hop_length=self.hop_length, center=False
         )
-        bands = power_to_db(band_sums(self._filters, spectrogram.power), top_db=-_FLOOR_DB)
-        return self._values(bands - bands.max(initial=-1e3)), spectrogram.silent
+        return self._of_bands(band_sums(self._filters, spectrogram.power)), spectrogram.silent
+
+    def of_spectrogram(self, spectrogram: Spectrogram) -> Computed:
+        """The feature of a stored power spectrogram, from the frames that are nearest in time."""
+        count = int(spectrogram.power.shape[1] * spectrogram.hop / self.hop)
+        frames = np.floor(np.arange(count) * self.hop / spectrogram.hop).astype(np.intp)
+        power = np.ascontiguousarray(spectrogram.power[:, frames])
+        bands = band_sums(self._filters_on(spectrogram.frequencies), power)
+        return self._of_bands(bands), spectrogram.silent[frames]
+
+    def _of_bands(self, power: FloatArray) -> FloatArray:
+        bands = power_to_db(power, amin=1e-20, top_db=-_FLOOR_DB)
+        return self._values(bands - bands.max(initial=-1e3))
 
     def of_picture(self, decibels: FloatArray) -> Computed:
         """The feature of a picture that `load_sampled_mel` read.
@@ -112,6 +143,26 @@ class SampledMel(Feature):
         if not self.n_mfcc:
             return np.ascontiguousarray(decibels, np.float32)
         return np.asarray(dct(self.n_mels, self.n_mfcc) @ decibels, np.float32)
+
+
+def read_picture(feature: SampledMel, path: str | PathLike[str]) -> Computed:
+    """The feature of a stored picture: of sampled mel bands, or of a power spectrogram.
+
+    Raises
+    ------
+    FileError
+        When it is neither.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(Path(path)) as image:
+            size = image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        size = None  # what reads it says why it can't be
+    if size is None or size == (PICTURE_SIZE, PICTURE_SIZE):
+        return feature.of_picture(load_sampled_mel(path))
+    return feature.of_spectrogram(load_spectrogram(path))
 
 
 def load_sampled_mel(path: str | PathLike[str]) -> FloatArray:

@@ -168,7 +168,7 @@ class Classifier:
         progress: Callable[[list[SegmentPrediction]], None] | None = None,
     ) -> Prediction:
         info = StreamInfo()
-        windows = until(stop, _windows(self.manifest.frontend, source, info))
+        windows = until(stop, noted(_windows(self.manifest.frontend, source, info), info))
         outputs = self.network.run_windows(windows, [LOGITS, EMBEDDING])
         path = fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
         return self.prediction_of(outputs, info, path=path, progress=progress)
@@ -229,7 +229,7 @@ class Classifier:
         )
         if not timeline:
             return no_genre
-        tags = _tags(self.manifest, label_logits, mean_embedding)
+        tags = _tags(self.manifest, label_logits, mean_embedding, max(info.changes, default=None))
         if tags is not None and tags.kind != MUSIC:
             reason = f"{tags.describe()}: cannot tell a genre"
             return replace(no_genre, warnings=[*info.warnings, reason], tags=tags)
@@ -345,12 +345,23 @@ def _named(genres: list[str], probabilities: NDArray[np.float64]) -> dict[str, f
     return dict(zip(genres, map(float, probabilities), strict=True))
 
 
+def noted(windows: Iterable[Window], info: StreamInfo) -> Iterator[Window]:
+    """The windows; how much each changes over time is added to `info.changes`."""
+    for window in windows:
+        if window.change is not None:
+            info.changes.append(window.change)
+        yield window
+
+
 def _tags(
-    manifest: Manifest, label_logits: list[NDArray[np.float32]], embedding: NDArray[np.float32]
+    manifest: Manifest,
+    label_logits: list[NDArray[np.float32]],
+    embedding: NDArray[np.float32],
+    change: float | None,
 ) -> Tags | None:
     """What the recording is apart from its genre, where the bundle can tell."""
     if manifest.labels is not None:
         return manifest.labels.read(np.concatenate(label_logits))
     if manifest.music_detector is not None:
-        return manifest.music_detector.read(embedding)
+        return manifest.music_detector.read(embedding, change)
     return None

@@ -26,6 +26,8 @@ MUSIC = "music"
 NO_MUSIC = "no music"
 # A kind of sound must be this probable to be named; otherwise it is just "no music".
 _NAMED_ABOVE = 0.1
+# Of a steady sound at most: none of 204 cuts of 10 s of music is as steady (`tools/no_music.py`).
+_STEADY = 1 / 206
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,9 @@ class MusicDetector(BaseModel):
     ----------
     music_above
         Probability under which a recording is no music.
+    steady_below
+        A recording whose feature changes less over time than this (`Window.change`, in its largest
+        window) is a steady sound and no music, whatever its embedding; None to leave that out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -177,6 +182,7 @@ class MusicDetector(BaseModel):
     weights: tuple[float, ...]
     bias: float
     music_above: float = Field(gt=0, lt=1)
+    steady_below: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
@@ -191,9 +197,11 @@ class MusicDetector(BaseModel):
         scaled = (embedding - np.array(self.mean)) / np.array(self.deviation)
         return float(_sigmoid(np.asarray(scaled @ np.array(self.weights) + self.bias)))
 
-    def read(self, embedding: NDArray[np.floating]) -> Tags:
-        """Whether a track is music, from its mean embedding."""
+    def read(self, embedding: NDArray[np.floating], change: float | None = None) -> Tags:
+        """Whether a track is music, from its mean embedding and how much it changes over time."""
         music = self.probability(embedding)
+        if self.steady_below is not None and change is not None and change < self.steady_below:
+            music = min(music, _STEADY)
         return Tags(MUSIC if music >= self.music_above else NO_MUSIC, music)
 
 

@@ -17,7 +17,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -30,7 +30,7 @@ from genrescope.errors import AudioError, FileError, GenrescopeError
 from genrescope.features import Segment, StreamInfo
 from genrescope.inference.addresses import open_source
 from genrescope.inference.bundle import Bundle
-from genrescope.inference.classifier import Classifier
+from genrescope.inference.classifier import Classifier, noted
 from genrescope.inference.network import EMBEDDING, LOGITS
 from genrescope.inference.prediction import Prediction
 
@@ -84,7 +84,7 @@ class PredictionJob:
         """See `Job`."""
         frontend = self.bundle.manifest.frontend
         with open_source(source) as opened:
-            for window in frontend.windows(opened, info):
+            for window in noted(frontend.windows(opened, info), info):
                 if segments := frontend.segments_of(window):
                     yield Piece(
                         np.stack([segment.values for segment in segments]),
@@ -305,8 +305,8 @@ class _Track(Generic[Result]):
         end = self.end or {}
         if "reason" in end:
             return (AudioError if end["audio"] else FileError)(self.name, end["reason"])
-        info = StreamInfo(end["duration"], end["warnings"])
-        return job.result(self.name, info, [self.windows[i] for i in range(end["windows"])])
+        count = end.pop("windows")
+        return job.result(self.name, StreamInfo(**end), [self.windows[i] for i in range(count)])
 
 
 _COLUMNS = ("track", "window", "content", "note")
@@ -330,7 +330,7 @@ def _decode(batch: Any, shared: Any) -> Iterator[Any]:
             for piece in job.read(source, info):
                 yield _table(track, count, *_packed(piece))
                 count += 1
-            end = {"duration": info.duration, "warnings": info.warnings, "windows": count}
+            end = {**asdict(info), "windows": count}
         except FileError as error:
             end = {"reason": error.reason, "audio": isinstance(error, AudioError), "windows": count}
         except Exception as error:  # the rest of the work goes on, whatever a decoder raises

@@ -83,7 +83,7 @@ def track(request: Request, track_id: _TrackId) -> Response:
 @router.patch(
     "/v1/tracks/{track_id}",
     response_model=schemas.Track,
-    responses=responses(404, 413, 422),
+    responses=responses(404, 409, 413, 422),
     tags=["library"],
 )
 def correct_track(request: Request, track_id: _TrackId, body: schemas.Correction) -> Response:
@@ -95,7 +95,7 @@ def correct_track(request: Request, track_id: _TrackId, body: schemas.Correction
 @router.patch(
     "/v1/tracks",
     response_model=schemas.TrackList,
-    responses=responses(404, 413, 422),
+    responses=responses(404, 409, 413, 422),
     tags=["library"],
 )
 def correct_tracks(request: Request, body: schemas.Corrections) -> Response:

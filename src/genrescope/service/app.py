@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -71,8 +72,11 @@ def _answer_errors(app: FastAPI) -> None:
         return answer(error.status, error.detail, error.headers)
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
-        return answer(error.status_code, str(error.detail), dict(error.headers or {}))
+    async def http(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers = {"Allow": ", ".join(_methods_of(app, request.url.path))}
+        return answer(error.status_code, str(error.detail), headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
@@ -88,6 +92,15 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unknown(_: Request, __: Exception) -> Response:
         return answer(500, "an error of the service, which is in its log")
+
+
+def _methods_of(app: FastAPI, path: str) -> list[str]:
+    """The methods of all operations with a path; Starlette names those of the first alone."""
+    found = {"GET"} if path in ("/", "/openapi.json") else set()
+    for template, operations in app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)), path):
+            found |= {method.upper() for method in operations}
+    return sorted(found)
 
 
 def _describe(app: FastAPI) -> None:

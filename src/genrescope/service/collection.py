@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from genrescope.errors import FileError
+from genrescope.genres import find_genre
 from genrescope.library.corrections import correct, marked, read_corrections
 from genrescope.library.map import Map, draw_map, position_of
 from genrescope.library.map_page import look, within_one
@@ -152,6 +153,8 @@ class Collection:
         with self._lock:
             state = self._now()
             entries = [self.track(each) for each in ids]
+            if genre is not None:
+                genre = _genre_of(state, genre)
             state.corrections = correct(state.library, entries, genre)
             return marked(entries, state.corrections)
 
@@ -259,8 +262,7 @@ class Collection:
         not_same_artist: bool,
     ) -> list[TrackFilter]:
         """The filters that a request names, in the spelling of the library's genres."""
-        space = self._now().space
-        found = [TrackFilter(genre and space.genre(genre), years)]
+        found = [TrackFilter(genre and _genre_of(self._now(), genre), years)]
         if not_same_artist:
             found += [TrackFilter(not_artist=query.entry.artist) for query in queries]
         return found
@@ -277,6 +279,15 @@ class Collection:
                 if library.version != self._state.version:
                     self._state = _State(library)
             return self._state
+
+
+def _genre_of(state: _State, name: str) -> str:
+    genres = state.library.model.genres
+    found = find_genre(name, genres)
+    if found is None:
+        known = ", ".join(genres)
+        raise ProblemError(409, f"{name}: no genre of the library's model; it knows {known}")
+    return found
 
 
 def _folded(value: Any) -> Any:

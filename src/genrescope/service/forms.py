@@ -15,7 +15,6 @@ from genrescope.errors import printable
 from genrescope.service.problems import ProblemError
 
 _LONGEST_NAME = 200
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 @dataclass
@@ -37,9 +36,9 @@ class Form:
         text = self.fields.get(name)
         if text is None:
             return default
-        if text.lower() not in (*_TRUE, *_FALSE):
+        if text not in ("true", "false"):
             raise ProblemError(422, f"{name} has to be true or false")
-        return text.lower() in _TRUE
+        return text == "true"
 
     def number(self, name: str, default: int | None, low: int, high: int) -> int | None:
         """A field that is a whole number from `low` to `high`.
@@ -81,6 +80,8 @@ async def read_form(request: Request, max_files: int) -> Form:
             files.append(value)
         elif name == "file":
             raise ProblemError(422, "the field file has to be a file")
+        elif name in fields:
+            raise ProblemError(422, f"the field {name} is there more than once")
         else:
             fields[name] = value
     return Form(files, fields, data)

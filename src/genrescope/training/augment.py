@@ -46,7 +46,7 @@ class Batches:
     """All batches of one epoch, in random order.
 
     A batch is `(segments [n, size, frames], labels [n, genres], targets [n, targets])`: the labels
-    are smoothed probabilities, the targets a teacher's.
+    are smoothed probabilities, all 0 for a track without a label; the targets are a teacher's.
     """
 
     tracks: list[TrainingTrack]
@@ -85,8 +85,10 @@ class Batches:
             strict=True,
         )
         segments, targets = torch.stack(crops), torch.stack(teacher_targets)
-        labels = F.one_hot(torch.tensor([t.label for t in tracks]), self.genres).float()
+        known = torch.tensor([t.label for t in tracks])
+        labels = F.one_hot(known.clamp_min(0), self.genres).float()
         labels = labels * (1 - self.label_smoothing) + self.label_smoothing / self.genres
+        labels[known < 0] = 0.0
         segments = change_segments(segments, settings, random, changes)
         if settings.mixup:
             share = mixup_share(len(tracks), settings.mixup, random)

@@ -89,6 +89,9 @@ class TrainingData:
         Changed copies of training tracks, by track id.
     targets
         A teacher's targets `[n, targets]` by track id; not only of training tracks.
+    further
+        Frames `[size, frames]` and label of each track of each further data set, see
+        `genrescope.training.further`; the label of a track without a genre is -1.
     left_out
         Reasons by the ids of tracks that can't be used.
     """
@@ -102,6 +105,7 @@ class TrainingData:
     encoder: bytes | None = None
     copies: Mapping[str, tuple[TrackFeatures, ...]] = field(default_factory=dict)
     targets: Mapping[str, FloatArray] = field(default_factory=dict)
+    further: tuple[tuple[tuple[FloatArray, int], ...], ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     def label(self, track: str) -> int:
@@ -169,7 +173,7 @@ def load(
         and no artist is known.
     """
     genres_of(tracks)
-    windows, left_out = _read_windows(recipe.frontend, tracks, vectors, reporter)
+    windows, left_out = read_windows(recipe.frontend, tracks, vectors, reporter)
     usable = [track for track in tracks if track.id in windows]
     if not usable:
         raise DatasetError("none of the tracks can be used")
@@ -269,7 +273,7 @@ def changed_copies(
         yield TrackFeatures(list(frontend.windows(copy)))
 
 
-def _read_windows(
+def read_windows(
     frontend: Frontend,
     tracks: Sequence[Track],
     vectors: Mapping[str, FloatArray],

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from genrescope.datasets import Track
+from genrescope.datasets import Dataset, Track
 from genrescope.datasets.fingerprints import TrainingTracks
+from genrescope.errors import RecipeError
 from genrescope.evaluation.predict import segment_logits
 from genrescope.evaluation.run_result import RunResult
 from genrescope.inference.classifier import Classifier
+from genrescope.models import trainer_of
 from genrescope.onnx_session import onnx_session
 from genrescope.training.adaptation import adapt
 from genrescope.training.bundles import Origin, join_graphs
 from genrescope.training.data import FloatArray, TrainingData, describe, load
+from genrescope.training.further import load_further, refuse_leaks, with_further, with_taxonomy
 from genrescope.training.outcome import Outcome, predictions_of, result_of, temperatures
 from genrescope.training.protocols import Job, Subset, make_protocol
 from genrescope.training.recipe import Recipe
@@ -34,6 +38,7 @@ def execute(
     command: str = "",
     vectors: Mapping[str, FloatArray] | None = None,
     teacher: Mapping[str, FloatArray] | None = None,
+    also: Sequence[Dataset] = (),
     reporter: Reporter | None = None,
     scored: Subset = "test",
 ) -> RunResult:
@@ -56,6 +61,9 @@ def execute(
         Stored vectors `[frames, size]` by track id, for features of the kind "stored".
     teacher
         A teacher's targets `[n, targets]` by track id, see `genrescope.training.distillation`.
+    also
+        Further data sets that are trained on, see `genrescope.training.further`. With them genres
+        have the taxonomy's names, and tracks of other genres are left out.
     reporter
         Told of progress, and of tracks that are left out.
     scored
@@ -79,8 +87,12 @@ def execute(
     known = {track.id for track in tracks}
     teacher = {track: own for track, own in (teacher or {}).items() if track in known}
     recipe = adapt(recipe, tracks, teacher, reporter.notice)
+    if also:
+        tracks = _of_the_taxonomy(recipe, tracks, reporter)
     trainer = make_trainer(recipe)
     origin = Origin(recipe, describe(tracks, name, vectors))
+    if also:
+        origin.data["also"] = [describe(each.tracks, each.name) for each in also]
     run = RunFolder.claim(folder, recipe, origin.data, teacher)
     data = load(recipe, tracks, vectors=vectors or {}, targets=teacher, reporter=reporter)
     protocol = make_protocol(
@@ -91,6 +103,11 @@ def execute(
         chooses=trainer.chooses(recipe),
         scored=scored,
     )
+    if also:
+        further = [load_further(recipe, each, reporter) for each in also]
+        for each in further:
+            refuse_leaks(each, data.tracks, protocol, by_artist=recipe.split.by_artist)
+        data = with_further(data, further)
     folders = {job.name: run.job(job) for job in protocol.jobs}
     unfinished = [job for job in protocol.jobs if not folders[job.name].finished]
     data = data.with_copies(recipe, [track for job in unfinished for track in job.train])
@@ -115,11 +132,23 @@ def execute(
     if data.encoder is not None:
         graph = join_graphs(data.encoder, graph)
     used = [track for track in tracks if track.id in protocol.used_in_training]
+    used += [replace(t, id=f"{each.name}: {t.id}") for each in also for t in each.tracks]
     listed = TrainingTracks.of(origin.data["name"], used)
     bundle = origin.bundle(graph, data, temperature[final], result.to_dict(), listed.to_fields())
     histories = {name: outcome.model.history for name, outcome in outcomes.items()}
     run.finish(result, predictions, histories, bundle)
     return result
+
+
+def _of_the_taxonomy(recipe: Recipe, tracks: Sequence[Track], reporter: Reporter) -> list[Track]:
+    """The tracks under the taxonomy's names of their genres, without those of other genres."""
+    if recipe.embedding or trainer_of(recipe.model) != "torch":
+        raise RecipeError(f"{recipe.name}: only a network is trained on several data sets")
+    named = with_taxonomy(tracks)
+    for track, old in zip(named, tracks, strict=True):
+        if not track.genre:
+            reporter.left_out(track.id, f"the taxonomy has no genre {old.genre!r}")
+    return [track for track in named if track.genre]
 
 
 def _train(

@@ -107,6 +107,8 @@ class TrainingSettings(Settings):
         split has no validation subset).
     teacher_weight
         Weight of the distillation loss, where a teacher's targets are given.
+    further_weight
+        Weight of the loss of each further data set, where some are given.
     precision
         "auto" computes in bf16 where the processor has instructions for it.
     """
@@ -122,6 +124,7 @@ class TrainingSettings(Settings):
     accumulate: int = Field(1, ge=1)
     keep: Literal["last", "best"] = "last"
     teacher_weight: float = Field(0.5, ge=0)
+    further_weight: float = Field(1.0, ge=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
 
 

@@ -6,9 +6,10 @@ Checkpoints, averaging of weights and precision are Lightning's own.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -44,7 +45,11 @@ class OwnLearningRates(Protocol):
 
 
 class _Task(pl.LightningModule):
-    """Cross-entropy with the genres, and squared error to a teacher's targets if there are any."""
+    """Cross-entropy with the genres, and squared error to a teacher's targets if there are any.
+
+    Of each further data set a batch is added to each step; the loss of a set is over the genres
+    that it has, see `genrescope.training.further`.
+    """
 
     def __init__(
         self,
@@ -53,8 +58,12 @@ class _Task(pl.LightningModule):
         tracks: list[TrainingTrack],
         genres: int,
         frames: int,
+        further: Sequence[list[TrainingTrack]] = (),
     ) -> None:
         super().__init__()
+        self.further = [*further]
+        # None: all genres, in which nothing has to be selected.
+        self.own_genres = [_genres_of(each) if further else None for each in (tracks, *further)]
         self.recipe, self.network, self.tracks = recipe, network, tracks
         self.genres, self.frames = genres, frames
         targets = tracks[0].targets.shape[1]
@@ -69,29 +78,42 @@ class _Task(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Make the batches of the current epoch; called before each epoch."""
+        batches = self._batches(self.tracks, self.recipe.seed)
+        # Other seeds than the members of an ensemble have.
+        further = [
+            self._batches(each, self.recipe.seed + 7919 * number)
+            for number, each in enumerate(self.further, 1)
+        ]
+        return DataLoader(_Epoch(batches, further), batch_size=None)
+
+    def _batches(self, tracks: list[TrainingTrack], seed: int) -> Batches:
         recipe = self.recipe
-        batches = Batches(
-            self.tracks,
+        return Batches(
+            tracks,
             self.genres,
             self.frames,
-            min(recipe.training.batch_size, len(self.tracks)),
+            min(recipe.training.batch_size, len(tracks)),
             recipe.training.label_smoothing,
             recipe.augmentation,
-            recipe.seed,
+            seed,
             self.current_epoch,
         )
-        return DataLoader(_Epoch(batches), batch_size=None)
 
     def on_train_epoch_start(self) -> None:
         if isinstance(self.network, Unfreezes):
             self.network.at_epoch(self.current_epoch)
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: tuple[Any, ...], _: int) -> Tensor:
         # What is random inside the network (dropout) must be the same after resuming.
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)
-        segments, labels, targets = batch
+        (segments, labels, targets), *further = batch
         logits, embedding = self.network(segments)
-        loss = F.cross_entropy(logits.float(), labels)
+        loss = genre_loss(logits.float(), labels, self.own_genres[0])
+        for (other, other_labels, _), genres in zip(further, self.own_genres[1:], strict=True):
+            with own_statistics(self.network):
+                other_logits, _ = self.network(other)
+            weight = self.recipe.training.further_weight
+            loss = loss + weight * genre_loss(other_logits.float(), other_labels, genres)
         if self.teacher is not None:
             known = targets.isfinite().all(dim=1)
             if known.any():
@@ -137,14 +159,49 @@ class _Task(pl.LightningModule):
         }
 
 
-class _Epoch(torch.utils.data.IterableDataset[Any]):
-    """The batches of an epoch as a data set with a length, by which Lightning counts steps."""
+def _genres_of(tracks: list[TrainingTrack]) -> Tensor:
+    """The labels that occur, sorted."""
+    return torch.tensor(sorted({track.label for track in tracks if track.label >= 0}))
 
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
+
+def genre_loss(logits: Tensor, labels: Tensor, genres: Tensor | None) -> Tensor:
+    """Cross-entropy over some of the genres, or all; tracks without a label do not count."""
+    if genres is None:
+        return F.cross_entropy(logits, labels)
+    logits, labels = logits[:, genres], labels[:, genres]
+    total = labels.sum(dim=1, keepdim=True)
+    known = total[:, 0] > 0
+    if not known.any():
+        return logits.sum() * 0.0
+    return F.cross_entropy(logits[known], labels[known] / total[known])
+
+
+@contextlib.contextmanager
+def own_statistics(network: nn.Module) -> Iterator[None]:
+    """Normalise a batch by its own statistics without their entering the running ones."""
+    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+
+
+class _Epoch(torch.utils.data.IterableDataset[Any]):
+    """The batches of an epoch as a data set with a length, by which Lightning counts steps.
+
+    An item is a batch of the run's own data set and one of each further set, which begins again
+    where it ends before the first.
+    """
+
+    def __init__(self, batches: Batches, further: Sequence[Batches] = ()) -> None:
+        self.batches, self.further = batches, further
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.batches)
+        return zip(self.batches, *map(itertools.cycle, self.further), strict=False)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -220,6 +277,7 @@ def fit(
     checkpoint: Path,
     report: EpochReport,
     curves: Mapping[str, list[TrainingTrack]],
+    further: Sequence[list[TrainingTrack]] = (),
 ) -> tuple[nn.Module, History]:
     """Train a network.
 
@@ -240,6 +298,8 @@ def fit(
     curves
         Tracks by the name that the history gives the accuracy on them. They decide nothing unless
         the recipe keeps the best epoch: then that with the highest `accuracy`, the first of equals.
+    further
+        Tracks of further data sets, all of which are trained on.
 
     Returns
     -------
@@ -252,7 +312,7 @@ def fit(
         settings["weights"] = recipe.weights
     network: nn.Module = make_model(settings, shape=shape, genres=genres)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    task = _Task(recipe, network, tracks, genres, shape[1])
+    task = _Task(recipe, network, tracks, genres, shape[1], further)
     batch_size = min(recipe.training.batch_size, len(tracks))
     batches = len(tracks) // batch_size
     steps = recipe.training.epochs * -(-batches // recipe.training.accumulate)

@@ -60,6 +60,9 @@ class Trainer:
         scaling = _mean_and_deviation(train) if recipe.scale == "standard" else None
         if scaling:
             train, monitored = (_scaled(tracks, *scaling) for tracks in (train, monitored))
+        further = further_tracks(data)
+        if scaling:
+            further = [_scaled(tracks, *_mean_and_deviation(tracks)) for tracks in further]
         curves = {
             "accuracy": monitored,
             "train_accuracy": train[:: max(1, len(train) // _TRAINING_CURVE)],
@@ -78,6 +81,7 @@ class Trainer:
                 # Epochs are numbered through all networks.
                 report=lambda epoch, *scores, before=before: report(before + epoch, *scores),
                 curves=curves,
+                further=further,
             )
             networks.append(network)
             history += [{**epoch, "epoch": before + epoch["epoch"]} for epoch in epochs]
@@ -100,6 +104,14 @@ def training_tracks(job: Job, data: TrainingData) -> list[TrainingTrack]:
             ),
         )
         for name, track in zip(job.train, tracks, strict=True)
+    ]
+
+
+def further_tracks(data: TrainingData) -> list[list[TrainingTrack]]:
+    """The tracks of each further data set as tensors."""
+    return [
+        [TrainingTrack(torch.from_numpy(values), label) for values, label in each]
+        for each in data.further
     ]
 
 

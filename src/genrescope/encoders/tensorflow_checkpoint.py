@@ -1,0 +1,148 @@
+"""Read a TensorFlow checkpoint without TensorFlow.
+
+A checkpoint of version 2 is two files. The index is a sorted table in LevelDB's format (a footer of
+48 bytes names a block of blocks; a block is a list of entries whose keys share prefixes) from names
+to descriptions: type, shape, and place in the data file, as protocol buffers
+(`BundleEntryProto` in TensorFlow's `tensor_bundle.proto`). The data file is the numbers one after
+another, little-endian. Only what `tf.train.Saver` writes by default is read: one data file, blocks
+that are not compressed, tensors of float32; tensors of other types are left out.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.encoders.weights import WeightsError
+
+_MAGIC = 0xDB4775248B80FB57
+_FOOTER = 48
+_FLOAT32 = 1
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+class _DamagedError(ValueError):
+    """The files are not of this form."""
+
+
+def read_checkpoint(index: bytes, data: bytes, path: Path) -> dict[str, NDArray[np.float32]]:
+    """The tensors of a checkpoint by name.
+
+    Parameters
+    ----------
+    index, data
+        The contents of `NAME.index` and `NAME.data-00000-of-00001`.
+    path
+        Named in errors.
+
+    Raises
+    ------
+    WeightsError
+        When they are damaged, or not of this form.
+    """
+    try:
+        return {name: values for name, values in _tensors(index, data) if values is not None}
+    except (_DamagedError, IndexError, ValueError, struct.error, UnicodeDecodeError) as error:
+        reason = str(error) if isinstance(error, _DamagedError) else "damaged"
+        raise WeightsError(path, f"not a TensorFlow checkpoint: {reason}") from None
+
+
+def _tensors(index: bytes, data: bytes) -> Iterator[tuple[str, NDArray[np.float32] | None]]:
+    for key, entry in _table(index):
+        if not key:  # the header
+            continue
+        fields: dict[int, Any] = dict(_fields(entry))
+        name = key.decode()
+        if fields.get(1) != _FLOAT32:
+            yield name, None
+            continue
+        if fields.get(3, 0) != 0:
+            raise _DamagedError(f"{name} is in another file")
+        shape = tuple(_dimensions(fields.get(2, b"")))
+        offset, size = fields.get(4, 0), fields.get(5, 0)
+        if size != 4 * prod(shape) or offset + size > len(data):
+            raise _DamagedError(f"{name} does not fit into its file")
+        yield name, np.frombuffer(data, "<f4", prod(shape), offset).reshape(shape)
+
+
+def _table(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    if len(content) < _FOOTER or struct.unpack("<Q", content[-8:])[0] != _MAGIC:
+        raise _DamagedError("the index has no footer")
+    footer = content[-_FOOTER:]
+    place = 0
+    numbers = []
+    for _ in range(4):  # where the block of metadata is, and that of blocks
+        number, place = _varint(footer, place)
+        numbers.append(number)
+    for _, handle in _block(content, *numbers[2:]):
+        offset, place = _varint(handle, 0)
+        size, _ = _varint(handle, place)
+        yield from _block(content, offset, size)
+
+
+def _block(content: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    block = content[offset : offset + size]
+    if len(block) != size or size < 4:
+        raise _DamagedError("a block of the index is cut off")
+    if content[offset + size]:
+        raise _DamagedError("the index is compressed")
+    end = size - 4 - 4 * struct.unpack("<I", block[-4:])[0]
+    place, key = 0, b""
+    while place < end:
+        shared, place = _varint(block, place)
+        own, place = _varint(block, place)
+        length, place = _varint(block, place)
+        key = key[:shared] + block[place : place + own]
+        place += own
+        yield key, block[place : place + length]
+        place += length
+    if place != max(end, 0):
+        raise _DamagedError("a block of the index does not end where it should")
+
+
+def _dimensions(shape: bytes) -> Iterator[int]:
+    for number, value in _fields(shape):
+        if number == 2 and isinstance(value, bytes):
+            yield int(dict(_fields(value)).get(1, 0))
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Number and value of each field of a protocol buffer."""
+    place = 0
+    while place < len(message):
+        tag, place = _varint(message, place)
+        number, kind = tag >> 3, tag & 7
+        if kind == _VARINT:
+            value, place = _varint(message, place)
+            yield number, value
+            continue
+        if kind == _BYTES:
+            length, place = _varint(message, place)
+        elif kind in (_FIXED64, _FIXED32):
+            length = 8 if kind == _FIXED64 else 4
+        else:
+            raise _DamagedError("a description that is no protocol buffer")
+        if place + length > len(message):
+            raise _DamagedError("a description is cut off")
+        yield number, message[place : place + length]
+        place += length
+
+
+def _varint(content: bytes, place: int) -> tuple[int, int]:
+    """A number of 7 bits a byte, lowest first, and where the next one begins."""
+    number = shift = 0
+    while True:
+        byte = content[place]
+        place += 1
+        number |= (byte & 127) << shift
+        if byte < 128:
+            return number, place
+        shift += 7
+        if shift > 63:
+            raise _DamagedError("a number of the index is too long")
