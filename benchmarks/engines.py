@@ -3,8 +3,8 @@
     python benchmarks/engines.py --files 2000 --output benchmarks/engines.json
 
 Files are made from the example clips: each with its own gain, noise and cut, as FLAC, MP3 or Ogg
-Vorbis. Each engine runs in a fresh process that may use the given cores (`taskset`); the runs of one
-round follow each other, so that the load of other programs meets all of them.
+Vorbis. Each engine runs in a fresh process that may use the given cores (`taskset`); the runs of
+one round follow each other, so that the load of other programs meets all of them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def make_files(folder: Path, count: int) -> None:
 
 
 def _processes() -> list[int]:
-    """This process and its descendants."""
+    """The ids of this process and of its descendants."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -71,15 +71,14 @@ def licence_of(distribution: metadata.Distribution) -> str:
 
 def weights() -> list[tuple[str, str, str, str]]:
     """File, licence, what it is and where it comes from, of every file of weights."""
-    from genrescope.encoders.registry import ENCODERS
-    from genrescope.hub.catalogue import MODELS
+    from genrescope.encoders.registry import encoder_class, encoder_kinds
+    from genrescope.hub.catalogue import KNOWN
 
     rows = {
         each.file: (each.file, each.licence, each.about, each.url)
-        for name in ENCODERS
-        for each in ENCODERS[name].weights
+        for name in encoder_kinds()
+        for each in encoder_class(name).weights
     }
-    models = MODELS.values() if isinstance(MODELS, dict) else MODELS
     rows |= {
         model.weights.file: (
             model.weights.file,
@@ -87,7 +86,7 @@ def weights() -> list[tuple[str, str, str, str]]:
             model.weights.about,
             model.weights.url,
         )
-        for model in models
+        for model in KNOWN.values()
     }
     return sorted(rows.values())
 
@@ -131,7 +130,9 @@ def page() -> str:
     for name in shipped_bundles():
         licence = Bundle.load(name).manifest.licence
         lines.append(f"| the shipped bundle `{name}` | {licence} | trained in this project |")
-    lines += [f"| [`{f}`]({url}) | {licence} | {about} |" for f, licence, about, url in weights()]
+    for file, licence, about, url in weights():
+        name = f"[`{file}`]({url})" if url.startswith("https://") else f"`{file}` ({url})"
+        lines.append(f"| {name} | {licence} | {about} |")
     lines += [
         "",
         "Weights that are not shipped are fetched from where their authors publish them, when they "
@@ -145,7 +146,9 @@ def page() -> str:
     for name in sorted(found):
         distribution = found[name]
         licence = licence_of(distribution) if distribution else "not installed here"
-        needed = "base install" if name in base else "an extra" if name in direct else "an extra's"
+        needed = (
+            "base install" if name in base else "an extra" if name in direct else "a dependency"
+        )
         lines.append(f"| {name} | {licence.replace('|', '/')} | {needed} |")
     return "\n".join(lines) + "\n"
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,6 +17,9 @@ from genrescope.cli.engines import ADDRESS, ENGINE, Engine, ray_engine
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 from genrescope.errors import GenrescopeError
 from genrescope.settings import default_model
+
+if TYPE_CHECKING:
+    from genrescope.inference.ray_engine import RayEngine
 
 # A file that is being copied is not read before it rests.
 _REST_MS = 2000
@@ -84,17 +88,20 @@ def scan(
 
       genrescope scan ~/Music --watch
     """
+    cluster = ray_engine(engine, address, jobs)
     if watch:
         changes = _changes(folders)
         for again in itertools.chain([False], changes):
             try:
-                _scan_once(folders, library, model, rescan and not again, jobs, yes, format)
+                _scan_once(
+                    folders, library, model, rescan and not again, jobs, yes, format, cluster
+                )
             except GenrescopeError as error:
                 if not again:
                     raise
                 error_line(str(error))  # a disk may be back at the next change
         return
-    if _scan_once(folders, library, model, rescan, jobs, yes, format):
+    if _scan_once(folders, library, model, rescan, jobs, yes, format, cluster):
         raise typer.Exit(1)
 
 
@@ -118,12 +125,12 @@ def _scan_once(
     jobs: int | None,
     yes: bool,
     format: Format,
+    cluster: RayEngine | None,
 ) -> bool:
     """Scan and print the outcome; return whether files failed."""
     from genrescope.library.scan import scan as run_scan
     from genrescope.library.similar import ModelMismatchError
 
-    cluster = ray_engine(engine, address, jobs)
     with progress("files") as bar:
         task = bar.add_task("Finding files", total=None)
 
