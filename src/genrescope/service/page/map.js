@@ -34,7 +34,7 @@ export class MapView {
     for (const track of this.tracks) {
       const visible = !this.shown || this.shown(track), look = looks.get(track.genre) ?? {colour: "#808890", shape: "circle"};
       const [x, y] = this.place(track);
-      p.globalAlpha = visible ? (this.mark ? 0.75 : 0.95) : 0.12;
+      p.globalAlpha = visible ? (this.mark ? 0.75 : 0.95) : 0.25;
       p.beginPath();
       SHAPES[look.shape](p, x, y, size * (0.65 + 0.5 * track.confidence));
       p.fillStyle = look.colour; p.fill();
