@@ -115,6 +115,7 @@ def test_the_rows_are_those_of_the_local_engine_though_an_actor_dies(
             assert one == other
 
 
+@pytest.mark.slow
 def test_commands_write_the_same_with_both_engines(
     music: Path, two_nodes: None, server: str, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ is decoded while too much waits for the network. A row on the way is a window of
 memory does not depend on the length of a track; all windows of a track come together again in the
 driver, which makes the prediction by the same code as the local engine.
 
-Actors that die are replaced and their work is repeated. A task that dies is repeated three times;
+Actors that die are replaced and their work is repeated. A task that dies is repeated twice;
 what is missing in the end is tried once more, file by file, so that one file that kills its decoder
 costs no other file its row.
 """
@@ -39,6 +39,8 @@ Array = NDArray[Any]
 
 _FILES_PER_TASK = 32
 """At most; a task that is started for each file would cost more than short files take."""
+_RETRIES = 2
+"""How often a decoding task is repeated whose process died."""
 _BLOCK_BYTES = 2**24
 """Windows are handed to the network in blocks of about this size."""
 _END = -1
@@ -253,7 +255,6 @@ class RayEngine:
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.log_internal_stack_trace_to_stdout = False
         context.max_errored_blocks = -1  # a file that kills its decoder ends nothing else
         context.target_max_block_size = _BLOCK_BYTES
         shared = self._ray.put(job)
@@ -268,6 +269,7 @@ class RayEngine:
                 batch_format="pyarrow",
                 fn_args=[shared],
                 num_cpus=1,
+                max_retries=_RETRIES,  # Ray Data's own tasks are repeated for ever
             )
             # The system shares the cores between the stages: with one core neither may keep it.
             .map_batches(
