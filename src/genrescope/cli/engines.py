@@ -12,6 +12,7 @@ import typer
 from genrescope.audio.files import PassedOver
 from genrescope.cli.files import find
 from genrescope.errors import FileError
+from genrescope.inference.listening import Listen
 
 if TYPE_CHECKING:
     from genrescope.inference.ray_engine import RayEngine
@@ -55,6 +56,18 @@ def ray_engine(engine: Engine, address: str | None, jobs: int | None) -> RayEngi
     from genrescope.inference.ray_engine import RayEngine
 
     return RayEngine(address, jobs)
+
+
+def check_whole(engine: Engine, listen: Listen) -> None:
+    """Refuse to read parts of tracks on a cluster, which is a usage error.
+
+    Raises
+    ------
+    typer.BadParameter
+        For another `listen` than "full".
+    """
+    if engine is not Engine.local and listen != "full":
+        raise typer.BadParameter("--engine ray reads whole tracks: leave --listen out")
 
 
 def find_sources(

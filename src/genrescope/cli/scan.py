@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from genrescope.cli.engines import ADDRESS, ENGINE, Engine, ray_engine
+from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_whole, ray_engine
+from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 from genrescope.errors import GenrescopeError
+from genrescope.inference.listening import Listen
 from genrescope.settings import default_model
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def scan(
     ),
     engine: Engine = ENGINE,
     address: str | None = ADDRESS,
+    listen: str = LISTEN,
     yes: bool = typer.Option(
         False,
         "--yes",
@@ -88,20 +91,21 @@ def scan(
 
       genrescope scan ~/Music --watch
     """
+    amount = listen_option(listen)
+    check_whole(engine, amount)
     cluster = ray_engine(engine, address, jobs)
     if watch:
         changes = _changes(folders)
         for again in itertools.chain([False], changes):
             try:
-                _scan_once(
-                    folders, library, model, rescan and not again, jobs, yes, format, cluster
-                )
+                fresh = rescan and not again
+                _scan_once(folders, library, model, fresh, jobs, amount, yes, format, cluster)
             except GenrescopeError as error:
                 if not again:
                     raise
                 error_line(str(error))  # a disk may be back at the next change
         return
-    if _scan_once(folders, library, model, rescan, jobs, yes, format, cluster):
+    if _scan_once(folders, library, model, rescan, jobs, amount, yes, format, cluster):
         raise typer.Exit(1)
 
 
@@ -123,6 +127,7 @@ def _scan_once(
     model: str,
     rescan: bool,
     jobs: int | None,
+    listen: Listen,
     yes: bool,
     format: Format,
     cluster: RayEngine | None,
@@ -152,6 +157,7 @@ def _scan_once(
                 model=model,
                 rescan=rescan,
                 jobs=jobs,
+                listen=listen,
                 progress=show,
                 waiting=lambda pid: notice(f"waiting for another scan (process {pid})"),
                 is_gone=is_gone,

@@ -35,6 +35,7 @@ from genrescope.encoders.tables import (
     write_table,
 )
 from genrescope.errors import FileError, GenrescopeError
+from genrescope.untrusted import open_npz
 
 EmbedMany = Callable[..., Generator[Embedding | FileError, None, None]]
 """What embeds files, in their order, given a `batch_size`: `RayEngine.embed_many`, for one."""
@@ -292,7 +293,7 @@ class _Parts:
 
     def _part(self, number: int) -> dict[str, Any]:
         if self._open[0] != number:
-            with np.load(self.folder / f"{number:06d}.npz", allow_pickle=False) as arrays:
+            with open_npz(self.folder / f"{number:06d}.npz") as arrays:
                 self._open = (number, dict(arrays))
         return self._open[1]
 

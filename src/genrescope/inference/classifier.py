@@ -18,10 +18,12 @@ from genrescope.features import Frontend, Segment, Source, StreamInfo, Window
 from genrescope.inference.bundle import Bundle, Manifest
 from genrescope.inference.jobs import CancelEvent, in_threads, until
 from genrescope.inference.labels import MUSIC, Tags
+from genrescope.inference.listening import CLEAR, Listen, check_listen, windows_of_parts
 from genrescope.inference.network import EMBEDDING, LOGITS, Network
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 
 Outputs = tuple[list[Segment], NDArray[np.float32], NDArray[np.float32]]
+_Outputs = tuple[list[Segment], Sequence[NDArray[np.float32]]]
 Input = Source | bytes | BinaryIO | tuple[NDArray[Any], int]
 """What can be classified: a path, bytes or a file object with the content of an audio file, a
 `Waveform`, an array with its sample rate, or, for a model of stored vectors, an array of them."""
@@ -126,6 +128,7 @@ class Classifier:
         *,
         cancel: CancelEvent | None = None,
         progress: Callable[[list[SegmentPrediction]], None] | None = None,
+        listen: Listen = "full",
     ) -> Prediction:
         """Classify a track of any length.
 
@@ -142,12 +145,20 @@ class Classifier:
         progress
             Called with the segments of each half minute as soon as they are classified.
 
+        listen
+            How much of a file is read: "full", all of it; "auto", a minute spread over it, and all
+            of it where the genre is not clear then; or so many seconds, in windows of half a minute
+            that are spread over it. Timeline and embedding are of what was read. Tracks that are
+            hardly longer are read in full.
+
         Raises
         ------
         AudioError
             When the track can't be decoded, or is too short to classify.
         CancelledError
             When `cancel` was set.
+        ValueError
+            When `listen` is none of these.
 
         Examples
         --------
@@ -159,27 +170,29 @@ class Classifier:
         >>> by_content.probabilities == by_path.probabilities
         True
         """
-        return self._predict(source, cancel or Event(), progress)
+        return self._predict(source, cancel or Event(), progress, check_listen(listen))
 
     def _predict(
         self,
         source: Input,
         stop: CancelEvent,
         progress: Callable[[list[SegmentPrediction]], None] | None = None,
+        listen: Listen = "full",
     ) -> Prediction:
-        info = StreamInfo()
-        windows = until(stop, noted(_windows(self.manifest.frontend, source, info), info))
-        outputs = self.network.run_windows(windows, [LOGITS, EMBEDDING])
+        info, frontend = StreamInfo(), self.manifest.frontend
+
+        def outputs(is_clear: Callable[[], bool]) -> Iterator[_Outputs]:
+            windows = windows_of_parts(frontend, source, info, listen, is_clear)
+            if windows is None:
+                windows = _windows(frontend, source, info)
+            windows = until(stop, noted(windows, info))
+            yield from self.network.run_windows(windows, [LOGITS, EMBEDDING])
+
         path = fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
-        return self.prediction_of(outputs, info, path=path, progress=progress)
+        return self._assemble(outputs, info, path, progress)
 
     def prediction_of(
-        self,
-        outputs: Iterable[tuple[list[Segment], Sequence[NDArray[np.float32]]]],
-        info: StreamInfo,
-        *,
-        path: str | None = None,
-        progress: Callable[[list[SegmentPrediction]], None] | None = None,
+        self, outputs: Iterable[_Outputs], info: StreamInfo, *, path: str | None = None
     ) -> Prediction:
         """The prediction of a track from what the network gave for its windows.
 
@@ -192,15 +205,35 @@ class Classifier:
             Of the track; complete once the outputs have been taken.
         path
             The path or address that the prediction is for.
-        progress
-            As for `predict`.
         """
+        return self._assemble(lambda _: outputs, info, path)
+
+    def _assemble(
+        self,
+        outputs: Callable[[Callable[[], bool]], Iterable[_Outputs]],
+        info: StreamInfo,
+        path: str | None,
+        progress: Callable[[list[SegmentPrediction]], None] | None = None,
+    ) -> Prediction:
+        """From outputs to a prediction; `outputs` gets a function that tells if they are enough."""
         timeline: list[SegmentPrediction] = []
         tables: list[NDArray[np.float64]] = []
         label_logits: list[NDArray[np.float32]] = []
         head = self.manifest.labels
         embedding = np.zeros(self.embedding_size)
-        for segments, (raw, embeddings) in outputs:
+        rule = self.manifest.aggregation
+
+        def is_clear() -> bool:
+            """Whether the windows until now are enough; they are forgotten where not."""
+            if _lead(tables, rule) >= CLEAR:
+                return True
+            for seen in (timeline, tables, label_logits, info.changes, info.warnings):
+                seen.clear()
+            embedding[:] = 0.0
+            info.duration = 0.0
+            return False
+
+        for segments, (raw, embeddings) in outputs(is_clear):
             logits = raw
             if head is not None:
                 label_logits.append(raw)
@@ -244,7 +277,7 @@ class Classifier:
             path=path,
             genre=next(iter(ranked)),
             probabilities=ranked,
-            timeline=timeline,
+            timeline=sorted(timeline, key=lambda segment: segment.start),
             embedding=mean_embedding,
             duration=info.duration,
             warnings=info.warnings,
@@ -257,6 +290,7 @@ class Classifier:
         *,
         jobs: int | None = None,
         cancel: CancelEvent | None = None,
+        listen: Listen = "full",
     ) -> Generator[Prediction | FileError, None, None]:
         """Classify many tracks on all cores.
 
@@ -268,7 +302,7 @@ class Classifier:
             See `predict`; taken from the iterable only as fast as they are classified.
         jobs
             Files classified at the same time; as many as there are cores by default.
-        cancel
+        cancel, listen
             As for `predict`.
 
         Yields
@@ -292,7 +326,12 @@ class Classifier:
         """
         if isinstance(sources, str | PathLike | bytes):
             raise TypeError("predict_many takes many sources; predict takes one")
-        yield from in_threads(self._predict, sources, jobs, cancel)
+        listen = check_listen(listen)
+
+        def predict(source: Input, stop: CancelEvent) -> Prediction:
+            return self._predict(source, stop, listen=listen)
+
+        yield from in_threads(predict, sources, jobs, cancel)
 
     def embed(self, source: Input, *, layer: str = "embedding") -> NDArray[np.float32]:
         """The embedding of a track, float32 `[size]`: the mean over its segments.
@@ -339,6 +378,14 @@ def _windows(frontend: Frontend, source: Input, info: StreamInfo) -> Iterator[Wi
     if isinstance(source, Waveform) and not np.isfinite(source.samples).all():
         raise AudioError("waveform", "some of its samples are not finite numbers")
     return frontend.windows(source, info)
+
+
+def _lead(tables: list[NDArray[np.float64]], rule: str) -> float:
+    """By how much the most probable genre leads, given the segments until now."""
+    if not tables:
+        return 0.0
+    second, first = np.sort(aggregate(np.concatenate(tables), rule))[-2:]
+    return float(first - second)
 
 
 def _named(genres: list[str], probabilities: NDArray[np.float64]) -> dict[str, float]:

@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 
 from genrescope.audio.files import PassedOver
+from genrescope.audio.workers import safely_for
 from genrescope.errors import FileError
 from genrescope.inference import Classifier, Prediction
+from genrescope.inference.listening import Listen
 from genrescope.library.content import content_of
 from genrescope.library.files import Found, as_text, classified, described, music_in
 from genrescope.library.index import refresh
@@ -104,6 +106,7 @@ def scan(
     model: str = "default",
     rescan: bool = False,
     jobs: int | None = None,
+    listen: Listen = "full",
     progress: Callable[[int, int], None] = _ignore,
     waiting: Callable[[str], None] = _ignore,
     is_gone: Callable[[Path, int], bool] = _no,
@@ -126,6 +129,8 @@ def scan(
         way to change the model.
     jobs
         Files classified at once; as many as there are cores by default.
+    listen
+        How much of each file is read, see `Classifier.predict`.
     progress
         Called with the number of new or changed files that are done, and of all of them.
     waiting
@@ -166,7 +171,7 @@ def scan(
         work.take(search)
         work.keep_unmounted(is_gone, missing)
         try:
-            work.run(jobs, predict_many)
+            work.run(jobs, listen, predict_many)
         except KeyboardInterrupt:
             work.report.interrupted = True
             work.flush()
@@ -311,19 +316,22 @@ class _Scan:
                 reason = f"no music files in this folder, but the library has {len(living)} tracks"
                 self._fail(FileError(root, f"{reason} from it, which are kept"))
 
-    def run(self, jobs: int | None, predict_many: PredictMany | None = None) -> None:
+    def run(
+        self,
+        jobs: int | None,
+        listen: Listen = "full",
+        predict_many: PredictMany | None = None,
+    ) -> None:
         """Classify the new files, write rows, and mark those of deleted files."""
         changed = [each for each in self.found.values() if not self._is_unchanged(each)]
         self.total = len(changed)
         self.progress(0, self.total)
         unknown = self._unknown(changed)
-        results = (
-            predict_many(self.classifier, unknown)
-            if predict_many
-            else self.classifier.predict_many(unknown, jobs=jobs)
-        )
-        for result in results:
-            self._settle(*self.pending.popleft(), result)
+        if predict_many is not None:
+            self._settle_all(predict_many(self.classifier, unknown))
+        else:
+            with safely_for(len(changed), jobs):
+                self._settle_all(self.classifier.predict_many(unknown, jobs=jobs, listen=listen))
         self.flush()
         self._mark_deleted()
         counts = self.report.counts
@@ -372,6 +380,10 @@ class _Scan:
             replace(before or same[0], **now, deleted=False),
             "recognised" if before is None else "moved",
         )
+
+    def _settle_all(self, results: Iterable[Prediction | FileError]) -> None:
+        for result in results:
+            self._settle(*self.pending.popleft(), result)
 
     def _settle(self, found: Found, content: str, result: Prediction | FileError) -> None:
         """Turn the classifier's result into a row."""
