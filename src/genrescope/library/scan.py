@@ -316,12 +316,7 @@ class _Scan:
                 reason = f"no music files in this folder, but the library has {len(living)} tracks"
                 self._fail(FileError(root, f"{reason} from it, which are kept"))
 
-    def run(
-        self,
-        jobs: int | None,
-        listen: Listen = "full",
-        predict_many: PredictMany | None = None,
-    ) -> None:
+    def run(self, jobs: int | None, listen: Listen, predict_many: PredictMany | None) -> None:
         """Classify the new files, write rows, and mark those of deleted files."""
         changed = [each for each in self.found.values() if not self._is_unchanged(each)]
         self.total = len(changed)
