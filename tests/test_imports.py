@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "lightning", "pandas", "matplotlib", "sklearn", "librosa", "lancedb", "keras")
@@ -44,6 +46,30 @@ def test_what_classifies_needs_no_extra(module: str) -> None:
     loaded = loaded_by(f"import genrescope.{module}")
     assert "genrescope" in loaded
     assert not loaded & set(HEAVY)
+
+
+def test_classify_imports_no_module_that_it_does_not_need(tmp_path: Path) -> None:
+    """A cold start is mostly imports: what other commands need is imported by those alone."""
+    clip = tmp_path / "clip.flac"
+    noise = np.random.default_rng(0).normal(0, 0.1, 3 * 22050)
+    soundfile.write(clip, noise, 22050)
+    code = f"""
+import contextlib, sys
+from genrescope.cli import main
+sys.argv[1:] = ["classify", {str(clip)!r}]
+with contextlib.suppress(SystemExit):
+    main()
+"""
+    show = "import sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{show}"], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "genrescope.inference.classifier" in loaded
+    others = {"datasets", "evaluation", "training", "library", "encoders", "hub", "service"}
+    assert not {f"genrescope.{name}" for name in others} & loaded
+    heavy = {"scipy", "pyarrow", "jinja2", "yaml", "asyncio", "ssl", "http", "multiprocessing"}
+    assert not {*HEAVY, *heavy} & loaded
 
 
 def test_commands_are_known_without_any_extra() -> None:

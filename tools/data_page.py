@@ -187,12 +187,22 @@ def _features(recipe: Recipe) -> tuple[str, ...]:
     return _STORED.get((name, _is_fma(recipe)), (f"<{name} of GTZAN>.npz",))
 
 
+# Recipes of other data than GTZAN or FMA's audio, and how they are trained.
+_OTHER = {
+    "my-genres": ("a folder for each genre", "genrescope train my-genres --data my-music"),
+}
+
+
 def _data(recipe: Recipe) -> str:
+    if recipe.name in _OTHER:
+        return _OTHER[recipe.name][0]
     files = [f"`{file}`" for file in _features(recipe)]
     return ", ".join(["FMA-small" if _is_fma(recipe) else "GTZAN", *files])
 
 
 def _command(name: str, recipe: Recipe) -> str:
+    if name in _OTHER:
+        return _OTHER[name][1]
     files = _features(recipe)
     # A table that names genres and subsets is a data set by itself.
     if files and not _is_fma(recipe) and not files[0].startswith("<"):

@@ -10,10 +10,9 @@ import av
 import numpy as np
 import soxr
 from av.stream import Discard
-from numpy.typing import NDArray
 
 from genrescope.audio.kinds import PLAUSIBLE_RATES, mp3_frames
-from genrescope.audio.mixdown import Mixer, Samples
+from genrescope.audio.mixdown import Mixer, Rows, Samples
 from genrescope.audio.packets import open_container
 
 FAULTS = (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, RuntimeError)
@@ -37,6 +36,8 @@ _NO_LENGTH = frozenset(
 _SEEKABLE = frozenset({"aac", "asf", "flac", "matroska", "mov", "mp3", "ogg", "tta", "wav", "wv"})
 
 _FULL_SCALE = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "flt": 1, "dbl": 1}  # PyAV has no s64
+
+_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "flt": "f4", "dbl": "f8"}
 
 # After a jump MP3 and AAC need some frames, and Opus 80 ms or more, before they give what they
 # would have given without it. Below the second bound jumping saves nothing.
@@ -289,13 +290,19 @@ def _is_sane(frame: Any) -> bool:
     return plausible and frame.format.name.removesuffix("p") in _FULL_SCALE
 
 
-def _channels(frame: Any) -> tuple[NDArray[Any], float]:
-    """The samples of a frame [c, n], and their full scale."""
-    channels: int = frame.layout.nb_channels
-    values = frame.to_ndarray()  # planar: [channels, n]; packed: [1, n * channels]
-    kind = frame.format.name.removesuffix("p")
-    if not frame.format.is_planar:
-        values = values.reshape(-1, channels).T
+def _channels(frame: Any) -> tuple[Rows, float]:
+    """The samples of a frame, channel by channel, and their full scale."""
+    name, count = frame.format.name, frame.samples
+    kind = name.removesuffix("p")
+    # Where FFmpeg has them; `frame.to_ndarray` would copy.
+    planes = [np.frombuffer(plane, _TYPES[kind]) for plane in frame.planes]
+    if name == kind:  # the channels are interleaved
+        channels: int = frame.layout.nb_channels
+        planes = [*planes[0][: count * channels].reshape(-1, channels).T]
+    rows = [plane[:count] for plane in planes]
     if kind == "u8":
-        values = values.astype(np.float32) - 128
-    return values, _FULL_SCALE[kind]
+        rows = [row.astype(np.float32) - 128 for row in rows]
+    elif kind == "dbl":
+        with np.errstate(over="ignore"):  # infinite is replaced later, with a warning
+            rows = [row.astype(np.float32) for row in rows]
+    return rows, _FULL_SCALE[kind]

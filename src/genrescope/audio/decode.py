@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 import soxr
@@ -14,10 +14,14 @@ import soxr
 from genrescope.audio.files import Readable, open_regular, source_name
 from genrescope.audio.kinds import HEAD, PLAUSIBLE_RATES, UNCOMPRESSED, kind_of, mp4_is_cut
 from genrescope.audio.waveform import Samples, Waveform
+from genrescope.audio.workers import current_pool
 from genrescope.errors import AudioError
 
 if TYPE_CHECKING:
     from genrescope.audio.uncompressed import UncompressedSource
+
+BLOCK_SECONDS = 30.0
+"""Length of the blocks of `stream`, unless it is told another."""
 
 # Float files made of unscaled 32-bit integers exist; beyond this it is not sound.
 _LOUDEST = 1e12
@@ -81,6 +85,9 @@ def info(path: Readable) -> AudioInfo:
     >>> audio.info("walking-bass.flac")
     AudioInfo(duration=12.0, sample_rate=22050, channels=1, format='FLAC')
     """
+    pool = current_pool()
+    if pool is not None:
+        return AudioInfo(*pool.info(path))
     with _open(path) as source:
         return AudioInfo(source.duration, source.sample_rate, source.channels, source.format)
 
@@ -127,10 +134,7 @@ def load(
         If an argument is out of its range.
     """
     _validate(sample_rate, offset, duration)
-    with _open(path) as source:
-        rate = sample_rate or source.sample_rate
-        name = source_name(path)
-        pieces = list(_samples(name, source, rate, offset, duration, warnings))
+    rate, *pieces = open_stream(path, sample_rate, None, offset, duration, warnings)
     return Waveform(np.concatenate(pieces), rate)
 
 
@@ -169,7 +173,7 @@ def stream(
     path: Readable,
     *,
     sample_rate: int | None = 22050,
-    block_seconds: float = 30.0,
+    block_seconds: float = BLOCK_SECONDS,
     offset: float = 0.0,
     duration: float | None = None,
     warnings: list[str] | None = None,
@@ -201,21 +205,45 @@ def stream(
     _validate(sample_rate, offset, duration)
     if not 0 < block_seconds < math.inf:
         raise ValueError(f"block_seconds must be positive, not {block_seconds}")
-    return _stream(path, sample_rate, block_seconds, offset, duration, warnings)
+    return _blocks(open_stream(path, sample_rate, block_seconds, offset, duration, warnings))
 
 
-def _stream(
+def _blocks(rate_and_blocks: Iterator[Any]) -> Iterator[Samples]:
+    next(rate_and_blocks)
+    yield from rate_and_blocks
+
+
+def open_stream(
     path: Readable,
     sample_rate: int | None,
-    block_seconds: float,
+    block_seconds: float | None,
     offset: float,
     duration: float | None,
     warnings: list[str] | None,
-) -> Iterator[Samples]:
+) -> Iterator[Any]:
+    """Yield the sample rate, then the samples: in blocks, or where None in pieces as they come.
+
+    Within `safely` another process decodes them.
+    """
+    pool = current_pool()
+    warnings = [] if warnings is None else warnings
+    if pool is not None:
+        pieces = pool.stream(path, sample_rate, offset, duration, warnings)
+        rate = next(pieces)
+        yield rate
+        # They come in such blocks.
+        as_they_are = block_seconds in (None, BLOCK_SECONDS)
+        yield from pieces if as_they_are else _reblock(pieces, _block_length(block_seconds, rate))
+        return
     with _open(path) as source:
         rate = sample_rate or source.sample_rate
+        yield rate
         pieces = _samples(source_name(path), source, rate, offset, duration, warnings)
-        yield from _reblock(pieces, max(1, round(block_seconds * rate)))
+        yield from _reblock(pieces, _block_length(block_seconds, rate)) if block_seconds else pieces
+
+
+def _block_length(seconds: float | None, rate: int) -> int:
+    return max(1, round((seconds or BLOCK_SECONDS) * rate))
 
 
 def _validate(sample_rate: int | None, offset: float, duration: float | None) -> None:

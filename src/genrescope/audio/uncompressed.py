@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import numpy as np
 import soundfile
 
 from genrescope.audio.mixdown import Mixer, Samples
@@ -73,11 +74,12 @@ class UncompressedSource:
 
     def _read(self, start: int, failed: list[str]) -> Iterator[Samples]:
         """The channels [c, n] from frame `start` on, in blocks; `failed` gets why it ended."""
-        frames = max(1, _BLOCK_VALUES // self.channels)
+        # Into one array again and again: memory that is asked for anew costs more than reading.
+        block = np.empty((max(1, _BLOCK_VALUES // self.channels), self.channels), np.float32)
         try:
             self._file.seek(min(start, self.frames))
-            while len(block := self._file.read(frames, dtype="float32", always_2d=True)):
-                yield block.T
+            while count := len(self._file.read(out=block)):
+                yield block[:count].T
         except FAULTS:
             failed.append("the last part could not be decoded")
 

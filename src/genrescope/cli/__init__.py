@@ -14,6 +14,7 @@ import typer
 from genrescope import __version__
 from genrescope.cli.terminal import drop_stdout, echo, error_line, prepare_streams
 from genrescope.errors import GenrescopeError
+from genrescope.heap import keep_freed_memory
 
 # Commands in the order of --help, each with its module here and the function in it.
 COMMANDS = {
@@ -30,6 +31,8 @@ COMMANDS = {
     "train": "train",
     "recipes": "recipes",
     "compare": "compare",
+    "info": "info",
+    "pack": "pack",
     "report": "report",
     "geometry": "geometry",
     "tune": "tune",
@@ -93,6 +96,9 @@ def main() -> None:
         number = getattr(signal, name, None)  # Windows has no SIGHUP; nohup makes it be ignored
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
+    keep_freed_memory()
+    # Otherwise pydantic looks through all installed packages for plugins, at every start.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     prepare_streams()
     code: str | int | None = 0
     try:

@@ -9,7 +9,9 @@ from pathlib import Path
 import typer
 
 from genrescope.audio.files import PassedOver
+from genrescope.audio.workers import safely_for
 from genrescope.cli.files import find
+from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.models import note_better_model
 from genrescope.cli.tags import Named, TagOptions
 from genrescope.cli.tags import write_tags as apply_tags
@@ -61,6 +63,7 @@ def classify(
     jobs: int | None = typer.Option(
         None, "--jobs", "-j", min=1, help="Files classified at the same time; by default the cores."
     ),
+    listen: str = LISTEN,
     destination: Path | None = typer.Option(
         None, "--output", "-o", help="Write to this file instead of stdout."
     ),
@@ -119,6 +122,7 @@ def classify(
     tag_options.check(write_tags)
     ending = destination.suffix.lower() if destination is not None else ""
     chosen = format or _ENDINGS.get(ending, RowFormat.table)
+    amount = listen_option(listen)
     classifier = Classifier.load(model)
     passed_over = PassedOver()
     found = list(find(paths, null=null, passed_over=passed_over))
@@ -128,11 +132,11 @@ def classify(
     named: list[Named] = []
     interrupted = False
     # The bar comes first: while it is on the screen, what is printed goes above it.
-    with progress("files") as bar, output(destination) as stream:
+    with safely_for(len(files), jobs), progress("files") as bar, output(destination) as stream:
         writer = WRITERS[chosen.value](stream, classifier.genres, top=top, timeline=timeline)
         task = bar.add_task("Classifying", total=len(files))
         try:
-            for result in classifier.predict_many(files, jobs=jobs):
+            for result in classifier.predict_many(files, jobs=jobs, listen=amount):
                 if isinstance(result, FileError):
                     failures.append(result)
                 else:

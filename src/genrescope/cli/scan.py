@@ -12,8 +12,10 @@ from pathlib import Path
 
 import typer
 
+from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 from genrescope.errors import GenrescopeError
+from genrescope.inference.listening import Listen
 from genrescope.settings import default_model
 
 # A file that is being copied is not read before it rests.
@@ -49,6 +51,7 @@ def scan(
         min=1,
         help="Files classified at once; by default as many as there are cores.",
     ),
+    listen: str = LISTEN,
     yes: bool = typer.Option(
         False,
         "--yes",
@@ -81,17 +84,18 @@ def scan(
 
       genrescope scan ~/Music --watch
     """
+    amount = listen_option(listen)
     if watch:
         changes = _changes(folders)
         for again in itertools.chain([False], changes):
             try:
-                _scan_once(folders, library, model, rescan and not again, jobs, yes, format)
+                _scan_once(folders, library, model, rescan and not again, jobs, amount, yes, format)
             except GenrescopeError as error:
                 if not again:
                     raise
                 error_line(str(error))  # a disk may be back at the next change
         return
-    if _scan_once(folders, library, model, rescan, jobs, yes, format):
+    if _scan_once(folders, library, model, rescan, jobs, amount, yes, format):
         raise typer.Exit(1)
 
 
@@ -113,6 +117,7 @@ def _scan_once(
     model: str,
     rescan: bool,
     jobs: int | None,
+    listen: Listen,
     yes: bool,
     format: Format,
 ) -> bool:
@@ -141,6 +146,7 @@ def _scan_once(
                 model=model,
                 rescan=rescan,
                 jobs=jobs,
+                listen=listen,
                 progress=show,
                 waiting=lambda pid: notice(f"waiting for another scan (process {pid})"),
                 is_gone=is_gone,

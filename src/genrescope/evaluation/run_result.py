@@ -37,6 +37,7 @@ from genrescope.evaluation.run_values import (
     Text,
     Values,
 )
+from genrescope.inference import Manifest
 from genrescope.legacy import renamed_metrics, renamed_recipe
 
 FILE = "metrics.json"
@@ -80,7 +81,8 @@ class RunResult(Values):
         How many tracks the network that is kept was trained on and validated on.
     tracks_used_in_training
         Of an evaluation: how many of the scored tracks the model was trained on, by the
-        fingerprints in its bundle; None where it lists none.
+        fingerprints in its bundle; None where it lists none. Of a run on the embedding of a trained
+        model: on how many that model was.
     tracks_perhaps_used_in_training
         Of an evaluation: scored tracks of which that is not known, because they have no
         fingerprint (steady sound); None where the bundle lists no tracks.
@@ -219,6 +221,14 @@ class RunResult(Values):
             reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
             raise FileError(path, f"can't be read: {reason}") from None
 
+    @classmethod
+    def of_bundle(cls, manifest: Manifest) -> RunResult | None:
+        """The result that a bundle states of itself; None where it states none that can be read."""
+        try:
+            return _parse(json.dumps(manifest.metrics).encode())
+        except (ValueError, RecursionError):
+            return None
+
     @property
     def is_evaluation(self) -> bool:
         """Whether a finished model was evaluated, and nothing was trained."""
@@ -265,7 +275,7 @@ class RunResult(Values):
     def protocol(self) -> str:
         """The split in words; of an evaluation, what was tested."""
         if self.training_note:
-            return f"all tracks, {self.training_note}"
+            return f"{self.split or 'all tracks'}, {self.training_note}"
         if self.tested_on_training_data:
             return "all tracks, including those it was trained on"
         return str(self.split or "") or "all tracks"

@@ -103,6 +103,16 @@ class Manifest(BaseModel):
             raise ValueError("expected different names, each one line of text")
         return genres
 
+    def to_json(self) -> bytes:
+        """The content of `bundle.json`.
+
+        Versions that do not know a field refuse it: fields that are newer than the schema are
+        written only where such a version would fail anyway.
+        """
+        newer = ("weights_sha256", "labels", "music_detector", "training_tracks")
+        without = {name for name in newer if getattr(self, name) is None}
+        return (self.model_dump_json(indent=1, exclude=without) + "\n").encode()
+
 
 @dataclass(frozen=True, repr=False)
 class Bundle:
@@ -193,15 +203,7 @@ class Bundle:
         if self.weights is not None:
             write_atomic(target / WEIGHTS_FILE, self.weights)
         write_atomic(target / "model.onnx", self.model)
-        # Versions that do not know these fields refuse them: they are written only where such a
-        # version would fail anyway.
-        without = {
-            name
-            for name in ("weights_sha256", "labels", "music_detector", "training_tracks")
-            if getattr(self.manifest, name) is None
-        }
-        text = self.manifest.model_dump_json(indent=1, exclude=without)
-        write_atomic(target / "bundle.json", (text + "\n").encode())
+        write_atomic(target / "bundle.json", self.manifest.to_json())
         if self.weights is None:
             (target / WEIGHTS_FILE).unlink(missing_ok=True)
 

@@ -18,6 +18,7 @@ from genrescope.features import Frontend, Segment, Source, StreamInfo, Window
 from genrescope.inference.bundle import Bundle, Manifest
 from genrescope.inference.jobs import CancelEvent, in_threads, until
 from genrescope.inference.labels import MUSIC, Tags
+from genrescope.inference.listening import CLEAR, Listen, check_listen, windows_of_parts
 from genrescope.inference.network import EMBEDDING, LOGITS, Network
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 
@@ -126,6 +127,7 @@ class Classifier:
         *,
         cancel: CancelEvent | None = None,
         progress: Callable[[list[SegmentPrediction]], None] | None = None,
+        listen: Listen = "full",
     ) -> Prediction:
         """Classify a track of any length.
 
@@ -142,12 +144,20 @@ class Classifier:
         progress
             Called with the segments of each half minute as soon as they are classified.
 
+        listen
+            How much of a file is read: "full", all of it; "auto", a minute spread over it, and all
+            of it where the genre is not clear then; or so many seconds, in windows of half a minute
+            that are spread over it. Timeline and embedding are of what was read. Tracks that are
+            hardly longer are read in full.
+
         Raises
         ------
         AudioError
             When the track can't be decoded, or is too short to classify.
         CancelledError
             When `cancel` was set.
+        ValueError
+            When `listen` is none of these.
 
         Examples
         --------
@@ -159,13 +169,14 @@ class Classifier:
         >>> by_content.probabilities == by_path.probabilities
         True
         """
-        return self._predict(source, cancel or Event(), progress)
+        return self._predict(source, cancel or Event(), progress, check_listen(listen))
 
     def _predict(
         self,
         source: Input,
         stop: CancelEvent,
         progress: Callable[[list[SegmentPrediction]], None] | None = None,
+        listen: Listen = "full",
     ) -> Prediction:
         info = StreamInfo()
         timeline: list[SegmentPrediction] = []
@@ -174,7 +185,22 @@ class Classifier:
         head = self.manifest.labels
         embedding = np.zeros(self.embedding_size)
         changes: list[float] = []
-        windows = until(stop, _noted(_windows(self.manifest.frontend, source, info), changes))
+        frontend, rule = self.manifest.frontend, self.manifest.aggregation
+
+        def is_clear() -> bool:
+            """Whether the windows until now are enough; they are forgotten where not."""
+            if _lead(tables, rule) >= CLEAR:
+                return True
+            for seen in (timeline, tables, label_logits, changes, info.warnings):
+                seen.clear()
+            embedding[:] = 0.0
+            info.duration = 0.0
+            return False
+
+        windows = windows_of_parts(frontend, source, info, listen, is_clear)
+        if windows is None:
+            windows = _windows(frontend, source, info)
+        windows = until(stop, _noted(windows, changes))
         for segments, (outputs, embeddings) in self.network.run_windows(
             windows, [LOGITS, EMBEDDING]
         ):
@@ -222,7 +248,7 @@ class Classifier:
             path=path,
             genre=next(iter(ranked)),
             probabilities=ranked,
-            timeline=timeline,
+            timeline=sorted(timeline, key=lambda segment: segment.start),
             embedding=mean_embedding,
             duration=info.duration,
             warnings=info.warnings,
@@ -235,6 +261,7 @@ class Classifier:
         *,
         jobs: int | None = None,
         cancel: CancelEvent | None = None,
+        listen: Listen = "full",
     ) -> Generator[Prediction | FileError, None, None]:
         """Classify many tracks on all cores.
 
@@ -246,7 +273,7 @@ class Classifier:
             See `predict`; taken from the iterable only as fast as they are classified.
         jobs
             Files classified at the same time; as many as there are cores by default.
-        cancel
+        cancel, listen
             As for `predict`.
 
         Yields
@@ -270,7 +297,12 @@ class Classifier:
         """
         if isinstance(sources, str | PathLike | bytes):
             raise TypeError("predict_many takes many sources; predict takes one")
-        yield from in_threads(self._predict, sources, jobs, cancel)
+        listen = check_listen(listen)
+
+        def predict(source: Input, stop: CancelEvent) -> Prediction:
+            return self._predict(source, stop, listen=listen)
+
+        yield from in_threads(predict, sources, jobs, cancel)
 
     def embed(self, source: Input, *, layer: str = "embedding") -> NDArray[np.float32]:
         """The embedding of a track, float32 `[size]`: the mean over its segments.
@@ -317,6 +349,14 @@ def _windows(frontend: Frontend, source: Input, info: StreamInfo) -> Iterator[Wi
     if isinstance(source, Waveform) and not np.isfinite(source.samples).all():
         raise AudioError("waveform", "some of its samples are not finite numbers")
     return frontend.windows(source, info)
+
+
+def _lead(tables: list[NDArray[np.float64]], rule: str) -> float:
+    """By how much the most probable genre leads, given the segments until now."""
+    if not tables:
+        return 0.0
+    second, first = np.sort(aggregate(np.concatenate(tables), rule))[-2:]
+    return float(first - second)
 
 
 def _named(genres: list[str], probabilities: NDArray[np.float64]) -> dict[str, float]:

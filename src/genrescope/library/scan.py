@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 
 from genrescope.audio.files import PassedOver
+from genrescope.audio.workers import safely_for
 from genrescope.errors import FileError
 from genrescope.inference import Classifier, Prediction
+from genrescope.inference.listening import Listen
 from genrescope.library.content import content_of
 from genrescope.library.files import Found, as_text, classified, described, music_in
 from genrescope.library.index import refresh
@@ -101,6 +103,7 @@ def scan(
     model: str = "default",
     rescan: bool = False,
     jobs: int | None = None,
+    listen: Listen = "full",
     progress: Callable[[int, int], None] = _ignore,
     waiting: Callable[[str], None] = _ignore,
     is_gone: Callable[[Path, int], bool] = _no,
@@ -122,6 +125,8 @@ def scan(
         way to change the model.
     jobs
         Files classified at once; as many as there are cores by default.
+    listen
+        How much of each file is read, see `Classifier.predict`.
     progress
         Called with the number of new or changed files that are done, and of all of them.
     waiting
@@ -160,7 +165,7 @@ def scan(
         work.take(search)
         work.keep_unmounted(is_gone, missing)
         try:
-            work.run(jobs)
+            work.run(jobs, listen)
         except KeyboardInterrupt:
             work.report.interrupted = True
             work.flush()
@@ -305,13 +310,15 @@ class _Scan:
                 reason = f"no music files in this folder, but the library has {len(living)} tracks"
                 self._fail(FileError(root, f"{reason} from it, which are kept"))
 
-    def run(self, jobs: int | None) -> None:
+    def run(self, jobs: int | None, listen: Listen = "full") -> None:
         """Classify the new files, write rows, and mark those of deleted files."""
         changed = [each for each in self.found.values() if not self._is_unchanged(each)]
         self.total = len(changed)
         self.progress(0, self.total)
-        for result in self.classifier.predict_many(self._unknown(changed), jobs=jobs):
-            self._settle(*self.pending.popleft(), result)
+        unknown = self._unknown(changed)
+        with safely_for(len(changed), jobs):
+            for result in self.classifier.predict_many(unknown, jobs=jobs, listen=listen):
+                self._settle(*self.pending.popleft(), result)
         self.flush()
         self._mark_deleted()
         counts = self.report.counts

@@ -24,10 +24,12 @@ from genrescope.datasets import Track, group_tracks
 from genrescope.errors import DatasetError, FileError
 from genrescope.features import Frontend, Source, Window, is_stored_spectrogram
 from genrescope.features.cache import FeatureCache
+from genrescope.inference import Bundle
 from genrescope.training.distillation import Targets
+from genrescope.training.embeddings import Embedder
 from genrescope.training.recipe import Recipe
 from genrescope.training.reporter import Reporter
-from genrescope.training.settings import WaveformAugmentation
+from genrescope.training.settings import BundleSettings, EmbeddingSettings, WaveformAugmentation
 
 FloatArray = NDArray[np.float32]
 Windows = list[Window]
@@ -176,9 +178,7 @@ def load(
     features = {track.id: TrackFeatures(windows[track.id]) for track in usable}
     shape, encoder = recipe.frontend.shape, None
     if recipe.embedding:
-        from genrescope.training.embeddings import Embedder
-
-        embedder = Embedder(recipe.embedding, recipe.frontend, recipe.weights)
+        embedder = _embedder(recipe, recipe.embedding)
         shape, encoder = embedder.shape, embedder.graph
         embedded = embedder.embed(
             usable,
@@ -207,6 +207,16 @@ def load(
         targets=targets,
         left_out=left_out,
     )
+
+
+def _embedder(recipe: Recipe, settings: EmbeddingSettings | BundleSettings) -> Embedder:
+    if isinstance(settings, BundleSettings):
+        from genrescope.training.bundle_embeddings import bundle_embedder
+
+        return bundle_embedder(Bundle.load(settings.bundle))
+    from genrescope.training.pretrained import pretrained_embedder
+
+    return pretrained_embedder(settings, recipe.frontend, recipe.weights)
 
 
 def genres_of(tracks: Iterable[Track]) -> tuple[str, ...]:

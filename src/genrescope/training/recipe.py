@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from genrescope.aggregation import Aggregation
 from genrescope.encoders import encoder_class
 from genrescope.errors import RecipeError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.features.statistics import Statistic
+from genrescope.inference.bundle import Bundle
 from genrescope.legacy import REMOVED_SETTINGS, renamed_recipe, warn_renamed
+from genrescope.training.explain import near_setting
 from genrescope.training.settings import (
     Augmentation,
+    BundleSettings,
     EmbeddingSettings,
     Parameter,
     Published,
@@ -41,8 +44,16 @@ class Recipe(Settings):
 
     Attributes
     ----------
+    name
+        Of the model and of its run.
+    description
+        One line for the list of recipes.
+    published
+        The row of a paper's table that it reproduces.
+    seed
+        Of everything random: splits, first weights, batches.
     feature
-        Settings of a feature with its `kind`, or `EmbeddingSettings`.
+        Settings of a feature with its `kind`, or `EmbeddingSettings` or `BundleSettings`.
     weights
         File or folder of an encoder's weights; by default they are in the cache.
     scale
@@ -50,6 +61,21 @@ class Recipe(Settings):
         to mean 0 and standard deviation 1 over the training tracks.
     pool
         Statistics over a segment's frames, as in `Frontend`.
+    segments
+        What the model sees at once.
+    augmentation
+        Random changes of training segments.
+    model
+        Kind and settings of the model.
+    training
+        Optimizer, schedule and regularisation.
+    split
+        How tracks are divided into training, validation and test subsets.
+    aggregation
+        How the predictions of segments become that of their track: mean_probability, mean_logits,
+        median_probability or majority.
+    licence
+        Of the trained model; the licences of weights that are part of it are added.
     ensemble
         Several networks instead of one, whose logits are averaged: for each the `augmentation`,
         `model` and `training` settings in which it differs from the recipe. Each has its own seed
@@ -91,6 +117,19 @@ class Recipe(Settings):
             return search
         return {key: value for key, value in search.items() if value is not None}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _segments_of_the_bundle(cls, fields: Any) -> Any:
+        """A trained model has its own segments: a recipe on its embeddings states none."""
+        feature = fields.get("feature") if isinstance(fields, dict) else None
+        if not isinstance(feature, dict) or feature.get("kind") != "bundle":
+            return fields
+        frontend = _frontend_of(BundleSettings.model_validate(feature).bundle)
+        segments = frontend.segments.model_dump(mode="json")
+        if fields.get("segments", segments) != segments:
+            raise ValueError(f"segments: the bundle's are {segments}, and can't be changed")
+        return {**fields, "segments": segments}
+
     def model_post_init(self, _: object) -> None:
         """Refuse settings that don't go together."""
         if self.embedding is None:
@@ -114,14 +153,19 @@ class Recipe(Settings):
         return copied
 
     @functools.cached_property
-    def embedding(self) -> EmbeddingSettings | None:
-        if self.feature.get("kind") != "embedding":
-            return None
-        return EmbeddingSettings.model_validate(self.feature)
+    def embedding(self) -> EmbeddingSettings | BundleSettings | None:
+        match self.feature.get("kind"):
+            case "embedding":
+                return EmbeddingSettings.model_validate(self.feature)
+            case "bundle":
+                return BundleSettings.model_validate(self.feature)
+        return None
 
     @functools.cached_property
     def frontend(self) -> Frontend:
         embedding = self.embedding
+        if isinstance(embedding, BundleSettings):
+            return _frontend_of(embedding.bundle)
         return Frontend(
             feature=encoder_class(embedding.encoder).feature if embedding else self.feature,
             scale="none" if embedding or self.scale == "standard" else self.scale,
@@ -167,6 +211,11 @@ class Recipe(Settings):
         if self.weights is not None:
             settings["weights"] = self.weights.name
         return settings
+
+
+@functools.lru_cache(maxsize=8)
+def _frontend_of(bundle: str) -> Frontend:
+    return Bundle.load(bundle).manifest.frontend
 
 
 @functools.cache
@@ -258,6 +307,8 @@ def _validated(fields: dict[str, Any], source: object) -> Recipe:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         message = REMOVED_SETTINGS.get(place) or first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden" and place not in REMOVED_SETTINGS:
+            message = f"there is no such setting{near_setting(place, Recipe)}"
         raise RecipeError(f"recipe {source}: {place}: {message}") from None
 
 

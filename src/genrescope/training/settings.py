@@ -94,6 +94,16 @@ class TrainingSettings(Settings):
 
     Attributes
     ----------
+    epochs
+        Passes over the training tracks; each shows one random segment of every track.
+    batch_size
+        Segments in a step of the optimizer.
+    learning_rate
+        The highest of the schedule.
+    weight_decay
+        Pulls the weights towards 0.
+    label_smoothing
+        Share of the target probability that is spread over all genres.
     optimizer
         "adam" adds `weight_decay` times the weights to the gradient, as an L2 penalty of half of
         it on the loss does; "adamw" decouples the decay from the gradient.
@@ -149,6 +159,12 @@ class SplitSettings(Settings):
         "lists": the lists of tracks in `folder`. "official": the data set's own split.
         "by_segment": fractions of single segments instead of tracks, so that segments of one track
         are in all subsets; only to show how much such a leak inflates the scores.
+    train, validation, test
+        Fractions of the tracks, for "random" and "by_segment".
+    folds
+        Number of folds.
+    folder
+        Of the lists of "lists".
     by_artist
         Keep all tracks of an artist in one subset (of "random" and "folds").
     repeats
@@ -240,9 +256,10 @@ class EmbeddingSettings(Settings):
 
     Attributes
     ----------
-    encoder, layer
-        One of `genrescope.encoders`, and the layer the embedding is taken from; the encoder's
-        default layer if none is named.
+    encoder
+        The pretrained network; one of `genrescope encoders list`.
+    layer
+        The layer that the embedding is taken from; the encoder's default layer if none is named.
     pool
         How the embeddings within one segment are combined: "none" keeps the sequence, "mean" and
         "mean_std_max" are statistics over it.
@@ -262,3 +279,16 @@ class EmbeddingSettings(Settings):
         if name not in encoder_kinds():
             raise ValueError(f"no encoder {name!r}; there are: {', '.join(encoder_kinds())}")
         return name
+
+
+class BundleSettings(Settings):
+    """A feature that a trained model computes: its logits and its embedding, of each segment.
+
+    Attributes
+    ----------
+    bundle
+        The model: a name of `genrescope models list`, a run, or a bundle.
+    """
+
+    kind: Literal["bundle"]
+    bundle: str = "default"

@@ -1,0 +1,320 @@
+"""Decoding, classifying and reading parts, against FFmpeg and other libraries: docs/benchmarks.md.
+
+    python benchmarks/formats.py CLIP... [--long FOLDER] [--essentia PYTHON] [--write]
+
+makes from CLIPs one minute of stereo in each format (by `ffmpeg`, which must be installed) and
+measures the processor time to decode it to 22 050 Hz mono: by `ffmpeg` as a process, by Genrescope
+in this process and in one of its worker processes, by librosa where it is installed, and by
+Essentia where a Python that has it is named. Then the cost of classifying as length and number
+grow, and with --long what `listen="auto"` makes of a folder of whole tracks. Everything is
+processor time, since wall time says little on a machine that does other things, too; the ratios are
+taken pair by pair, of runs that take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+import genrescope
+from genrescope import audio
+from genrescope.audio.files import find_audio
+from genrescope.heap import keep_freed_memory
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+RUNS = 5
+FORMATS = {
+    "mp3": ["-c:a", "libmp3lame", "-b:a", "192k"],
+    "m4a": ["-c:a", "aac", "-b:a", "160k"],
+    "flac": [],
+    "ogg": ["-c:a", "libvorbis", "-q:a", "5"],
+    "opus": ["-c:a", "libopus", "-b:a", "128k", "-ar", "48000"],
+    "wav": [],
+}
+TO_MONO = ["-ac", "1", "-ar", "22050", "-f", "f32le", "-"]
+ESSENTIA = """
+import resource, sys
+import essentia
+essentia.log.infoActive = essentia.log.warningActive = False
+from essentia.standard import MonoLoader
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    MonoLoader(filename=sys.argv[1], sampleRate=22050)()
+    after = resource.getrusage(resource.RUSAGE_SELF)
+print(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+print(essentia.__version__)
+"""
+
+
+def processor_time() -> float:
+    """Seconds of this process, and of those that it has waited for."""
+    both = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+
+def cost(work: Callable[[], object]) -> float:
+    """Processor time of a call, in seconds."""
+    before = processor_time()
+    work()
+    return processor_time() - before
+
+
+def by_ffmpeg(path: Path) -> None:
+    """Decode with FFmpeg as a process."""
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-threads", "1", "-i", str(path), *TO_MONO]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def by_genrescope(path: Path) -> None:
+    """Decode with Genrescope."""
+    for _ in audio.stream(path, sample_rate=22050):
+        pass
+
+
+def in_worker(path: Path, count: int) -> float:
+    """Processor time of a file in a worker process, without the start of the process."""
+    times = []
+    for files in (1, 1 + count):
+        before = processor_time()
+        with audio.safely(1):
+            for _ in range(files):
+                by_genrescope(path)
+        times.append(processor_time() - before)
+    return (times[1] - times[0]) / count
+
+
+def make_formats(clips: list[Path], folder: Path) -> dict[str, Path]:
+    """One minute of stereo in each format."""
+    listed = folder / "clips.txt"
+    listed.write_text("".join(f"file '{clip.resolve()}'\n" for clip in clips))
+    files = {}
+    for name, options in FORMATS.items():
+        files[name] = folder / f"minute.{name}"
+        command = ["ffmpeg", "-v", "error", "-f", "concat", "-safe", "0", "-i", str(listed)]
+        command += ["-t", "60", "-ac", "2", "-ar", "44100", *options, str(files[name])]
+        subprocess.run(command, check=True)
+    return files
+
+
+def ratio(ours: list[float], theirs: list[float]) -> str:
+    """The median of the ratios of runs that took turns, and their range."""
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+
+
+def formats_table(files: dict[str, Path], essentia: str | None) -> list[str]:
+    """Decoding of each format."""
+    try:
+        import librosa
+    except ImportError:
+        librosa = None  # type: ignore[assignment]
+    lines = [
+        "| one minute, ms of processor time | `ffmpeg` | Genrescope | ratio to `ffmpeg` "
+        "| in a worker process | ratio to this process | librosa | Essentia |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, path in files.items():
+        by_genrescope(path)
+        ffmpeg, ours, worker, theirs = [], [], [], []
+        for _ in range(RUNS):
+            ffmpeg.append(cost(lambda path=path: by_ffmpeg(path)))
+            ours.append(cost(lambda path=path: by_genrescope(path)))
+            worker.append(in_worker(path, 3))
+            if librosa is not None and name not in ("m4a",):
+                theirs.append(cost(lambda path=path: librosa.load(path, sr=22050)))
+        cells = [statistics.median(ffmpeg), statistics.median(ours), statistics.median(worker)]
+        texts = [f"{1000 * cell:.0f}" for cell in cells]
+        peer = f"{1000 * statistics.median(theirs):.0f}" if theirs else "–"
+        lines.append(
+            f"| {name} | {texts[0]} | {texts[1]} | {ratio(ours, ffmpeg)} | {texts[2]} "
+            f"| {ratio(worker, ours)} | {peer} | {essentia_time(essentia, path)} |"
+        )
+    return lines
+
+
+def essentia_time(python: str | None, path: Path) -> str:
+    """What Essentia's MonoLoader takes in a process of its own, in ms."""
+    if python is None:
+        return "–"
+    command = [python, "-c", ESSENTIA, str(path)]
+    times = []
+    for _ in range(5):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return "fails"
+        times.append(float(done.stdout.split()[0]))
+    return f"{1000 * statistics.median(times):.0f}"
+
+
+def exponent(sizes: list[int], costs: list[float]) -> float:
+    """Of the power law through the points (least squares of the logarithms)."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def growth_tables(files: dict[str, Path], folder: Path) -> list[str]:
+    """Processor time and memory as length and number of files grow."""
+    minute, rate = soundfile.read(files["flac"], dtype="int16")
+    lengths = [10, 60, 600, 3600, 10800]
+    lines = ["| length of a track | processor time | peak memory |", "|---|--:|--:|"]
+    costs = []
+    for seconds in lengths:
+        path = folder / "long.flac"
+        with soundfile.SoundFile(path, "w", rate, 2) as file:
+            for _ in range(math.ceil(seconds / 60)):
+                file.write(minute[: seconds * rate])
+        runs = [measured([path]) for _ in range(5 if seconds <= 600 else 1)]
+        costs.append(statistics.median(run[0] for run in runs))
+        peak = max(run[1] for run in runs)
+        lines.append(f"| {seconds} s | {costs[-1]:.2f} s | {peak:.0f} MB |")
+    lines += ["", f"Fitted from 60 s on: time ~ length^{exponent(lengths[1:], costs[1:]):.2f}.", ""]
+    short = folder / "short.flac"
+    soundfile.write(short, minute[: 10 * rate], rate)
+    counts, costs = [10, 50, 250, 1000], []
+    lines += ["| files of 10 s | processor time | peak memory |", "|---|--:|--:|"]
+    for count in counts:
+        runs = [measured([short] * count) for _ in range(5 if count <= 50 else 1)]
+        costs.append(statistics.median(run[0] for run in runs))
+        lines.append(f"| {count} | {costs[-1]:.2f} s | {max(run[1] for run in runs):.0f} MB |")
+    lines += ["", f"Fitted from 50 on: time ~ number^{exponent(counts[1:], costs[1:]):.2f}.", ""]
+    lines.append("Five runs each up to 600 s and 50 files, of which the median; one above.")
+    return lines
+
+
+CLASSIFY = """
+import resource, sys
+from genrescope import audio, load
+from genrescope.heap import keep_freed_memory
+keep_freed_memory()
+classifier = load()
+before = resource.getrusage(resource.RUSAGE_SELF)
+for _ in classifier.predict_many(sys.argv[2:] * int(sys.argv[1]), jobs=2):
+    pass
+after = resource.getrusage(resource.RUSAGE_SELF)
+print(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, after.ru_maxrss / 1024)
+"""
+
+
+def measured(paths: list[Path]) -> tuple[float, float]:
+    """Processor time of classifying, without the start, and peak memory in MB."""
+    command = [sys.executable, "-c", CLASSIFY, str(len(paths)), str(paths[0])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, peak = map(float, done.stdout.split())
+    return seconds, peak
+
+
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a proportion, by Wilson's formula."""
+    z, share = 1.959964, hits / total
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    reach = z / (1 + z * z / total)
+    reach *= math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return middle - reach, middle + reach
+
+
+def listening_table(folder: Path) -> list[str]:
+    """Agreement of parts with the whole on the tracks of a folder, every second of them."""
+    classifier = genrescope.load()
+    tracks = []
+    for path in find_audio(folder).files[1::2]:
+        try:
+            if audio.info(path).duration > 90:
+                tracks.append(path)
+        except audio.AudioError:
+            continue
+    names = ("full", "auto", 30, 60)
+    agree, spent, seconds = dict.fromkeys(names, 0), dict.fromkeys(names, 0.0), 0.0
+    for path in tracks:
+        found = {}
+        for name in names:
+            before = processor_time()
+            found[name] = classifier.predict(path, listen=name)
+            spent[name] += processor_time() - before
+        seconds += found["full"].duration
+        for name in names:
+            agree[name] += found[name].genre == found["full"].genre
+    lines = ["| read | genre as of the whole track | processor time a track |", "|---|--:|--:|"]
+    for name in names:
+        low, high = wilson(agree[name], len(tracks))
+        share = f"{agree[name]} of {len(tracks)} ({low:.1%} to {high:.1%})"
+        label = f"`{name}`" if isinstance(name, str) else f"{name} s"
+        lines.append(
+            f"| {label} | {share if name != 'full' else '–'} "
+            f"| {1000 * spent[name] / len(tracks):.0f} ms |"
+        )
+    minutes = seconds / len(tracks) / 60
+    cores = 20_000 * spent["auto"] / len(tracks) / 2 / 60
+    full = 20_000 * spent["full"] / seconds * 240 / 2 / 60
+    lines += [
+        "",
+        f"{len(tracks)} tracks of {minutes:.1f} minutes on average. Reckoned from these times, "
+        f"20,000 songs take two cores {cores:.0f} minutes with `auto` (as long as these tracks), "
+        f"and {full:.0f} minutes in full (of four minutes each), start and disk not counted.",
+    ]
+    return lines
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    found = [f"{os.cpu_count()} cores", platform.machine(), f"Python {platform.python_version()}"]
+    for package in ("av", "soundfile", "soxr", "numpy", "onnxruntime", "librosa"):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    banner = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True)
+    found.append("ffmpeg " + banner.stdout.split()[2])
+    return ", ".join(found) + f"; medians of {RUNS} runs, range in brackets."
+
+
+def write_section(name: str, lines: list[str]) -> None:
+    """Replace a section of the page between its two comments."""
+    text = PAGE.read_text(encoding="utf-8")
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    body = "\n".join(lines)
+    PAGE.write_text(pattern.sub(lambda found: f"{found[1]}{body}\n{found[2]}", text), "utf-8")
+
+
+def main() -> None:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clips", type=Path, nargs="*", help="audio files for the minute")
+    parser.add_argument("--long", type=Path, help="a folder of whole tracks")
+    parser.add_argument("--essentia", help="a Python that has Essentia")
+    parser.add_argument("--growth", action="store_true", help="also measure longer and more files")
+    parser.add_argument("--write", action="store_true", help=f"into {PAGE.name}")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    sections: dict[str, list[str]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if arguments.clips:
+            files = make_formats(arguments.clips, folder)
+            table = formats_table(files, arguments.essentia)
+            sections["formats"] = [*table, "", machine()]
+            if arguments.growth:
+                sections["growth"] = growth_tables(files, folder)
+    if arguments.long:
+        sections["listening"] = listening_table(arguments.long)
+    for section, lines in sections.items():
+        print(*lines, "", sep="\n", flush=True)
+        if arguments.write:
+            write_section(section, lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""The process in which `genrescope.audio.workers` has files decoded.
+
+It reads requests from stdin, one JSON object a line, and answers each on stdout by messages: a byte
+that says what follows, its length as four bytes, and the content. It ends with its input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from genrescope.audio.decode import BLOCK_SECONDS, info, open_stream
+from genrescope.errors import AudioError
+from genrescope.heap import keep_freed_memory
+
+HEADER, BLOCK, WARNING, FAILED, END = b"H", b"B", b"W", b"F", b"E"
+LENGTH = struct.Struct("<cI")
+
+
+def main(memory: int) -> None:
+    """Answer requests until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
+    keep_freed_memory()
+    _limit(memory)
+    # What a decoder prints must not come between the messages.
+    out = os.fdopen(os.dup(1), "wb", buffering=0)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        for line in sys.stdin.buffer:
+            _answer(json.loads(line), out)
+    except BrokenPipeError:
+        pass  # nobody waits for the answer
+
+
+def _limit(memory: int) -> None:
+    """No more address space than `memory` bytes, no files written, no core dumps."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for kind, most in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(kind)
+        if hard != resource.RLIM_INFINITY:
+            most = min(most, hard)
+        try:
+            resource.setrlimit(kind, (most, hard))
+        except (ValueError, OSError):
+            continue  # a system that does not limit this
+
+
+def _answer(request: dict[str, Any], out: BinaryIO) -> None:
+    path = request.pop("path")
+    warnings: list[str] = []
+    try:
+        if request.pop("info"):
+            found = info(path)
+            header = [found.duration, found.sample_rate, found.channels, found.format]
+            _send(out, HEADER, json.dumps(header).encode())
+        else:
+            blocks = open_stream(path, block_seconds=BLOCK_SECONDS, warnings=warnings, **request)
+            rate = next(blocks)
+            _send(out, HEADER, json.dumps(rate).encode())
+            for block in blocks:
+                _send_warnings(out, warnings)
+                _send(out, BLOCK, memoryview(block).cast("B"))
+            _send_warnings(out, warnings)
+    except AudioError as error:
+        _send_warnings(out, warnings)
+        _send(out, FAILED, error.reason.encode())
+    except MemoryError:
+        _send(out, FAILED, b"it needs more memory than one file may have")
+    else:
+        _send(out, END, b"")
+
+
+def _send_warnings(out: BinaryIO, warnings: list[str]) -> None:
+    for warning in warnings:
+        _send(out, WARNING, warning.encode())
+    warnings.clear()
+
+
+def _send(out: BinaryIO, kind: bytes, content: bytes | memoryview) -> None:
+    for part in (LENGTH.pack(kind, len(content)), content):
+        rest = memoryview(part)
+        while rest:
+            rest = rest[out.write(rest) :]

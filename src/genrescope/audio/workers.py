@@ -1,0 +1,340 @@
+"""Decoding in processes of their own.
+
+A decoder that crashes, hangs or takes all memory then costs the file that it was reading, and
+nothing else. And several files are decoded on as many cores: in one process the threads of FFmpeg's
+callers wait for each other between any two packets.
+
+>>> from genrescope import audio, load
+>>> with audio.safely(seconds=20, longest=3600):
+...     prediction = load().predict("walking-bass.flac")
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from threading import Condition, Lock, Thread
+from time import monotonic
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from genrescope.audio.files import Readable, open_regular, source_name
+from genrescope.errors import AudioError
+from genrescope.parallel import available_cores
+
+if TYPE_CHECKING:
+    from genrescope.audio.waveform import Samples
+
+# As in `genrescope.audio.worker`, which this process does not import.
+_HEADER, _BLOCK, _WARNING, _FAILED, _END = b"H", b"B", b"W", b"F", b"E"
+_PROGRAM = "import sys; from genrescope.audio.worker import main; main(int(sys.argv[1]))"
+_WORTH_PROCESSES = 12  # files; a process takes as long to start as two or three do to decode
+_LONGEST_MESSAGE = 2**27  # half a minute of sound at 1 MHz; more is no message of ours
+
+
+class DecoderPool:
+    """Processes that decode, with limits; see `safely`, which has the parameters."""
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        *,
+        memory: int = 2**31,
+        seconds: float = 120.0,
+        longest: float | None = None,
+    ) -> None:
+        self.processes = processes or available_cores()
+        self.memory = memory
+        self.seconds = seconds
+        self.longest = longest
+        self._lock = Lock()
+        self._idle: list[_Worker] = []
+        self._watch = _Watch()
+
+    def info(self, path: Readable) -> tuple[float, int, int, str]:
+        """Duration, sample rate, channels and format of a file, as its header states them."""
+        messages = self._ask(path, {"info": True}, [])
+        header = json.loads(next(messages))
+        messages.close()
+        duration, rate, channels, container = header
+        return float(duration), int(rate), int(channels), str(container)
+
+    def stream(
+        self,
+        path: Readable,
+        sample_rate: int | None,
+        offset: float,
+        duration: float | None,
+        warnings: list[str],
+    ) -> Iterator[Any]:
+        """As `genrescope.audio.decode.open_stream`: the rate, then blocks of half a minute."""
+        request: dict[str, Any] = {"info": False, "sample_rate": sample_rate}
+        request |= {"offset": offset, "duration": duration}
+        messages = self._ask(path, request, warnings)
+        try:
+            rate = json.loads(next(messages))
+            yield rate
+            total = 0
+            for content in messages:
+                block: Samples = np.frombuffer(content, np.float32)
+                total += len(block)
+                if self.longest is not None and total > self.longest * rate:
+                    raise AudioError(source_name(path), f"longer than {self.longest:g} s")
+                yield block
+        finally:
+            messages.close()
+
+    def close(self) -> None:
+        """End the processes that are not at work; those that are end with their file."""
+        with self._lock:
+            idle, self._idle, self.processes = self._idle, [], 0
+        for worker in idle:
+            worker.kill()
+        self._watch.close()
+
+    def _ask(
+        self, path: Readable, request: dict[str, Any], warnings: list[str]
+    ) -> Generator[bytearray, None, None]:
+        """Send a request; yield the content of the header and of each block of the answer."""
+        with _named(path) as file_name:
+            worker = self._take()
+            try:
+                yield from self._answer(worker, source_name(path), file_name, request, warnings)
+            finally:
+                self._give_back(worker)
+
+    def _answer(
+        self,
+        worker: _Worker,
+        name: str,
+        file_name: str,
+        request: dict[str, Any],
+        warnings: list[str],
+    ) -> Generator[bytearray, None, None]:
+        try:
+            worker.ask({"path": file_name, **request})
+        except OSError:
+            raise AudioError(name, worker.end(self.seconds)) from None
+        while True:
+            with self._watch.over(worker, self.seconds):
+                message = worker.read()
+            if message is None:
+                raise AudioError(name, worker.end(self.seconds))
+            kind, content = message
+            if kind in (_END, _FAILED):
+                worker.busy = False
+            if kind == _END:
+                return
+            if kind == _FAILED:
+                raise AudioError(name, content.decode())
+            if kind == _WARNING:
+                warnings.append(content.decode())
+            else:
+                yield content
+
+    def _take(self) -> _Worker:
+        with self._lock:
+            while self._idle:
+                worker = self._idle.pop()
+                if worker.process.poll() is None:
+                    return worker
+                worker.kill()
+        return _Worker(self.memory)
+
+    def _give_back(self, worker: _Worker) -> None:
+        # One that still has something to say, because its reader stopped, is of no use any more.
+        if not worker.busy:
+            with self._lock:
+                if len(self._idle) < self.processes:
+                    self._idle.append(worker)
+                    return
+        worker.kill()
+
+
+class _Worker:
+    """A process, and what it says."""
+
+    def __init__(self, memory: int) -> None:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(place for place in sys.path if place),
+            # The arenas of further threads would count as memory.
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        self.process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-c", _PROGRAM, str(memory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env=environment,
+        )
+        # Both are there: they were asked for.
+        self._input = cast(IO[bytes], self.process.stdin)
+        self._output = cast(io.FileIO, self.process.stdout)
+        self.busy = False
+        self.deadline = float("inf")
+        self.overdue = False
+
+    def ask(self, request: dict[str, Any]) -> None:
+        self.busy = True
+        self._input.write(json.dumps(request).encode() + b"\n")
+
+    def read(self) -> tuple[bytes, bytearray] | None:
+        """The next message; None when the process has ended, or says what is none."""
+        head = self._exactly(5)
+        if head is None:
+            return None
+        kind, length = bytes(head[:1]), int.from_bytes(head[1:], "little")
+        if kind not in (_HEADER, _BLOCK, _WARNING, _FAILED, _END) or length > _LONGEST_MESSAGE:
+            return None
+        content = self._exactly(length)
+        return None if content is None else (kind, content)
+
+    def _exactly(self, length: int) -> bytearray | None:
+        content = bytearray(length)
+        rest = memoryview(content)
+        while rest:
+            count = self._output.readinto(rest)
+            if not count:
+                return None
+            rest = rest[count:]
+        return content
+
+    def end(self, seconds: float) -> str:
+        """Stop the process, and say why nothing more came."""
+        self.kill()
+        if self.overdue:
+            return f"the decoder was stopped: no result in {seconds:g} s"
+        return f"the decoder crashed (exit code {self.process.returncode})"
+
+    def kill(self) -> None:
+        if self.process.poll() is None and not self.busy:
+            with suppress(OSError):
+                self._input.close()  # it ends by itself
+        else:
+            self.process.kill()
+        self.process.wait()
+        for pipe in (self._input, self._output):
+            with suppress(OSError):
+                pipe.close()
+
+
+class _Watch:
+    """A thread that kills processes whose answer is overdue; it runs while there are any."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._waiting: set[_Worker] = set()
+        self._thread: Thread | None = None
+        self._closed = False
+
+    @contextmanager
+    def over(self, worker: _Worker, seconds: float) -> Iterator[None]:
+        with self._changed:
+            worker.deadline = monotonic() + seconds
+            self._waiting.add(worker)
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="genrescope decoders", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._waiting.discard(worker)
+
+    def _run(self) -> None:
+        with self._changed:
+            while not self._closed:
+                now = monotonic()
+                for worker in [*self._waiting]:
+                    if worker.deadline <= now:
+                        self._waiting.discard(worker)
+                        worker.overdue = True
+                        worker.process.kill()
+                self._changed.wait(0.2)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+_pools: list[DecoderPool] = []
+
+
+def current_pool() -> DecoderPool | None:
+    """The pool of the innermost `safely`; None outside."""
+    return _pools[-1] if _pools else None
+
+
+@contextmanager
+def safely(
+    processes: int | None = None,
+    *,
+    memory: int = 2**31,
+    seconds: float = 120.0,
+    longest: float | None = None,
+) -> Iterator[None]:
+    """Within it, `load`, `stream` and `info` decode in processes of their own, in all threads.
+
+    They return the same samples, and raise `AudioError` also for a file on which the decoder
+    crashed, hung or needed too much; a new process takes the place of one that ended. Processes are
+    started when they are needed, one for each file that is decoded at the same time, and end with
+    the `with` block.
+
+    Parameters
+    ----------
+    processes
+        How many are kept for the next file; as many as there are cores by default.
+    memory
+        Address space of a process in bytes, Python and its libraries included (which take about
+        half a gigabyte); not limited on Windows.
+    seconds
+        The longest that half a minute of sound may take to decode.
+    longest
+        The most seconds of sound that are decoded of a file; no limit by default.
+
+    Examples
+    --------
+    >>> from genrescope import audio
+    >>> with audio.safely(longest=600):
+    ...     audio.load("walking-bass.flac")
+    Waveform(12.00 s, 22050 Hz)
+    """
+    pool = DecoderPool(processes, memory=memory, seconds=seconds, longest=longest)
+    _pools.append(pool)
+    try:
+        yield
+    finally:
+        _pools.remove(pool)
+        pool.close()
+
+
+def safely_for(files: int, processes: int | None = None) -> AbstractContextManager[None]:
+    """`safely` for a number of files that is worth the start of processes, else nothing."""
+    return safely(processes) if files >= _WORTH_PROCESSES else nullcontext()
+
+
+@contextmanager
+def _named(path: Readable) -> Iterator[str]:
+    """A name by which another process finds the file; content gets a file for the time."""
+    if isinstance(path, str | os.PathLike):
+        name = os.fsdecode(path)
+        # The process keeps the folder that was current when it was started.
+        yield os.path.join(os.getcwd(), name) if name else name  # noqa: PTH109, PTH118
+        return
+    with open_regular(path) as (file, _), tempfile.TemporaryDirectory() as folder:
+        copy = os.path.join(folder, "content")  # noqa: PTH118
+        with open(copy, "wb") as target:  # noqa: PTH123
+            while piece := file.read(2**20):
+                target.write(piece)
+        yield copy

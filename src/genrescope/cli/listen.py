@@ -1,0 +1,23 @@
+"""The option --listen, of the commands that classify."""
+
+from __future__ import annotations
+
+import typer
+
+from genrescope.inference.listening import Listen, check_listen
+
+LISTEN = typer.Option(
+    "full",
+    "--listen",
+    metavar="full|auto|SECONDS",
+    help="How much of a long track is read: all of it, a minute of it where its genre is clear "
+    "then, or so many seconds of it.",
+)
+
+
+def listen_option(value: str) -> Listen:
+    """What --listen says; a usage error where that is nothing."""
+    try:
+        return check_listen(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

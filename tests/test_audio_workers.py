@@ -1,0 +1,129 @@
+"""Decoding in processes of their own: the same samples, and no fault that spreads."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from genrescope.audio import AudioError, info, load, safely, stream, workers
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seventy seconds of stereo noise, more than two blocks."""
+    path = tmp_path_factory.mktemp("music") / "a b\nc.flac"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (70 * 16000, 2))
+    soundfile.write(path, noise, 16000)
+    return path
+
+
+def worker_ids() -> list[int]:
+    """Processes that wait for the next file."""
+    pool = workers.current_pool()
+    assert pool is not None
+    return [worker.process.pid for worker in pool._idle]
+
+
+def test_the_samples_errors_and_warnings_are_those_of_this_process(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = tmp_path / "cut.flac"
+    cut.write_bytes(music.read_bytes()[:900_000])
+    (tmp_path / "no.mp3").write_bytes(b"no music " * 99)
+    here: list[str] = []
+    there: list[str] = []
+    whole, part = load(music), load(cut, warnings=here)
+    header = info(music)
+    with safely():
+        assert info(music) == header
+        assert np.array_equal(load(music).samples, whole.samples)
+        assert load(music, sample_rate=None).sample_rate == 16000
+        assert np.array_equal(load(music.read_bytes()).samples, whole.samples)
+        assert np.array_equal(load(io.BytesIO(music.read_bytes())).samples, whole.samples)
+        blocks = list(stream(music, block_seconds=11.0))
+        assert {len(block) for block in blocks[:-1]} == {11 * 22050}
+        blocks[0][:] = 0  # they are the caller's
+        assert np.array_equal(np.concatenate(blocks[1:]), whole.samples[11 * 22050 :])
+        assert np.array_equal(load(cut, warnings=there).samples, part.samples)
+        assert there == here
+        assert len(there) == 1
+        for name, reason in (
+            (tmp_path / "no.mp3", "not audio, or of a kind that is not known"),
+            (tmp_path / "none.mp3", "no such file"),
+            ("", "no such file"),
+            ("a\ud800\0", "no such file: no file can have this name"),
+            (b"", "empty (0 bytes)"),
+        ):
+            with pytest.raises(AudioError) as caught:
+                load(name)
+            assert caught.value.reason == reason
+        (first,) = worker_ids()  # one after another they were decoded by one process
+        monkeypatch.chdir(tmp_path)
+        assert np.array_equal(load("cut.flac").samples, part.samples)
+        assert worker_ids() == [first]
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+def test_a_crash_costs_the_file_alone(music: Path) -> None:
+    with safely():
+        load(music, duration=1.0)
+        (first,) = worker_ids()
+        blocks = stream(music)
+        next(blocks)
+        os.kill(first, signal.SIGSEGV)
+        with pytest.raises(AudioError, match=r"the decoder crashed \(exit code -11\)"):
+            list(blocks)
+        assert load(music, duration=1.0).duration == 1.0
+        assert worker_ids() != [first]
+        # One that ended while it waited is noticed, too.
+        os.kill(worker_ids()[0], signal.SIGKILL)
+        os.waitid(os.P_PID, worker_ids()[0], os.WEXITED | os.WNOWAIT)
+        assert load(music, duration=1.0).duration == 1.0
+
+
+def test_a_decoder_that_hangs_is_stopped(music: Path) -> None:
+    with safely():
+        load(music, duration=1.0)
+        (first,) = worker_ids()
+        os.kill(first, signal.SIGSTOP)
+        pool = workers.current_pool()
+        pool.seconds = 0.5
+        with pytest.raises(AudioError, match=r"the decoder was stopped: no result in 0.5 s"):
+            load(music)
+        pool.seconds = 120.0
+        assert load(music, duration=1.0).duration == 1.0
+
+
+def test_memory_and_length_are_limited(music: Path, tmp_path: Path) -> None:
+    bomb = tmp_path / "picture.mp3"
+    size = 250_000_000  # a picture of nothing, that FFmpeg would read into memory
+    with bomb.open("wb") as file:
+        body = b"\0image/png\0\3\0"
+        file.write(b"ID3\3\0\0" + bytes((size >> shift) & 0x7F for shift in (21, 14, 7, 0)))
+        file.write(b"APIC" + (size - 10).to_bytes(4, "big") + b"\0\0" + body)
+        file.seek(size + 10)
+        file.write(bytes(100))
+    with safely(memory=600_000_000):
+        with pytest.raises(AudioError):
+            load(bomb)
+        assert load(music, duration=1.0).duration == 1.0
+    with safely(longest=40.0):
+        with pytest.raises(AudioError, match="longer than 40 s"):
+            load(music)
+        assert load(music, duration=30.0).duration == 30.0
+
+
+def test_a_reader_that_stops_leaves_no_process_behind(music: Path) -> None:
+    with safely():
+        blocks = stream(music)
+        next(blocks)
+        blocks = None  # type: ignore[assignment]
+        assert worker_ids() == []
+        assert len(list(stream(music))) == 3
