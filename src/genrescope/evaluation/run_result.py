@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from genrescope.atomic import write_atomic
@@ -39,6 +38,7 @@ from genrescope.evaluation.run_values import (
 )
 from genrescope.inference import Manifest
 from genrescope.legacy import renamed_metrics, renamed_recipe
+from genrescope.untrusted import parse_yaml
 
 FILE = "metrics.json"
 RECIPE_FILE = "recipe.yaml"
@@ -211,13 +211,13 @@ class RunResult(Values):
             path = folder / RECIPE_FILE
             origin: Any = result.provenance.model_dump() if result.provenance else {}
             if path.is_file():
-                origin = yaml.safe_load(path.read_text(encoding="utf-8"))
+                origin = parse_yaml(path.read_text(encoding="utf-8"), 2**24)
             if not isinstance(origin, dict):
                 raise ValueError("expected settings as `name: value`")
             return result.model_copy(update=_from_origin(result, origin) | {"folder": folder})
         except FileNotFoundError:
             raise FileError(folder, f"no finished run: it has no {path.name}") from None
-        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
             raise FileError(path, f"can't be read: {reason}") from None
 

@@ -33,6 +33,7 @@ from genrescope.inference.labels import LabelHead, MusicDetector
 from genrescope.legacy import renamed_manifest
 from genrescope.onnx_session import WEIGHTS_FILE
 from genrescope.paths import data_folder
+from genrescope.untrusted import read_limited
 
 SCHEMA_VERSION: Literal[2] = 2
 KNOWN_VERSIONS = (2, 3)
@@ -237,7 +238,7 @@ _UNREADABLE = (
 def _read(path: Path, name: str) -> bytes:
     """Read one file of a folder, or of an archive in whichever folder of the archive it is."""
     if not path.is_file():
-        return (path / name).read_bytes()
+        return read_limited(path / name, _LARGEST[name])
     with zipfile.ZipFile(path) as archive:
         member = archive.getinfo({Path(n).name: n for n in archive.namelist()}[name])
         if member.file_size > _LARGEST[name]:

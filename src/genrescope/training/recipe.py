@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import math
 import os
 import re
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from genrescope.aggregation import Aggregation
@@ -32,7 +32,9 @@ from genrescope.training.settings import (
     SplitSettings,
     TrainingSettings,
 )
+from genrescope.untrusted import LARGEST_RECIPE, parse_yaml, read_limited
 
+_LARGEST_FAMILY = 10_000
 SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
 # The sections that a network of an ensemble may change.
 _NETWORK_SECTIONS = {"augmentation", "model", "training"}
@@ -364,6 +366,10 @@ def _axes(fields: dict[str, Any], source: object) -> list[dict[str, dict[str, An
             axes.append({str(label): v for label, v in axis.items() if v is not None})
         else:
             raise RecipeError(f"recipe {source}: variants.{key}: expected labels or values")
+        if not axes[-1]:
+            raise RecipeError(f"recipe {source}: variants.{key}: no variants")
+    if math.prod(map(len, axes)) > _LARGEST_FAMILY:
+        raise RecipeError(f"recipe {source}: more than {_LARGEST_FAMILY} variants")
     return axes
 
 
@@ -383,7 +389,7 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise RecipeError(f"recipe {path}: extends itself")
     try:
         fields = copy.deepcopy(_parsed(path, path.stat().st_mtime_ns))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise RecipeError(f"recipe {path}: {error}") from None
     if not isinstance(fields, dict):
         raise RecipeError(f"recipe {path}: expected settings as `name: value`")
@@ -405,14 +411,14 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 @functools.lru_cache(maxsize=256)
 def _parsed(path: Path, changed: int) -> Any:  # noqa: ARG001 - a changed file is read again
     """Parse a file's YAML once; the members of a family share it."""
-    return _yaml(path.read_text(encoding="utf-8"), str(path))
+    return _yaml(read_limited(path, LARGEST_RECIPE).decode("utf-8"), str(path))
 
 
 def _yaml(text: str, source: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise RecipeError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+        return parse_yaml(text)
+    except ValueError as error:
+        raise RecipeError(f"{source}: not YAML: {error}") from None
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
