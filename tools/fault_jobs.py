@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from genrescope.errors import GenrescopeError
+
 _CHANGES = ("rename", "remove", "mkdir", "rmdir", "link", "symlink", "truncate", "chmod", "utime")
 _WRITES = frozenset(f"os.{name}" for name in _CHANGES)
 _DAY = 86_400.0
@@ -108,6 +110,9 @@ def _child(request: dict[str, Any]) -> int:
             main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except GenrescopeError as error:  # of a function that is called without the command line
+        print(f"genrescope: {error}", file=sys.stderr)
+        code = 2
     except BaseException:
         traceback.print_exc()
         code = 97

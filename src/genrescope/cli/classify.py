@@ -139,10 +139,10 @@ def classify(
     settings = {
         "model": classifier.manifest.sha256,
         "format": chosen.value,
+        "--listen": listen,
         "--top": top,
         "--timeline": timeline,
         "--count": tag_options.count,
-        "--listen": listen,
     }
 
     def make_writer(stream: TextIO) -> Writer:

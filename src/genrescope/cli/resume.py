@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,7 +24,7 @@ from genrescope.cli.writers import Writer, output, text_stream
 from genrescope.errors import FileError
 from genrescope.inference import Prediction
 
-Probable = list[tuple[str, float]]
+Probable = Sequence[tuple[str, float]]
 _SECONDS_BETWEEN_SYNCS = 3.0
 
 
