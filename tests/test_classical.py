@@ -16,6 +16,7 @@ import pytest
 
 from genrescope.aggregation import softmax
 from genrescope.errors import GenrescopeError, RecipeError
+from genrescope.evaluation.calibration import fit_temperature
 from genrescope.models import classical, make_model
 from genrescope.models.classical import Classical, candidates, classifiers
 
@@ -60,6 +61,19 @@ def fitted(name: str, genres: int = 4, pca: int | None = None, **hyper: Any) -> 
     return model
 
 
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Ten bins of equal width."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * 10).astype(int), 9)
+    return float(
+        sum(
+            (bins == b).mean() * abs(right[bins == b].mean() - confidence[bins == b].mean())
+            for b in set(bins.tolist())
+        )
+    )
+
+
 def run(model: bytes, segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     logits, embedding = session.run(["logits", "embedding"], {"segments": segments})
@@ -79,12 +93,42 @@ def test_a_graph_names_what_the_pipeline_names(name: str, pca: int | None, genre
     wide = vectors.astype(np.float64)
     if hasattr(model.pipeline, "predict_proba"):
         np.testing.assert_allclose(softmax(logits), model.pipeline.predict_proba(wide), atol=1e-3)
-    else:
+    elif genres == 2 or name == "linSVC2":
         decisions = model.pipeline.decision_function(wide)
         np.testing.assert_allclose(logits if genres > 2 else logits[:, 1], decisions, atol=1e-4)
     assert (logits.argmax(1) == model.pipeline.predict(wide)).all()
     np.testing.assert_allclose(embedding, model.pipeline[:-1].transform(wide), atol=1e-4)
     assert embedding.shape[1] == model.embedding_size == (pca or 15)
+
+
+@pytest.mark.parametrize("name", classifiers())
+def test_confidences_are_calibrated_and_differ(name: str) -> None:
+    """By a temperature fitted to tracks that were not trained on, as a run does it."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 4, 1200)
+    middles = random.normal(size=(4, 15))
+    vectors = (random.normal(size=(1200, 15)) * 1.6 + middles[labels]).astype(np.float32)
+    model = Classical(SHAPE, 4, name=name, **QUICK.get(name, {}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(vectors[:300], labels[:300])
+    graph = model.onnx()
+    logits = run(graph, vectors[300:].reshape(-1, *SHAPE))[0]
+    temperature = fit_temperature([row[None] for row in logits[:300]], labels[300:600].tolist())
+    held_out, labels = logits[300:], labels[600:]
+    before, after = (
+        expected_calibration_error(labels, softmax(held_out, t)) for t in (1.0, temperature)
+    )
+    assert after <= before
+    assert after < 0.25
+    # Between two genres it is less certain than in the middle of one.
+    clear = (3 * middles).astype(np.float32)
+    unclear = np.stack([(middles[i] + middles[i - 1]) / 2 for i in range(4)]).astype(np.float32)
+    confidence = [
+        softmax(run(graph, each.reshape(-1, *SHAPE))[0], temperature).max(axis=1).mean()
+        for each in (clear, unclear)
+    ]
+    assert confidence[0] > confidence[1] + 0.02
 
 
 @pytest.mark.parametrize(("name", "hyper"), VARIANTS)
@@ -241,9 +285,9 @@ def test_real_embeddings_are_told_apart(shared: Path) -> None:
 
     model = Classical((128, 1), len(genres), name="LR", pca=64, C=0.01)
     model.fit(vectors[split == "training"], labels[split == "training"])
-    heard = split == "validation"
-    logits, _ = run(model.onnx(), vectors[heard][:, :, None])
-    assert (logits.argmax(1) == labels[heard]).mean() > 0.55  # one in eight by chance
+    held_out = split == "validation"
+    logits, _ = run(model.onnx(), vectors[held_out][:, :, None])
+    assert (logits.argmax(1) == labels[held_out]).mean() > 0.55  # one in eight by chance
 
 
 @pytest.mark.parametrize("name", classifiers())

@@ -428,6 +428,7 @@ class TestCommand:
         assert run(tmp_path / "runs", "--write", page).stdout.split() == [
             str(page),
             str(page.with_suffix(".png")),
+            str(page.with_suffix(".jsonl")),
         ]
         printed = run(tmp_path / "runs", "-f", "markdown").stdout
         written = page.read_text().replace("![Published figures and ours](page.png)\n\n", "")

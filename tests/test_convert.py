@@ -19,8 +19,9 @@ from genrescope.datasets import Dataset, read_dataset
 from genrescope.errors import BundleError, DatasetError, GenrescopeError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.inference import Manifest
-from genrescope.training.bundles import make_bundle, whole_graph
+from genrescope.training.bundles import make_bundle
 from genrescope.training.convert import convert
+from genrescope.training.graphs import whole_graph
 
 onnx = pytest.importorskip("onnx")
 

@@ -24,9 +24,11 @@ from genrescope.errors import RecipeError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.inference import Bundle, Classifier, Manifest
 from genrescope.models import make_model
-from genrescope.training.bundles import join_graphs, make_bundle
+from genrescope.training.bundles import make_bundle
 from genrescope.training.convert import convert
 from genrescope.training.embeddings import Embedder
+from genrescope.training.graphs import join_graphs
+from genrescope.training.pretrained import pretrained_embedder
 from genrescope.training.recipe import load_recipe
 from genrescope.training.run import execute
 from genrescope.training.settings import EmbeddingSettings
@@ -181,7 +183,9 @@ def embedders() -> dict[str, Embedder]:
     )
     fields = {"kind": "embedding", "encoder": "musicnn", "layer": "taggram", "untrained": 0}
     return {
-        pool: Embedder(EmbeddingSettings.model_validate({**fields, "pool": pool}), frontend)
+        pool: pretrained_embedder(
+            EmbeddingSettings.model_validate({**fields, "pool": pool}), frontend
+        )
         for pool in ("none", "mean", "mean_std_max")
     }
 
@@ -269,7 +273,7 @@ def test_segments_shorter_than_the_encoders_are_refused() -> None:
     frontend = Frontend(feature=encoder.feature, segments=SegmentSettings(seconds=0.5, overlap=0))
     settings = EmbeddingSettings(kind="embedding", encoder="vggish", untrained=0)
     with pytest.raises(RecipeError, match=r"takes segments of 0\.96 s.*0\.50 s, are too short"):
-        Embedder(settings, frontend)
+        pretrained_embedder(settings, frontend)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_each_statement_is_the_same_said_or_missing() -> None:
     assert {row[2] for row in _rows()} == {"same", "said", "missing"}
 
 
-@pytest.mark.parametrize("page", ["fidelity.md", "laboratory.md", "results.md"])
+@pytest.mark.parametrize("page", ["laboratory.md", "results.md"])
 def test_the_recipes_of_the_commands_exist(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     found = re.findall(r"genrescope (train|tune) ([\w./-]+)", text)

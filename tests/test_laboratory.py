@@ -373,7 +373,7 @@ class TestSplits:
         (window,) = frontend.windows(pictures / "low/low.00000.png")
         segments = frontend.segments_of(window)
         pieces = [name for name in data.tracks if name.startswith("low.00000#")]
-        assert len(pieces) == len(segments) == 7
+        assert len(pieces) == len(segments) == 6
         for number, segment in enumerate(segments):
             (piece,) = data.features[f"low.00000#{number:02d}"].windows
             np.testing.assert_array_equal(piece.values, segment.values)

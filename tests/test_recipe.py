@@ -113,12 +113,12 @@ def test_changes_need_a_key_and_a_value(change: str) -> None:
 @pytest.mark.parametrize(
     ("change", "place"),
     [
-        ("colour=red", "colour: Extra inputs"),
-        ("training.epoch=3", "training.epoch: Extra inputs"),
-        ("augmentation.flip=1", "augmentation.flip: Extra inputs"),
-        ("split.holdout=0.5", "split.holdout: Extra inputs"),
-        ("segments.length=3", "segments.length: Extra inputs"),
-        ("feature.mels=3", "feature geometric_mel.mels: Extra inputs"),
+        ("colour=red", "colour: there is no such setting"),
+        ("training.epoch=3", "training.epoch: there is no such setting"),
+        ("augmentation.flip=1", "augmentation.flip: there is no such setting"),
+        ("split.holdout=0.5", "split.holdout: there is no such setting"),
+        ("segments.length=3", "segments.length: there is no such setting"),
+        ("feature.mels=3", "feature geometric_mel.mels: there is no such setting"),
         ("training.epochs=0", "training.epochs: Input should be greater"),
         ("training.epochs=many", "training.epochs: Input should be a valid integer"),
         ("training.epochs=", "training.epochs: Input should be a valid integer"),

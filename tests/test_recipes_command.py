@@ -110,3 +110,59 @@ def test_neither_command_needs_the_laboratory(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines() == ["[0, 0]", "set()"], done.stderr
+
+
+class TestSettings:
+    """`recipes NAME` explains all settings; a wrong name is answered with the one that is meant."""
+
+    def test_every_setting_of_every_recipe_has_a_meaning(self) -> None:
+        from genrescope.training.explain import explained
+        from genrescope.training.recipe import expand, load_recipe, shipped_recipes
+
+        for family in shipped_recipes():
+            name = expand(family)[0]
+            for setting in explained(load_recipe(name)):
+                own = setting.key in ("name", "description")
+                assert own or setting.meaning, (name, setting.key)
+
+    def test_values_and_other_defaults_are_shown(self) -> None:
+        text = run("my-genres")
+        assert "model.C: 0.01\n    A setting of the classifier itself" in text
+        assert "split.by_artist: true  (default: false)\n" in text
+        assert "split.folds: 5\n    Number of folds.\n" in text
+
+    def test_of_a_family_what_differs_is_said(self) -> None:
+        text = run("kth-table4")
+        assert "feature.deltas: by member" in text
+        assert "feature.n_mfcc: 20" in text
+
+    @pytest.mark.parametrize(
+        ("change", "meant"),
+        [
+            ("folds=3", "`split.folds`"),
+            ("split.fold=3", "`split.folds`"),
+            ("training.epoch=3", "`training.epochs`"),
+            ("epochs=3", "`training.epochs`"),
+            ("augmentation.waveform.snrr=3", "`augmentation.waveform.snr`"),
+            ("segments.second=3", "`segments.seconds`"),
+            ("feature.n_fftt=3", "'n_fft'"),
+        ],
+    )
+    def test_a_wrong_name_is_answered_at_any_depth(self, change: str, meant: str) -> None:
+        from genrescope.training.recipe import load_recipe
+
+        with pytest.raises(RecipeError, match=f"did you mean {meant}"):
+            load_recipe("default", [change])
+
+    def test_a_wrong_setting_of_a_model_too(self) -> None:
+        from genrescope.models import make_model
+
+        with pytest.raises(RecipeError, match="did you mean 'channels'"):
+            make_model({"kind": "cnn", "channel": [4]}, shape=(8, 8), genres=2)
+
+    def test_a_paper_is_cited_also_where_it_states_no_figure(self) -> None:
+        text = run("vellore-dense")
+        assert "vellore: Ramya V: Deep Learning for Automated Music Genre" in text
+        (entry,) = json.loads(run("vellore-dense", "-f", "json"))
+        assert entry["paper"] == "vellore"
+        assert entry["citation"].startswith("Ramya V")

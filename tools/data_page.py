@@ -84,6 +84,12 @@ _STORED = {
     ),
 }
 
+# Files that come with a data set, or are made by a command that the recipe's file states.
+_WITH_THE_DATA = {
+    "fma-features": ("fma/fma_metadata/features.csv",),
+    "berkeley-fig7-embedding": ("finetuned.npz",),
+}
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
@@ -176,15 +182,27 @@ def _features(recipe: Recipe) -> tuple[str, ...]:
     if recipe.feature.get("kind") != "stored":
         return ()
     name = str(recipe.feature.get("name"))
+    if name in _WITH_THE_DATA:
+        return _WITH_THE_DATA[name]
     return _STORED.get((name, _is_fma(recipe)), (f"<{name} of GTZAN>.npz",))
 
 
+# Recipes of other data than GTZAN or FMA's audio, and how they are trained.
+_OTHER = {
+    "my-genres": ("a folder for each genre", "genrescope train my-genres --data my-music"),
+}
+
+
 def _data(recipe: Recipe) -> str:
+    if recipe.name in _OTHER:
+        return _OTHER[recipe.name][0]
     files = [f"`{file}`" for file in _features(recipe)]
     return ", ".join(["FMA-small" if _is_fma(recipe) else "GTZAN", *files])
 
 
 def _command(name: str, recipe: Recipe) -> str:
+    if name in _OTHER:
+        return _OTHER[name][1]
     files = _features(recipe)
     # A table that names genres and subsets is a data set by itself.
     if files and not _is_fma(recipe) and not files[0].startswith("<"):

@@ -10,6 +10,11 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 
 @contextmanager
 def open_atomic(path: str | PathLike[str]) -> Iterator[BinaryIO]:
@@ -28,20 +33,52 @@ def open_atomic(path: str | PathLike[str]) -> Iterator[BinaryIO]:
         with Path(path).open("wb") as file:
             yield file
         return
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    handle, temporary = _temporary(target)
     try:
         with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files private; the umask decides what others may read.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(target)
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                # mkstemp makes files private; the umask decides what others may read.
+                umask = os.umask(0)
+                os.umask(umask)
+                Path(temporary).chmod(0o666 & ~umask)
+                # While it is locked, so that no other process takes it over.
+                if fcntl is not None:
+                    Path(temporary).replace(target)
+            except BaseException:
+                if fcntl is not None:
+                    Path(temporary).unlink(missing_ok=True)
+                raise
+        if fcntl is None:  # Windows renames and removes no open file
+            Path(temporary).replace(target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        if fcntl is None:
+            Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _temporary(target: Path) -> tuple[int, str]:
+    """An empty file next to a target, open for writing, and its name.
+
+    The name is always the same, so that what a killed process has left is taken over by the next
+    that writes the same file. Where another process is writing it, or there are no locks, the name
+    is a random one.
+    """
+    name = str(target.with_name(f".{target.name}.tmp"))
+    if fcntl is not None:
+        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between the two calls another process may have renamed it.
+            if os.path.samestat(os.fstat(handle), os.lstat(name)):
+                os.ftruncate(handle, 0)
+                return handle, name
+        except OSError:
+            pass
+        os.close(handle)
+    return tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
 
 
 def write_atomic(path: str | PathLike[str], content: bytes) -> None:

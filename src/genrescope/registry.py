@@ -64,6 +64,22 @@ class Registry:
     def __contains__(self, name: object) -> bool:
         return name in self.builtin or name in self.aliases or name in self._places
 
+    def place(self, name: str) -> str:
+        """Where a name is defined, as "module:attribute"; nothing is imported.
+
+        Raises
+        ------
+        RecipeError
+            When there is no such name.
+        """
+        name = self.aliases.get(name, name)
+        defined = self.builtin.get(name) or self._places.get(name)
+        if defined is None:
+            known = ", ".join(self.names())
+            hint = did_you_mean(name, [*self.names(), *self.aliases])
+            raise RecipeError(f"no {self.noun} {name!r}{hint}; there are: {known}")
+        return defined
+
     def get(self, name: str) -> Any:
         """Import what a name stands for.
 
@@ -72,13 +88,7 @@ class Registry:
         RecipeError
             When there is no such name, or a package that it needs is missing.
         """
-        name = self.aliases.get(name, name)
-        defined = self.builtin.get(name) or self._places.get(name)
-        if defined is None:
-            known = ", ".join(self.names())
-            hint = did_you_mean(name, [*self.names(), *self.aliases])
-            raise RecipeError(f"no {self.noun} {name!r}{hint}; there are: {known}")
-        module, _, attribute = defined.partition(":")
+        module, _, attribute = self.place(name).partition(":")
         try:
             return getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:

@@ -31,6 +31,8 @@ COMMANDS = {
     "train": "train",
     "recipes": "recipes",
     "compare": "compare",
+    "info": "info",
+    "pack": "pack",
     "report": "report",
     "geometry": "geometry",
     "tune": "tune",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import typer
 
@@ -13,6 +14,7 @@ from genrescope.audio.workers import safely_for
 from genrescope.cli.files import find
 from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.models import note_better_model
+from genrescope.cli.resume import open_rows
 from genrescope.cli.tags import Named, TagOptions
 from genrescope.cli.tags import write_tags as apply_tags
 from genrescope.cli.terminal import (
@@ -23,7 +25,7 @@ from genrescope.cli.terminal import (
     stderr,
 )
 from genrescope.cli.training_tracks import note_training_tracks
-from genrescope.cli.writers import WRITERS, output
+from genrescope.cli.writers import WRITERS, Writer
 from genrescope.errors import FileError
 from genrescope.inference import Classifier
 from genrescope.settings import SHIPPED_MODEL, default_model
@@ -65,7 +67,10 @@ def classify(
     ),
     listen: str = LISTEN,
     destination: Path | None = typer.Option(
-        None, "--output", "-o", help="Write to this file instead of stdout."
+        None,
+        "--output",
+        "-o",
+        help="Write to this file; given again, a command that was stopped continues.",
     ),
     null: bool = typer.Option(
         False, "--null", "-0", help="With -: names end with NUL, as find -print0 writes them."
@@ -104,6 +109,9 @@ def classify(
 
     A file that can't be decoded never stops the rest: it is listed at the end.
 
+    With --output the command can be stopped at any point, also by a crash: given again, it
+    continues there. Until it is complete, its rows lie next to FILE, in FILE.partial.
+
     Exit code 1: some files failed. 2: nothing could be classified.
 
     Examples:
@@ -128,25 +136,42 @@ def classify(
     found = list(find(paths, null=null, passed_over=passed_over))
     files = [item for item in found if isinstance(item, Path)]
     failures = [item for item in found if isinstance(item, FileError)]
-    # Only what is needed later: the timelines of a whole collection would fill the memory.
-    named: list[Named] = []
+    settings = {
+        "model": classifier.manifest.sha256,
+        "format": chosen.value,
+        "--listen": listen,
+        "--top": top,
+        "--timeline": timeline,
+        "--count": tag_options.count,
+    }
+
+    def make_writer(stream: TextIO) -> Writer:
+        return WRITERS[chosen.value](stream, classifier.genres, top=top, timeline=timeline)
+
     interrupted = False
     # The bar comes first: while it is on the screen, what is printed goes above it.
-    with safely_for(len(files), jobs), progress("files") as bar, output(destination) as stream:
-        writer = WRITERS[chosen.value](stream, classifier.genres, top=top, timeline=timeline)
-        task = bar.add_task("Classifying", total=len(files))
+    with (
+        safely_for(len(files), jobs),
+        progress("files") as bar,
+        open_rows(destination, settings, make_writer) as rows,
+    ):
+        # Only what is needed later: the timelines of a whole collection would fill the memory.
+        named: list[Named] = [*rows.kept(files)]
+        if named:
+            notice(f"continues: {len(named)} of {len(files)} files were classified before")
+        task = bar.add_task("Classifying", total=len(files), completed=len(named))
         try:
-            for result in classifier.predict_many(files, jobs=jobs, listen=amount):
+            for result in classifier.predict_many(rows.missing(files), jobs=jobs, listen=amount):
                 if isinstance(result, FileError):
                     failures.append(result)
                 else:
                     probable = result.top(tag_options.count) if result.genre else []
                     named.append((result.path or "", probable))
-                    writer.write(result)
+                    rows.add(result, probable)
                 bar.advance(task)
         except KeyboardInterrupt:
             interrupted = True
-        writer.close()
+        rows.finish(files, interrupted=interrupted)
     for failure in failures:
         error_line(str(failure))
     if model == SHIPPED_MODEL:
@@ -154,7 +179,8 @@ def classify(
     if passed_over and files:
         notice(str(passed_over))
     if interrupted:
-        notice(f"interrupted: {len(named)} of {len(files)} files were classified")
+        more = "; the same command continues there" if destination is not None else ""
+        notice(f"interrupted: {len(named)} of {len(files)} files were classified{more}")
         sys.stdout.flush()
         # Threads that are in the middle of a file would keep the process for a while.
         os._exit(130)

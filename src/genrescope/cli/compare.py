@@ -46,7 +46,9 @@ def compare(
 
     Two runs are compared on the tracks that both were tested on, with McNemar's test.
 
-    --write replaces the text between <!-- results --> and <!-- /results -->.
+    --write replaces the text between <!-- results --> and <!-- /results -->. The results are stored
+    next to the page, too (.jsonl): rows whose runs are gone by then stay, and say where the recipe
+    has changed since.
 
     Examples:
 
@@ -66,10 +68,13 @@ def compare(
         _compare_two(runs[0], runs[1], format)
         return
     from genrescope.evaluation.published_comparison import compare_with_published
+    from genrescope.evaluation.records import read_records, records_of, write_records
     from genrescope.evaluation.results import to_markdown, write_results
+    from genrescope.training.recipe_changes import outdated
 
     folder = runs[0] if runs else Path("runs")
-    comparison = compare_with_published(folder)
+    records = read_records(records_of(write)) if write else []
+    comparison = compare_with_published(folder, records=records, outdated=outdated)
     for problem in comparison.problems:
         error_line(str(problem))
     if not (comparison.rows or comparison.others or comparison.leaks or everything):
@@ -77,6 +82,8 @@ def compare(
     if write is not None:
         for path in write_results(comparison, write, everything=everything):
             typer.echo(printable(str(path)))
+        write_records(records_of(write), comparison.runs, folder)
+        typer.echo(printable(str(records_of(write))))
     elif format is PageFormat.json:
         typer.echo(json.dumps(comparison.to_dict(everything), indent=1))
     elif format is PageFormat.markdown:

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,22 +60,27 @@ def read_options(
     return inputs
 
 
-def need_laboratory() -> None:
+def need_laboratory(*, torch: bool = True) -> None:
     """Say what to install where training can't be imported.
+
+    Parameters
+    ----------
+    torch
+        Whether a network is trained; scikit-learn's classifiers need no torch.
 
     Raises
     ------
     RecipeError
         Names what is missing.
     """
-    try:
-        import lightning  # noqa: F401
-        import matplotlib  # noqa: F401
-        import torch  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise RecipeError(
-            f"training needs {error.name}: pip install 'genrescope[train]' (see the README)"
-        ) from None
+    modules = ("lightning", "torch") if torch else ("onnx", "skl2onnx", "sklearn")
+    for module in ("matplotlib", *modules):
+        try:
+            import_module(module)
+        except ModuleNotFoundError as error:
+            raise RecipeError(
+                f"training needs {error.name}: pip install 'genrescope[train]' (see the README)"
+            ) from None
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from rich.text import Text
 
+from genrescope.cli.info import info
 from genrescope.cli.terminal import Format, notice, printable, stderr
 from genrescope.errors import FileError
 from genrescope.settings import (
@@ -94,64 +95,7 @@ def fetch(
         notice(f"use it with --model {name}, or always after: genrescope models use {name}")
 
 
-@app.command()
-def info(
-    name: str = typer.Argument(..., help="A model's name, a run, or a bundle."),
-    format: Format = typer.Option(Format.table, "--format", "-f", help="How it is written."),
-) -> None:
-    """Show what a model knows, where it comes from, and what was measured of it.
-
-    Examples:
-
-      genrescope models info audioset
-
-      genrescope models info runs/my-run --format json
-    """
-    from genrescope.hub.catalogue import KNOWN
-    from genrescope.inference import Bundle
-    from genrescope.inference.bundle import fetched_bundles
-
-    if name in KNOWN and name not in fetched_bundles():
-        model = KNOWN[name]
-        fields: dict[str, Any] = {
-            "name": name,
-            "about": model.about,
-            "here": False,
-            "licence": model.weights.licence,
-            "weights": model.weights.url,
-            "sha256": model.weights.sha256,
-            "paper": model.paper,
-        }
-    else:
-        bundle = Bundle.load(name)
-        manifest = bundle.manifest
-        size = len(bundle.model) + len(bundle.weights or b"")
-        head = manifest.labels
-        fields = {
-            "name": manifest.name,
-            "here": True,
-            "genres": manifest.genres,
-            "styles": list(head.styles) if head else [],
-            "instruments": list(head.instruments) if head else [],
-            "moods": list(head.moods) if head else [],
-            "rejects_what_is_no_music": bool(head or manifest.music_detector),
-            "licence": manifest.licence,
-            "bytes": size,
-            "provenance": manifest.provenance,
-            "metrics": manifest.metrics,
-        }
-    if format is Format.json:
-        typer.echo(json.dumps(fields, indent=1))
-        return
-    for key, value in fields.items():
-        if key in ("provenance", "metrics"):
-            continue
-        shown = ", ".join(value) if isinstance(value, list) else value
-        if shown not in ("", None):
-            typer.echo(f"{key.replace('_', ' ')}: {shown}")
-    for key, value in fields.get("provenance", {}).items():
-        if isinstance(value, str):
-            typer.echo(f"{key.replace('_', ' ')}: {value}")
+app.command()(info)
 
 
 @app.command()

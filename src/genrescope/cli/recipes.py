@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ class Listed:
     ----------
     family
         The shipped recipe that it is a member of, or itself.
+    paper
+        The paper that it reproduces; empty for none. It may state no figure.
     published
         The figures of the paper's row that it is compared with.
     waits
@@ -45,6 +48,7 @@ class Listed:
     family: str
     name: str
     description: str
+    paper: str
     published: tuple[PublishedFigure, ...]
     waits: str
     ours: float | None
@@ -64,13 +68,16 @@ class Listed:
 
     def fields(self) -> dict[str, Any]:
         """As JSON has it."""
+        from genrescope.evaluation.published import PAPERS
+
         row = self.published[0] if self.published else None
         keys = ("table", "protocol", "features", "model")
         return {
             "name": self.name,
             "family": self.family,
             "description": self.description,
-            "paper": row.paper if row else None,
+            "paper": self.paper or None,
+            "citation": PAPERS.get(self.paper),
             "row": {key: getattr(row, key) for key in keys} if row else None,
             "published": {figure.metric: figure.value_percent for figure in self.published},
             "state": self.state,
@@ -94,6 +101,9 @@ def recipes(
     A family of recipes is one line of the table; JSON lists all members. Figures are accuracies on
     test tracks, in percent; those of a run that leaks are not shown.
 
+    With a name, all settings follow, with their meaning; the default where it is another one.
+    Change one by genrescope train NAME --set KEY=VALUE.
+
     A recipe is `run` when its folder in the folder of runs is finished, `ready` when it can be
     trained, and `waits` when its feature or model is not installed.
 
@@ -102,6 +112,8 @@ def recipes(
       genrescope recipes
 
       genrescope recipes kth-table4
+
+      genrescope recipes my-genres
 
       genrescope recipes --format json
     """
@@ -116,6 +128,7 @@ def recipes(
         typer.echo(json.dumps(members, indent=1))
     elif recipe:
         _show({entry.name: [entry] for entry in listed[recipe]})
+        _show_settings([entry.name for entry in listed[recipe]])
     else:
         _show(listed)
 
@@ -135,7 +148,8 @@ def _listed(family: str, name: str, runs: Path) -> Listed:
     except FileError:
         pass
     description = recipe.description if recipe else ""
-    return Listed(family, name, description, tuple(figures), waits, ours, leaked)
+    paper = recipe.published.paper if recipe and recipe.published else ""
+    return Listed(family, name, description, paper, tuple(figures), waits, ours, leaked)
 
 
 def _loaded(name: str) -> tuple[Recipe | None, str]:
@@ -167,6 +181,8 @@ def _short(reason: str) -> str:
 
 def _show(listed: dict[str, list[Listed]]) -> None:
     """Print a line for each family, with its description and axes below."""
+    from genrescope.evaluation.published import PAPERS
+
     console = Console(highlight=False)
     width = max(map(len, ["Recipe", *listed]))
     head = _line("Recipe", "Paper", "Published", "Ours", Text("State"), width)
@@ -183,10 +199,56 @@ def _show(listed: dict[str, list[Listed]]) -> None:
         # Members of one family have one description.
         text = entries[0].description
         reasons = dict.fromkeys(f"waits: {e.waits}" for e in entries if e.waits and e.ours is None)
-        below = [_axes(family, entries), "" if text == shown else text, _system(entries), *reasons]
+        below = [
+            _axes(family, entries),
+            "" if text == shown else text,
+            _system(entries),
+            *reasons,
+        ]
         shown = text
         for quiet in filter(None, below):
             console.print(Padding(Text(printable(quiet), style="dim"), (0, 0, 0, 4)))
+
+    papers = dict.fromkeys(
+        entry.paper for entries in listed.values() for entry in entries if entry.paper in PAPERS
+    )
+    for paper in papers:
+        console.print(Text(f"{paper}: {PAPERS[paper]}", style="dim"))
+
+
+def _show_settings(names: Sequence[str]) -> None:
+    """Print the settings of a recipe; of a family, "by member" where its members differ."""
+    from genrescope.training.explain import REQUIRED, explained
+    from genrescope.training.recipe import load_recipe
+
+    members = []
+    for name in names:
+        with suppress(RecipeError):  # its state says what is missing
+            members.append({setting.key: setting for setting in explained(load_recipe(name))})
+    if not members:
+        return
+    console = Console(highlight=False)
+    console.print(Text("Settings", style="bold"))
+    for key in dict.fromkeys(key for member in members for key in member):
+        found = [member[key] for member in members if key in member]
+        if key in ("name", "description"):
+            continue
+        values = {json.dumps(setting.value, default=str) for setting in found}
+        same = len(values) == 1 and len(found) == len(members)
+        line = Text(f"{key}: ").append(_value(found[0].value) if same else "by member", "bold")
+        if found[0].default == REQUIRED:
+            line.append("  (has no default)")
+        elif not same or found[0].default != found[0].value:
+            line.append(f"  (default: {_value(found[0].default)})")
+        console.print(line)
+        if found[0].meaning:
+            console.print(
+                Padding(Text(printable(found[0].meaning), "dim"), (0, 0, 0, 4), expand=False)
+            )
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _line(name: str, paper: str, published: str, ours: str, state: Text, width: int) -> Text:
@@ -211,7 +273,8 @@ def _some(labels: Sequence[str]) -> str:
 def _paper(entries: Sequence[Listed]) -> str:
     figures = [figure for entry in entries for figure in entry.published]
     tables = dict.fromkeys(f"{figure.paper}, {figure.table}" for figure in figures)
-    return "; ".join(tables) or _NOTHING
+    papers = dict.fromkeys(entry.paper for entry in entries if entry.paper)
+    return "; ".join(tables or papers) or _NOTHING
 
 
 def _system(entries: Sequence[Listed]) -> str:

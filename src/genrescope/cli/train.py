@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from genrescope.cli.laboratory import (
     warnings_as_notices,
 )
 from genrescope.cli.terminal import error_line, notice, progress, stderr, stdout
-from genrescope.errors import GenrescopeError
+from genrescope.errors import GenrescopeError, RecipeError
 
 if TYPE_CHECKING:
     from genrescope.datasets import Dataset
@@ -53,6 +54,9 @@ def train(
     out: Path | None = typer.Option(
         None, "--out", "-o", help="Folder of the run; runs/<recipe> by default."
     ),
+    name: str | None = typer.Option(
+        None, "--name", help="Name of the model and of its run; the recipe's by default."
+    ),
     changes: list[str] = CHANGES,
 ) -> None:
     """Train a model by a recipe, test it, and write it as a bundle with a report.
@@ -62,6 +66,8 @@ def train(
     A family of recipes is trained member by member; finished members are not trained again.
 
     Examples:
+
+      genrescope train my-genres --data my-music --name my-model
 
       genrescope train default --data gtzan --artists artists.csv
 
@@ -73,11 +79,16 @@ def train(
 
       genrescope train my-recipe.yaml --data my-music --also gtzan
     """
-    need_laboratory()
     from genrescope.datasets import read_dataset
+    from genrescope.models import trainer_of
     from genrescope.training.recipe import expand, load_recipe
 
     names = expand(recipe)
+    if name is not None and len(names) > 1:
+        raise RecipeError(f"--name: {recipe} is a family of {len(names)} recipes")
+    own = [] if name is None else [f"name={json.dumps(name)}"]
+    # A mistyped setting is named before the data set is read.
+    loaded_recipes = {member: load_recipe(member, [*changes, *own]) for member in names}
     inputs = read_options(data, features, artists, teacher)
     further = [read_dataset(path) for path in also]
     options = {"--data": [data] if data else [], "--features": features}
@@ -85,8 +96,8 @@ def train(
     options |= {"--also": also}
     results: list[RunResult] = []
     failed = 0
-    for name in names:
-        loaded = load_recipe(name, changes)
+    for member, loaded in loaded_recipes.items():
+        need_laboratory(torch=trainer_of(loaded.model) != "sklearn")
         if weights is not None:
             loaded = loaded.model_copy(update={"weights": weights})
         if loaded.split.i_know_this_leaks:
@@ -96,8 +107,8 @@ def train(
             )
         folder = out or Path("runs") / loaded.name
         if out and len(names) > 1:
-            folder = out / name.removeprefix(recipe).strip("/")
-        command = command_line(name, options, weights, changes)
+            folder = out / member.removeprefix(recipe).strip("/")
+        command = command_line(member, options, weights, changes, name)
         try:
             result = _execute(loaded, inputs, further, folder, command)
         except GenrescopeError as error:
@@ -121,7 +132,11 @@ def train(
 
 
 def command_line(
-    name: str, options: Mapping[str, Sequence[Path]], weights: Path | None, changes: Sequence[str]
+    name: str,
+    options: Mapping[str, Sequence[Path]],
+    weights: Path | None,
+    changes: Sequence[str],
+    own_name: str | None = None,
 ) -> str:
     """The command that makes a run again, without where files lie on this machine."""
     recipe = re.sub(r"^.*/(?=[^/]+\.ya?ml(/|$))", "", name)
@@ -129,6 +144,7 @@ def command_line(
         f"{option} {path.resolve().name}" for option, paths in options.items() for path in paths
     ]
     own = [f"--weights {weights.resolve().name}"] if weights else []
+    own += [f"--name {own_name}"] if own_name else []
     settings = [re.sub(r"^(split\.folder=).*/(?=[^/])", r"\1", change) for change in changes]
     return " ".join(
         ["genrescope train", recipe, *files, *own, *(f"--set {setting}" for setting in settings)]

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -50,7 +50,7 @@ def output(path: Path | None) -> Iterator[TextIO]:
         return
     try:
         with open_atomic(path) as file:
-            text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+            text = text_stream(file)
             yield text
             text.flush()
             text.detach()
@@ -58,7 +58,12 @@ def output(path: Path | None) -> Iterator[TextIO]:
         raise FileError(path, f"can't be written: {error.strerror or error}") from None
 
 
-class _Writer:
+def text_stream(file: BinaryIO) -> io.TextIOWrapper:
+    """Text for a file of results, in which the bytes of file names stay as they are."""
+    return io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+
+
+class Writer:
     """What all formats share: the stream, the genres, and how much is written of a prediction."""
 
     def __init__(self, stream: TextIO, genres: Sequence[str], *, top: int, timeline: bool) -> None:
@@ -68,8 +73,17 @@ class _Writer:
     def open(self) -> None:
         """Write the beginning."""
 
+    def row(self, prediction: Prediction) -> str:
+        """One prediction as text."""
+        raise NotImplementedError
+
+    def write_row(self, row: str) -> None:
+        """Write what `row` gave."""
+        self.stream.write(row)
+
     def write(self, prediction: Prediction) -> None:
         """Write one prediction."""
+        self.write_row(self.row(prediction))
 
     def close(self) -> None:
         """Write the end."""
@@ -85,7 +99,7 @@ class _Writer:
         return fields
 
 
-class Table(_Writer):
+class Table(Writer):
     """Lines for people: genre, a bar of confidence, the file."""
 
     def open(self) -> None:
@@ -98,12 +112,29 @@ class Table(_Writer):
         self.width = max(sum(longest) + len(" or "), len("Genre"))
         self.has_heading = False
 
+    def row(self, prediction: Prediction) -> str:
+        """A line, more with `--top` and `--timeline`."""
+        with self.console.capture() as captured:
+            self._print(prediction)
+        return captured.get()
+
+    def write_row(self, row: str) -> None:
+        """Write what `row` gave."""
+        self._print_heading()
+        self.stream.write(row)
+
     def write(self, prediction: Prediction) -> None:
-        """Write a line, more with `--top` and `--timeline`."""
+        """Print a row at once: on a terminal it goes above the progress bar."""
+        self._print_heading()
+        self._print(prediction)
+
+    def _print_heading(self) -> None:
         if not self.has_heading:
             heading = f"{'Genre':{self.width}} {'Confidence':15} File"
             self.console.print(Text(heading, style="bold"))
             self.has_heading = True
+
+    def _print(self, prediction: Prediction) -> None:
         answer = prediction.answer if prediction.tags is not None else prediction.genre
         confidence = None if prediction.genre is None else prediction.confidence
         self._line(answer, confidence, printable(prediction.path or ""))
@@ -146,16 +177,20 @@ def _share(value: float, genre: str) -> str:
     return f"{percent:.0f}% {genre}" if percent >= 1 else f"<1% {genre}"
 
 
-class Json(_Writer):
+class Json(Writer):
     """One JSON list."""
 
     def open(self) -> None:
         """Open the list."""
         self.separator = "[\n"
 
-    def write(self, prediction: Prediction) -> None:
+    def row(self, prediction: Prediction) -> str:
+        """An element."""
+        return json.dumps(self.fields(prediction))
+
+    def write_row(self, row: str) -> None:
         """Write an element."""
-        self.stream.write(self.separator + json.dumps(self.fields(prediction)))
+        self.stream.write(self.separator + row)
         self.separator = ",\n"
 
     def close(self) -> None:
@@ -163,28 +198,31 @@ class Json(_Writer):
         self.stream.write("[]\n" if self.separator == "[\n" else "\n]\n")
 
 
-class JsonLines(_Writer):
+class JsonLines(Writer):
     """A JSON object a line."""
 
-    def write(self, prediction: Prediction) -> None:
-        """Write a line."""
-        self.stream.write(json.dumps(self.fields(prediction)) + "\n")
+    def row(self, prediction: Prediction) -> str:
+        """A line."""
+        return json.dumps(self.fields(prediction)) + "\n"
+
+    def write_row(self, row: str) -> None:
+        """Write a line, for readers that wait for it."""
+        self.stream.write(row)
         self.stream.flush()
 
 
-class Csv(_Writer):
+class Csv(Writer):
     """A row a file, with a column for each genre's probability."""
 
     def open(self) -> None:
         """Write the heading."""
-        self.rows = csv.writer(self.stream, lineterminator="\n")
         heading = ["path", "genre", "confidence", "duration", "warnings", *self.genres]
-        self.rows.writerow([*heading, *_TAGS])
+        self.stream.write(_csv_line([*heading, *_TAGS]))
 
-    def write(self, prediction: Prediction) -> None:
-        """Write a row."""
+    def row(self, prediction: Prediction) -> str:
+        """A row."""
         fields = prediction.to_dict(timeline=False)
-        self.rows.writerow(
+        return _csv_line(
             [
                 fields["path"],
                 fields["genre"] or "",
@@ -195,6 +233,12 @@ class Csv(_Writer):
                 *(_cell(fields.get(name, "")) for name in _TAGS),
             ]
         )
+
+
+def _csv_line(cells: Sequence[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
 
 
 def _cell(value: Any) -> Any:
@@ -208,7 +252,7 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-WRITERS: dict[str, type[_Writer]] = {
+WRITERS: dict[str, type[Writer]] = {
     "table": Table,
     "json": Json,
     "jsonl": JsonLines,

@@ -28,6 +28,7 @@ from genrescope.datasets.layouts import builtin_repeats
 from genrescope.datasets.layouts.gtzan import GTZAN_GENRES
 from genrescope.datasets.tracks import Track, mark_repeats
 from genrescope.errors import DatasetError
+from genrescope.untrusted import open_npz
 
 _NUMBER_COLUMNS = ("track_id",)
 _NAME_COLUMNS = ("filename", "track")
@@ -129,14 +130,14 @@ def read_table(paths: Sequence[str | PathLike[str]]) -> Table:
 
 def _read_npz(path: Path) -> _Rows:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            key = next((name for name in ("track_id", "IDS") if name in arrays.files), None)
-            if key is None or "X" not in arrays.files:
+        with open_npz(path) as arrays:
+            key = next((name for name in ("track_id", "IDS") if name in arrays), None)
+            if key is None or "X" not in arrays:
                 raise DatasetError(f"{path}: expected the arrays X and track_id, or X and IDS")
             values = arrays["X"].astype(np.float32)
             names = arrays[key].astype(str).tolist()
-            labels = arrays["Y"] if "Y" in arrays.files else np.zeros(0, str)
-            columns = arrays["columns"].astype(str).tolist() if "columns" in arrays.files else []
+            labels = arrays["Y"] if "Y" in arrays else np.zeros(0, str)
+            columns = arrays["columns"].astype(str).tolist() if "columns" in arrays else []
     except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path}: not a readable .npz file: {error}") from None
     subset = next((s for start, s in _SUBSET_OF_FILE.items() if path.name.startswith(start)), None)

@@ -12,7 +12,7 @@ import os
 import random
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -79,9 +79,17 @@ class Pictures(base.Encoder):
 
 
 class PictureNetwork(nn.Module):
-    """The preprocessing of grey pictures of any size, and the network."""
+    """The preprocessing of grey pictures of any size, and the network.
+
+    Attributes
+    ----------
+    palette
+        Red, green and blue from 0 to 1 of equally wide ranges of grey levels, `[colours, 3]`, for
+        a network that is given a coloured picture; None by default.
+    """
 
     offset: Tensor
+    palette: Tensor | None
 
     def __init__(
         self, backbone: nn.Module, side: int, factor: float, offsets: tuple[float, float, float]
@@ -90,13 +98,26 @@ class PictureNetwork(nn.Module):
         self.backbone = backbone
         self.side, self.factor = side, factor
         self.register_buffer("offset", torch.tensor(offsets).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("palette", None, persistent=False)
+        # Caffe's networks take blue before green and red.
+        self.channels = slice(None, None, -1) if (factor, offsets) == CAFFE else slice(None)
+
+    def paint(self, colours: Sequence[Sequence[float]]) -> None:
+        """Show grey levels in colours, see `palette`."""
+        self.palette = torch.tensor(colours, dtype=torch.float32, device=self.offset.device)
 
     def forward(self, segments: Tensor) -> dict[str, Tensor]:
         """Both layers of grey levels from 0 to 1, `[n, rows, frames]` to `[n, size]` each."""
         size = (self.side, self.side)
         grey = functional.interpolate(segments.unsqueeze(1), size, mode="bilinear")
-        coloured = grey.expand(-1, 3, -1, -1) * self.factor + self.offset
-        return {"none": grey.flatten(1), "immediate": self.backbone(coloured)}
+        picture = grey.expand(-1, 3, -1, -1)
+        if self.palette is not None:
+            count = len(self.palette)
+            painted = self.palette[(segments * count).long().clamp(0, count - 1)]
+            painted = torch.stack(painted.unbind(-1)[self.channels], dim=1)
+            picture = functional.interpolate(painted, size, mode="bilinear")
+        scaled = picture * self.factor + self.offset
+        return {"none": grey.flatten(1), "immediate": self.backbone(scaled)}
 
 
 class KerasPictures(Pictures):

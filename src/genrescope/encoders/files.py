@@ -34,6 +34,7 @@ from genrescope.encoders.tables import (
     write_table,
 )
 from genrescope.errors import FileError, GenrescopeError
+from genrescope.untrusted import open_npz
 
 Pool = Literal["none", "mean", "mean_std_max"]
 POOLS: Final = ("none", "mean", "mean_std_max")
@@ -286,7 +287,7 @@ class _Parts:
 
     def _part(self, number: int) -> dict[str, Any]:
         if self._open[0] != number:
-            with np.load(self.folder / f"{number:06d}.npz", allow_pickle=False) as arrays:
+            with open_npz(self.folder / f"{number:06d}.npz") as arrays:
                 self._open = (number, dict(arrays))
         return self._open[1]
 

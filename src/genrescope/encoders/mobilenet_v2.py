@@ -7,6 +7,7 @@ the convolutions before it: when it is fine-tuned, the statistics of ImageNet st
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -45,13 +46,17 @@ class Encoder(_imagenet.Pictures):
     """MobileNetV2: 1280 numbers for a picture of 10 s of audio.
 
     Its weights may be Keras's file, which Keras is needed to read, or an `.npz` with torchvision's
-    names and batch normalisation folded in.
+    names and batch normalisation folded in. In a given folder Keras's file is looked for, then the
+    one `mobilenet_v2*.npz`.
     """
 
     name = "mobilenet_v2"
     layers: ClassVar = {"none": 224 * 224, "immediate": _LAST}
     weights = (NOTOP,)
     side = 224
+
+    def __init__(self, weights: Path | None = None, **settings: Any) -> None:
+        super().__init__(_in_folder(weights), **settings)
 
     def backbone(self) -> MobileNetV2:
         """The network, with random weights."""
@@ -72,6 +77,14 @@ class Encoder(_imagenet.Pictures):
             _imagenet.load_keras(model, path)
             state = from_keras(model)
         put(network.backbone, state, path)
+
+
+def _in_folder(given: Path | None) -> Path | None:
+    """The one `.npz` in a folder that lacks Keras's file; any other path as it is."""
+    if given is None or not given.is_dir() or (given / NOTOP.file).is_file():
+        return given
+    found = sorted(given.glob("mobilenet_v2*.npz"))
+    return found[0] if len(found) == 1 else given
 
 
 class _Same(nn.Conv2d):

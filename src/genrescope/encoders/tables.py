@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from genrescope.atomic import open_atomic
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.features.spectrogram import FloatArray
+from genrescope.untrusted import open_npz
 
 SUFFIXES: Final = (".npz", ".parquet")
 _ROWS = 4096  # of a group in Parquet, and read at a time
@@ -143,7 +144,7 @@ def read_heading(path: Path) -> Heading:
             metadata = _pyarrow().parquet.read_schema(path).metadata or {}
             fields = json.loads(metadata[b"genrescope"])
         else:
-            with np.load(path, allow_pickle=False) as arrays:
+            with open_npz(path) as arrays:
                 fields = json.loads(str(arrays["heading"]))
         tracks = [
             (str(name), int(rows), (int(a), int(b))) for name, rows, (a, b) in fields["tracks"]

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from genrescope.errors import FileError
 from genrescope.paths import cache_folder
+from genrescope.untrusted import open_npz
 
 if TYPE_CHECKING:
     import torch
@@ -345,7 +346,6 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def _numpy_parts() -> list[Any]:
     """Names that a pickled array of numbers uses; its module had another name before NumPy 2."""
-    import numpy as np
     from numpy._core.multiarray import _reconstruct, scalar
 
     kinds = [np.dtypes.Float32DType, np.dtypes.Float64DType]
@@ -364,8 +364,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     import zipfile
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        with open_npz(path) as arrays:
+            return dict(arrays)
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(path, f"not a readable .npz of arrays: {reason}") from None

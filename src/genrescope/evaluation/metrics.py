@@ -227,7 +227,7 @@ def mean_and_deviation(accuracies: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of predictions of tracks, each with its 95 % interval.
+    """Scores of predictions of tracks, each but the log-loss with its 95 % interval.
 
     Attributes
     ----------
@@ -239,6 +239,8 @@ class Scores:
         By genre: n, precision, recall, f1, and the interval of recall.
     confusion
         Counts `[genre, predicted genre]`.
+    log_loss
+        Mean of minus the natural logarithm of the probability of a track's genre, in nats.
     """
 
     n: int
@@ -246,6 +248,7 @@ class Scores:
     intervals: dict[str, tuple[float, float]]
     genres: dict[str, dict[str, Any]]
     confusion: NDArray[np.intp]
+    log_loss: float
 
     def to_dict(self) -> dict[str, Any]:
         """The scores as a `RunResult` has them."""
@@ -255,6 +258,7 @@ class Scores:
             "interval": {
                 name: [_json(low), _json(high)] for name, (low, high) in self.intervals.items()
             },
+            "log_loss": round(self.log_loss, 6),
             "by_genre": self.genres,
             "confusion": self.confusion.tolist(),
         }
@@ -316,7 +320,18 @@ def compute_scores(
             if (truth == g).any()
         },
         confusion=confusion(truth, probabilities.argmax(axis=1), len(genres)),
+        log_loss=log_loss(truth, probabilities),
     )
+
+
+def log_loss(truth: Labels, probabilities: Probabilities) -> float:
+    """Mean of minus the natural logarithm of the probability of each track's genre, in nats.
+
+    It is the cross-entropy that networks are trained by. A probability of 0 counts as the smallest
+    of a double, so that the result is finite.
+    """
+    own = probabilities[np.arange(len(truth)), truth]
+    return float(-np.log(np.maximum(own, np.finfo(float).tiny)).mean())
 
 
 def _json(value: float) -> float | None:

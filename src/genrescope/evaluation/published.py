@@ -24,6 +24,19 @@ Subset = Literal["train", "validation", "test"]
 
 _FILE = Path(__file__).with_name("published_results.csv")
 _STATEMENTS = Path(__file__).with_name("published_statements.csv")
+# The papers bear no date; their latest reference says when they can't have been written earlier.
+PAPERS = {
+    "berkeley": "Kuo, Tantivilaisin, Wang, Weiss: Transfer Learning with Convolutional Neural "
+    "Networks on Mel-Spectrograms for Accurate Song Genre Prediction (2021 or later)",
+    "deepsound": "Dang, Nguyen: DeepSound: Genre Recognition through Deep Learning (2021 or later)",
+    "kth": "Xiong, Hu: Automatic music genre classification using deep learning technologies "
+    "(2020 or later)",
+    "leiden": "Matei, Nebreda Bernal, Jethoe: Classifying Music Genres: A Deep Dive into Sound "
+    "Analysis (2020 or later)",
+    "vellore": "Ramya V: Deep Learning for Automated Music Genre Classification Using Spectrograms "
+    "(2024 or later)",
+}
+"""Authors, title and year of the papers, by the names that recipes use."""
 _PREFIX = "fma descriptors: "
 
 

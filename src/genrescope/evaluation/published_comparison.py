@@ -4,14 +4,15 @@ Conventions
 -----------
 All figures are in percent; differences are ours minus the paper's, in points. A published figure on
 the test subset is compared with the accuracy on the test tracks, which has an interval; one on the
-training or validation subset with the accuracy there, which has none. A run that leaks is never
+validation subset with the accuracy there, and one on the training subset with the accuracy of the
+last epoch's segments while they were trained on, which have none. A run that leaks is never
 compared with a published figure.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -19,11 +20,17 @@ from typing import Any
 
 from genrescope.errors import FileError, RecipeError
 from genrescope.evaluation.published import PublishedFigure, published_figures, published_results
+from genrescope.evaluation.records import merged, with_correct_tracks
 from genrescope.evaluation.run_result import RunResult, find_runs
 
 Interval = tuple[float, float]
 
-_MEASURED = {"train": "train_accuracy", "validation": "validation_accuracy", "test": "accuracy"}
+# The kth paper's training accuracies are those that Keras shows: of segments, with dropout active.
+_MEASURED = {
+    "train": ("segment_train_accuracy", "train_accuracy"),
+    "validation": ("validation_accuracy",),
+    "test": ("accuracy",),
+}
 # The berkeley paper used 7,994 of the 8,000 clips of FMA-small; six were damaged.
 _TRACKS = {"gtzan": 1000, "fma_small": 7994}
 # Of the kth paper's table 1; no other paper states it.
@@ -123,6 +130,8 @@ class PublishedComparison:
         Runs that leak.
     problems
         What could not be used, and why.
+    runs
+        All of them.
     """
 
     rows: tuple[ComparedFigure, ...]
@@ -130,6 +139,7 @@ class PublishedComparison:
     others: tuple[RunResult, ...]
     leaks: tuple[LeakedRun, ...]
     problems: tuple[FileError | RecipeError, ...]
+    runs: tuple[RunResult, ...] = ()
 
     def listed(self, everything: bool = False) -> tuple[ComparedFigure, ...]:
         """The rows; with `everything`, also published figures without a run."""
@@ -154,15 +164,34 @@ class PublishedComparison:
         }
 
 
-def compare_with_published(folder: Path) -> PublishedComparison:
+def compare_with_published(
+    folder: Path,
+    *,
+    records: Sequence[RunResult] = (),
+    outdated: Callable[[RunResult], str] = lambda _: "",
+) -> PublishedComparison:
     """Compare all finished runs in a folder with the published figures.
+
+    Parameters
+    ----------
+    folder
+        In which runs are looked for.
+    records
+        Results of earlier runs, for command lines that no run in the folder has.
+    outdated
+        Tells how the recipe of a run differs by now from the one that was carried out; empty where
+        it does not. A run's row says so.
 
     Raises
     ------
     FileError
         When there is no such folder.
     """
-    runs, damaged = find_runs(folder)
+    found, damaged = find_runs(folder)
+    runs = [
+        run.model_copy(update={"outdated": outdated(run)})
+        for run in merged(records, [*map(with_correct_tracks, found)])
+    ]
     runs.sort(key=lambda run: (run.name, run.folder))
     leak_free = [run for run in runs if not run.leaked]
     problems: list[FileError | RecipeError] = list(damaged)
@@ -174,9 +203,9 @@ def compare_with_published(folder: Path) -> PublishedComparison:
         except RecipeError as error:
             problems.append(RecipeError(f"{run.folder}: {error}"))
             figures = []
-        found = [row for figure in figures if (row := _compared(figure, run))]
-        rows += found
-        others += [run] * (not found)
+        compared = [row for figure in figures if (row := _compared(figure, run))]
+        rows += compared
+        others += [run] * (not compared)
     rows.sort(key=lambda row: _order()[row.figure])
     with_run = {row.figure for row in rows}
     return PublishedComparison(
@@ -185,6 +214,7 @@ def compare_with_published(folder: Path) -> PublishedComparison:
         tuple(others),
         tuple(LeakedRun(run, _leak_free(run, leak_free)) for run in runs if run.leaked),
         tuple(problems),
+        tuple(runs),
     )
 
 
@@ -195,10 +225,11 @@ def _order() -> dict[PublishedFigure, int]:
 
 
 def _compared(figure: PublishedFigure, run: RunResult) -> ComparedFigure | None:
-    measured = _MEASURED[figure.subset]
-    ours = run.percent(measured)
-    if ours is None:
+    found = [name for name in _MEASURED[figure.subset] if run.percent(name) is not None]
+    if not found:
         return None
+    measured = found[0]
+    ours = run.percent(measured)
     explanation = run.published.differs if run.published else ""
     interval = run.interval_percent(measured)
     return ComparedFigure(figure, run, ours, interval, differences(figure, run), explanation)
@@ -242,6 +273,7 @@ def differences(figure: PublishedFigure, run: RunResult) -> tuple[str, ...]:
     """How a run's protocol differs from a paper's, as far as the run's settings show."""
     networks = len(run.settings.get("ensemble") or [])
     texts = (
+        run.outdated,
         _tracks(figure, run),
         "" if _letters(str(run.data)) == _letters(figure.dataset) else f"data: {run.data}",
         _split(figure, run),

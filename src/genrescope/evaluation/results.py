@@ -12,13 +12,14 @@ from typing import Any
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
 from genrescope.evaluation import plots
+from genrescope.evaluation.conclusions import conclusions
 from genrescope.evaluation.formatting import (
     NOTHING,
     escape_markdown,
     interval,
     markdown_table,
 )
-from genrescope.evaluation.not_run import not_run, statements
+from genrescope.evaluation.not_run import confusions, not_run, statements
 from genrescope.evaluation.published import PublishedFigure, published_results
 from genrescope.evaluation.published_comparison import (
     ComparedFigure,
@@ -39,6 +40,19 @@ The scores of the recipes, compared with those that their papers state. Everythi
 marks below is written by `genrescope compare --write`.
 
 """
+
+
+_CONFUSIONS = (
+    "The confusion matrices of the runs whose recalls the paper states: a row for the genre of the "
+    "tracks, a column for the predicted one, in percent of the row."
+)
+_CONCLUSIONS = (
+    "A is the system that the paper finds better, or as good. *Holds*: A is better, and McNemar's "
+    "exact test on the tracks that both were tested on gives p < 0.05 (where single predictions "
+    "were not kept: the 95 % intervals of the accuracies are apart); where the paper finds both "
+    "similar, there is no such difference. Which embedding of the leiden paper separates genres "
+    "best is measured on the page on geometry."
+)
 
 
 def write_results(
@@ -107,8 +121,13 @@ def to_markdown(
             blocks += [f"### {paper}, {table}", *_published_table(list(of_table))]
     if missing := not_run(comparison.missing):
         blocks += ["## Not run here, and why", missing]
-    runs = {row.run.folder: row.run for row in comparison.rows if row.run}
-    blocks += ["## Statements that are no accuracies", statements([*runs.values()])]
+    shown = [run for run in comparison.runs if not run.leaked]
+    blocks += ["## Statements that are no accuracies", statements(shown)]
+    if matrices := confusions(shown):
+        blocks += [_CONFUSIONS, *matrices]
+    if comparison.runs:
+        blocks += ["## Do the papers' conclusions hold here?", _CONCLUSIONS]
+        blocks += [conclusions(comparison.runs)]
     if comparison.others:
         blocks += ["## Runs without a published figure", _runs(comparison.others)]
     if comparison.leaks:
@@ -266,9 +285,13 @@ def accuracy_interval(run: RunResult, separator: str = " to ") -> str:
     return interval(run.interval.get("accuracy"), separator, unit="")
 
 
-def _runs(runs: Iterable[RunResult]) -> str:
-    lines = [[*_facts(run), _code(run.command)] for run in runs]
-    return markdown_table((*_RUN_COLUMNS, "Command"), f"{_RUN_ALIGNMENT}l", lines)
+def _runs(runs: Sequence[RunResult]) -> str:
+    noted = any(run.outdated for run in runs)
+    lines = [
+        [*_facts(run), *[escape_markdown(run.outdated)] * noted, _code(run.command)] for run in runs
+    ]
+    columns = (*_RUN_COLUMNS, *["Note"] * noted, "Command")
+    return markdown_table(columns, f"{_RUN_ALIGNMENT}{'l' * noted}l", lines)
 
 
 def _leaks(leaks: Iterable[LeakedRun]) -> Iterator[str]:

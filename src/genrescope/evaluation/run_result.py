@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from genrescope.atomic import write_atomic
@@ -37,7 +36,9 @@ from genrescope.evaluation.run_values import (
     Text,
     Values,
 )
+from genrescope.inference import Manifest
 from genrescope.legacy import renamed_metrics, renamed_recipe
+from genrescope.untrusted import parse_yaml
 
 FILE = "metrics.json"
 RECIPE_FILE = "recipe.yaml"
@@ -58,6 +59,8 @@ class RunResult(Values):
         Different test tracks; of a run that leaks, segments.
     accuracy … expected_calibration_error
         Scores on the test tracks, see `genrescope.evaluation.metrics`.
+    log_loss
+        Cross-entropy on the test tracks, in nats.
     interval
         95 % bootstrap intervals of the scores, by name.
     grouped_by_artist
@@ -69,13 +72,17 @@ class RunResult(Values):
     train_accuracy, validation_accuracy
         Of the network that is kept, on its training and validation tracks; None where there are
         none, or it was not measured.
+    segment_train_accuracy
+        Of the training segments of the last epoch, as they were trained on: changed at random, with
+        dropout active; None where that was not measured.
     folds
         Each fold by its name; of a run without folds its one training.
     train_tracks, validation_tracks
         How many tracks the network that is kept was trained on and validated on.
     tracks_used_in_training
         Of an evaluation: how many of the scored tracks the model was trained on, by the
-        fingerprints in its bundle; None where it lists none.
+        fingerprints in its bundle; None where it lists none. Of a run on the embedding of a trained
+        model: on how many that model was.
     tracks_perhaps_used_in_training
         Of an evaluation: scored tracks of which that is not known, because they have no
         fingerprint (steady sound); None where the bundle lists no tracks.
@@ -102,6 +109,9 @@ class RunResult(Values):
     unknown_genres
         Of an evaluation: genres of the data whose tracks were left out, because the model does not
         have them.
+    segment_rule
+        Of `genrescope.features.segments.SEGMENT_RULE`, by which segments were cut; 1 where it was
+        not stored.
     command
         The command line that makes the result again, without where files lie on this machine; a
         guess where it was not stored.
@@ -111,6 +121,11 @@ class RunResult(Values):
         The recipe's settings, as `recipe.yaml` or the model's provenance has them; not stored here.
     folder
         Where the result was read from; not stored.
+    tested, right
+        Hash of the test tracks, and for each of them, in the order of their ids, 1 where it was
+        predicted correctly, else 0; stored in records alone, see `genrescope.evaluation.records`.
+    outdated
+        How the recipe of that name differs by now from the one that was carried out; not stored.
     """
 
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -125,11 +140,13 @@ class RunResult(Values):
     macro_f1: Score = None
     roc_auc: Score = None
     expected_calibration_error: Score = None
+    log_loss: float | None = Field(None, ge=0)
     interval: dict[str, Interval] = Field({})
     grouped_by_artist: bool = False
     by_genre: dict[str, GenreScores] = Field({})
     confusion: list[list[int]] = Field([])
     train_accuracy: Score = None
+    segment_train_accuracy: Score = None
     validation_accuracy: Score = None
     folds: dict[str, FoldResult] = Field({})
     train_tracks: int | None = None
@@ -147,10 +164,14 @@ class RunResult(Values):
     teacher_tracks: int = 0
     genre_map: dict[Text, str] = Field({})
     unknown_genres: list[Text] = Field([])
+    segment_rule: int = 1
     command: Text = ""
     provenance: Provenance | None = None
     settings: dict[str, Any] = Field(default={}, exclude=True)
     folder: Path | None = Field(default=None, exclude=True)
+    tested: str = Field(default="", exclude=True)
+    right: str = Field(default="", exclude=True)
+    outdated: str = Field(default="", exclude=True)
 
     @model_validator(mode="after")
     def _of_something(self) -> RunResult:
@@ -190,15 +211,23 @@ class RunResult(Values):
             path = folder / RECIPE_FILE
             origin: Any = result.provenance.model_dump() if result.provenance else {}
             if path.is_file():
-                origin = yaml.safe_load(path.read_text(encoding="utf-8"))
+                origin = parse_yaml(path.read_text(encoding="utf-8"), 2**24)
             if not isinstance(origin, dict):
                 raise ValueError("expected settings as `name: value`")
             return result.model_copy(update=_from_origin(result, origin) | {"folder": folder})
         except FileNotFoundError:
             raise FileError(folder, f"no finished run: it has no {path.name}") from None
-        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
             raise FileError(path, f"can't be read: {reason}") from None
+
+    @classmethod
+    def of_bundle(cls, manifest: Manifest) -> RunResult | None:
+        """The result that a bundle states of itself; None where it states none that can be read."""
+        try:
+            return _parse(json.dumps(manifest.metrics).encode())
+        except (ValueError, RecursionError):
+            return None
 
     @property
     def is_evaluation(self) -> bool:
@@ -246,7 +275,7 @@ class RunResult(Values):
     def protocol(self) -> str:
         """The split in words; of an evaluation, what was tested."""
         if self.training_note:
-            return f"all tracks, {self.training_note}"
+            return f"{self.split or 'all tracks'}, {self.training_note}"
         if self.tested_on_training_data:
             return "all tracks, including those it was trained on"
         return str(self.split or "") or "all tracks"

@@ -147,7 +147,7 @@ def compare(
     >>> compare("runs/a", "runs/b").mcnemar.p  # doctest: +SKIP
     0.03
     """
-    correct_a, correct_b = _correct(a), _correct(b)
+    correct_a, correct_b = correct_tracks(a), correct_tracks(b)
     common = sorted(correct_a.keys() & correct_b.keys())
     if not common:
         names = [str(run) for run in (a, b) if not isinstance(run, Predictions)]
@@ -172,7 +172,7 @@ def compare(
     )
 
 
-def _correct(run: Predictions | str | PathLike[str]) -> dict[tuple[str, str], bool]:
+def correct_tracks(run: Predictions | str | PathLike[str]) -> dict[tuple[str, str], bool]:
     """Whether each track was predicted correctly, by id and genre."""
     found = run if isinstance(run, Predictions) else read_predictions(Path(run))
     rows: dict[tuple[str, str], list[int]] = {}

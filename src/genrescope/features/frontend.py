@@ -35,6 +35,7 @@ from genrescope.features.spectrogram import (
     load_spectrogram,
 )
 from genrescope.features.statistics import Statistic, statistics
+from genrescope.features.stored import Stored
 
 Source = audio.Readable | audio.Waveform | FloatArray
 
@@ -99,12 +100,23 @@ class StreamInfo:
 
 
 class SegmentSettings(BaseModel):
-    """Length of a segment in seconds, and the fraction of it that the next one shares."""
+    """How windows are cut into segments.
+
+    Attributes
+    ----------
+    seconds
+        Length of a segment.
+    overlap
+        Fraction of a segment that the next one shares.
+    most
+        The first so many segments of a window are used; all by default.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seconds: float = Field(gt=0, le=WINDOW_SECONDS)
     overlap: float = Field(0.5, ge=0, lt=1)
+    most: int | None = Field(None, ge=1, exclude_if=lambda most: most is None)
 
 
 class Frontend(BaseModel):
@@ -198,15 +210,15 @@ class Frontend(BaseModel):
     def _window_of_vectors(self, source: Source, info: StreamInfo) -> Window:
         """Stored vectors are one window, however long the track."""
         feature = self.computed
-        if not isinstance(source, np.ndarray) or feature.kind != "stored":
+        if not isinstance(source, np.ndarray) or not isinstance(feature, Stored):
             name = audio.source_name(source)
             takes = "stored vectors" if feature.kind == "stored" else "audio, not stored vectors"
             raise FileError(name, f"this model takes {takes} (feature {feature.kind})")
         vectors = np.atleast_2d(source)
-        fits = vectors.ndim == 2 and len(vectors) and vectors.shape[1] == feature.size
+        fits = vectors.ndim == 2 and len(vectors) and vectors.shape[1] == feature.width
         if not (fits and vectors.dtype.kind in "fiu" and np.isfinite(vectors).all()):
-            raise FileError("vectors", f"expected {feature.size} finite numbers in each")
-        values = vectors.T.astype(np.float32)
+            raise FileError("vectors", f"expected {feature.width} finite numbers in each")
+        values = feature.used(vectors).T.astype(np.float32)
         info.duration = values.shape[1] * self.hop
         silent = np.zeros(values.shape[1], np.bool_)
         if self.scale != "none":
@@ -330,8 +342,9 @@ class Frontend(BaseModel):
         """Cut a window into stretches that become segments; mostly silent ones are left out.
 
         Where all of them are mostly silence, the one with the least of it is kept, if at
-        least a second of it is not silent. The last stretch ends with the window. A window shorter
-        than a segment is repeated to fill one, or pooled as it is.
+        least a second of it is not silent. The last stretch ends with the window, unless it would
+        repeat nearly all of the one before (see `segment_starts`). A window shorter than a segment
+        is repeated to fill one, or pooled as it is.
         """
         length, total = self.segment_frames, window.values.shape[1]
         values, silent = window.values, window.silent
@@ -343,7 +356,7 @@ class Frontend(BaseModel):
         frames = values.shape[1]
         starts = segment_starts(
             frames, length, self.segment_hop, first=window.fresh, reach_end=True
-        )
+        )[: self.segments.most]
         sounding = {start: 1 - silent[start : start + length].mean() for start in starts}
         kept = [start for start in starts if sounding[start] >= 0.5]
         most = max(starts, key=sounding.__getitem__)

@@ -56,6 +56,23 @@ def delta(values: FloatArray, *, order: int = 1, width: int = DELTA_WIDTH) -> Fl
     return np.pad(windows @ kernel.astype(np.float32), ((0, 0), (half, half)), mode="edge")
 
 
+def stacked(values: FloatArray, count: int) -> FloatArray:
+    """Each frame with its neighbours, `[features, frames]` to `[count * features, frames]`.
+
+    Parameters
+    ----------
+    values
+        `[features, frames]`
+    count
+        Odd number of frames; the first and the last are repeated beyond the ends.
+    """
+    if count == 1:
+        return values
+    half, frames = count // 2, values.shape[1]
+    padded = np.pad(values, ((0, 0), (half, half)), mode="edge")
+    return np.concatenate([padded[:, first : first + frames] for first in range(count)])
+
+
 class MFCC(SpectrogramFeature):
     """MFCCs, equal to `librosa.feature.mfcc`, followed by their deltas.
 
@@ -65,15 +82,21 @@ class MFCC(SpectrogramFeature):
         Coefficients per frame.
     deltas
         0: none; 1: delta; 2: delta and delta-delta.
+    stack
+        Odd number of frames, a frame and its neighbours, that lie one under the other in each; the
+        first and the last frame are repeated beyond the ends.
     """
 
     n_mfcc: int = Field(20, ge=1)
     deltas: int = Field(0, ge=0, le=2)
+    stack: int = Field(1, ge=1, le=31)
 
     @model_validator(mode="after")
     def _enough_bands(self) -> MFCC:
         if self.n_mfcc > self.n_mels:
             raise ValueError(f"{self.n_mfcc} MFCCs can't be computed from {self.n_mels} mel bands")
+        if self.stack % 2 == 0:
+            raise ValueError(f"stack has to be an odd number of frames, not {self.stack}")
         return self
 
     @property
@@ -83,8 +106,8 @@ class MFCC(SpectrogramFeature):
 
     @property
     def size(self) -> int:
-        """Coefficients and their deltas."""
-        return self.n_mfcc * (1 + self.deltas)
+        """Coefficients and their deltas, of all frames that are stacked."""
+        return self.n_mfcc * (1 + self.deltas) * self.stack
 
     @property
     def local(self) -> bool:
@@ -98,4 +121,5 @@ class MFCC(SpectrogramFeature):
         )
         coefficients = dct(self.n_mels, self.n_mfcc) @ mel
         orders = range(1, self.deltas + 1)
-        return np.concatenate([coefficients, *(delta(coefficients, order=k) for k in orders)])
+        values = np.concatenate([coefficients, *(delta(coefficients, order=k) for k in orders)])
+        return stacked(values, self.stack)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from genrescope.errors import RecipeError
 from genrescope.features.base import Feature
-from genrescope.registry import Registry
+from genrescope.registry import Registry, did_you_mean
 
 _BUILTIN = {
     "descriptors": "genrescope.features.descriptors:Descriptors",
@@ -54,4 +54,8 @@ def make_feature(settings: dict[str, Any]) -> Feature:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join([f"feature {kind}", *map(str, first["loc"])])
-        raise RecipeError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            hint = did_you_mean(first["loc"][-1], feature.model_fields)
+            message = f"there is no such setting{hint}"
+        raise RecipeError(f"{where}: {message}") from None

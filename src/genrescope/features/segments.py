@@ -17,6 +17,10 @@ from genrescope.features.spectrogram import FloatArray
 
 WHOLE_SECONDS = 60.0
 """Audio up to this length is computed at once, longer audio in pieces of at least this length."""
+SEGMENT_RULE = 2
+"""Of rule 1 a last segment always ended with the window, wherever the one before began."""
+REPEATED_PART = 10
+"""A last segment is left out that begins less than one such part of a step after the one before."""
 
 
 def segment_starts(
@@ -34,10 +38,17 @@ def segment_starts(
         Where the first segment begins.
     reach_end
         Whether the last segment ends with the stretch, wherever that is. Otherwise only whole steps
-        are taken, and what comes after the last whole segment is left out.
+        are taken, and what comes after the last whole segment is left out. A last segment that
+        would begin less than a tenth of a step (in whole frames, rounded down) after the one before
+        it is left out, too: a clip of 30.01 s is no two segments of 30 s.
     """
     last = frames - length
-    return [*range(first, last, step), last] if reach_end else [*range(first, last + 1, step)]
+    if not reach_end:
+        return [*range(first, last + 1, step)]
+    starts = [*range(first, last, step)]
+    if starts and last - starts[-1] < step // REPEATED_PART:
+        return starts
+    return [*starts, last]
 
 
 def feature_blocks(feature: Feature, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:

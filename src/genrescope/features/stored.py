@@ -6,11 +6,15 @@ vectors again.
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+import numpy as np
+from pydantic import Field, model_validator
 
 from genrescope.audio import Waveform
 from genrescope.errors import RecipeError
 from genrescope.features.base import Computed, Feature
+from genrescope.features.spectrogram import FloatArray
 
 
 class Stored(Feature):
@@ -24,16 +28,33 @@ class Stored(Feature):
         Numbers in a vector.
     seconds
         From one vector of a track to the next.
+    columns
+        Ranges of a vector's numbers that are used: the first of each, from 0, and the one after its
+        last. All by default.
     """
 
     name: str
     width: int = Field(ge=1)
     seconds: float = Field(30.0, gt=0)
+    columns: tuple[tuple[int, int], ...] = Field((), exclude_if=lambda columns: not columns)
+
+    @model_validator(mode="after")
+    def _there(self) -> Self:
+        for first, end in self.columns:
+            if not 0 <= first < end <= self.width:
+                raise ValueError(f"columns {first} to {end} are not within {self.width} numbers")
+        return self
 
     @property
     def size(self) -> int:
-        """Numbers in a vector."""
-        return self.width
+        """Numbers of a vector that are used."""
+        return sum(end - first for first, end in self.columns) or self.width
+
+    def used(self, vectors: FloatArray) -> FloatArray:
+        """The columns of vectors `[n, width]` that are used, `[n, size]`."""
+        if not self.columns:
+            return vectors
+        return np.concatenate([vectors[:, first:end] for first, end in self.columns], axis=1)
 
     @property
     def hop(self) -> float:

@@ -33,6 +33,7 @@ from genrescope.inference.labels import LabelHead, MusicDetector
 from genrescope.legacy import renamed_manifest
 from genrescope.onnx_session import WEIGHTS_FILE
 from genrescope.paths import data_folder
+from genrescope.untrusted import read_limited
 
 SCHEMA_VERSION: Literal[2] = 2
 KNOWN_VERSIONS = (2, 3)
@@ -102,6 +103,16 @@ class Manifest(BaseModel):
         if len(set(genres)) < len(genres) or not all(g.strip() and g.isprintable() for g in genres):
             raise ValueError("expected different names, each one line of text")
         return genres
+
+    def to_json(self) -> bytes:
+        """The content of `bundle.json`.
+
+        Versions that do not know a field refuse it: fields that are newer than the schema are
+        written only where such a version would fail anyway.
+        """
+        newer = ("weights_sha256", "labels", "music_detector", "training_tracks")
+        without = {name for name in newer if getattr(self, name) is None}
+        return (self.model_dump_json(indent=1, exclude=without) + "\n").encode()
 
 
 @dataclass(frozen=True, repr=False)
@@ -193,15 +204,7 @@ class Bundle:
         if self.weights is not None:
             write_atomic(target / WEIGHTS_FILE, self.weights)
         write_atomic(target / "model.onnx", self.model)
-        # Versions that do not know these fields refuse them: they are written only where such a
-        # version would fail anyway.
-        without = {
-            name
-            for name in ("weights_sha256", "labels", "music_detector", "training_tracks")
-            if getattr(self.manifest, name) is None
-        }
-        text = self.manifest.model_dump_json(indent=1, exclude=without)
-        write_atomic(target / "bundle.json", (text + "\n").encode())
+        write_atomic(target / "bundle.json", self.manifest.to_json())
         if self.weights is None:
             (target / WEIGHTS_FILE).unlink(missing_ok=True)
 
@@ -235,7 +238,7 @@ _UNREADABLE = (
 def _read(path: Path, name: str) -> bytes:
     """Read one file of a folder, or of an archive in whichever folder of the archive it is."""
     if not path.is_file():
-        return (path / name).read_bytes()
+        return read_limited(path / name, _LARGEST[name])
     with zipfile.ZipFile(path) as archive:
         member = archive.getinfo({Path(n).name: n for n in archive.namelist()}[name])
         if member.file_size > _LARGEST[name]:

@@ -246,13 +246,18 @@ class Classical:
         """Probabilities `[n, genres]` of flattened segments, as the pipeline itself computes them.
 
         SVCrbf, SVCpoly1, linSVC1 and linSVC2 give no probabilities, and Platt's would make the fit
-        five times as long: here they are the softmax of the decision values. Their order is that of
-        the classifier; as confidences they are of use only after a temperature was fitted on other
-        tracks.
+        five times as long: here they are the softmax of margins, of an SVC the mean over its
+        machines (`sklearn_onnx.svc_margins`). The first genre is the classifier's. As confidences
+        they are of use after a temperature was fitted on other tracks, which every run does that
+        has validation tracks or folds.
         """
-        wide = vectors.astype(np.float64)
-        if hasattr(self.pipeline["classify"], "predict_proba"):
+        from genrescope.models.sklearn_onnx import svc_margins
+
+        wide, classifier = vectors.astype(np.float64), self.pipeline["classify"]
+        if hasattr(classifier, "predict_proba"):
             return np.asarray(self.pipeline.predict_proba(wide), np.float64)
+        if type(classifier).__name__ == "SVC":
+            return softmax(svc_margins(classifier, self.pipeline[:-1].transform(wide)))
         values = np.asarray(self.pipeline.decision_function(wide), np.float64)
         return softmax(np.stack([-values, values], axis=1) if values.ndim == 1 else values)
 
@@ -263,7 +268,7 @@ class Classical:
         -------
         model
             Takes `segments [n, size, frames]`; gives `logits [n, genres]`, the logarithms of the
-            probabilities (or decision values where there are none), so that their softmax is
+            probabilities (or margins where there are none), so that their softmax is
             the probabilities, and `embedding [n, embedding_size]`, the standardised vector,
             after PCA if there is one. All float32.
 

@@ -1,9 +1,10 @@
 """A pretrained network that is fine-tuned, with a head for the genres on top.
 
-Its recipe has the encoder's own front end as feature and a segment as long as one of the encoder's;
-networks for pictures take any length. Frozen layers stay as published; the others have a lower
-learning rate the nearer they are to the input, and may be unfrozen later (Howard and Ruder, ACL
-2018, sections 3.2 and 3.3: "discriminative" rates, "gradual unfreezing").
+Its recipe has the encoder's own front end as feature and a segment as long as one of the encoder's,
+or with `concatenate` as several; networks for pictures take any length. Frozen layers stay as
+published; the others have a lower learning rate the nearer they are to the input, and may be
+unfrozen later (Howard and Ruder, ACL 2018, sections 3.2 and 3.3: "discriminative" rates, "gradual
+unfreezing").
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from genrescope.encoders import make_encoder
+from genrescope.encoders._imagenet import PictureNetwork
+from genrescope.errors import RecipeError
 from genrescope.models.layers import dense, depths, layer_sizes
 
 _CHECKPOINTED = 8  # segments at a time
@@ -50,6 +53,12 @@ class FineTuned(nn.Module):
     slower
         Factor of the learning rate from the head to the last module, and from each to the one
         before it.
+    colours
+        Colour map of matplotlib in which a network for pictures is shown the grey levels, such as
+        "magma", that of librosa's display; grey by default.
+    concatenate
+        Take a segment that is several times as long as the encoder's, whose embeddings lie side by
+        side in the head's input.
     checkpointing
         Compute the encoder again in the backward pass, 8 segments at a time, instead of keeping
         its activations: less memory, more time.
@@ -72,21 +81,27 @@ class FineTuned(nn.Module):
         unfreeze: int = 0,
         slower: float = 0.9,
         checkpointing: bool = False,
+        colours: str | None = None,
+        concatenate: bool = False,
     ) -> None:
         super().__init__()
         source = make_encoder(encoder, Path(weights) if weights else None, untrained=untrained)
         self.layer = layer or source.default_layer
         if self.layer not in source.layers:
             raise ValueError(f"{encoder} has no layer {self.layer!r}: {', '.join(source.layers)}")
-        if not source.whole and shape[1] != source.frontend.segment_frames:
+        own = shape[1] if source.whole else source.frontend.segment_frames
+        self.count = shape[1] // own if concatenate else 1
+        if self.count * own != shape[1] or not self.count:
             raise ValueError(
-                f"{encoder} takes segments of {source.frontend.segment_frames} frames "
-                f"({source.seconds:g} s), not of {shape[1]}"
+                f"{encoder} takes segments of {own} frames ({source.seconds:g} s)"
+                f"{' or of a multiple' * concatenate}, not of {shape[1]}"
             )
         if not 0 < slower <= 1:
             raise ValueError(f"slower must be above 0 and at most 1, not {slower:g}")
         self.pictures = {name: size for name, size in source.layers.items() if name == "none"}
         self.encoder = source.network()
+        if colours:
+            _paint(self.encoder, encoder, colours)
         if unfreeze < 0:
             raise ValueError(f"unfreeze must be a number of epochs, not {unfreeze}")
         self.slower, self.unfreeze, self.checkpointing = slower, unfreeze, checkpointing
@@ -94,7 +109,7 @@ class FineTuned(nn.Module):
         self.learning = len(self.parts) if learning < 0 else min(learning, len(self.parts))
         self.at_epoch(0)
         hidden = layer_sizes("hidden", hidden)
-        self.head = dense(source.layers[self.layer], hidden, dropout)
+        self.head = dense(self.count * source.layers[self.layer], hidden, dropout)
         self.output = nn.Linear(hidden[-1], genres)
         self.embedding_size = hidden[-1]
 
@@ -142,10 +157,10 @@ class FineTuned(nn.Module):
         `none` is the picture itself (of networks for pictures), `immediate` the encoder's output,
         `deep` the output of the first dense layer, `shallow` that of the last.
         """
-        found = self.encoder(segments)
+        found = self.encoder(self._cut(segments))
         # Its size as a plain number, so that an exported graph states it.
         picture = {name: found[name].reshape(-1, size) for name, size in self.pictures.items()}
-        immediate = found[self.layer]
+        immediate = self._joined(found[self.layer])
         embedding = self.head(immediate)
         return {
             "logits": self.output(embedding),
@@ -156,5 +171,39 @@ class FineTuned(nn.Module):
         }
 
     def _encoded(self, segments: Tensor) -> Tensor:
-        found: Tensor = self.encoder(segments)[self.layer]
-        return found
+        return self._joined(self.encoder(self._cut(segments))[self.layer])
+
+    def _cut(self, segments: Tensor) -> Tensor:
+        """`[n, size, frames]` to the encoder's segments, `[n * count, size, its frames]`."""
+        if self.count == 1:
+            return segments
+        _, size, frames = segments.shape
+        parts = segments.reshape(-1, size, self.count, frames // self.count)
+        return parts.transpose(1, 2).flatten(0, 1)
+
+    def _joined(self, embeddings: Tensor) -> Tensor:
+        """`[n * count, width]` to `[n, count * width]`."""
+        if self.count == 1:
+            return embeddings
+        return embeddings.reshape(-1, self.count * embeddings.shape[1])
+
+
+def _paint(network: nn.Module, encoder: str, colours: str) -> None:
+    """Let a network for pictures see a colour map's colours.
+
+    Raises
+    ------
+    RecipeError
+        When matplotlib, which has the colour maps, is missing.
+    ValueError
+        When there is no such colour map, or the network takes no pictures.
+    """
+    if not isinstance(network, PictureNetwork):
+        raise ValueError(f"{encoder} takes no pictures, and so no colours")
+    try:
+        from matplotlib import colormaps
+    except ImportError:
+        raise RecipeError("colours need matplotlib: pip install 'genrescope[lab]'") from None
+    if colours not in colormaps:
+        raise ValueError(f"no colour map {colours!r}: see matplotlib.colormaps")
+    network.paint(colormaps[colours](range(256))[:, :3].tolist())

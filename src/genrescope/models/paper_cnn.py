@@ -73,7 +73,17 @@ class PaperCNN(nn.Module):
 
 
 class KthCNN(PaperCNN):
-    """`kth_cnn`: `dense_units` nodes in its dense layer, dropout after the convolutions alone."""
+    """`kth_cnn`: `dense_units` nodes in its dense layer, dropout after the convolutions alone.
+
+    Parameters
+    ----------
+    filters
+        Of each convolutional layer.
+    dense_units
+        Nodes of the dense layer.
+    dropout
+        Fraction that is dropped in training, after each convolutional layer.
+    """
 
     def __init__(
         self,
@@ -95,7 +105,17 @@ class KthCNN(PaperCNN):
 
 
 class DeepsoundCNN(PaperCNN):
-    """`deepsound_cnn`: dense layers of `hidden` nodes, dropout after these alone."""
+    """`deepsound_cnn`: dense layers of `hidden` nodes, dropout after these alone.
+
+    Parameters
+    ----------
+    filters
+        Of each convolutional layer.
+    hidden
+        Nodes of each dense layer.
+    dropout
+        Fraction that is dropped in training, after each dense layer.
+    """
 
     def __init__(
         self,
@@ -117,7 +137,17 @@ class DeepsoundCNN(PaperCNN):
 
 
 class EmbeddingCNN(PaperCNN):
-    """`embedding_cnn`: `dense_units` nodes in its dense layer, dropout after all layers."""
+    """`embedding_cnn`: `dense_units` nodes in its dense layer, dropout after all layers.
+
+    Parameters
+    ----------
+    filters
+        Of each convolutional layer.
+    dense_units
+        Nodes of the dense layer.
+    dropout
+        Fraction that is dropped in training, after every layer.
+    """
 
     def __init__(
         self,

@@ -6,10 +6,11 @@ kind and whose value is a class; `genrescope.models` says what it has to have.
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 from genrescope.errors import RecipeError
-from genrescope.registry import Registry
+from genrescope.registry import Registry, did_you_mean
 
 _BUILTIN = {
     "classical": "genrescope.models.classical:Classical",
@@ -81,6 +82,15 @@ def make_model(settings: dict[str, Any], *, shape: tuple[int, int], genres: int)
     """
     model = model_class(settings)
     own = {name: value for name, value in settings.items() if name != "kind"}
+    known = signature(model).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        names = [name for name in known if name not in ("shape", "genres")]
+        for name in own:
+            if name not in names:
+                hint, there = did_you_mean(name, names), ", ".join(names) or "none"
+                raise RecipeError(
+                    f"model {settings['kind']}: no setting {name!r}{hint}; there are: {there}"
+                )
     try:
         return model(shape, genres, **own)
     except (TypeError, ValueError) as error:

@@ -21,6 +21,8 @@ from genrescope.errors import GenrescopeError
 from genrescope.onnx_session import onnx_session
 
 TOLERANCE = 1e-3
+FIRST_BY = 1e-3
+"""By this an SVC's predicted genre is above the largest margin, see `svc_margins`."""
 SMALLEST = 1e-7
 """Probabilities are clipped here before their logarithm is taken."""
 _OPSETS = {"": 17, "ai.onnx.ml": 3}
@@ -190,11 +192,13 @@ def _converted_xgboost(classifier: Any, name: str) -> ModelProto:
 
 
 def _svc(parts: _Graph, svc: Any, vector: str) -> str:
-    """Decision values of an SVC, one against the rest.
+    """Margins of an SVC, one a genre: the mean of what its machines decide for or against it.
 
-    An SVC has one machine for each pair of genres. As scikit-learn does, a genre's value is the
-    number of machines that decide for it, and at most a third of one more that breaks ties: the sum
-    of its machines' values, scaled (`sklearn.utils.multiclass._ovr_decision_function`).
+    An SVC has one machine for each pair of genres, and scikit-learn predicts the genre that most
+    machines decide for (`sklearn.utils.multiclass._ovr_decision_function`; their sum breaks ties).
+    How many do so says next to nothing of how certain that is: the first genre nearly always has
+    all of its machines. The margins do. That genre stays the first: where its margin is not the
+    largest, it gets the largest.
     """
     pairs, intercepts = _pairs(svc)
     decisions = parts.add(
@@ -215,7 +219,29 @@ def _svc(parts: _Graph, svc: Any, vector: str) -> str:
     sums = parts.add("MatMul", decisions, signed)
     limits = parts.add("Add", parts.add("Abs", sums), parts.constant(1))
     scaled = parts.add("Div", sums, parts.add("Mul", limits, parts.constant(3)))
-    return parts.add("Add", votes, scaled)
+    values = parts.add("Add", votes, scaled)
+    margins = parts.add("Div", sums, parts.constant(genres - 1))
+    highest = parts.add("ReduceMax", values, axes=[1], keepdims=1)
+    largest = parts.add("ReduceMax", margins, axes=[1], keepdims=1)
+    above = parts.add("Add", largest, parts.constant(FIRST_BY))
+    return parts.add("Where", parts.add("Equal", values, highest), above, margins)
+
+
+def svc_margins(svc: Any, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values that the graph of a fitted SVC gives, `[n, genres]`, as scikit-learn has them."""
+    values = np.asarray(svc.decision_function(vectors), np.float64)
+    if values.ndim == 1:
+        return np.stack([-values, values], axis=1)
+    genres = values.shape[1]
+    margins = np.zeros_like(values)
+    decisions = svc._decision_function(vectors)
+    for column, (first, second) in enumerate(combinations(range(genres), 2)):
+        margins[:, first] += decisions[:, column]
+        margins[:, second] -= decisions[:, column]
+    margins /= genres - 1
+    rows = np.arange(len(values))
+    margins[rows, values.argmax(axis=1)] = margins.max(axis=1) + FIRST_BY
+    return margins
 
 
 def _pairs(svc: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

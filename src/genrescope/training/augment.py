@@ -32,13 +32,17 @@ class TrainingTrack:
     targets
         Of a teacher, in time order, `[n, targets]`; NaN where the teacher has none for the track.
     copies
-        The same feature of changed copies of its audio.
+        The same feature of changed copies of its audio; each segment has its own change, so that
+        crops begin where a segment begins.
+    separate
+        Whether `values` are segments side by side, which no crop may straddle.
     """
 
     values: Tensor
     label: int
     targets: Tensor = field(default_factory=lambda: torch.zeros(1, 0))
     copies: tuple[Tensor, ...] = ()
+    separate: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Batches:
         changes = torch.full((len(tracks),), ALL)
         if settings.one_of:
             changes = torch.randint(ALL, (len(tracks),), generator=random)
+            # One change at most: what is cut from a changed copy has one already.
+            changes[torch.tensor([bool(track.copies) for track in tracks])] = NONE
         crops, teacher_targets = zip(
             *(
                 crop(track, self.frames, settings, random, roll=int(change) in (ROLL, ALL))
@@ -107,17 +113,23 @@ def crop(
     *,
     roll: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Crop a track at random, stretch it in time, shift its bands; also the crop's mean targets."""
-    values = track.values
-    if track.copies:
-        values = (values, *track.copies)[_integer(1 + len(track.copies), random)]
+    """Crop a track at random, stretch it in time, shift its bands; also the crop's mean targets.
+
+    `frames` is the length of a segment.
+    """
+    values, separate = track.values, track.separate
+    if track.copies and (number := _integer(1 + len(track.copies), random)):
+        values, separate = track.copies[number - 1], True
     once = values.shape[1]
     factor = math.exp((2 * _uniform(random) - 1) * settings.stretch)
     length = max(1, round(frames * factor))
     if once < length:
         values = values.repeat(1, math.ceil(length / once))
     total = values.shape[1]
-    start = _integer(total - length + 1, random)
+    if separate:
+        start = frames * _integer((total - length) // frames + 1, random)
+    else:
+        start = _integer(total - length + 1, random)
     part = values[:, start : start + length]
     if length != frames:
         part = F.interpolate(part[None], size=frames, mode="linear", align_corners=False)[0]

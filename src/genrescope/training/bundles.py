@@ -1,27 +1,25 @@
-"""Bundles made of ONNX graphs: their origin, joined graphs, weights outside the graph."""
+"""Bundles of trained models, and what they say of themselves."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from genrescope import __version__
-from genrescope.errors import BundleError
+from genrescope.encoders import encoder_class, encoder_kinds
 from genrescope.inference import Bundle, Manifest
-from genrescope.onnx_session import WEIGHTS_FILE
+from genrescope.inference.labels import MUSIC
 from genrescope.training.data import TrainingData
+from genrescope.training.graphs import split_weights
 from genrescope.training.recipe import Recipe
+from genrescope.training.settings import BundleSettings, EmbeddingSettings
 
 # Protocol buffers end at 2 GB, and parsing one holds its content twice.
 LARGE = 100 * 2**20
-# Smaller tensors stay in the graph: shapes and the like are needed before the weights are read.
-_SMALL = 1024
-# ONNX recommends the alignment of a page, so that files can be mapped into memory.
-_PAGE = 4096
-# The order of a bundle's outputs, and what keeps the names of a head's nodes apart.
-_OUTPUTS = ("logits", "embedding", "none", "immediate", "deep", "shallow")
-_HEAD = "head/"
+# A model should name a genre for nearly all that it was trained on.
+_REFUSED = 0.1
 
 
 def make_bundle(model: bytes, *, large: int = LARGE, **manifest: Any) -> Bundle:
@@ -66,9 +64,13 @@ class Origin:
         metrics: dict[str, Any] | None = None,
         training_tracks: dict[str, str] | None = None,
     ) -> Bundle:
-        """Make a bundle of a trained model's graph."""
-        import torch
+        """Make a bundle of a trained model's graph.
 
+        Its licence names those of the weights that the graph contains, too, and its description is
+        of this run: a recipe's own may be of other data.
+        """
+        recipe = self.recipe.portable
+        recipe["description"] = self._description(data)
         return make_bundle(
             graph,
             name=self.recipe.name,
@@ -77,112 +79,79 @@ class Origin:
             aggregation=self.recipe.aggregation,
             temperature=temperature,
             provenance={
-                "recipe": self.recipe.portable,
+                "recipe": recipe,
                 "data": self.data,
                 "genrescope": __version__,
-                "torch": torch.__version__,
+                **_torch_version(),
+                **self._encoder(),
             },
             metrics=metrics or {},
-            licence=self.recipe.licence,
+            licence=licence_of(self.recipe),
             training_tracks=training_tracks,
+            **self._music_detector(data),
         )
 
+    def _description(self, data: TrainingData) -> str:
+        """What was trained, and on what."""
+        networks, kind = len(self.recipe.networks), self.recipe.model.get("kind")
+        name = self.recipe.model.get("name", kind)
+        model = f"{networks} networks ({name})" if networks > 1 else f"one model ({name})"
+        known = f"{len(data.genres)} genres, {len(data.tracks)} tracks"
+        return f"{known} of {self.data.get('name') or 'unnamed data'}; {model}"
 
-def whole_graph(bundle: Bundle) -> bytes:
-    """Return the graph of a bundle with all its weights in it; the inverse of `split_weights`.
+    def _music_detector(self, data: TrainingData) -> dict[str, Any]:
+        """What tells music from other sounds: the embedding, and so this, is the encoder's.
 
-    Raises
-    ------
-    BundleError
-        When the graph names weights in a file that is not the bundle's.
-    """
-    if bundle.weights is None:
-        return bundle.model
-    import onnx
+        Own genres may be sounds that it does not take for music, such as speech or noise. It is
+        left out where it would refuse half of a genre's tracks, or more than `_REFUSED` of all.
+        """
+        if not isinstance(self.recipe.embedding, BundleSettings):
+            return {}
+        detector = Bundle.load(self.recipe.embedding.bundle).manifest.music_detector
+        if detector is None:
+            return {}
+        refused: dict[str, list[bool]] = {}
+        for name, track in data.tracks.items():
+            # An encoder's vector ends with its embedding.
+            vectors = data.segments(name)[:, -len(detector.mean) :, 0]
+            kind = detector.read(vectors.mean(axis=0)).kind
+            refused.setdefault(track.genre, []).append(kind != MUSIC)
+        share = sum(map(sum, refused.values())) / len(data.tracks)
+        if share > _REFUSED or any(2 * sum(own) >= len(own) for own in refused.values()):
+            return {}
+        return {"schema_version": 3, "music_detector": detector}
 
-    graph = onnx.load_from_string(bundle.model)
-    for tensor in graph.graph.initializer:
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        place = {entry.key: entry.value for entry in tensor.external_data}
-        if place.get("location") != WEIGHTS_FILE:
-            raise BundleError(bundle.manifest.name, "model.onnx names weights in another file")
-        start = int(place["offset"])
-        tensor.raw_data = bundle.weights[start : start + int(place["length"])]
-        tensor.ClearField("external_data")
-        tensor.ClearField("data_location")
-    return bytes(graph.SerializeToString())
-
-
-def split_weights(model: bytes) -> tuple[bytes, bytes]:
-    """Return a graph without its weights, and the weights as ONNX external data.
-
-    Every tensor of at least 1 kB begins at a multiple of 4096 bytes; the graph names
-    `model.onnx.data` with its offset and length.
-    """
-    import onnx
-    from onnx import numpy_helper
-
-    graph = onnx.load_from_string(model)
-    weights = bytearray()
-    for tensor in graph.graph.initializer:
-        # What is stored as numbers, not as bytes, becomes bytes first.
-        if not tensor.raw_data and tensor.data_type != onnx.TensorProto.STRING:
-            name = tensor.name
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), name))
-        if len(tensor.raw_data) < _SMALL:
-            continue
-        weights += bytes(-len(weights) % _PAGE)
-        place = {"location": WEIGHTS_FILE, "offset": len(weights), "length": len(tensor.raw_data)}
-        weights += tensor.raw_data
-        tensor.ClearField("raw_data")
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in place.items():
-            tensor.external_data.add(key=key, value=str(value))
-    return bytes(graph.SerializeToString()), bytes(weights)
+    def _encoder(self) -> dict[str, Any]:
+        """The trained model whose network is part of this one, as provenance."""
+        if not isinstance(self.recipe.embedding, BundleSettings):
+            return {}
+        bundle = Bundle.load(self.recipe.embedding.bundle).manifest
+        origin = {"data": bundle.provenance.get("data"), "sha256": bundle.sha256}
+        return {"encoder": {"name": bundle.name, "licence": bundle.licence, **origin}}
 
 
-def join_graphs(encoder: bytes, head: bytes) -> bytes:
-    """Join an encoder's graph and a head's into one.
-
-    The encoder's output `vectors` becomes the head's input `segments`. The joined graph takes the
-    encoder's `segments`, and gives all other outputs of both.
-    """
-    import onnx
-    from onnx import compose
-
-    first, second = onnx.load_from_string(encoder), onnx.load_from_string(head)
-    second = compose.add_prefix(second, _HEAD)
-    for model in (first, second):
-        model.ir_version = max(first.ir_version, second.ir_version)
-    _use_one_opset(first, second)
-    merged = compose.merge_models(first, second, io_map=[("vectors", f"{_HEAD}segments")])
-    given = list(merged.graph.output)
-    names = {output.name: output.name.removeprefix(_HEAD) for output in given}
-    for output in given:
-        output.name = names[output.name]
-    for node in merged.graph.node:
-        node.output[:] = [names.get(name, name) for name in node.output]
-        node.input[:] = [names.get(name, name) for name in node.input]
-    # The merged graph lists the opsets of both; tools that convert a bundle expect each once.
-    opsets = {entry.domain: entry for entry in list(merged.opset_import)}
-    del merged.opset_import[:], merged.graph.output[:]
-    merged.opset_import.extend(opsets.values())
-    merged.graph.output.extend(sorted(given, key=lambda output: _OUTPUTS.index(output.name)))
-    return bytes(merged.SerializeToString())
+def licence_of(recipe: Recipe) -> str:
+    """The licence of a recipe's model, with those of the weights that it contains."""
+    return "; ".join(dict.fromkeys([recipe.licence, *_licences(recipe)]))
 
 
-def _use_one_opset(first: object, second: object) -> None:
-    """Let both graphs state the newer of their two versions of ONNX's own operators.
+def _licences(recipe: Recipe) -> list[str]:
+    """Licences of the pretrained weights that a recipe's model contains."""
+    match recipe.embedding:
+        case BundleSettings(bundle=bundle):
+            return [Bundle.load(bundle).manifest.licence]
+        case EmbeddingSettings(encoder=str(encoder), untrained=None):
+            pass
+        case _:
+            encoder = str(recipe.model.get("encoder"))
+            if encoder not in encoder_kinds() or recipe.model.get("untrained") is not None:
+                return []
+    return [weights.licence for weights in encoder_class(encoder).weights]
 
-    The operators in use are the same in both versions.
-    """
-    versions = [
-        entry
-        for model in (first, second)
-        for entry in model.opset_import  # type: ignore[attr-defined]
-        if entry.domain in ("", "ai.onnx")
-    ]
-    newest = max(entry.version for entry in versions)
-    for entry in versions:
-        entry.version = newest
+
+def _torch_version() -> dict[str, str]:
+    """The version of torch, where it is installed: classifiers of scikit-learn need none."""
+    try:
+        return {"torch": version("torch")}
+    except PackageNotFoundError:
+        return {}

@@ -33,7 +33,8 @@ from genrescope.evaluation.significance import McNemar, mcnemar
 from genrescope.features import Frontend
 from genrescope.features.frontend import WINDOW_SECONDS, Window
 from genrescope.inference import Bundle, Classifier, Manifest
-from genrescope.training.bundles import LARGE, make_bundle, whole_graph
+from genrescope.training.bundles import LARGE, make_bundle
+from genrescope.training.graphs import whole_graph
 
 Precision = Literal["fp16", "int8"]
 Floats = NDArray[np.float64]

@@ -24,10 +24,12 @@ from genrescope.datasets import Track, group_tracks
 from genrescope.errors import DatasetError, FileError
 from genrescope.features import Frontend, Source, Window, is_stored_spectrogram
 from genrescope.features.cache import FeatureCache
+from genrescope.inference import Bundle
 from genrescope.training.distillation import Targets
+from genrescope.training.embeddings import Embedder
 from genrescope.training.recipe import Recipe
 from genrescope.training.reporter import Reporter
-from genrescope.training.settings import WaveformAugmentation
+from genrescope.training.settings import BundleSettings, EmbeddingSettings, WaveformAugmentation
 
 FloatArray = NDArray[np.float32]
 Windows = list[Window]
@@ -132,12 +134,7 @@ class TrainingData:
         if settings is None or self.encoder is not None:
             return self
         copies = {
-            track: tuple(
-                copy
-                for copy in changed_copies(self.frontend, self.tracks[track], settings, recipe.seed)
-                # A softer copy can fall below the level of digital silence.
-                if any(self.frontend.cuts(window) for window in copy.windows)
-            )
+            track: tuple(changed_copies(self.frontend, self.tracks[track], settings, recipe.seed))
             for track in dict.fromkeys(train)
         }
         return replace(self, copies=copies)
@@ -181,9 +178,7 @@ def load(
     features = {track.id: TrackFeatures(windows[track.id]) for track in usable}
     shape, encoder = recipe.frontend.shape, None
     if recipe.embedding:
-        from genrescope.training.embeddings import Embedder
-
-        embedder = Embedder(recipe.embedding, recipe.frontend, recipe.weights)
+        embedder = _embedder(recipe, recipe.embedding)
         shape, encoder = embedder.shape, embedder.graph
         embedded = embedder.embed(
             usable,
@@ -212,6 +207,16 @@ def load(
         targets=targets,
         left_out=left_out,
     )
+
+
+def _embedder(recipe: Recipe, settings: EmbeddingSettings | BundleSettings) -> Embedder:
+    if isinstance(settings, BundleSettings):
+        from genrescope.training.bundle_embeddings import bundle_embedder
+
+        return bundle_embedder(Bundle.load(settings.bundle))
+    from genrescope.training.pretrained import pretrained_embedder
+
+    return pretrained_embedder(settings, recipe.frontend, recipe.weights)
 
 
 def genres_of(tracks: Iterable[Track]) -> tuple[str, ...]:
@@ -253,7 +258,8 @@ def changed_copies(
 ) -> Iterator[TrackFeatures]:
     """Compute the features of a track at another level, at another pitch, and with noise.
 
-    What is stored, a spectrogram or vectors, can't be changed as a waveform: it has no copies.
+    Each stretch of a track as long as a segment has its own level, pitch or noise. What is stored,
+    a spectrogram or vectors, can't be changed as a waveform: it has no copies.
 
     Raises
     ------
@@ -264,13 +270,29 @@ def changed_copies(
         return
     random = np.random.default_rng([seed, *track.id.encode()])
     clean = audio.load(track.path, sample_rate=frontend.computed.sample_rate)
-    copies: list[Source] = [
-        gain(clean, random.uniform(-settings.gain, settings.gain)),
-        semitones(clean, random.uniform(-settings.semitones, settings.semitones)),
-        noise(clean, settings.snr, random),
+    changes: list[Callable[[audio.Waveform], audio.Waveform]] = [
+        lambda part: gain(part, random.uniform(-settings.gain, settings.gain)),
+        lambda part: semitones(part, random.uniform(-settings.semitones, settings.semitones)),
+        lambda part: noise(part, settings.snr, random),
     ]
-    for copy in copies:
-        yield TrackFeatures(list(frontend.windows(copy)))
+    length = frontend.segment_frames * frontend.computed.hop_length
+    for change in changes:
+        copy = _changed(clean, change, length)
+        windows = list(frontend.windows(copy))
+        # A softer copy can fall below the level of digital silence.
+        if any(map(frontend.cuts, windows)):
+            yield TrackFeatures(windows)
+
+
+def _changed(
+    waveform: audio.Waveform, change: Callable[[audio.Waveform], audio.Waveform], length: int
+) -> audio.Waveform:
+    """Change each stretch of so many samples by itself; what is left at the end joins the last."""
+    count = max(1, len(waveform.samples) // length)
+    parts = np.split(waveform.samples, [length * number for number in range(1, count)])
+    rate = waveform.sample_rate
+    changed = [change(audio.Waveform(part, rate)).samples for part in parts]
+    return audio.Waveform(np.concatenate(changed), rate)
 
 
 def read_windows(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import DatasetError
+from genrescope.untrusted import open_npz
 
 Targets = dict[str, NDArray[np.float32]]
 
@@ -32,7 +33,7 @@ def load_targets(files: Iterable[str | PathLike[str]]) -> Targets:
     targets: Targets = {}
     for file in files:
         try:
-            with np.load(Path(file), allow_pickle=False) as arrays:
+            with open_npz(Path(file)) as arrays:
                 values = arrays["X"].astype(np.float32)
                 names = arrays["IDS" if "IDS" in arrays else "track_id"].astype(str)
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:

@@ -14,25 +14,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from os import fspath
-from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from genrescope.datasets import Track
-from genrescope.encoders import Encoder, engine, make_encoder
+from genrescope.encoders import engine
 from genrescope.encoders.engine import EmbeddingModel, Segments
-from genrescope.encoders.graph import to_onnx
 from genrescope.encoders.store import EmbeddingStore
-from genrescope.errors import FileError, RecipeError
+from genrescope.errors import FileError
 from genrescope.features import Frontend
 from genrescope.features.cache import FeatureCache
 from genrescope.features.frontend import Window
-from genrescope.features.segments import segment_starts
+from genrescope.features.segments import SEGMENT_RULE
 from genrescope.onnx_session import onnx_session
-from genrescope.training.settings import EmbeddingSettings
 
 FloatArray = NDArray[np.float32]
 
@@ -42,38 +37,18 @@ class Embedder:
 
     Parameters
     ----------
-    settings
-        Encoder, layer and pooling.
     frontend
         Of the recipe, with the encoder's own feature.
-    weights
-        File or folder of the encoder's weights; by default the cache.
-
-    Attributes
-    ----------
     graph
         The encoder as ONNX: `segments` `[n, size, frames]` to `vectors` `[n, *shape]`, and to the
         layers `immediate` and, of encoders of pictures, `none`, `[n, size]` each.
     shape
         Of a segment as the head sees it: size of an embedding, and embeddings per segment.
-
-    Raises
-    ------
-    RecipeError
-        When the recipe's segments are shorter than the encoder's.
-    WeightsError
-        When the weights can't be obtained.
     """
 
-    def __init__(
-        self, settings: EmbeddingSettings, frontend: Frontend, weights: Path | None = None
-    ) -> None:
-        encoder = make_encoder(settings.encoder, weights, untrained=settings.untrained)
-        layer = encoder.checked_layer(settings.layer)
-        network = _PooledEncoder(encoder, layer, settings.pool, frontend.shape[1])
-        self.frontend, self.shape = frontend, network.shape
-        self.graph = to_onnx(network, frontend.shape, network.outputs)
-        self._session = onnx_session(self.graph)
+    def __init__(self, frontend: Frontend, graph: bytes, shape: tuple[int, int]) -> None:
+        self.frontend, self.graph, self.shape = frontend, graph, shape
+        self._session = onnx_session(graph)
 
     def embed(
         self,
@@ -82,7 +57,8 @@ class Embedder:
         report: Callable[[int], None],
     ) -> Iterator[FloatArray]:
         """Compute the embeddings of each track's segments, float32 `[segments, *shape]`."""
-        key = self.frontend.model_dump_json() + hashlib.sha256(self.graph).hexdigest()
+        graph = hashlib.sha256(self.graph).hexdigest()
+        key = f"{SEGMENT_RULE} {self.frontend.model_dump_json()} {graph}"
         own = {fspath(track.path): each for track, each in zip(tracks, windows, strict=True)}
         model = EmbeddingModel[str](
             read=lambda path: self._segments(own[path]),
@@ -108,56 +84,3 @@ class Embedder:
     def _run(self, segments: FloatArray) -> FloatArray:
         found: FloatArray = self._session.run(["vectors"], {"segments": segments})[0]
         return found
-
-
-class _PooledEncoder(nn.Module):
-    """Cuts a recipe's segments into the encoder's, embeds those, and pools the embeddings.
-
-    Attributes
-    ----------
-    outputs
-        Names of its outputs: `vectors`, as the head sees them, and the layers.
-    shape
-        Of a segment's `vectors`.
-    """
-
-    def __init__(self, encoder: Encoder, layer: str, pool: str, frames: int) -> None:
-        super().__init__()
-        self.network, self.layer, self.pool = encoder.network().cpu(), layer, pool
-        own, hop = encoder.frontend.segment_frames, encoder.frontend.computed.hop
-        self.length = frames if encoder.whole else own
-        step = max(1, round(encoder.hop / hop))
-        if frames < self.length:
-            raise RecipeError(
-                f"encoder {encoder.name} takes segments of {self.length * hop:.2f} s: "
-                f"the recipe's, of {frames * hop:.2f} s, are too short"
-            )
-        self.starts = segment_starts(frames, self.length, step)
-        width = encoder.layers[layer]
-        times = {"none": 1, "mean": 1, "mean_std_max": 3}[pool]
-        self.shape = (width * times, len(self.starts) if pool == "none" else 1)
-        self.picture = encoder.layers.get("none", 0)
-        self.outputs = ("vectors", *(("none",) if self.picture else ()), "immediate")
-
-    def forward(self, segments: Tensor) -> tuple[Tensor, ...]:
-        cut = torch.stack([segments[:, :, s : s + self.length] for s in self.starts], dim=1)
-        _, count, size, length = cut.shape
-        found: dict[str, Tensor] = self.network(cut.reshape(-1, size, length))
-        each = found[self.layer]
-        vectors = self._pooled(each.reshape(-1, count, each.shape[-1]))
-        # Sizes as plain numbers: an exported graph states them for each output.
-        immediate = vectors.reshape(-1, self.shape[0] * self.shape[1])
-        if self.picture:
-            # Encoders of pictures take the whole segment as one picture.
-            return vectors, found["none"].reshape(-1, self.picture), immediate
-        return vectors, immediate
-
-    def _pooled(self, vectors: Tensor) -> Tensor:
-        """Pool `[n, count, width]` to `[n, *shape]`."""
-        if self.pool == "none":
-            return vectors.transpose(1, 2)
-        mean = vectors.mean(dim=1)
-        if self.pool == "mean":
-            return mean.unsqueeze(2)
-        deviation = ((vectors - mean.unsqueeze(1)) ** 2).mean(dim=1).sqrt()
-        return torch.cat([mean, deviation, vectors.amax(dim=1)], dim=1).unsqueeze(2)

@@ -13,6 +13,7 @@ from genrescope.evaluation.calibration import fit_temperature
 from genrescope.evaluation.metrics import compute_scores
 from genrescope.evaluation.predictions import Predictions
 from genrescope.evaluation.run_result import RunResult
+from genrescope.features.segments import SEGMENT_RULE
 from genrescope.training.data import TrainingData
 from genrescope.training.protocols import Job, Protocol
 from genrescope.training.recipe import Recipe
@@ -122,6 +123,7 @@ def result_of(
         n=len(set(predictions.tracks)),
         recipe=recipe.name,
         seed=recipe.seed,
+        segment_rule=SEGMENT_RULE,
         split=recipe.split.model_dump(mode="json", exclude={"folder"}),
         leaked=recipe.split.i_know_this_leaks,
         grouped_by_artist=recipe.split.by_artist,
@@ -129,6 +131,7 @@ def result_of(
         train_tracks=len(final.job.train),
         validation_tracks=len(protocol.validation),
         train_accuracy=accuracy(final.job.train),
+        segment_train_accuracy=_segment_train_accuracy(final, recipe),
         validation_accuracy=accuracy(protocol.validation),
         temperature=round(temperature[final.job.name], 4),
         test_tracks_of_training_artists=_of_training_artists(protocol, predictions, data),
@@ -145,6 +148,14 @@ def result_of(
         },
         **fields,
     )
+
+
+def _segment_train_accuracy(outcome: Outcome, recipe: Recipe) -> float | None:
+    """Of the last epoch, where its weights are those of the model."""
+    if recipe.ensemble or recipe.training.keep != "last" or not outcome.model.history:
+        return None
+    found = outcome.model.history[-1].get("segment_accuracy")
+    return None if found is None else round(found, 6)
 
 
 def _of_training_artists(

@@ -5,23 +5,26 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import math
 import os
 import re
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from genrescope.aggregation import Aggregation
 from genrescope.encoders import encoder_class
 from genrescope.errors import RecipeError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.features.statistics import Statistic
+from genrescope.inference.bundle import Bundle
 from genrescope.legacy import REMOVED_SETTINGS, renamed_recipe, warn_renamed
+from genrescope.training.explain import near_setting
 from genrescope.training.settings import (
     Augmentation,
+    BundleSettings,
     EmbeddingSettings,
     Parameter,
     Published,
@@ -29,7 +32,9 @@ from genrescope.training.settings import (
     SplitSettings,
     TrainingSettings,
 )
+from genrescope.untrusted import LARGEST_RECIPE, parse_yaml, read_limited
 
+_LARGEST_FAMILY = 10_000
 SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
 # The sections that a network of an ensemble may change.
 _NETWORK_SECTIONS = {"augmentation", "model", "training"}
@@ -41,8 +46,16 @@ class Recipe(Settings):
 
     Attributes
     ----------
+    name
+        Of the model and of its run.
+    description
+        One line for the list of recipes.
+    published
+        The row of a paper's table that it reproduces.
+    seed
+        Of everything random: splits, first weights, batches.
     feature
-        Settings of a feature with its `kind`, or `EmbeddingSettings`.
+        Settings of a feature with its `kind`, or `EmbeddingSettings` or `BundleSettings`.
     weights
         File or folder of an encoder's weights; by default they are in the cache.
     scale
@@ -50,6 +63,21 @@ class Recipe(Settings):
         to mean 0 and standard deviation 1 over the training tracks.
     pool
         Statistics over a segment's frames, as in `Frontend`.
+    segments
+        What the model sees at once.
+    augmentation
+        Random changes of training segments.
+    model
+        Kind and settings of the model.
+    training
+        Optimizer, schedule and regularisation.
+    split
+        How tracks are divided into training, validation and test subsets.
+    aggregation
+        How the predictions of segments become that of their track: mean_probability, mean_logits,
+        median_probability or majority.
+    licence
+        Of the trained model; the licences of weights that are part of it are added.
     ensemble
         Several networks instead of one, whose logits are averaged: for each the `augmentation`,
         `model` and `training` settings in which it differs from the recipe. Each has its own seed
@@ -83,6 +111,27 @@ class Recipe(Settings):
     licence: str = "Apache-2.0"
     search: dict[str, Parameter] = Field(default_factory=dict)
 
+    @field_validator("search", mode="before")
+    @classmethod
+    def _without_dropped(cls, search: Any) -> Any:
+        """`setting: null` drops a setting of the recipe that is extended."""
+        if not isinstance(search, dict):
+            return search
+        return {key: value for key, value in search.items() if value is not None}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _segments_of_the_bundle(cls, fields: Any) -> Any:
+        """A trained model has its own segments: a recipe on its embeddings states none."""
+        feature = fields.get("feature") if isinstance(fields, dict) else None
+        if not isinstance(feature, dict) or feature.get("kind") != "bundle":
+            return fields
+        frontend = _frontend_of(BundleSettings.model_validate(feature).bundle)
+        segments = frontend.segments.model_dump(mode="json")
+        if fields.get("segments", segments) != segments:
+            raise ValueError(f"segments: the bundle's are {segments}, and can't be changed")
+        return {**fields, "segments": segments}
+
     def model_post_init(self, _: object) -> None:
         """Refuse settings that don't go together."""
         if self.embedding is None:
@@ -106,14 +155,19 @@ class Recipe(Settings):
         return copied
 
     @functools.cached_property
-    def embedding(self) -> EmbeddingSettings | None:
-        if self.feature.get("kind") != "embedding":
-            return None
-        return EmbeddingSettings.model_validate(self.feature)
+    def embedding(self) -> EmbeddingSettings | BundleSettings | None:
+        match self.feature.get("kind"):
+            case "embedding":
+                return EmbeddingSettings.model_validate(self.feature)
+            case "bundle":
+                return BundleSettings.model_validate(self.feature)
+        return None
 
     @functools.cached_property
     def frontend(self) -> Frontend:
         embedding = self.embedding
+        if isinstance(embedding, BundleSettings):
+            return _frontend_of(embedding.bundle)
         return Frontend(
             feature=encoder_class(embedding.encoder).feature if embedding else self.feature,
             scale="none" if embedding or self.scale == "standard" else self.scale,
@@ -159,6 +213,11 @@ class Recipe(Settings):
         if self.weights is not None:
             settings["weights"] = self.weights.name
         return settings
+
+
+@functools.lru_cache(maxsize=8)
+def _frontend_of(bundle: str) -> Frontend:
+    return Bundle.load(bundle).manifest.frontend
 
 
 @functools.cache
@@ -250,6 +309,8 @@ def _validated(fields: dict[str, Any], source: object) -> Recipe:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         message = REMOVED_SETTINGS.get(place) or first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden" and place not in REMOVED_SETTINGS:
+            message = f"there is no such setting{near_setting(place, Recipe)}"
         raise RecipeError(f"recipe {source}: {place}: {message}") from None
 
 
@@ -305,6 +366,10 @@ def _axes(fields: dict[str, Any], source: object) -> list[dict[str, dict[str, An
             axes.append({str(label): v for label, v in axis.items() if v is not None})
         else:
             raise RecipeError(f"recipe {source}: variants.{key}: expected labels or values")
+        if not axes[-1]:
+            raise RecipeError(f"recipe {source}: variants.{key}: no variants")
+    if math.prod(map(len, axes)) > _LARGEST_FAMILY:
+        raise RecipeError(f"recipe {source}: more than {_LARGEST_FAMILY} variants")
     return axes
 
 
@@ -324,7 +389,7 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise RecipeError(f"recipe {path}: extends itself")
     try:
         fields = copy.deepcopy(_parsed(path, path.stat().st_mtime_ns))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise RecipeError(f"recipe {path}: {error}") from None
     if not isinstance(fields, dict):
         raise RecipeError(f"recipe {path}: expected settings as `name: value`")
@@ -346,14 +411,14 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 @functools.lru_cache(maxsize=256)
 def _parsed(path: Path, changed: int) -> Any:  # noqa: ARG001 - a changed file is read again
     """Parse a file's YAML once; the members of a family share it."""
-    return _yaml(path.read_text(encoding="utf-8"), str(path))
+    return _yaml(read_limited(path, LARGEST_RECIPE).decode("utf-8"), str(path))
 
 
 def _yaml(text: str, source: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise RecipeError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+        return parse_yaml(text)
+    except ValueError as error:
+        raise RecipeError(f"{source}: not YAML: {error}") from None
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

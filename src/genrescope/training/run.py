@@ -13,18 +13,21 @@ from genrescope.datasets.fingerprints import TrainingTracks
 from genrescope.errors import RecipeError
 from genrescope.evaluation.predict import segment_logits
 from genrescope.evaluation.run_result import RunResult
+from genrescope.inference import Bundle
 from genrescope.inference.classifier import Classifier
 from genrescope.models import trainer_of
 from genrescope.onnx_session import onnx_session
 from genrescope.training.adaptation import adapt
-from genrescope.training.bundles import Origin, join_graphs
+from genrescope.training.bundles import Origin
 from genrescope.training.data import FloatArray, TrainingData, describe, load
 from genrescope.training.further import load_further, refuse_leaks, with_further, with_taxonomy
+from genrescope.training.graphs import join_graphs
 from genrescope.training.outcome import Outcome, predictions_of, result_of, temperatures
 from genrescope.training.protocols import Job, Subset, make_protocol
 from genrescope.training.recipe import Recipe
 from genrescope.training.reporter import DefaultReporter, Reporter
 from genrescope.training.run_folder import JobFolder, Logits, RunFolder
+from genrescope.training.settings import BundleSettings
 from genrescope.training.trainers import make_trainer
 from genrescope.training.trainers.base import TrainedModel, Trainer
 
@@ -134,10 +137,28 @@ def execute(
     used = [track for track in tracks if track.id in protocol.used_in_training]
     used += [replace(t, id=f"{each.name}: {t.id}") for each in also for t in each.tracks]
     listed = TrainingTracks.of(origin.data["name"], used)
+    if encoder_tracks := _encoder_tracks(recipe):
+        listed = encoder_tracks.joined(listed)
+        test_tracks = {track: data.tracks[track] for track in predictions.tracks}
+        overlap = encoder_tracks.contain_files([*test_tracks.values()], data=origin.data["name"])
+        result = result.model_copy(
+            update={
+                "tracks_used_in_training": overlap.count(True),
+                "tracks_perhaps_used_in_training": overlap.count(None),
+            }
+        )
     bundle = origin.bundle(graph, data, temperature[final], result.to_dict(), listed.to_fields())
     histories = {name: outcome.model.history for name, outcome in outcomes.items()}
     run.finish(result, predictions, histories, bundle)
     return result
+
+
+def _encoder_tracks(recipe: Recipe) -> TrainingTracks | None:
+    """The tracks of the trained model whose embedding is the recipe's feature; None without one."""
+    if not isinstance(recipe.embedding, BundleSettings):
+        return None
+    bundle = Bundle.load(recipe.embedding.bundle)
+    return TrainingTracks.from_fields(bundle.manifest.training_tracks)
 
 
 def _of_the_taxonomy(recipe: Recipe, tracks: Sequence[Track], reporter: Reporter) -> list[Track]:

@@ -31,6 +31,7 @@ from genrescope.legacy import migrate_run_folder, renamed_recipe
 from genrescope.training.protocols import Job
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import History, TrainedModel
+from genrescope.untrusted import open_npz, parse_yaml
 
 Logits = dict[str, NDArray[np.float32]]
 """`[segments, genres]` by track id."""
@@ -189,8 +190,8 @@ def states(file: Path, fields: Mapping[str, Any], *, ignoring: Collection[str] =
     Settings that were added to recipes later had their defaults.
     """
     try:
-        stated = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        stated = parse_yaml(file.read_text(encoding="utf-8"), 2**24)
+    except ValueError:
         return False
     return bool(_completed(stated, ignoring) == _completed(fields, ignoring))
 
@@ -217,7 +218,7 @@ def _packed(logits: Logits) -> bytes:
 
 
 def _unpacked(path: Path) -> Logits:
-    with np.load(path, allow_pickle=False) as arrays:
+    with open_npz(path) as arrays:
         ends = np.cumsum(arrays["segments"])
         values = np.split(arrays["logits"], ends[:-1]) if len(ends) else []
         return dict(zip(arrays["tracks"].tolist(), values, strict=True))

@@ -22,9 +22,11 @@ class Settings(BaseModel):
 class WaveformAugmentation(Settings):
     """Changed copies of each training track: another level, another pitch, with noise.
 
-    Three copies are made of each training track, one with each change. A training segment is cut
-    from the track itself or from one of its copies, all equally likely, which is the rule of the
-    leiden paper.
+    Three copies are made of each training track, one with each change, whose amount is drawn anew
+    for each segment of the track. A training segment is cut from the track itself or from one of
+    its copies, all equally likely, which is the rule of the leiden paper: a quarter is unchanged.
+    Since only one segment's level changes and not the whole track's, the change shows in features
+    that are standardised over a window.
 
     Attributes
     ----------
@@ -65,7 +67,8 @@ class Augmentation(Settings):
         Changes of the audio itself; stored spectrograms and vectors are left as they are.
     one_of
         Apply one of gain, roll and noise, or none of them, each equally likely (the rule of the
-        leiden paper); by default all three are applied.
+        leiden paper); by default all three are applied. Tracks that have copies by `waveform` get
+        none of the three: a segment has one change at most.
     """
 
     stretch: float = Field(0.0, ge=0, le=1)
@@ -91,9 +94,24 @@ class TrainingSettings(Settings):
 
     Attributes
     ----------
+    epochs
+        Passes over the training tracks; each shows one random segment of every track.
+    batch_size
+        Segments in a step of the optimizer.
+    learning_rate
+        The highest of the schedule.
+    weight_decay
+        Pulls the weights towards 0.
+    label_smoothing
+        Share of the target probability that is spread over all genres.
     optimizer
         "adam" adds `weight_decay` times the weights to the gradient, as an L2 penalty of half of
         it on the loss does; "adamw" decouples the decay from the gradient.
+    decay_biases
+        Whether `weight_decay` applies to biases and other vectors, too, not to matrices and filters
+        alone.
+    gradient_clip
+        Largest norm of the gradient, which is scaled down to it; 0 leaves it as it is.
     schedule
         Of the learning rate: "one-cycle" (Smith, 2018) or "constant".
     ema_decay
@@ -102,8 +120,8 @@ class TrainingSettings(Settings):
     accumulate
         Batches whose gradients are summed for one step: a large batch in little memory.
     keep
-        Keep the weights of the "last" epoch or of the "best" one by validation accuracy, measured
-        on the middle segment of each validation track (of a fifth of the training tracks where the
+        Keep the weights of the "last" epoch or of the "best" one by the accuracy on validation
+        tracks, of which all segments are aggregated (on a fifth of the training tracks where the
         split has no validation subset).
     teacher_weight
         Weight of the distillation loss, where a teacher's targets are given.
@@ -119,6 +137,8 @@ class TrainingSettings(Settings):
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
+    decay_biases: bool = True
+    gradient_clip: float = Field(5.0, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     ema_decay: float = Field(0.99, ge=0, lt=1)
     accumulate: int = Field(1, ge=1)
@@ -139,6 +159,12 @@ class SplitSettings(Settings):
         "lists": the lists of tracks in `folder`. "official": the data set's own split.
         "by_segment": fractions of single segments instead of tracks, so that segments of one track
         are in all subsets; only to show how much such a leak inflates the scores.
+    train, validation, test
+        Fractions of the tracks, for "random" and "by_segment".
+    folds
+        Number of folds.
+    folder
+        Of the lists of "lists".
     by_artist
         Keep all tracks of an artist in one subset (of "random" and "folds").
     repeats
@@ -230,9 +256,10 @@ class EmbeddingSettings(Settings):
 
     Attributes
     ----------
-    encoder, layer
-        One of `genrescope.encoders`, and the layer the embedding is taken from; the encoder's
-        default layer if none is named.
+    encoder
+        The pretrained network; one of `genrescope encoders list`.
+    layer
+        The layer that the embedding is taken from; the encoder's default layer if none is named.
     pool
         How the embeddings within one segment are combined: "none" keeps the sequence, "mean" and
         "mean_std_max" are statistics over it.
@@ -252,3 +279,16 @@ class EmbeddingSettings(Settings):
         if name not in encoder_kinds():
             raise ValueError(f"no encoder {name!r}; there are: {', '.join(encoder_kinds())}")
         return name
+
+
+class BundleSettings(Settings):
+    """A feature that a trained model computes: its logits and its embedding, of each segment.
+
+    Attributes
+    ----------
+    bundle
+        The model: a name of `genrescope models list`, a run, or a bundle.
+    """
+
+    kind: Literal["bundle"]
+    bundle: str = "default"

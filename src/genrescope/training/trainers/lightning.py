@@ -25,6 +25,7 @@ from genrescope.models import make_model, model_class
 from genrescope.training.augment import Batches, TrainingTrack
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import EpochReport, History
+from genrescope.training.trainers.held_out import HeldOut, logits_of
 
 
 @runtime_checkable
@@ -74,6 +75,7 @@ class _Task(pl.LightningModule):
         )
         self.history: History = []
         self.losses: list[float] = []
+        self.right: list[float] = []
         self.best: dict[str, Any] = {}
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -122,6 +124,8 @@ class _Task(pl.LightningModule):
                     predicted, targets[known]
                 )
         self.losses.append(float(loss.detach()))
+        right = logits.detach().argmax(dim=1) == labels.argmax(dim=1)
+        self.right.append(float(right.float().mean()))
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -138,8 +142,11 @@ class _Task(pl.LightningModule):
             groups = self.network.learning_rates(settings.learning_rate)
         grouped = {id(weight) for group in groups for weight in group["params"]}
         rest = [w for w in self.parameters() if w.requires_grad and id(w) not in grouped]
+        groups = [{"params": rest, "lr": settings.learning_rate}, *groups]
+        if not settings.decay_biases:
+            groups = [part for group in groups for part in _without_decay_of_biases(group)]
         optimizer = kind(
-            [{"params": rest, "lr": settings.learning_rate}, *groups],
+            groups,
             settings.learning_rate,
             weight_decay=settings.weight_decay,
         )
@@ -157,6 +164,14 @@ class _Task(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def _without_decay_of_biases(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """An optimizer's group as two: matrices and filters, and without decay the vectors."""
+    vectors = [weights for weights in group["params"] if weights.ndim < 2]
+    others = [weights for weights in group["params"] if weights.ndim >= 2]
+    parts = [{**group, "params": others}, {**group, "params": vectors, "weight_decay": 0.0}]
+    return [part for part in parts if part["params"]]
 
 
 def _genres_of(tracks: list[TrainingTrack]) -> Tensor:
@@ -228,20 +243,26 @@ class _Record(Callback):
         curves: Mapping[str, list[TrainingTrack]],
         frames: int,
         averaging: EMAWeightAveraging,
-        *,
-        keep_best: bool,
+        held_out: HeldOut | None,
     ) -> None:
-        self.report, self.averaging, self.keep_best = report, averaging, keep_best
+        self.report, self.averaging, self.held_out = report, averaging, held_out
         self.curves = {name: _middles(tracks, frames) for name, tracks in curves.items() if tracks}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         number = trainer.current_epoch + 1
-        epoch = {"epoch": number, "loss": sum(task.losses) / len(task.losses)}
+        epoch = {
+            "epoch": number,
+            "loss": sum(task.losses) / len(task.losses),
+            "segment_accuracy": sum(task.right) / len(task.right),
+        }
         task.losses.clear()
+        task.right.clear()
         network = self.averaging._average_model.module.network
-        if self.keep_best or number % max(1, (trainer.max_epochs or 1) // 20) == 0:
+        if number % max(1, (trainer.max_epochs or 1) // 20) == 0:
             epoch |= {name: _accuracy(network, *tracks) for name, tracks in self.curves.items()}
-        if self.keep_best and epoch["accuracy"] > task.best.get("accuracy", -1.0):
+        if self.held_out:
+            epoch["accuracy"] = self.held_out.accuracy(network)
+        if self.held_out and epoch["accuracy"] > task.best.get("accuracy", -1.0):
             state = {name: values.clone() for name, values in network.state_dict().items()}
             task.best = {"epoch": number, "accuracy": epoch["accuracy"], "state": state}
         task.history.append(epoch)
@@ -254,18 +275,14 @@ def _middles(tracks: list[TrainingTrack], frames: int) -> tuple[Tensor, Tensor]:
     for track in tracks:
         values = track.values.repeat(1, -(-frames // track.values.shape[1]))
         start = (values.shape[1] - frames) // 2
+        if track.separate:
+            start -= start % frames
         middles.append(values[:, start : start + frames])
     return torch.stack(middles), torch.tensor([track.label for track in tracks])
 
 
 def _accuracy(network: nn.Module, segments: Tensor, labels: Tensor) -> float:
-    was_training, device = network.training, next(network.parameters()).device
-    network.eval()
-    with torch.inference_mode():
-        batches = (batch.to(device) for batch in torch.split(segments, 64))
-        predicted = [network(batch)[0].argmax(dim=1).cpu() for batch in batches]
-    network.train(was_training)
-    return float((torch.cat(predicted) == labels).float().mean())
+    return float((logits_of(network, segments).argmax(dim=1) == labels).float().mean())
 
 
 def fit(
@@ -277,6 +294,7 @@ def fit(
     checkpoint: Path,
     report: EpochReport,
     curves: Mapping[str, list[TrainingTrack]],
+    held_out: HeldOut | None = None,
     further: Sequence[list[TrainingTrack]] = (),
 ) -> tuple[nn.Module, History]:
     """Train a network.
@@ -296,8 +314,11 @@ def fit(
     report
         Called after each epoch.
     curves
-        Tracks by the name that the history gives the accuracy on them. They decide nothing unless
-        the recipe keeps the best epoch: then that with the highest `accuracy`, the first of equals.
+        Tracks by the name that the history gives the accuracy on them, measured on the middle
+        segment of each. They decide nothing.
+    held_out
+        Where the recipe keeps the best epoch: the tracks that it is chosen on by the highest
+        accuracy, the first of equals.
     further
         Tracks of further data sets, all of which are trained on.
 
@@ -320,14 +341,14 @@ def fit(
     # decay less than e⁻⁵ of them is left in the end.
     averaging = EMAWeightAveraging(decay=max(0.0, min(recipe.training.ema_decay, 1 - 5 / steps)))
     keep_best = recipe.training.keep == "best"
-    record = _Record(report, curves, shape[1], averaging, keep_best=keep_best)
+    record = _Record(report, curves, shape[1], averaging, held_out if keep_best else None)
     with _quiet():
         trainer = pl.Trainer(
             max_epochs=recipe.training.epochs,
             accelerator="auto",
             devices=1,
             precision=_precision(recipe.training.precision),
-            gradient_clip_val=5.0,
+            gradient_clip_val=recipe.training.gradient_clip or None,
             accumulate_grad_batches=recipe.training.accumulate,
             callbacks=[averaging, record, _SaveEachEpoch(checkpoint)],
             reload_dataloaders_every_n_epochs=1,

@@ -20,6 +20,7 @@ from genrescope.training.distillation import standardised_targets
 from genrescope.training.protocols import Job
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import EpochReport, History, TrainedModel
+from genrescope.training.trainers.held_out import HeldOut
 from genrescope.training.trainers.lightning import fit
 
 # The accuracy on training tracks is measured on about this many of them.
@@ -60,6 +61,9 @@ class Trainer:
         scaling = _mean_and_deviation(train) if recipe.scale == "standard" else None
         if scaling:
             train, monitored = (_scaled(tracks, *scaling) for tracks in (train, monitored))
+        held_out = None
+        if self.chooses(recipe):
+            held_out = HeldOut.of(job.validation, data, scaling, recipe.aggregation)
         further = further_tracks(data)
         if scaling:
             further = [_scaled(tracks, *_mean_and_deviation(tracks)) for tracks in further]
@@ -81,6 +85,7 @@ class Trainer:
                 # Epochs are numbered through all networks.
                 report=lambda epoch, *scores, before=before: report(before + epoch, *scores),
                 curves=curves,
+                held_out=held_out,
                 further=further,
             )
             networks.append(network)
@@ -116,7 +121,11 @@ def further_tracks(data: TrainingData) -> list[list[TrainingTrack]]:
 
 
 def _tracks(names: Iterable[str], data: TrainingData) -> list[TrainingTrack]:
-    return [TrainingTrack(torch.from_numpy(data.frames(name)), data.label(name)) for name in names]
+    separate = data.encoder is not None or bool(data.frontend.pool)
+    return [
+        TrainingTrack(torch.from_numpy(data.frames(name)), data.label(name), separate=separate)
+        for name in names
+    ]
 
 
 class _Ensemble(nn.Module):

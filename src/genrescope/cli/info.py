@@ -1,0 +1,89 @@
+"""`genrescope info`: what a model says of itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+from rich.text import Text
+
+from genrescope.cli.terminal import Format, printable, stdout
+
+_SHOWN = (*("name", "description", "genres", "styles", "instruments", "moods"), "licence")
+
+
+def info(
+    model: str = typer.Argument("default", help="A model's name, a run, or a bundle."),
+    format: Format = typer.Option(Format.table, "--format", "-f", help="How it is written."),
+    as_json: bool = typer.Option(False, "--json", help="The same as --format json."),
+) -> None:
+    """Show what a model knows, what it was trained on, and what was measured of it.
+
+    Examples:
+
+      genrescope info
+
+      genrescope info runs/my-model
+
+      genrescope info model.zip --json
+    """
+    from genrescope.evaluation.model_card import describe_bundle
+    from genrescope.hub.catalogue import KNOWN
+    from genrescope.inference import Bundle
+    from genrescope.inference.bundle import fetched_bundles
+
+    if model in KNOWN and model not in fetched_bundles():
+        known = KNOWN[model]
+        fields: dict[str, Any] = {
+            "name": model,
+            "here": False,
+            "about": known.about,
+            "licence": known.weights.licence,
+            "weights": known.weights.url,
+            "sha256": known.weights.sha256,
+            "paper": known.paper,
+        }
+        lines = {key: value for key, value in fields.items() if key != "here"}
+        lines["get it with"] = f"genrescope models fetch {model}"
+    else:
+        fields = {"here": True, **describe_bundle(Bundle.load(model))}
+        lines = {key: fields[key] for key in _SHOWN} | _details(fields)
+    if format is Format.json or as_json:
+        typer.echo(json.dumps(fields, indent=1))
+        return
+    for key, value in lines.items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        if shown not in ("", None):
+            line = Text(f"{key}: ", style="bold")
+            stdout.print(line.append(Text(printable(str(shown)), style="not bold")))
+
+
+def _details(fields: dict[str, Any]) -> dict[str, Any]:
+    from genrescope.evaluation.formatting import interval, percent
+    from genrescope.evaluation.metrics import LABELS
+    from genrescope.evaluation.model_card import frontend_in_words
+
+    data, figures = fields["data"] or {}, fields["figures"]
+    lines: dict[str, Any] = {}
+    if data:
+        artists = data.get("with_artist")
+        known = f", {artists} with a known artist" if artists is not None else ""
+        lines["trained on"] = f"{data.get('name')}, {data.get('tracks')} tracks{known}"
+    if encoder := fields["provenance"].get("encoder"):
+        trained = (encoder.get("data") or {}).get("name")
+        lines["on the embedding of"] = f"{encoder['name']}, trained on {trained}"
+    if figures:
+        for name in ("accuracy", "macro_f1", "expected_calibration_error"):
+            if name in figures["scores"]:
+                ends = interval(figures["intervals"][name])
+                value = percent(figures["scores"][name])
+                lines[LABELS[name]] = f"{value} (95 % interval {ends})" if ends else value
+        leak = "LEAKED, these mean nothing: " if figures["leaked"] else ""
+        lines["measured on"] = f"{leak}{figures['tracks']} tracks; {figures['protocol']}"
+    lines["size"] = f"{fields['bytes'] / 1e6:.1f} MB"
+    lines["front end"] = frontend_in_words(fields["frontend"])
+    for key, value in fields["provenance"].items():
+        if isinstance(value, str) and key != "description":
+            lines[key.replace("_", " ")] = value
+    return lines

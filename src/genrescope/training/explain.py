@@ -1,0 +1,197 @@
+"""The settings of a recipe with their meaning, their default, and what a wrong name may mean.
+
+Meanings are read from the docstrings of the classes that take the settings, so that they are stated
+once.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from genrescope.features.registry import FEATURES
+from genrescope.models.registry import MODELS
+
+if TYPE_CHECKING:
+    from genrescope.training.recipe import Recipe
+
+REQUIRED = "required"
+_SECTION = re.compile(r"^(Attributes|Parameters)\n-+\n(.*?)(?=^\w[^\n]*\n-+$|\Z)", re.M | re.S)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting of a recipe.
+
+    Attributes
+    ----------
+    key
+        Its dotted name, as `--set` takes it.
+    value, default
+        As JSON values; a default of `REQUIRED` where it has to be stated.
+    meaning
+        One sentence or a few; empty where none is written.
+    """
+
+    key: str
+    value: Any
+    default: Any
+    meaning: str
+
+
+def explained(recipe: Recipe) -> list[Setting]:
+    """List all settings of a recipe, in the order of the recipe's sections."""
+    return list(_of_section("", recipe, type(recipe), recipe))
+
+
+def _of_section(
+    prefix: str, values: Any, kind: type[BaseModel], recipe: Recipe
+) -> Iterator[Setting]:
+    """The settings of a section; a section that is switched off has its defaults."""
+    meanings = documented(kind)
+    for name, field in kind.model_fields.items():
+        key = f"{prefix}{name}"
+        value = getattr(values, name, None)
+        if key == "feature":
+            yield from _of_feature(recipe)
+        elif key == "model":
+            yield from _of_model(recipe)
+        elif isinstance(value, BaseModel):
+            yield from _of_section(f"{key}.", value, type(value), recipe)
+        else:
+            default = field.get_default(call_default_factory=True)
+            default = REQUIRED if default is PydanticUndefined else _plain(default)
+            yield Setting(key, _plain(value), default, meanings.get(name, ""))
+
+
+def _of_feature(recipe: Recipe) -> Iterator[Setting]:
+    kind = str(recipe.feature.get("kind"))
+    yield Setting("feature.kind", kind, REQUIRED, "The feature; its own settings follow.")
+    section = recipe.embedding or FEATURES.get(kind)
+    feature: type[BaseModel] = section if isinstance(section, type) else type(section)
+    meanings = documented(feature)
+    for name, field in feature.model_fields.items():
+        if name == "kind":
+            continue
+        default = field.get_default(call_default_factory=True)
+        default = REQUIRED if default is PydanticUndefined else _plain(default)
+        value = recipe.feature.get(name, default)
+        yield Setting(f"feature.{name}", value, default, meanings.get(name, ""))
+
+
+def _of_model(recipe: Recipe) -> Iterator[Setting]:
+    yield Setting(
+        "model.kind", recipe.model.get("kind"), REQUIRED, "The model; its own settings follow."
+    )
+    text, known = _constructor(str(recipe.model.get("kind")))
+    meanings = _meanings(text)
+    for name, default in known.items():
+        if name not in ("shape", "genres", "seed"):
+            value = recipe.model.get(name, default)
+            yield Setting(f"model.{name}", value, default, meanings.get(name, ""))
+    for name, value in recipe.model.items():
+        if name not in ("kind", *known):
+            meaning = (
+                "Choose among a few settings on validation tracks."
+                if name == "tuned"
+                else "A setting of the classifier itself; see its own documentation."
+            )
+            yield Setting(f"model.{name}", value, False if name == "tuned" else value, meaning)
+
+
+def _constructor(kind: str) -> tuple[str, dict[str, Any]]:
+    """A model's docstring, and its settings with their defaults, read without importing torch."""
+    module, _, name = MODELS.place(kind).partition(":")
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        return "", {}
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef) or node.name != name:
+            continue
+        known: dict[str, Any] = {}
+        for method in node.body:
+            if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+                arguments = method.args.kwonlyargs
+                for argument, default in zip(arguments, method.args.kw_defaults, strict=True):
+                    known[argument.arg] = REQUIRED if default is None else _literal(default)
+        return ast.get_docstring(node) or "", known
+    return "", {}
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return _plain(ast.literal_eval(node))
+    except ValueError:
+        return ast.unparse(node)
+
+
+def documented(kind: type) -> dict[str, str]:
+    """What the docstring of a class, and of those that it is derived from, say of each name."""
+    found: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        found |= _meanings(inspect.cleandoc(each.__doc__ or ""))
+    return found
+
+
+def _meanings(text: str) -> dict[str, str]:
+    """The meaning of each name of a docstring's attributes or parameters."""
+    found: dict[str, str] = {}
+    if section := _SECTION.search(text):
+        names: list[str] = []
+        for line in section[2].splitlines():
+            if line[:1].strip():
+                names = [name.strip() for name in line.partition(":")[0].split(",")]
+                found |= dict.fromkeys(names, "")
+            elif line.strip():
+                found |= {name: f"{found[name]} {line.strip()}".strip() for name in names}
+    return found
+
+
+def near_setting(key: str, recipe: type[Recipe]) -> str:
+    """The words " (did you mean `split.folds`?)" for a wrong name; empty where none is near.
+
+    A name that is right in another section is found there.
+    """
+    known = list(_keys("", recipe))
+    last = key.rpartition(".")[2]
+    same = [each for each in known if each.rpartition(".")[2] == last]
+    by_last = {each.rpartition(".")[2]: each for each in reversed(known)}
+    near = same or difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    near = near or [by_last[each] for each in difflib.get_close_matches(last, by_last, n=1)]
+    return f" (did you mean `{near[0]}`?)" if near else ""
+
+
+def _keys(prefix: str, kind: type[BaseModel]) -> Iterator[str]:
+    for name, field in kind.model_fields.items():
+        yield f"{prefix}{name}"
+        for section in _sections(field.annotation):
+            yield from _keys(f"{prefix}{name}.", section)
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections among what a field may be; not those of a table of values."""
+    options = getattr(annotation, "__args__", ()) or (annotation,)
+    if getattr(annotation, "__origin__", None) in (dict, tuple, list):
+        return
+    for option in options:
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            yield option
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, bool | int | float | str | dict | None) else str(value)

@@ -1,0 +1,139 @@
+"""Reading of files that a stranger may have made, in bounded time and memory.
+
+A few bytes can stand for any number: a compressed archive, a header that promises a huge array, a
+YAML file whose aliases repeat each other, a sparse file, a device in the place of a file. What is
+found here is refused before it is read, with a ValueError that says why.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Arrays of numbers hardly get ten times smaller; zeros, which bombs are made of, a thousand times.
+_LARGEST_RATIO = 200
+_SMALL_BYTES = 2**26
+LARGEST_RECIPE = 2**18
+_MOST_VALUES = 200_000
+
+
+def read_limited(path: str | PathLike[str], largest: int) -> bytes:
+    """Read a file of at most so many bytes.
+
+    Raises
+    ------
+    ValueError
+        When it is larger, or no regular file.
+    OSError
+        When it can't be read.
+    """
+    # A pipe would be waited for; a device has no end.
+    with open(path, "rb", opener=_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{Path(path).name} is not a regular file")
+        if status.st_size > largest:
+            raise ValueError(f"{Path(path).name} is larger than {largest / 2**20:.0f} MB")
+        return file.read(largest)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+@contextmanager
+def open_npz(path: str | PathLike[str]) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Open an `.npz` file of arrays of numbers or text, in place of `numpy.load`.
+
+    Raises
+    ------
+    ValueError
+        When it is damaged, holds anything else, or arrays of another size than its headers say.
+    KeyError
+        For an array that is not in it.
+    OSError
+        When it can't be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                _check_size(archive, info)
+        with np.load(path, allow_pickle=False) as arrays:
+            yield arrays
+    except (OSError, ValueError, KeyError):
+        raise
+    except Exception as error:  # what damaged archives and headers make zipfile and NumPy raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(reason) from error
+
+
+def _check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Refuse an array that is not as large as its header says, or far larger than its file."""
+    name = info.filename
+    if info.file_size > max(_SMALL_BYTES, _LARGEST_RATIO * info.compress_size):
+        raise ValueError(f"{name} expands to {info.file_size / 2**20:.0f} MB")
+    if not name.endswith(".npy"):
+        return
+    with archive.open(info) as file:
+        shape, kind = _header(file)
+        found = info.file_size - file.tell()
+    promised = math.prod(shape) * kind.itemsize
+    if not kind.hasobject and promised != found:
+        raise ValueError(f"{name} holds {found} bytes and not {promised}")
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"version {version} of arrays is not known")
+    # Version 3 differs from 2 in the encoding of names alone, which arrays without fields lack.
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    shape, _, kind = read(file)
+    return shape, kind
+
+
+def parse_yaml(text: str, largest: int = LARGEST_RECIPE) -> Any:
+    """Parse YAML of plain values, of at most so many characters.
+
+    Raises
+    ------
+    ValueError
+        When it is not YAML, too long or too deep, or has aliases that expand to too many values.
+    """
+    import yaml
+
+    if len(text) > largest:
+        raise ValueError(f"longer than {largest} characters")
+    try:
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    except (TypeError, AttributeError, OverflowError) as error:  # of odd dates and keys
+        raise ValueError(f"a value can't be read: {error}") from None
+    _check_values(found)
+    return found
+
+
+def _check_values(found: Any) -> None:
+    count, waiting = 0, [found]
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > _MOST_VALUES:
+            raise ValueError("its aliases expand to too many values")
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set):
+            waiting += value
