@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from genrescope import Classifier
-from genrescope.inference.bundle import SHIPPED, Bundle
+from genrescope.inference.bundle import KNOWN_VERSIONS, SHIPPED, Bundle
+
+FILES = Path(__file__).parent / "files"
 
 OLD = """
 name: old
@@ -79,3 +82,19 @@ def test_settings_that_never_had_an_effect_are_dropped(
         recipe = load_recipe(str(path))
     assert unused not in recipe.feature
     assert recipe.model == {"kind": "classical", "name": "kNN"}
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_kept_bundles_of_every_schema_give_their_answers(version: int) -> None:
+    # 1 was written by version 0.1; the same network in 2 and 3, by the version that added 3.
+    classifier = Classifier.load(FILES / f"bundle-schema-{version}.zip")
+    prediction = classifier.predict(np.linspace(-1, 1, 8, dtype=np.float32))
+    assert prediction.genre == "a"
+    assert prediction.probabilities["a"] == pytest.approx(0.58158970, abs=1e-6)
+    assert classifier.manifest.aggregation == "mean_logits"
+    assert (prediction.tags is not None) == (version == 3)
+
+
+def test_every_schema_that_is_read_has_a_kept_bundle() -> None:
+    kept = {int(path.stem.rpartition("-")[2]) for path in FILES.glob("bundle-schema-*.zip")}
+    assert kept == {1, *KNOWN_VERSIONS}

@@ -16,6 +16,7 @@ import sqlite3
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,9 @@ def serve() -> None:
             if found:
                 status = os.waitstatus_to_exitcode(value)
             elif time.monotonic() > deadline:
-                os.killpg(process, signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it may not have had a group of its own yet
+                    os.killpg(process, signal.SIGKILL)
                 status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
             else:
                 time.sleep(pause)

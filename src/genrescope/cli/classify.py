@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TextIO
 
@@ -11,6 +12,7 @@ import typer
 
 from genrescope.audio.files import PassedOver
 from genrescope.audio.workers import safely_for
+from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_whole, find_sources, ray_engine
 from genrescope.cli.files import find
 from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.models import note_better_model
@@ -32,6 +34,7 @@ from genrescope.settings import SHIPPED_MODEL, default_model
 
 _ENDINGS = {
     ".csv": RowFormat.csv,
+    ".parquet": RowFormat.parquet,
     ".json": RowFormat.json,
     ".jsonl": RowFormat.jsonl,
     ".ndjson": RowFormat.jsonl,
@@ -65,6 +68,8 @@ def classify(
     jobs: int | None = typer.Option(
         None, "--jobs", "-j", min=1, help="Files classified at the same time; by default the cores."
     ),
+    engine: Engine = ENGINE,
+    address: str | None = ADDRESS,
     listen: str = LISTEN,
     destination: Path | None = typer.Option(
         None,
@@ -125,16 +130,26 @@ def classify(
       find . -name '*.opus' -print0 | genrescope classify - -0 --format jsonl
 
       genrescope classify ~/Music --write-tags --dry-run
+
+      genrescope classify s3://bucket/music --engine ray --address auto -o genres.parquet
     """
     tag_options = TagOptions(overwrite, append, force, min_confidence, count, dry_run, yes)
     tag_options.check(write_tags)
     ending = destination.suffix.lower() if destination is not None else ""
     chosen = format or _ENDINGS.get(ending, RowFormat.table)
+    if chosen is RowFormat.parquet and destination is None:
+        raise typer.BadParameter("Parquet needs --output")
     amount = listen_option(listen)
+    check_whole(engine, amount)
     classifier = Classifier.load(model)
+    cluster = ray_engine(engine, address, jobs)
     passed_over = PassedOver()
-    found = list(find(paths, null=null, passed_over=passed_over))
-    files = [item for item in found if isinstance(item, Path)]
+    found: list[Path | str | FileError] = (
+        list(find(paths, null=null, passed_over=passed_over))
+        if cluster is None
+        else find_sources(paths, null=null, passed_over=passed_over)
+    )
+    files = [item for item in found if not isinstance(item, FileError)]
     failures = [item for item in found if isinstance(item, FileError)]
     settings = {
         "model": classifier.manifest.sha256,
@@ -151,7 +166,7 @@ def classify(
     interrupted = False
     # The bar comes first: while it is on the screen, what is printed goes above it.
     with (
-        safely_for(len(files), jobs),
+        safely_for(len(files), jobs) if cluster is None else nullcontext(),
         progress("files") as bar,
         open_rows(destination, settings, make_writer) as rows,
     ):
@@ -161,7 +176,12 @@ def classify(
             notice(f"continues: {len(named)} of {len(files)} files were classified before")
         task = bar.add_task("Classifying", total=len(files), completed=len(named))
         try:
-            for result in classifier.predict_many(rows.missing(files), jobs=jobs, listen=amount):
+            results = (
+                cluster.predict_many(classifier, rows.missing(files))
+                if cluster
+                else classifier.predict_many(rows.missing(files), jobs=jobs, listen=amount)
+            )
+            for result in results:
                 if isinstance(result, FileError):
                     failures.append(result)
                 else:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from genrescope.cli.engines import ADDRESS, ENGINE, Engine, ray_engine
 from genrescope.cli.files import find
 from genrescope.cli.terminal import echo, error_line, notice, printable, progress
 from genrescope.errors import FileError
@@ -53,6 +55,8 @@ def embed(
         metavar="PATH",
         help="With --encoder: a file of its weights, or a folder with all of them.",
     ),
+    engine: Engine = ENGINE,
+    address: str | None = ADDRESS,
     batch_size: int = typer.Option(
         32, "--batch-size", min=1, help="Segments that the network sees at once."
     ),
@@ -83,6 +87,8 @@ def embed(
     if model is not None and weights is not None:
         raise typer.BadParameter("--weights belongs to --encoder; a bundle has its own")
     chosen = _model(encoder, model, layer, weights)
+    cluster = ray_engine(engine, address, jobs)
+    make_model = partial(_model, encoder, model, layer, weights)
     found = list(find(paths))
     failures = [each for each in found if isinstance(each, FileError)]
     files = [each for each in found if not isinstance(each, FileError)]
@@ -100,6 +106,7 @@ def embed(
                 jobs=jobs,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
                 failed=lambda failure: error_line(str(failure)),
+                embed_many=partial(cluster.embed_many, make_model) if cluster else None,
             )
     except KeyboardInterrupt:
         notice("interrupted: what was computed is kept, and the same command continues there")

@@ -34,11 +34,11 @@ class StreamRows:
     def __init__(self, stream: TextIO, make_writer: Callable[[TextIO], Writer]) -> None:
         self.writer = make_writer(stream)
 
-    def missing(self, files: Iterable[Path]) -> Iterator[Path]:
+    def missing(self, files: Iterable[Path | str]) -> Iterator[Path | str]:
         """The files without a row: all."""
         yield from files
 
-    def kept(self, _files: Iterable[Path]) -> list[tuple[str, Probable]]:
+    def kept(self, _files: Iterable[Path | str]) -> list[tuple[str, Probable]]:
         """The files that have a row already: none."""
         return []
 
@@ -46,7 +46,7 @@ class StreamRows:
         """Write a row."""
         self.writer.write(prediction)
 
-    def finish(self, _files: Iterable[Path], *, interrupted: bool) -> None:  # noqa: ARG002
+    def finish(self, _files: Iterable[Path | str], *, interrupted: bool) -> None:  # noqa: ARG002
         """Write the end, so that what was written is valid."""
         self.writer.close()
 
@@ -120,7 +120,7 @@ class PartialRows:
             probable = [(str(genre), float(value)) for genre, value in fields["genres"]]
             self.done[fields["file"]] = (fields["stamp"], probable, start)
 
-    def missing(self, files: Iterable[Path]) -> Iterator[Path]:
+    def missing(self, files: Iterable[Path | str]) -> Iterator[Path | str]:
         """The files that have no row yet, or have changed since."""
         for file in files:
             if not self._has(file):
@@ -128,7 +128,7 @@ class PartialRows:
                 self.taken[str(file)] = _stamp(file)
                 yield file
 
-    def kept(self, files: Iterable[Path]) -> list[tuple[str, Probable]]:
+    def kept(self, files: Iterable[Path | str]) -> list[tuple[str, Probable]]:
         """The files that have a row already, with their most probable genres."""
         return [(str(file), self.done[str(file)][1]) for file in files if self._has(file)]
 
@@ -140,7 +140,7 @@ class PartialRows:
         self._append({"file": name, "stamp": stamp, "genres": probable, "row": row})
         self.done[name] = (stamp, probable, start)
 
-    def finish(self, files: Iterable[Path], *, interrupted: bool) -> None:
+    def finish(self, files: Iterable[Path | str], *, interrupted: bool) -> None:
         """Write the output file, and remove the folder; after an interruption keep the rows."""
         if interrupted:
             return
@@ -166,7 +166,7 @@ class PartialRows:
         if not self.done:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _has(self, file: Path) -> bool:
+    def _has(self, file: Path | str) -> bool:
         return str(file) in self.done and self.done[str(file)][0] == _stamp(file)
 
     def _append(self, fields: dict[str, Any]) -> None:
@@ -214,10 +214,10 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return fields if isinstance(fields, dict) else None
 
 
-def _stamp(file: Path) -> list[int]:
+def _stamp(file: Path | str) -> list[int]:
     """What changes with a file's content; empty for a file that can't be read."""
     try:
-        status = file.stat()
+        status = Path(file).stat()
     except (OSError, ValueError):
         return []
     return [status.st_size, status.st_mtime_ns, status.st_ino]

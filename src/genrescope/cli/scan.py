@@ -9,14 +9,19 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
+from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_whole, ray_engine
 from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 from genrescope.errors import GenrescopeError
 from genrescope.inference.listening import Listen
 from genrescope.settings import default_model
+
+if TYPE_CHECKING:
+    from genrescope.inference.ray_engine import RayEngine
 
 # A file that is being copied is not read before it rests.
 _REST_MS = 2000
@@ -51,6 +56,8 @@ def scan(
         min=1,
         help="Files classified at once; by default as many as there are cores.",
     ),
+    engine: Engine = ENGINE,
+    address: str | None = ADDRESS,
     listen: str = LISTEN,
     yes: bool = typer.Option(
         False,
@@ -85,17 +92,20 @@ def scan(
       genrescope scan ~/Music --watch
     """
     amount = listen_option(listen)
+    check_whole(engine, amount)
+    cluster = ray_engine(engine, address, jobs)
     if watch:
         changes = _changes(folders)
         for again in itertools.chain([False], changes):
             try:
-                _scan_once(folders, library, model, rescan and not again, jobs, amount, yes, format)
+                fresh = rescan and not again
+                _scan_once(folders, library, model, fresh, jobs, amount, yes, format, cluster)
             except GenrescopeError as error:
                 if not again:
                     raise
                 error_line(str(error))  # a disk may be back at the next change
         return
-    if _scan_once(folders, library, model, rescan, jobs, amount, yes, format):
+    if _scan_once(folders, library, model, rescan, jobs, amount, yes, format, cluster):
         raise typer.Exit(1)
 
 
@@ -120,6 +130,7 @@ def _scan_once(
     listen: Listen,
     yes: bool,
     format: Format,
+    cluster: RayEngine | None,
 ) -> bool:
     """Scan and print the outcome; return whether files failed."""
     from genrescope.library.scan import scan as run_scan
@@ -150,6 +161,7 @@ def _scan_once(
                 progress=show,
                 waiting=lambda pid: notice(f"waiting for another scan (process {pid})"),
                 is_gone=is_gone,
+                predict_many=cluster.predict_many if cluster else None,
             )
         except ModelMismatchError as error:
             raise GenrescopeError(f"{error}; --rescan classifies everything again") from None

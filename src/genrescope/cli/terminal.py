@@ -44,6 +44,7 @@ class RowFormat(StrEnum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+    parquet = "parquet"
 
 
 class PageFormat(StrEnum):

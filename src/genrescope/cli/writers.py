@@ -12,14 +12,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO, cast
 
 from rich.console import Console
 from rich.text import Text
 
 from genrescope.atomic import open_atomic
 from genrescope.cli.terminal import drop_stdout, printable, stdout
-from genrescope.errors import FileError
+from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference import Prediction
 from genrescope.inference.labels import Tags
 
@@ -235,6 +235,65 @@ class Csv(Writer):
         )
 
 
+class Parquet(Writer):
+    """A row a file as in CSV, but with probabilities as they are, and a list of warnings."""
+
+    group = 4096
+    """Rows that are held in memory."""
+
+    def open(self) -> None:
+        """Prepare; the file is begun with the first rows."""
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError as error:
+            missing = f"Parquet needs {error.name}: pip install 'genrescope[ray]', or write .csv"
+            raise GenrescopeError(missing) from None
+        text, number = pyarrow.string(), pyarrow.float64()
+        columns = [("path", text), ("genre", text), ("confidence", number), ("duration", number)]
+        columns += [("warnings", pyarrow.list_(text)), *((name, number) for name in self.genres)]
+        columns += [(name, text) for name in _TAGS]
+        self.arrow, self.schema = pyarrow, pyarrow.schema(columns)
+        self.table: Any = None
+        self.waiting: list[dict[str, Any]] = []
+
+    def row(self, prediction: Prediction) -> str:
+        """A row as JSON, which keeps numbers as they are."""
+        tags = prediction.tags.to_dict() if prediction.tags is not None else {}
+        if prediction.tags is not None:
+            tags["answer"] = prediction.answer
+        row = {
+            # A name need not be valid text, which Parquet demands.
+            "path": (prediction.path or "").encode("utf-8", "backslashreplace").decode(),
+            "genre": prediction.genre,
+            "confidence": prediction.confidence,
+            "duration": prediction.duration,
+            "warnings": prediction.warnings,
+            **prediction.probabilities,
+            **{name: str(_cell(tags[name])) for name in _TAGS if name in tags},
+        }
+        return json.dumps(row)
+
+    def write_row(self, row: str) -> None:
+        """Write what `row` gave, some thousand at a time."""
+        self.waiting.append(json.loads(row))
+        if len(self.waiting) >= self.group:
+            self._flush()
+
+    def close(self) -> None:
+        """Write the rest, and the index at the end."""
+        self._flush()
+        self.table.close()
+
+    def _flush(self) -> None:
+        if self.table is None:
+            # The text stream is a layer over the file.
+            file = cast("io.TextIOWrapper", self.stream).buffer
+            self.table = self.arrow.parquet.ParquetWriter(file, self.schema)
+        self.table.write_table(self.arrow.Table.from_pylist(self.waiting, schema=self.schema))
+        self.waiting = []
+
+
 def _csv_line(cells: Sequence[Any]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
@@ -257,4 +316,5 @@ WRITERS: dict[str, type[Writer]] = {
     "json": Json,
     "jsonl": JsonLines,
     "csv": Csv,
+    "parquet": Parquet,
 }

@@ -11,9 +11,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -36,6 +37,8 @@ from genrescope.encoders.tables import (
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.untrusted import open_npz
 
+EmbedMany = Callable[..., Generator[Embedding | FileError, None, None]]
+"""What embeds files, in their order, given a `batch_size`: `RayEngine.embed_many`, for one."""
 Pool = Literal["none", "mean", "mean_std_max"]
 POOLS: Final = ("none", "mean", "mean_std_max")
 
@@ -73,6 +76,7 @@ def embed_files(
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     failed: Callable[[FileError], None] | None = None,
+    embed_many: EmbedMany | None = None,
 ) -> EmbedReport:
     """Write the embeddings of files into one table, Parquet or `.npz`.
 
@@ -96,6 +100,8 @@ def embed_files(
         Called with how many files are done, and how many there are.
     failed
         Called with each file that can't be embedded, when that is known.
+    embed_many
+        What embeds the files; by default threads of this process, `encoders.engine.embed`.
 
     Returns
     -------
@@ -122,7 +128,8 @@ def embed_files(
         )
     try:
         with _Parts(out, heading) as parts:
-            return _embed(files, parts, replace(model, store=None), batch_size, jobs, tell, fail)
+            embed_many = embed_many or partial(engine.embed, replace(model, store=None), jobs=jobs)
+            return _embed(files, parts, embed_many, batch_size, tell, fail)
     except OSError as error:
         raise GenrescopeError(f"{error.filename or out}: {error.strerror or error}") from None
 
@@ -130,9 +137,8 @@ def embed_files(
 def _embed(
     files: dict[str, Path],
     parts: _Parts,
-    model: EmbeddingModel[Any],
+    embed_many: EmbedMany,
     batch_size: int,
-    jobs: int | None,
     tell: Callable[[int, int], None],
     fail: Callable[[FileError], None],
 ) -> EmbedReport:
@@ -145,7 +151,7 @@ def _embed(
     done = len(files) - len(missing)
     tell(done, len(files))
     failures = []
-    found = engine.embed(model, (files[n] for n in missing), batch_size=batch_size, jobs=jobs)
+    found = embed_many((files[n] for n in missing), batch_size=batch_size)
     with closing(found):
         for number, (name, result) in enumerate(zip(missing, found, strict=True), done + 1):
             if isinstance(result, Embedding) and not len(result.values):

@@ -93,10 +93,13 @@ class StreamInfo:
         Seconds read so far.
     warnings
         What is wrong with the file though it could be decoded.
+    changes
+        How much each window changes over time, see `Window`, where that was computed.
     """
 
     duration: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    changes: list[float] = field(default_factory=list)
 
 
 class SegmentSettings(BaseModel):

@@ -23,6 +23,7 @@ from genrescope.inference.network import EMBEDDING, LOGITS, Network
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 
 Outputs = tuple[list[Segment], NDArray[np.float32], NDArray[np.float32]]
+_Outputs = tuple[list[Segment], Sequence[NDArray[np.float32]]]
 Input = Source | bytes | BinaryIO | tuple[NDArray[Any], int]
 """What can be classified: a path, bytes or a file object with the content of an audio file, a
 `Waveform`, an array with its sample rate, or, for a model of stored vectors, an array of them."""
@@ -178,36 +179,65 @@ class Classifier:
         progress: Callable[[list[SegmentPrediction]], None] | None = None,
         listen: Listen = "full",
     ) -> Prediction:
-        info = StreamInfo()
+        info, frontend = StreamInfo(), self.manifest.frontend
+
+        def outputs(is_clear: Callable[[], bool]) -> Iterator[_Outputs]:
+            windows = windows_of_parts(frontend, source, info, listen, is_clear)
+            if windows is None:
+                windows = _windows(frontend, source, info)
+            windows = until(stop, noted(windows, info))
+            yield from self.network.run_windows(windows, [LOGITS, EMBEDDING])
+
+        path = fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
+        return self._assemble(outputs, info, path, progress)
+
+    def prediction_of(
+        self, outputs: Iterable[_Outputs], info: StreamInfo, *, path: str | None = None
+    ) -> Prediction:
+        """The prediction of a track from what the network gave for its windows.
+
+        Parameters
+        ----------
+        outputs
+            Of each window its segments, logits and embeddings, see `Network.run_windows`; the
+            segments' values are not used.
+        info
+            Of the track; complete once the outputs have been taken.
+        path
+            The path or address that the prediction is for.
+        """
+        return self._assemble(lambda _: outputs, info, path)
+
+    def _assemble(
+        self,
+        outputs: Callable[[Callable[[], bool]], Iterable[_Outputs]],
+        info: StreamInfo,
+        path: str | None,
+        progress: Callable[[list[SegmentPrediction]], None] | None = None,
+    ) -> Prediction:
+        """From outputs to a prediction; `outputs` gets a function that tells if they are enough."""
         timeline: list[SegmentPrediction] = []
         tables: list[NDArray[np.float64]] = []
         label_logits: list[NDArray[np.float32]] = []
         head = self.manifest.labels
         embedding = np.zeros(self.embedding_size)
-        changes: list[float] = []
-        frontend, rule = self.manifest.frontend, self.manifest.aggregation
+        rule = self.manifest.aggregation
 
         def is_clear() -> bool:
             """Whether the windows until now are enough; they are forgotten where not."""
             if _lead(tables, rule) >= CLEAR:
                 return True
-            for seen in (timeline, tables, label_logits, changes, info.warnings):
+            for seen in (timeline, tables, label_logits, info.changes, info.warnings):
                 seen.clear()
             embedding[:] = 0.0
             info.duration = 0.0
             return False
 
-        windows = windows_of_parts(frontend, source, info, listen, is_clear)
-        if windows is None:
-            windows = _windows(frontend, source, info)
-        windows = until(stop, _noted(windows, changes))
-        for segments, (outputs, embeddings) in self.network.run_windows(
-            windows, [LOGITS, EMBEDDING]
-        ):
-            logits = outputs
+        for segments, (raw, embeddings) in outputs(is_clear):
+            logits = raw
             if head is not None:
-                label_logits.append(outputs)
-                logits = head.genre_logits(outputs)
+                label_logits.append(raw)
+                logits = head.genre_logits(raw)
             probabilities = softmax(logits, self.manifest.temperature)
             tables.append(probabilities)
             embedding += embeddings.sum(axis=0, dtype=np.float64)
@@ -220,7 +250,6 @@ class Classifier:
             timeline += new
             if progress is not None:
                 progress(new)
-        path = fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
         mean_embedding = (embedding / max(1, len(timeline))).astype(np.float32)
         no_genre = Prediction(
             path=path,
@@ -233,7 +262,7 @@ class Classifier:
         )
         if not timeline:
             return no_genre
-        tags = _tags(self.manifest, label_logits, mean_embedding, max(changes, default=None))
+        tags = _tags(self.manifest, label_logits, mean_embedding, max(info.changes, default=None))
         if tags is not None and tags.kind != MUSIC:
             reason = f"{tags.describe()}: cannot tell a genre"
             return replace(no_genre, warnings=[*info.warnings, reason], tags=tags)
@@ -363,11 +392,11 @@ def _named(genres: list[str], probabilities: NDArray[np.float64]) -> dict[str, f
     return dict(zip(genres, map(float, probabilities), strict=True))
 
 
-def _noted(windows: Iterable[Window], changes: list[float]) -> Iterator[Window]:
-    """The windows; how much each changes over time is added to a list."""
+def noted(windows: Iterable[Window], info: StreamInfo) -> Iterator[Window]:
+    """The windows; how much each changes over time is added to `info.changes`."""
     for window in windows:
         if window.change is not None:
-            changes.append(window.change)
+            info.changes.append(window.change)
         yield window
 
 

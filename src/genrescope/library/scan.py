@@ -36,6 +36,9 @@ from genrescope.library.store import Library, is_library
 
 _SECONDS_BETWEEN_WRITES = 3.0
 
+PredictMany = Callable[[Classifier, Iterable[Path]], Iterator[Prediction | FileError]]
+"""What classifies files, in their order: `RayEngine.predict_many`, for one."""
+
 
 @dataclass
 class Counts:
@@ -107,6 +110,7 @@ def scan(
     progress: Callable[[int, int], None] = _ignore,
     waiting: Callable[[str], None] = _ignore,
     is_gone: Callable[[Path, int], bool] = _no,
+    predict_many: PredictMany | None = None,
 ) -> Report:
     """Bring a library up to date with folders of music.
 
@@ -135,6 +139,8 @@ def scan(
         Asked about a folder that is missing or empty, with the number of its tracks in the library:
         whether their files are gone, so that they are marked as deleted. Otherwise they are kept,
         for their disk may only not be mounted.
+    predict_many
+        What classifies the files; by default threads of this process, `Classifier.predict_many`.
 
     Raises
     ------
@@ -165,7 +171,7 @@ def scan(
         work.take(search)
         work.keep_unmounted(is_gone, missing)
         try:
-            work.run(jobs, listen)
+            work.run(jobs, listen, predict_many)
         except KeyboardInterrupt:
             work.report.interrupted = True
             work.flush()
@@ -310,15 +316,17 @@ class _Scan:
                 reason = f"no music files in this folder, but the library has {len(living)} tracks"
                 self._fail(FileError(root, f"{reason} from it, which are kept"))
 
-    def run(self, jobs: int | None, listen: Listen = "full") -> None:
+    def run(self, jobs: int | None, listen: Listen, predict_many: PredictMany | None) -> None:
         """Classify the new files, write rows, and mark those of deleted files."""
         changed = [each for each in self.found.values() if not self._is_unchanged(each)]
         self.total = len(changed)
         self.progress(0, self.total)
         unknown = self._unknown(changed)
-        with safely_for(len(changed), jobs):
-            for result in self.classifier.predict_many(unknown, jobs=jobs, listen=listen):
-                self._settle(*self.pending.popleft(), result)
+        if predict_many is not None:
+            self._settle_all(predict_many(self.classifier, unknown))
+        else:
+            with safely_for(len(changed), jobs):
+                self._settle_all(self.classifier.predict_many(unknown, jobs=jobs, listen=listen))
         self.flush()
         self._mark_deleted()
         counts = self.report.counts
@@ -367,6 +375,10 @@ class _Scan:
             replace(before or same[0], **now, deleted=False),
             "recognised" if before is None else "moved",
         )
+
+    def _settle_all(self, results: Iterable[Prediction | FileError]) -> None:
+        for result in results:
+            self._settle(*self.pending.popleft(), result)
 
     def _settle(self, found: Found, content: str, result: Prediction | FileError) -> None:
         """Turn the classifier's result into a row."""

@@ -1,0 +1,109 @@
+"""Audio files at addresses: `s3://`, `gs://`, `https://` and whatever else fsspec knows.
+
+S3 and Google Cloud Storage are read by pyarrow's own file systems, so that no client library is
+needed; their keys, regions and endpoints come from the usual environment variables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from genrescope.audio.kinds import AUDIO_SUFFIXES
+from genrescope.errors import AudioError, FileError, GenrescopeError
+
+if TYPE_CHECKING:
+    from genrescope.audio.files import PassedOver
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_BY_PYARROW = ("s3", "gs", "gcs")
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an address, not a path."""
+    return _ADDRESS.match(name) is not None
+
+
+def audio_at(address: str, passed_over: PassedOver | None = None) -> list[str]:
+    """The audio files below an address, sorted, or the address itself where it is a file.
+
+    Parameters
+    ----------
+    address
+        Of a file or of a folder. A folder of a web server has to list its files as HTML.
+    passed_over
+        Counts the files that the system keeps for itself (`._song.mp3`).
+
+    Raises
+    ------
+    FileError
+        When there is no such file or folder, no audio in it, or it can't be reached.
+    """
+    try:
+        files, path, prefix = _file_system(address)
+        if Path(path).suffix.lower() in AUDIO_SUFFIXES:
+            return [address]
+        names = sorted(name for name in files.find(path) if _is_audio(name))
+    except GenrescopeError:
+        raise
+    except Exception as error:  # each protocol has errors of its own
+        raise FileError(address, f"can't be listed: {_line(error)}") from None
+    found = [name for name in names if not Path(name).name.startswith("._")]
+    if passed_over is not None:
+        passed_over.files += len(names) - len(found)
+    if not found:
+        raise FileError(address, "no audio files there")
+    return [name if is_address(name) else prefix + name for name in found]
+
+
+@contextmanager
+def open_source(source: str) -> Iterator[Path | BinaryIO]:
+    """What decodes a source: its path as it is, an address as an open file.
+
+    Raises
+    ------
+    AudioError
+        When the address can't be read.
+    """
+    if not is_address(source):
+        yield Path(source)
+        return
+    try:
+        files, path, _ = _file_system(source)
+        opened = files.open(path, "rb")
+    except GenrescopeError:
+        raise
+    except FileNotFoundError:
+        raise AudioError(source, "no such file") from None
+    except Exception as error:  # each protocol has errors of its own
+        raise AudioError(source, f"not readable: {_line(error)}") from None
+    with opened as file:
+        yield file
+
+
+def _is_audio(name: str) -> bool:
+    return Path(name).suffix.lower() in AUDIO_SUFFIXES
+
+
+def _file_system(address: str) -> tuple[Any, str, str]:
+    """The file system of an address, the path on it, and what makes an address of a path."""
+    try:
+        from fsspec.core import url_to_fs
+        from fsspec.implementations.arrow import ArrowFSWrapper
+        from pyarrow import fs
+    except ImportError as error:
+        missing = f"addresses need {error.name}: pip install 'genrescope[ray]'"
+        raise GenrescopeError(missing) from None
+    scheme = address.partition("://")[0].lower()
+    if scheme in _BY_PYARROW:
+        opened, path = fs.FileSystem.from_uri(address)
+        return ArrowFSWrapper(opened), path, f"{scheme}://"
+    files, path = url_to_fs(address)
+    return files, path, f"{scheme}://"
+
+
+def _line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

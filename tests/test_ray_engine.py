@@ -1,0 +1,215 @@
+"""The Ray engine against the local one, on a real cluster of two nodes on this machine."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from genrescope import Classifier
+from genrescope.cli import app
+from genrescope.errors import AudioError, FileError
+from genrescope.examples import write_examples
+
+pytestmark = [pytest.mark.needs("ray"), pytest.mark.needs("library")]
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ray") / "music"
+    folder.mkdir()
+    clips = sorted(write_examples(folder))
+    for number in range(2):
+        for clip in clips:
+            shutil.copy(clip, folder / f"{number} {clip.name}")
+    (folder / "noise.mp3").write_bytes(b"no music " * 100)
+    (folder / os.fsdecode(b"caf\xe9.flac")).write_bytes(clips[0].read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[None]:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    store = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={**store, "include_dashboard": False})
+    cluster.add_node(**store)
+    ray.init(cluster.address, logging_level="ERROR", log_to_driver=False)
+    yield
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
+def server(music: Path) -> Iterator[str]:
+    handler = functools.partial(_Quiet, directory=str(music))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def _actors() -> list[int]:
+    """Process ids of the actors that run the network."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            # An actor of this cluster, not of another one on the machine.
+            if line.startswith(b"ray::") and b"_Network" in line and _is_ours(int(entry.name)):
+                found.append(int(entry.name))
+    return found
+
+
+def _is_ours(process: int) -> bool:
+    while process > 1:
+        if process == os.getpid():
+            return True
+        try:
+            status = Path(f"/proc/{process}/stat").read_text("utf-8", "replace")
+        except OSError:
+            return False
+        process = int(status.rpartition(")")[2].split()[1])
+    return False
+
+
+def test_the_rows_are_those_of_the_local_engine_though_an_actor_dies(
+    music: Path, two_nodes: None, server: str
+) -> None:
+    from genrescope.inference.ray_engine import RayEngine
+
+    classifier = Classifier.load()
+    files: list[Path | str] = [*sorted(music.iterdir()), music / "absent.mp3"]
+    local = list(classifier.predict_many(files))
+    results, killed = [], []
+    for result in RayEngine().predict_many(classifier, files):
+        if not results:
+            killed = _actors()[:1]
+            for process in killed:
+                os.kill(process, signal.SIGKILL)
+        results.append(result)
+    assert killed
+    assert len(results) == len(local) == 24
+    for one, other in zip(results, local, strict=True):
+        if isinstance(other, FileError):
+            assert (type(one), str(one)) == (type(other), str(other))
+        else:
+            assert one == other
+
+
+@pytest.mark.slow
+def test_commands_write_the_same_with_both_engines(
+    music: Path, two_nodes: None, server: str, tmp_path: Path
+) -> None:
+    import pyarrow.parquet
+
+    from genrescope.library.store import Library
+
+    def run(*arguments: object, code: int) -> None:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == code, result.output
+
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    write_examples(clips)
+    tables = {}
+    for engine, source in (("local", music), ("ray", music), ("http", server)):
+        out = tmp_path / f"{engine}.parquet"
+        chosen = "local" if engine == "local" else "ray"
+        run("classify", source, "--engine", chosen, "-o", out, code=1)
+        tables[engine] = pyarrow.parquet.read_table(out).to_pylist()
+    assert len(tables["local"]) == 22
+    assert tables["ray"] == tables["local"]
+    by_genre = [{k: v for k, v in row.items() if k != "path"} for row in tables["local"]]
+    assert sorted(map(str, by_genre)) == sorted(
+        str({k: v for k, v in row.items() if k != "path"}) for row in tables["http"]
+    )
+    rows = {}
+    for engine in ("local", "ray"):
+        place = tmp_path / f"library-{engine}"
+        run("scan", clips, "--library", place, "--engine", engine, code=0)
+        out = tmp_path / f"{engine}.npz"
+        run("embed", clips, "--model", "default", "-o", out, "--engine", engine, code=0)
+        with np.load(out) as arrays:
+            rows[engine] = {name: arrays[name] for name in ("paths", "start", "embedding")}
+        entries = {entry.file: entry for entry in Library.open(place).entries()}
+        found = [entries[file] for file in sorted(entries)]
+        rows[engine]["files"] = np.array([str(entry.file) for entry in found])
+        rows[engine]["probabilities"] = np.stack([entry.probabilities for entry in found])
+        rows[engine]["embeddings"] = np.stack([entry.embedding for entry in found])
+    for name, expected in rows["local"].items():
+        if name == "embedding":
+            np.testing.assert_allclose(rows["ray"][name], expected, atol=1e-5)
+        else:
+            assert (rows["ray"][name] == expected).all(), name
+
+
+@pytest.mark.slow
+def test_a_file_that_kills_its_decoder_costs_no_other_row(two_nodes: None, music: Path) -> None:
+    from genrescope.inference.ray_engine import PredictionJob, RayEngine
+
+    bundle = Classifier.load().bundle
+    good = sorted(music.glob("*.flac"))[:6]
+    names = [*map(str, good[:3]), "deadly.mp3", *map(str, good[3:])]
+    results = list(RayEngine()._in_order(_deadly(PredictionJob)(bundle), names))
+    assert isinstance(results[3], FileError)
+    assert "died" in results[3].reason
+    rest = [result.path for result in results if not isinstance(result, FileError)]
+    assert rest == [*names[:3], *names[4:]]
+
+
+def _deadly(base: type) -> type:
+    """A job whose decoder ends its process, as a fault in a C library does."""
+
+    class Deadly(base):
+        def __reduce__(self):
+            return type(self), (self.bundle,)
+
+        def read(self, source, info):
+            if source == "deadly.mp3":
+                os._exit(139)
+            yield from super().read(source, info)
+
+    return Deadly
+
+
+def test_an_address_is_read_and_listed(music: Path, server: str) -> None:
+    from genrescope.inference.addresses import audio_at, open_source
+
+    listed = audio_at(f"{server}/")
+    assert len(listed) == len(list(music.iterdir()))
+    with open_source(f"{server}/noise.mp3") as opened:
+        assert opened.read() == (music / "noise.mp3").read_bytes()
+    assert audio_at(f"file://{music}")[0].startswith("file:///")
+    with pytest.raises(AudioError, match=r"absent.mp3: (no such file|not readable)"):
+        open_source(f"{server}/absent.mp3").__enter__()
+    with pytest.raises(FileError, match="can't be listed"):
+        audio_at("nosuch://bucket/music")
+
+
+def test_engines_refuse_what_makes_no_sense(music: Path, tmp_path: Path) -> None:
+    for arguments, reason in (
+        (["--address", "auto"], "needs --engine ray"),
+        (["--format", "parquet"], "needs --output"),
+    ):
+        result = CliRunner().invoke(app, ["classify", str(music), *arguments])
+        assert result.exit_code == 2
+        assert reason in result.output
