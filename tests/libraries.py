@@ -1,4 +1,4 @@
-"""Libraries without audio, for what is made of what was heard."""
+"""Libraries without audio, for what is computed from embeddings."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def tags(home: Path) -> dict[str, str | None]:
     return {file.stem: (FLAC(file).get("genre") or [None])[0] for file in files}
 
 
-def heard(new: Path, least: float) -> dict[str, str]:
+def genres_of(new: Path, least: float) -> dict[str, str]:
     """What the classifier says of each file, as beets should have it."""
     classifier = Classifier.load()
     said = {}
@@ -97,7 +97,7 @@ def heard(new: Path, least: float) -> dict[str, str]:
 
 def test_an_import_sets_what_is_sure_and_keeps_what_is_there(tmp_path: Path) -> None:
     new = prepare(tmp_path, "min_confidence: 0.6")
-    wanted = heard(new, 0.6)
+    wanted = genres_of(new, 0.6)
     assert {"", "Bebop"} < set(wanted.values())
     beet(tmp_path, "import", "-A", "-q", str(new))
     assert genres(tmp_path) == wanted
@@ -108,7 +108,7 @@ def test_an_import_sets_what_is_sure_and_keeps_what_is_there(tmp_path: Path) -> 
 
 def test_the_command(tmp_path: Path) -> None:
     new = prepare(tmp_path, "auto: no, min_confidence: 0")
-    wanted = heard(new, 0)
+    wanted = genres_of(new, 0)
     beet(tmp_path, "import", "-A", "-q", str(new))
     before = dict.fromkeys(wanted, "") | {"Jazz": "Bebop"}
     assert genres(tmp_path) == before

@@ -302,7 +302,7 @@ def test_what_may_be_chosen_can_be_built_and_begins_with_the_usual(name: str) ->
 def test_neighbours_equally_near_do_not_stop_an_export() -> None:
     random = np.random.default_rng(0)
     once = random.normal(size=(200, 4)).astype(np.float32)
-    # The last of twenty neighbours has a twin of another genre, for some of the tracks.
+    # The last of twenty neighbours has an equal of another genre, for some of the tracks.
     vectors = np.concatenate([once, once[:10]])
     labels = np.concatenate([np.arange(200) % 3, (np.arange(10) + 1) % 3])
     model = Classical((4, 1), 3, name="kNN", n_neighbors=20)

@@ -633,7 +633,7 @@ class TestTrain:
         assert metrics["split"]["by_artist"] is False
 
 
-def test_examples_are_heard(tmp_path: Path) -> None:
+def test_examples_are_classified(tmp_path: Path) -> None:
     done = genrescope("examples", tmp_path / "clips", "--seconds", "3")
     assert len(done.stdout.splitlines()) == 7
     assert genrescope("classify", tmp_path / "clips").returncode == 0

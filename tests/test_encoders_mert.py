@@ -39,7 +39,7 @@ SMALL = {
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same network, but of a size that hears in no time."""
+    """The same network, but so small that it runs in no time."""
     for name, value in SMALL.items():
         monkeypatch.setitem(mert.ARCHITECTURE, name, value)
     monkeypatch.setattr(mert.Encoder, "layers", {f"layer_{n}": 24 for n in range(3)})
@@ -263,9 +263,9 @@ def test_a_recipe_with_a_head(small: None, tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "run" / "predictions.csv").open()))
     assert len(rows) == 10
     path = tmp_path / "data" / "low" / "low.0.wav"
-    heard = make_encoder("mert", untrained=0)
-    wanted = heard.embed(path).values[0]
-    assert heard.embed(path).values.shape == (1, 24), "the rest of the 6 s is too short"
+    encoder = make_encoder("mert", untrained=0)
+    wanted = encoder.embed(path).values[0]
+    assert encoder.embed(path).values.shape == (1, 24), "the rest of the 6 s is too short"
     found = classifier.embed(path, layer="immediate")
     assert found.shape == (24,)
     # The bundle's last segment ends with the track; the encoder's are whole ones from the front.

@@ -64,6 +64,6 @@ def test_the_picture_of_a_stored_spectrogram_is_that_of_its_audio(shared: Path) 
     stored = shared / "data/gtzan-spectrograms/rock/rock.00004.png"
     audio = shared / "data/gtzan-audio/rock/rock.00004.flac"
     ours = feature.of_spectrogram(load_spectrogram(stored))
-    heard = feature(load(audio))[:, : ours.shape[1]]
+    decoded = feature(load(audio))[:, : ours.shape[1]]
     assert ours.shape == (96, 344)
-    assert np.corrcoef(ours.ravel(), heard.ravel())[0, 1] > 0.99
+    assert np.corrcoef(ours.ravel(), decoded.ravel())[0, 1] > 0.99

@@ -281,9 +281,9 @@ def test_stored_spectrogram_reads_back(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.png")
     stored = load_spectrogram(tmp_path / "a.png")
     np.testing.assert_array_equal(stored.silent, np.arange(20) == 7)
-    heard = np.delete(stored.power, 7, axis=1)
+    decoded = np.delete(stored.power, 7, axis=1)
     np.testing.assert_allclose(
-        10 * np.log10(heard) / 0.644, np.delete(pixels[::-1], 7, axis=1), rtol=1e-4
+        10 * np.log10(decoded) / 0.644, np.delete(pixels[::-1], 7, axis=1), rtol=1e-4
     )
     assert stored.frequencies[0] == 0
     assert stored.frequencies[-1] == 1024 * RATE / 2048
@@ -363,10 +363,10 @@ def test_stored_spectrograms_agree_with_the_audio(shared: Path) -> None:
         )
         seen = scaled(feature, stored)
         music = load(path, sample_rate=RATE)
-        heard = scaled(feature, feature.spectrogram(music))[:, : seen.shape[1]]
+        decoded = scaled(feature, feature.spectrogram(music))[:, : seen.shape[1]]
         # Measured: at least 0.99993, and at most 0.0073 standard deviations in the mean.
-        assert np.corrcoef(seen.ravel(), heard.ravel())[0, 1] > 0.9999, path.stem
-        assert np.abs(seen - heard).mean() < 0.01, path.stem
+        assert np.corrcoef(seen.ravel(), decoded.ravel())[0, 1] > 0.9999, path.stem
+        assert np.abs(seen - decoded).mean() < 0.01, path.stem
 
 
 @pytest.mark.shared

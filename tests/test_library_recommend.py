@@ -395,7 +395,7 @@ class TestCommand:
             assert line.split()[0] == f"{row['score']:.2f}"
             assert line.endswith(f"{Path(str(row['path'])).name}  {row['reason']}")
 
-    def test_a_file_from_outside_is_heard_and_its_copies_are_left_out(
+    def test_a_file_from_outside_is_classified_and_its_copies_are_left_out(
         self, shelved: tuple[Path, list[str]], tmp_path: Path
     ) -> None:
         home, library = shelved

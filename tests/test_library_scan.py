@@ -1,4 +1,4 @@
-"""Scanning: what is heard and what is not, counted; kills, and two scans at once."""
+"""Scanning: what is classified and what is not, counted; kills, and two scans at once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from libraries import entry, make_library
 
 pytest.importorskip("lancedb")
 
-# The command itself, but each file is written as soon as it is heard.
+# The command itself, but each file is written as soon as it is classified.
 EAGER = (
     "import genrescope.library.scan as s; s._SECONDS_BETWEEN_WRITES = 0.0\n"
     "from genrescope.cli import main; main()"
@@ -71,7 +71,7 @@ def rows(folder: Path) -> dict[str, Entry]:
 class TestScan:
     """genrescope.library.scan"""
 
-    def test_what_is_heard_is_what_the_classifier_says(self, music: Path, folder: Path) -> None:
+    def test_rows_hold_what_the_classifier_says(self, music: Path, folder: Path) -> None:
         report = scan([music], library=folder)
         assert counts(report) == {"classified": 2, "failed": 1}
         assert [Path(failure.path).name for failure in report.failures] == ["broken.mp3"]
@@ -87,7 +87,7 @@ class TestScan:
         assert stored["broken.mp3"].problem
         assert stored["broken.mp3"].genre is None
 
-    def test_nothing_is_heard_again(self, music: Path, folder: Path) -> None:
+    def test_unchanged_files_are_not_classified_again(self, music: Path, folder: Path) -> None:
         scan([music], library=folder)
         report = scan([music], library=folder)
         assert counts(report) == {"unchanged": 3}
@@ -114,7 +114,7 @@ class TestScan:
         assert after["deep/b.wav"].artist == "Ärzte"
         assert counts(scan([music], library=folder)) == {"unchanged": 6}
 
-    def test_a_changed_file_is_heard(self, music: Path, folder: Path) -> None:
+    def test_a_changed_file_is_classified_again(self, music: Path, folder: Path) -> None:
         scan([music], library=folder)
         write_wav(music / "a.wav", 4, seed=9)
         write_wav(music / "mended.wav", 3, seed=5).replace(music / "broken.mp3")
@@ -126,11 +126,11 @@ class TestScan:
         self, music: Path, folder: Path, tmp_path: Path
     ) -> None:
         scan([music], library=folder)
-        shutil.move(music / "a.wav", tmp_path / "aside.wav")
+        shutil.move(music / "a.wav", tmp_path / "elsewhere.wav")
         assert counts(scan([music], library=folder)) == {"unchanged": 2, "deleted": 1}
         assert rows(folder)["a.wav"].deleted
         assert counts(scan([music], library=folder)) == {"unchanged": 2}
-        shutil.move(tmp_path / "aside.wav", music / "a.wav")
+        shutil.move(tmp_path / "elsewhere.wav", music / "a.wav")
         assert counts(scan([music], library=folder)) == {"unchanged": 2, "recognised": 1}
         assert not rows(folder)["a.wav"].deleted
 
@@ -197,7 +197,7 @@ class TestScan:
         with pytest.raises(LibraryError, match="made with the model default"):
             scan([music], library=folder, model=str(other))
         report = scan([music / "deep"], library=folder, model=str(other), rescan=True)
-        # What was known of other folders is heard again too.
+        # What was known of other folders is classified again too.
         assert counts(report) == {"classified": 3, "failed": 1}
         assert Library.open(folder).model.name == "other"
 
@@ -338,7 +338,7 @@ class TestCommand:
             "deleted": 0, "failed": 0, "failed_before": 1, "interrupted": False,
         }  # fmt: skip
 
-    def test_ctrl_c_keeps_what_was_heard(self, music: Path, folder: Path) -> None:
+    def test_ctrl_c_keeps_what_was_classified(self, music: Path, folder: Path) -> None:
         write_wav(music / "long.wav", 600)
         command = [sys.executable, "-c", EAGER, "scan", str(music), "-l", str(folder), "-f", "json"]
         process = subprocess.Popen(
@@ -383,7 +383,7 @@ def test_the_51_tracks(shared: Path, tmp_path: Path) -> None:
     assert counts(scan([music], library=folder)) == {"unchanged": 45, "moved": 6}
     assert counts(scan([music], library=folder)) == {"unchanged": 51}
 
-    # What went through all of this is what one quiet pass hears.
+    # What went through all of this is what one undisturbed scan stores.
     stored = rows(folder)
     assert len(stored) == len(Library.open(folder).entries()) == 51
     for name in (min(stored), max(stored)):

@@ -288,13 +288,13 @@ class TestCommands:
         assert [row["similarity"] for row in rows] == sorted(
             (row["similarity"] for row in rows), reverse=True
         )
-        # The very same sound from outside the library is heard, and its copies are left out.
+        # The very same sound from outside the library is classified, and its copies are left out.
         outside = tmp_path / "outside.flac"
         shutil.copy(home / "walking-bass.flac", outside)
-        heard = self.run(
+        found = self.run(
             "similar", outside, *library, "-f", "json", "--playlist", tmp_path / "o.m3u8"
         )
-        assert [row["path"] for row in json.loads(heard)] == [row["path"] for row in rows]
+        assert [row["path"] for row in json.loads(found)] == [row["path"] for row in rows]
         lines = (tmp_path / "o.m3u8").read_text().splitlines()
         assert lines[1:3] == ["#EXTINF:6,outside.flac", "outside.flac"]
         assert lines[4::2] == [row["path"] for row in rows]

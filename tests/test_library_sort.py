@@ -44,7 +44,7 @@ def tracks(tmp_path: Path) -> list[Entry]:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Every file of a folder with its content; undo files aside."""
+    """Every file of a folder with its content; except undo files."""
     return {
         str(file.relative_to(folder)): file.read_text()
         for file in sorted(folder.rglob("*"))

@@ -49,7 +49,7 @@ def test_a_network_gives_what_it_promises(settings: Settings, shape: tuple[int, 
     assert logits.shape == (3, GENRES)
     assert embedding.shape == (3, network.embedding_size)
     again, _ = network(torch.randn(3, *shape))
-    assert not torch.allclose(logits, again)  # it hears its input
+    assert not torch.allclose(logits, again)  # it depends on its input
 
 
 @pytest.mark.parametrize(("settings", "shape"), SMALL, ids=_kind)

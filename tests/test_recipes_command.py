@@ -154,6 +154,7 @@ class TestSettings:
         with pytest.raises(RecipeError, match=f"did you mean {meant}"):
             load_recipe("default", [change])
 
+    @pytest.mark.needs("train")
     def test_a_wrong_setting_of_a_model_too(self) -> None:
         from genrescope.models import make_model
 

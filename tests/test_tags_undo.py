@@ -214,7 +214,7 @@ class TestLeftovers:
             "@work.command()\n"
             "def run():\n"
             f" write_tags([({str(path)!r}, [('jazz', 0.9)])], ['jazz'], TagOptions(yes=True))\n"
-            "cli.app = work; sys.argv[1:] = []; cli.main()"
+            "cli.command_line = lambda names: work; sys.argv[1:] = []; cli.main()"
         )
         process = subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,

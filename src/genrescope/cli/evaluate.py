@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ def evaluate(
     data: Path = typer.Option(
         ...,
         "--data",
-        help="A data set: GTZAN, FMA, a folder of genre folders, or a CSV of path, genre.",
+        help="A data set (see genrescope datasets list), a folder of genre folders, or a CSV.",
     ),
     format: Format = typer.Option(
         Format.table, "--format", "-f", help="How the scores are written."
@@ -117,9 +118,10 @@ def _genre_map(pairs: list[str]) -> dict[str, str]:
 def _command_line(model: str, data: Path, genre_map: list[str], *, closed_set: bool) -> str:
     """The command, for whoever reads the scores; without where files lie on this machine."""
     named = Path(model).name if Path(model).is_absolute() else model
-    words = ["genrescope evaluate", named, f"--data {data.resolve().name}"]
-    words += [f"--genre-map {pair}" for pair in genre_map] + ["--closed-set"] * closed_set
-    return " ".join(words)
+    words = ["genrescope", "evaluate", named, "--data", data.resolve().name]
+    for pair in genre_map:
+        words += ["--genre-map", pair]
+    return shlex.join(words + ["--closed-set"] * closed_set)
 
 
 def show(result: RunResult) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -43,7 +44,7 @@ def geometry(
     data: Path = typer.Option(
         ...,
         "--data",
-        help="A data set: GTZAN, FMA, a folder of genre folders, or a CSV of path, genre.",
+        help="A data set (see genrescope datasets list), a folder of genre folders, or a CSV.",
     ),
     artists: Path | None = ARTISTS,
     layer: list[str] = typer.Option(
@@ -139,11 +140,12 @@ def _command_line(
     folder, named = Path(model), Path(model).name
     if (folder / RECIPE_FILE).is_file() and (folder / FILE).is_file():
         named = f"runs/{RunResult.read(folder).recipe}"
-    words = ["genrescope geometry", named, f"--data {data.resolve().name}"]
-    words += [f"--artists {artists.name}"] if artists else []
-    words += [f"--layer {name}" for name in layers]
-    words += [f"--tracks {tracks.value}"] if tracks else []
-    return " ".join([*words, f"--seed {seed}"])
+    words = ["genrescope", "geometry", named, "--data", data.resolve().name]
+    words += ["--artists", artists.name] if artists else []
+    for name in layers:
+        words += ["--layer", name]
+    words += ["--tracks", tracks.value] if tracks else []
+    return shlex.join([*words, "--seed", str(seed)])
 
 
 def _show(found: Geometry) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,15 +141,15 @@ def command_line(
 ) -> str:
     """The command that makes a run again, without where files lie on this machine."""
     recipe = re.sub(r"^.*/(?=[^/]+\.ya?ml(/|$))", "", name)
-    files = [
-        f"{option} {path.resolve().name}" for option, paths in options.items() for path in paths
-    ]
-    own = [f"--weights {weights.resolve().name}"] if weights else []
-    own += [f"--name {own_name}"] if own_name else []
-    settings = [re.sub(r"^(split\.folder=).*/(?=[^/])", r"\1", change) for change in changes]
-    return " ".join(
-        ["genrescope train", recipe, *files, *own, *(f"--set {setting}" for setting in settings)]
-    )
+    words = ["genrescope", "train", recipe]
+    for option, paths in options.items():
+        for path in paths:
+            words += [option, path.resolve().name]
+    words += ["--weights", weights.resolve().name] if weights else []
+    words += ["--name", own_name] if own_name else []
+    for change in changes:
+        words += ["--set", re.sub(r"^(split\.folder=).*/(?=[^/])", r"\1", change)]
+    return shlex.join(words)
 
 
 def _execute(
