@@ -48,6 +48,15 @@ def test_embeddings_are_the_models(tracks: list[Path]) -> None:
     np.testing.assert_array_equal(by_waveform[0], by_waveform[1])
 
 
+def test_columns_have_names(tracks: list[Path]) -> None:
+    pandas = pytest.importorskip("pandas")
+    step = GenreEmbedding().set_output(transform="pandas")
+    table = step.fit_transform(tracks[:2])
+    assert isinstance(table, pandas.DataFrame)
+    assert [*table.columns] == [*step.get_feature_names_out()]
+    assert table.columns[0] == "genreembedding0"
+
+
 def test_genres_of_ones_own(tracks: list[Path]) -> None:
     classifier = GenreClassifier().fit(tracks[:6], LABELS[:6])
     assert classifier.classes_.tolist() == ["high", "low"]

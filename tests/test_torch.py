@@ -39,6 +39,7 @@ def test_items_are_the_segments_of_the_front_end(tracks: list[Path]) -> None:
         assert (found, track) == (label, name)
         assert dataset.times(i) == (segment.start, segment.end)
     assert dataset[-1][2] == "z"
+    assert dataset.times(-1) == dataset.times(len(dataset) - 1)
     with pytest.raises(IndexError):
         dataset[len(dataset)]
 

@@ -17,7 +17,15 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from genrescope.errors import AudioError, BundleError, CancelledError, GenrescopeError
+from genrescope.errors import (
+    AudioError,
+    BundleError,
+    CancelledError,
+    DatasetError,
+    FileError,
+    GenrescopeError,
+    RecipeError,
+)
 
 # From 1.29 on ONNX Runtime keeps an identifier of the machine in the user's cache folder and
 # reports to its makers. It reads this variable once, when it is imported; a user's own choice
@@ -45,8 +53,11 @@ __all__ = [
     "BundleError",
     "CancelledError",
     "Classifier",
+    "DatasetError",
+    "FileError",
     "GenrescopeError",
     "Prediction",
+    "RecipeError",
     "RunResult",
     "SegmentPrediction",
     "Waveform",

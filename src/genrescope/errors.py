@@ -33,6 +33,10 @@ class AudioError(FileError):
     """A file can't be decoded: not audio, truncated, empty, without sound, or too short."""
 
 
+class MissingPackageError(GenrescopeError, ImportError):
+    """A module or function needs a package that is not installed; the message says which."""
+
+
 class CancelledError(GenrescopeError):
     """A prediction was stopped by the `cancel` event of its caller."""
 

@@ -28,17 +28,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
-from genrescope.errors import FileError, GenrescopeError
+from genrescope.errors import FileError, MissingPackageError
 from genrescope.inference import Classifier
 
 try:
-    from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+    from sklearn.base import (
+        BaseEstimator,
+        ClassifierMixin,
+        ClassNamePrefixFeaturesOutMixin,
+        TransformerMixin,
+    )
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as _missing:
-    raise GenrescopeError(
+    raise MissingPackageError(
         "genrescope.sklearn needs scikit-learn: pip install scikit-learn"
     ) from _missing
 
@@ -46,7 +51,11 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
 
 
-class GenreEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class GenreEmbedding(
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+):
     """The embedding of each track, by a trained model.
 
     There is nothing to fit: the model is trained already. A numeric matrix passes through, so that
@@ -65,6 +74,8 @@ class GenreEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     n_features_in_
         Columns of the matrix; only where `fit` was given a matrix.
+    n_tracks_in_
+        Tracks that `fit` was given; only where it was given tracks.
     """
 
     def __init__(
@@ -78,12 +89,22 @@ class GenreEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: object = None) -> Self:  # noqa: N803 - scikit-learn's names
-        """Check the tracks; nothing is computed."""
+        """Check the tracks; nothing is computed.
+
+        Raises
+        ------
+        ValueError
+            When the model has no such layer.
+        """
         del y
         if is_tracks(X):
             self.n_tracks_in_ = len(X)
+            network = Classifier.load(self.model).network
+            network.check_layers([self.layer])
+            # For names of columns, see get_feature_names_out.
+            self._n_features_out = network.layers[self.layer]
         else:
-            validate_data(self, X)
+            self._n_features_out = validate_data(self, X).shape[1]
         return self
 
     def transform(self, X: Any) -> NDArray[np.floating]:  # noqa: N803

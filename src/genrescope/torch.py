@@ -23,7 +23,7 @@ from os import PathLike
 import numpy as np
 
 from genrescope.audio import source_name
-from genrescope.errors import GenrescopeError
+from genrescope.errors import MissingPackageError
 from genrescope.features import Frontend, Segment, Source
 from genrescope.inference import Bundle
 from genrescope.parallel import available_cores
@@ -32,7 +32,7 @@ try:
     import torch
     from torch.utils.data import Dataset
 except ImportError as _missing:
-    raise GenrescopeError(
+    raise MissingPackageError(
         "genrescope.torch needs PyTorch: pip install 'genrescope[train]'"
     ) from _missing
 
@@ -102,16 +102,19 @@ class SegmentDataset(Dataset[tuple[torch.Tensor, int, str]]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int, str]:
         """The values `[size, frames]` of a segment, float32, and the label and id of its track."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
-        track = bisect_right(self._ends, index)
-        segment = self._segments[track][index - self._ends[track]]
+        track, segment = self._locate(index)
         values = torch.from_numpy(np.ascontiguousarray(segment.values))
         return values, self.labels[track], self.ids[track]
 
     def times(self, index: int) -> tuple[float, float]:
         """Start and end of a segment in its track, in seconds."""
-        track = bisect_right(self._ends, index)
-        segment = self._segments[track][index - self._ends[track]]
+        _, segment = self._locate(index)
         return segment.start, segment.end
+
+    def _locate(self, index: int) -> tuple[int, Segment]:
+        """The number of the track of a segment, and the segment."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        track = bisect_right(self._ends, index)
+        return track, self._segments[track][index - self._ends[track]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -112,15 +112,8 @@ class Prediction:
     __hash__ = None  # type: ignore[assignment]
 
     def _comparable(self) -> tuple[Any, ...]:
-        return (
-            self.path,
-            self.genre,
-            self.probabilities,
-            self.timeline,
-            self.duration,
-            self.warnings,
-            self.tags,
-        )
+        # An array has no equality of its own.
+        return tuple(getattr(self, f.name) for f in fields(self) if f.name != "embedding")
 
     def __repr__(self) -> str:
         name = "" if self.path is None else f"{self.path!r}, "

@@ -1,6 +1,6 @@
 """Data sets, one module each; a new one is a new module here, or an entry point of a package.
 
-`LAYOUTS` names them all. Nothing else in Genrescope knows a data set by name.
+`LAYOUTS` names them all. Code that reads data sets knows none by name.
 """
 
 from __future__ import annotations
