@@ -1,4 +1,4 @@
-"""What version 0.1 wrote under other names: recipe keys, fields of bundles and runs, aggregation.
+"""Names of version 0.1: recipe keys, fields of bundles and runs, aggregation rules.
 
 Files of that version are read for one more version. `renamed_recipe`, `renamed_manifest` and
 `renamed_metrics` return the fields under the names that are used now; nothing else in the package

@@ -31,7 +31,7 @@ _FILTER_REACH = 400
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header of a file states.
+    """Properties of a file, as its header states them.
 
     Attributes
     ----------

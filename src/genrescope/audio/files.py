@@ -213,7 +213,7 @@ def _begins_as_text(path: Path) -> bool:
 
 
 def source_name(source: object) -> str:
-    """What a source is called in errors: its path, or the kind of object that it is."""
+    """The name of a source in errors: its path, or the kind of object that it is."""
     if isinstance(source, str | PathLike):
         return os.fsdecode(source)
     if isinstance(source, bytes | bytearray | memoryview):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Pool(StrEnum):
-    """What becomes of the segments of a track."""
+    """How the segments of a track are pooled."""
 
     none = "none"
     mean = "mean"

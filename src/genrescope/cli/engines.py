@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Engine(StrEnum):
-    """What does the work."""
+    """Where the work is done."""
 
     local = "local"
     ray = "ray"

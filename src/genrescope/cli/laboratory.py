@@ -1,4 +1,4 @@
-"""What `train` and `tune` share: options, and how they show progress."""
+"""Options and progress bars of `train` and `tune`."""
 
 from __future__ import annotations
 

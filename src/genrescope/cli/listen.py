@@ -16,7 +16,7 @@ LISTEN = typer.Option(
 
 
 def listen_option(value: str) -> Listen:
-    """What --listen says; a usage error where that is nothing."""
+    """The value of --listen; a usage error where it is not valid."""
     try:
         return check_listen(value)
     except ValueError as error:

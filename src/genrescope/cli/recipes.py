@@ -63,7 +63,7 @@ class Listed:
 
     @property
     def tests(self) -> list[float]:
-        """What the paper states for the test subset, in percent."""
+        """The paper's accuracy on the test subset, in percent."""
         return [figure.value_percent for figure in self.published if figure.subset == "test"]
 
     def fields(self) -> dict[str, Any]:

@@ -215,7 +215,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def _stamp(file: Path | str) -> list[int]:
-    """What changes with a file's content; empty for a file that can't be read."""
+    """A stamp that changes with a file's content; empty for a file that can't be read."""
     try:
         status = Path(file).stat()
     except (OSError, ValueError):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class By(StrEnum):
-    """What is sorted as a whole."""
+    """The unit that is sorted as a whole."""
 
     track = "track"
     album = "album"

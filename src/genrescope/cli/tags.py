@@ -32,7 +32,7 @@ _KEPT = {
 
 @dataclass(frozen=True)
 class TagOptions:
-    """What `--write-tags` is told; see `genrescope classify --help`."""
+    """Options of `--write-tags`; see `genrescope classify --help`."""
 
     overwrite: bool = False
     append: bool = False

@@ -1,4 +1,4 @@
-"""What all commands write to a terminal: results, error lines and progress bars.
+"""Output of all commands: results, error lines and progress bars.
 
 Streams in other encodings than UTF-8 get ASCII for what they can't encode, and a closed stream
 takes what is written to it, so that no command fails because of where its output goes.

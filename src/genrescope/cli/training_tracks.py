@@ -1,4 +1,4 @@
-"""What `classify --verbose` and `map` say about files that the model was trained on."""
+"""Notes of `classify --verbose` and `map` about files that the model was trained on."""
 
 from __future__ import annotations
 

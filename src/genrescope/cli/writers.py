@@ -64,7 +64,7 @@ def text_stream(file: BinaryIO) -> io.TextIOWrapper:
 
 
 class Writer:
-    """What all formats share: the stream, the genres, and how much is written of a prediction."""
+    """Base of all formats: the stream, the genres, and how much is written of a prediction."""
 
     def __init__(self, stream: TextIO, genres: Sequence[str], *, top: int, timeline: bool) -> None:
         self.stream, self.genres, self.top, self.timeline = stream, genres, top, timeline

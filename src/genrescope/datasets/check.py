@@ -1,4 +1,4 @@
-"""What is in a data set, and what is wrong with it, found by decoding every file to its end.
+"""Contents and faults of a data set, found by decoding every file to its end.
 
 Conventions
 -----------
@@ -57,7 +57,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found in a data set.
+    """Report on a data set.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What was found in one file; without a unit it could not be decoded.
+    """Report on one file; without a unit it could not be decoded.
 
     `length` and `silent` (how much of it is digital silence) are in `unit`.
     """

@@ -1,4 +1,4 @@
-"""What reading a data set gives: its tracks, and what was left out of it and why."""
+"""A data set that was read: its tracks, and those that were left out, with the reason."""
 
 from __future__ import annotations
 

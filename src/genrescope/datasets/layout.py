@@ -1,4 +1,4 @@
-"""What a module in `genrescope.datasets.layouts` defines: one data set, or one way to lay one out.
+"""The interface of a module in `genrescope.datasets.layouts`: one data set, or one layout.
 
 A layout is found by the name of its module. Another package adds layouts by entry points::
 

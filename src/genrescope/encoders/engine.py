@@ -50,7 +50,7 @@ class Segments(NamedTuple):
 
 @dataclass(frozen=True)
 class EmbeddingModel(Generic[Source]):
-    """What the engine has to know of an encoder's layer, a bundle's, or a recipe's.
+    """A layer of an encoder, a bundle or a recipe, as the engine needs it.
 
     Attributes
     ----------
@@ -165,7 +165,7 @@ class _Engine(Generic[Source]):
     def _first(
         self, source: Source, pieces: Iterator[Segments]
     ) -> Segments | Embedding | FileError | None:
-        """What was kept of a file, or its first piece."""
+        """The stored embedding of a file, or its first piece."""
         store = self.model.store
         if store is not None and isinstance(source, str | PathLike):
             try:
@@ -199,7 +199,7 @@ class _Engine(Generic[Source]):
             self.waiting = [segments[whole:]]
 
     def _compute_rest(self) -> None:
-        """What is left at the end, shared out among the threads."""
+        """The remaining segments, divided among the threads."""
         if self.waiting:
             for batch in np.array_split(np.concatenate(self.waiting), self.at_once):
                 if len(batch):

@@ -38,7 +38,7 @@ from genrescope.errors import FileError, GenrescopeError
 from genrescope.untrusted import open_npz
 
 EmbedMany = Callable[..., Generator[Embedding | FileError, None, None]]
-"""What embeds files, in their order, given a `batch_size`: `RayEngine.embed_many`, for one."""
+"""A function that embeds files in their order, given a `batch_size`: `RayEngine.embed_many`."""
 Pool = Literal["none", "mean", "mean_std_max"]
 POOLS: Final = ("none", "mean", "mean_std_max")
 
@@ -48,7 +48,7 @@ _PART_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class EmbedReport:
-    """What `embed_files` did.
+    """Result of `embed_files`.
 
     Attributes
     ----------

@@ -43,7 +43,7 @@ class Store(Protocol):
     """Where the engine looks for the embedding of a file, and keeps it."""
 
     def get(self, path: str | PathLike[str]) -> Embedding | None:
-        """What was kept for a file; None where nothing was."""
+        """The stored embedding of a file; None where there is none."""
 
     def put(self, path: str | PathLike[str], embedding: Embedding) -> Embedding:
         """Keep an embedding, and give it as `get` will."""
@@ -69,7 +69,7 @@ class EmbeddingStore:
     timed: bool = True
 
     def get(self, path: str | PathLike[str]) -> Embedding | None:
-        """What was kept for a file; None where nothing was.
+        """The stored embedding of a file; None where there is none.
 
         Raises
         ------

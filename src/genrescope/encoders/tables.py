@@ -55,7 +55,7 @@ class TrackRows:
 
 @dataclass(frozen=True)
 class Heading:
-    """What a table's embeddings are.
+    """Description of a table's embeddings.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Heading:
 
     @property
     def settings(self) -> tuple[str, str]:
-        """What two tables have to share for their rows to be of one kind."""
+        """Fields in which two tables must agree for their rows to be comparable."""
         return self.key, self.pool
 
     @property
@@ -132,7 +132,7 @@ def write_table(out: Path, heading: Heading, tracks: Callable[[], Iterable[Track
 
 
 def read_heading(path: Path) -> Heading:
-    """What a table holds.
+    """Contents of a table.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from genrescope.evaluation.significance import SIGNIFICANCE, McNemar, mcnemar
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper concludes of two systems.
+    """A paper's conclusion about two systems.
 
     Attributes
     ----------

@@ -214,7 +214,7 @@ def _csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
 
 
 def describe(geometry: Geometry) -> list[str]:
-    """What was measured, on which tracks, in sentences."""
+    """The measurement and its tracks, in sentences."""
     subsets = ", ".join(f"{n} tracks ({subset})" for subset, n in geometry.subsets.items())
     split = f"; split: {geometry.split}" if geometry.split else ""
     sizes = ", ".join(f"{layer.name} {layer.size:,}" for layer in geometry.layers)

@@ -1,4 +1,4 @@
-"""What a bundle says of itself: as values, as a model card, and packed with one.
+"""Description of a bundle: as values, as a model card, and packed with one.
 
 Everything is read from the bundle: its genres, data, licence and figures are those of the run that
 it comes from. The card has the front matter that model hubs read (huggingface.co/docs/hub/

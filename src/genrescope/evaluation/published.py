@@ -107,7 +107,7 @@ class PublishedFigure:
 
 @dataclass(frozen=True)
 class PublishedStatement:
-    """What a paper states of its results in other terms than accuracy.
+    """A statement of a paper about its results in other terms than accuracy.
 
     Attributes
     ----------

@@ -40,7 +40,7 @@ _LISTED = 10
 
 @dataclass(frozen=True)
 class _Run:
-    """What a run folder holds; `predictions` may be missing."""
+    """Contents of a run folder; `predictions` may be missing."""
 
     folder: Path
     result: RunResult

@@ -193,7 +193,7 @@ class RunResult(Values):
         return self.model_dump(mode="json")
 
     def write(self, folder: Path) -> None:
-        """Write `metrics.json` into a run's folder, whole or not at all."""
+        """Write `metrics.json` into a run's folder, atomically."""
         write_atomic(folder / FILE, json.dumps(self.to_dict(), indent=1).encode())
 
     @classmethod
@@ -346,7 +346,7 @@ def _parse(text: str | bytes) -> RunResult:
 
 
 def _from_origin(result: RunResult, origin: Mapping[str, Any]) -> dict[str, Any]:
-    """What `recipe.yaml` or the model's provenance adds to a result."""
+    """Fields of a result that come from `recipe.yaml` or the model's provenance."""
     recipe, data, more = origin.get("recipe"), origin.get("data"), dict[str, Any]()
     if isinstance(recipe, dict):
         more["settings"] = renamed_recipe(recipe)[0]

@@ -71,7 +71,7 @@ class FoldResult(Values):
 
 
 class DataDescription(Values):
-    """What a data set is, without where it lies on this machine.
+    """Description of a data set, without local paths.
 
     Attributes
     ----------

@@ -47,7 +47,7 @@ class FeatureCache:
         self._known: dict[tuple[int, int, int, int], str] = {}
 
     def get(self, path: str | PathLike[str], settings: str) -> NDArray[Any] | None:
-        """What was kept for a file and settings; None where nothing was.
+        """The cached array of a file and settings; None where there is none.
 
         Raises
         ------

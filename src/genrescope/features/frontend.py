@@ -76,7 +76,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Segment:
-    """What a model sees at once: float32 `[size, frames]`, with its times in seconds."""
+    """One input of a model: float32 `[size, frames]`, with its times in seconds."""
 
     values: FloatArray
     start: float
@@ -85,7 +85,7 @@ class Segment:
 
 @dataclass
 class StreamInfo:
-    """What was found while a track was read.
+    """Duration and warnings of a track, collected while it is read.
 
     Attributes
     ----------

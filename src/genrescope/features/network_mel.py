@@ -33,7 +33,7 @@ Kind = Literal["vggish_mel", "musicnn_mel", "efficientat_mel"]
 
 @dataclass(frozen=True)
 class _Settings:
-    """What a network's own code fixes.
+    """Settings that a network's own code fixes.
 
     Attributes
     ----------

@@ -139,7 +139,7 @@ def stream_segments(values: Iterable[FloatArray], length: int, step: int) -> Ite
 
 
 def _chained(held: list[FloatArray], rest: Iterator[FloatArray]) -> Iterator[FloatArray]:
-    """What was held back and what follows; what was given is let go."""
+    """The remaining frames and those that follow; frames that were used are dropped."""
     while held:
         yield held.pop(0)
     yield from rest

@@ -61,7 +61,7 @@ def audio_at(address: str, passed_over: PassedOver | None = None) -> list[str]:
 
 @contextmanager
 def open_source(source: str) -> Iterator[Path | BinaryIO]:
-    """What decodes a source: its path as it is, an address as an open file.
+    """The form in which a source is decoded: its path as it is, an address as an open file.
 
     Raises
     ------

@@ -25,7 +25,7 @@ from genrescope.inference.prediction import Prediction, SegmentPrediction
 Outputs = tuple[list[Segment], NDArray[np.float32], NDArray[np.float32]]
 _Outputs = tuple[list[Segment], Sequence[NDArray[np.float32]]]
 Input = Source | bytes | BinaryIO | tuple[NDArray[Any], int]
-"""What can be classified: a path, bytes or a file object with the content of an audio file, a
+"""A source to classify: a path, bytes or a file object with the content of an audio file, a
 `Waveform`, an array with its sample rate, or, for a model of stored vectors, an array of them."""
 
 NOTHING_AUDIBLE = "silence, and less than a second of audible sound: cannot tell a genre"
@@ -406,7 +406,7 @@ def _tags(
     embedding: NDArray[np.float32],
     change: float | None,
 ) -> Tags | None:
-    """What the recording is apart from its genre, where the bundle can tell."""
+    """Kind, styles, instruments and moods of a recording, where the bundle has them."""
     if manifest.labels is not None:
         return manifest.labels.read(np.concatenate(label_logits))
     if manifest.music_detector is not None:

@@ -32,7 +32,7 @@ _STEADY = 1 / 206
 
 @dataclass(frozen=True)
 class Tags:
-    """What a recording is and holds, besides its genre.
+    """Kind, styles, instruments and moods of a recording.
 
     Attributes
     ----------
@@ -136,7 +136,7 @@ class LabelHead(BaseModel):
         return np.asarray(_sigmoid(logits[:, self.music]) >= self.music_above)
 
     def read(self, logits: NDArray[np.floating]) -> Tags:
-        """What the labels say of a track, from the logits of its segments `[segments, size]`."""
+        """The tags of a track, from the logits of its segments `[segments, size]`."""
         probabilities = _sigmoid(logits).mean(axis=0)
         music = float(probabilities[self.music])
         groups = {name: self._likely(getattr(self, name), probabilities) for name in _GROUPS}

@@ -56,13 +56,13 @@ class Piece(NamedTuple):
 
 
 class Job(Protocol[Result]):
-    """What is computed of each file. It is pickled once and loaded by each process."""
+    """The computation for each file. It is pickled once and loaded by each process."""
 
     def read(self, source: str, info: StreamInfo) -> Iterator[Piece]:
         """The segments of a file, in the process that decodes it."""
 
     def run(self, values: Array) -> list[Array]:
-        """What the network gives for them, in the actor."""
+        """The network's outputs for them, in the actor."""
 
     def result(self, source: str, info: StreamInfo, outputs: list[list[Array]], /) -> Result:
         """The result from starts, ends and outputs of each piece, in the driver."""
@@ -288,7 +288,7 @@ class RayEngine:
 
 @dataclass
 class _Track(Generic[Result]):
-    """What has come of a track so far; a row may come twice, when a process died."""
+    """The rows of a track received so far; a row may come twice, when a process died."""
 
     name: str
     windows: dict[int, list[Array]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What is known of a music file before it is classified: its path, its content and its tags.
+"""A music file before it is classified: its path, its content and its tags.
 
 Conventions
 -----------

@@ -36,7 +36,7 @@ class Root:
 
 @dataclass(frozen=True)
 class Info:
-    """What a library holds.
+    """Summary of a library.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Verified:
 
 
 def describe(library: Library) -> Info:
-    """What a library holds."""
+    """Summary of a library."""
     entries = library.entries()
     rows = Counter(entry.root for entry in entries)
     deleted = Counter(entry.root for entry in entries if entry.deleted)

@@ -76,7 +76,7 @@ def playlist_between(
 def write_m3u8(
     path: Path, entries: Sequence[Entry], files: Iterable[Path] | None = None
 ) -> list[Path]:
-    """Write a playlist, whole or not at all; an older one of that name is replaced.
+    """Write a playlist atomically; an older one of that name is replaced.
 
     Files below the playlist's own folder are named from there, so that both can be moved together.
     A name that begins with "#" gets "./" in front, for it would be a comment. A file whose path

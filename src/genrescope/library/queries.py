@@ -160,7 +160,7 @@ def _preferred(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _catalog(library: Library) -> list[dict[str, Any]]:
-    """What each living track can be called, folded, and its row's number."""
+    """Names, case-folded, by which each track that exists can be found, with its row's number."""
     columns = ["root", "path", "title", "artist", "album"]
     rows: list[dict[str, Any]] = library.columns(columns, _LIVING).to_pylist()
     for row in rows:

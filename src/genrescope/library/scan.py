@@ -37,12 +37,12 @@ from genrescope.library.store import Library, is_library
 _SECONDS_BETWEEN_WRITES = 3.0
 
 PredictMany = Callable[[Classifier, Iterable[Path]], Iterator[Prediction | FileError]]
-"""What classifies files, in their order: `RayEngine.predict_many`, for one."""
+"""A function that classifies files in their order, such as `RayEngine.predict_many`."""
 
 
 @dataclass
 class Counts:
-    """What a scan did with the files it found.
+    """Result of a scan.
 
     Attributes
     ----------

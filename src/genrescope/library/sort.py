@@ -62,7 +62,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sorting does.
+    """The moves of a sorting.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What was written into files' genre tags, so that it can be taken back.
+"""Journal of genre tags that were written, so that they can be undone.
 
 Conventions
 -----------

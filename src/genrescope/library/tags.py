@@ -61,7 +61,7 @@ _UNWRITABLE = "this format has no genre tag we can write"
 
 @dataclass(frozen=True)
 class TagChange:
-    """What writing a genre does, or would do, to one file.
+    """The change of one file's genre, made or planned.
 
     Attributes
     ----------
@@ -221,7 +221,7 @@ def _plan(
     append: bool,
     known: Sequence[str] | None,
 ) -> tuple[TagChange, list[str]]:
-    """What happens to a file, and the values that are to be written."""
+    """The action for a file, and the values to write."""
     new = [each.strip() for each in ([genre] if isinstance(genre, str) else genre)]
     for each in new or [""]:
         if not each or not each.isprintable():

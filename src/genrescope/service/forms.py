@@ -94,7 +94,7 @@ def name_of(upload: UploadFile) -> str:
 
 
 def form_schema(**fields: dict[str, Any]) -> dict[str, Any]:
-    """What OpenAPI says about a form's fields."""
+    """OpenAPI's description of a form's fields."""
     needed = [name for name, field in fields.items() if field.pop("required", False)]
     schema: dict[str, Any] = {"type": "object", "properties": fields, "required": needed}
     return {

@@ -1,4 +1,4 @@
-"""What every request passes first: host, origin, key, size, and whether there is room for it."""
+"""Checks of every request: host, origin, key, size, and free capacity."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def encoded(status: int, detail: str) -> bytes:
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says about the problems of an operation."""
+    """OpenAPI's description of the problems of an operation."""
     return {
         status: {
             "description": HTTPStatus(status).phrase,

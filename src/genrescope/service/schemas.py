@@ -1,4 +1,4 @@
-"""What requests and responses hold, for OpenAPI."""
+"""Models of requests and responses, for OpenAPI."""
 
 from __future__ import annotations
 

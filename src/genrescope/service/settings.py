@@ -1,4 +1,4 @@
-"""What `genrescope serve` is told, and the limits on what clients may send."""
+"""Settings of `genrescope serve`, and limits on requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the requests of one service share, and the way of a file through a worker."""
+"""State that the requests of a service share, and how a file passes through a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a recipe has to give way to the data at hand."""
+"""Adapts a recipe to the data set at hand."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Origin:
         )
 
     def _description(self, data: TrainingData) -> str:
-        """What was trained, and on what."""
+        """Provenance: the recipe and the data."""
         networks, kind = len(self.recipe.networks), self.recipe.model.get("kind")
         name = self.recipe.model.get("name", kind)
         model = f"{networks} networks ({name})" if networks > 1 else f"one model ({name})"

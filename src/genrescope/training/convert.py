@@ -85,7 +85,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was done to a bundle, and the effect.
+    """A conversion of a bundle, and its effect.
 
     Attributes
     ----------

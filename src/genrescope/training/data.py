@@ -1,4 +1,4 @@
-"""What a run is trained and tested on: tracks as features, computed once, cached on disk.
+"""Training and test data of a run: tracks as features, computed once, cached on disk.
 
 Conventions
 -----------

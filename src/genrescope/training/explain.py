@@ -137,7 +137,7 @@ def _literal(node: ast.expr) -> Any:
 
 
 def documented(kind: type) -> dict[str, str]:
-    """What the docstring of a class, and of those that it is derived from, say of each name."""
+    """Descriptions of attributes, from the docstrings of a class and its bases."""
     found: dict[str, str] = {}
     for each in reversed(kind.__mro__):
         found |= _meanings(inspect.cleandoc(each.__doc__ or ""))

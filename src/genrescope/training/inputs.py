@@ -16,7 +16,7 @@ from genrescope.training.distillation import load_targets
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run is given.
+    """Inputs of a run.
 
     Attributes
     ----------

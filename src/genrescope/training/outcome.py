@@ -23,7 +23,7 @@ from genrescope.training.trainers.base import TrainedModel
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job gave.
+    """Result of one training job.
 
     Attributes
     ----------

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a study found.
+    """Result of a study.
 
     Attributes
     ----------

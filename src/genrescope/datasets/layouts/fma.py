@@ -61,7 +61,7 @@ class _Files:
 
 @dataclass(frozen=True)
 class FmaRow:
-    """What FMA's table says of one track."""
+    """One track's row of FMA's table."""
 
     id: str
     genre: str

@@ -1,4 +1,4 @@
-"""What every trainer has in common."""
+"""The protocol of a trainer."""
 
 from __future__ import annotations
 
