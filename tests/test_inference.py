@@ -679,7 +679,7 @@ class TestVectorsAndPools:
         results = list(stored.predict_many([np.zeros(4), sound]))
         assert [type(result) for result in results] == [Prediction, FileError]
 
-    @pytest.mark.parametrize(("seconds", "segments"), [(1.2, 1), (12, 8)])
+    @pytest.mark.parametrize(("seconds", "segments"), [(1.2, 1), (12, 7)])
     def test_pooled_features_are_classified(self, seconds: float, segments: int) -> None:
         classifier = Classifier(small_bundle(self.POOLED, "mean_probability"))
         prediction = classifier.predict(Waveform(music(seconds), RATE))

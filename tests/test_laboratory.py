@@ -606,7 +606,7 @@ class TestInputs:
             ({}, "model: no kind given; there are: classical"),
             ({"kind": "classical", "tuned": True}, "no classifier 'None'; there are: LR"),
             ({"kind": "classical"}, "missing 1 required keyword-only argument: 'name'"),
-            ({"kind": "mlp", "tuned": True}, "unexpected keyword argument 'tuned'"),
+            ({"kind": "mlp", "tuned": True}, "no setting 'tuned'; there are: hidden, dropout"),
         ],
     )
     def test_a_model_that_is_wrong_is_one_line(

@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="needs genrescope[train]")
 
 from typer.testing import CliRunner
 
-from clips import write_spectrograms
+from clips import write_spectrograms, write_wav
 from genrescope.cli import app
 from genrescope.training.recipe import expand, load_recipe
 
@@ -27,6 +27,12 @@ EPOCHS = ("--set", "training.epochs=1")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("laboratory")
     write_spectrograms(folder / "gtzan", tracks=6)
+    for number in range(10):
+        genre, pitch = [("low", 110.0), ("high", 880.0)][number % 2]
+        (folder / "my-music" / genre).mkdir(parents=True, exist_ok=True)
+        write_wav(folder / "my-music" / genre / f"{number}.wav", 4, seed=number, pitch=pitch)
+    (folder / "new-music").mkdir()
+    write_wav(folder / "new-music" / "new.wav", 4)
     return folder
 
 

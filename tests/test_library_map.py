@@ -322,6 +322,7 @@ class TestCommand:
             "method": "pca",
             "tracks": 36,
             "used_in_training": None,
+            "perhaps_used_in_training": None,
             "fresh": True,
             "kept": 0,
             "placed": 0,

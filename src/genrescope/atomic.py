@@ -68,7 +68,10 @@ def _temporary(target: Path) -> tuple[int, str]:
     """
     name = str(target.with_name(f".{target.name}.tmp"))
     if fcntl is not None:
-        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError:  # a folder, a link, or somebody else's file
+            return tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Between the two calls another process may have renamed it.

@@ -264,7 +264,9 @@ def _open_path(path: str | PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
         if status.st_size == 0:
             raise AudioError(path, "empty (0 bytes)")
         # Non-blocking: a pipe that took the file's place since then must not block.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        # Windows has neither of the two, and needs to be told that it is no text.
+        flags = [getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY")]
+        descriptor = os.open(path, os.O_RDONLY | sum(flags))
     except (FileNotFoundError, NotADirectoryError) as fault:
         raise AudioError(path, "no such file") from fault
     except PermissionError as fault:

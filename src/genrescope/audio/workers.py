@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 from threading import Condition, Lock, Thread
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -164,13 +165,14 @@ class _Worker:
     def __init__(self, memory: int) -> None:
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(place for place in sys.path if place),
+            "PYTHONPATH": os.pathsep.join(_import_folders()),
             # The arenas of further threads would count as memory.
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
         self.process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-c", _PROGRAM, str(memory)],
+            # -P: the current folder, which may hold anybody's files, is no place for modules.
+            [sys.executable, "-P", "-c", _PROGRAM, str(memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -220,6 +222,10 @@ class _Worker:
         if self.process.poll() is None and not self.busy:
             with suppress(OSError):
                 self._input.close()  # it ends by itself
+            try:
+                self.process.wait(1)
+            except subprocess.TimeoutExpired:  # a process forked from this one holds the pipe, too
+                self.process.kill()
         else:
             self.process.kill()
         self.process.wait()
@@ -319,6 +325,13 @@ def safely(
         pool.close()
 
 
+def _import_folders() -> list[str]:
+    """Where a process finds modules: as this one, without the current folder."""
+    here, package = os.getcwd(), Path(__file__).resolve().parents[2]  # noqa: PTH109
+    folders = [place for place in sys.path if place and os.path.realpath(place) != here]
+    return [str(package), *folders]
+
+
 def safely_for(files: int, processes: int | None = None) -> AbstractContextManager[None]:
     """`safely` for a number of files that is worth the start of processes, else nothing."""
     return safely(processes) if files >= _WORTH_PROCESSES else nullcontext()
@@ -330,7 +343,7 @@ def _named(path: Readable) -> Iterator[str]:
     if isinstance(path, str | os.PathLike):
         name = os.fsdecode(path)
         # The process keeps the folder that was current when it was started.
-        yield os.path.join(os.getcwd(), name) if name else name  # noqa: PTH109, PTH118
+        yield os.path.abspath(name) if name and not os.path.isabs(name) else name  # noqa: PTH100, PTH117
         return
     with open_regular(path) as (file, _), tempfile.TemporaryDirectory() as folder:
         copy = os.path.join(folder, "content")  # noqa: PTH118

@@ -158,6 +158,7 @@ def corrections(
     write_tags: bool = typer.Option(
         False, "--write-tags", help="Write the corrected genres into the files' own tags."
     ),
+    yes: bool = typer.Option(False, "--yes", "-y", help="With --write-tags: do not ask."),
     format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
 ) -> None:
     """List the genres that were corrected by hand, on the page of genrescope serve.
@@ -168,7 +169,7 @@ def corrections(
 
       genrescope library corrections
 
-      genrescope library corrections --write-tags
+      genrescope library corrections --write-tags --yes
 
       genrescope library corrections --out own.csv && genrescope train default --data own.csv
     """
@@ -188,8 +189,9 @@ def corrections(
             stdout.print(printable(line), markup=False)
     if out is not None:
         notice(f"wrote {write_training_table(found, out)} tracks to {printable(str(out))}")
-    if not write_tags:
+    if not write_tags or not found:
         return
+    _ask(f"Write these genres into the tags of {len(found)} files?", yes)
     journal, written = TagJournal(), 0
     for entry in found:
         try:

@@ -124,6 +124,8 @@ class PartialRows:
         """The files that have no row yet, or have changed since."""
         for file in files:
             if not self._has(file):
+                # A row of what the file was before is not for this file, even if it can't be read.
+                self.done.pop(str(file), None)
                 # Taken before the file is read: if it changes while it is read, it has no row.
                 self.taken[str(file)] = _stamp(file)
                 yield file

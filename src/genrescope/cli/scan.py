@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -95,13 +94,12 @@ def scan(
     check_whole(engine, amount)
     cluster = ray_engine(engine, address, jobs)
     if watch:
-        changes = _changes(folders)
-        for again in itertools.chain([False], changes):
+        for is_first in _changes(folders, library):
             try:
-                fresh = rescan and not again
+                fresh = rescan and is_first
                 _scan_once(folders, library, model, fresh, jobs, amount, yes, format, cluster)
             except GenrescopeError as error:
-                if not again:
+                if is_first:
                     raise
                 error_line(str(error))  # a disk may be back at the next change
         return
@@ -109,16 +107,37 @@ def scan(
         raise typer.Exit(1)
 
 
-def _changes(folders: list[Path]) -> Iterator[bool]:
-    """True after each time that files changed and then rested for some seconds."""
+def _changes(folders: list[Path], library: str | None) -> Iterator[bool]:
+    """True at once, then False each time that files have changed and rested for some seconds."""
+    from genrescope.library.places import default_library, place_of
+
     try:
         from watchfiles import watch
     except ImportError:
         reason = "--watch needs watchfiles: pip install 'genrescope[app]'"
         raise GenrescopeError(reason) from None
     notice(f"watching {', '.join(printable(str(folder)) for folder in folders)}; Ctrl-C stops it")
-    for _ in watch(*folders, debounce=_LONGEST_WAIT_MS, step=_REST_MS, raise_interrupt=False):
-        yield True
+    own = os.path.realpath(place_of(library or default_library()))
+
+    def is_music(_: Any, path: str) -> bool:
+        # A scan itself writes to the library, which may be in one of the folders.
+        return not Path(os.path.realpath(path)).is_relative_to(own)
+
+    # It watches from here on, also while a scan runs.
+    changes = watch(
+        *folders,
+        watch_filter=is_music,
+        debounce=_LONGEST_WAIT_MS,
+        step=_REST_MS,
+        rust_timeout=_REST_MS,
+        yield_on_timeout=True,
+        raise_interrupt=False,
+    )
+    is_first = True
+    for changed in changes:
+        if changed or is_first:
+            yield is_first
+        is_first = False
 
 
 def _scan_once(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 
 from genrescope.inference.bundle import fetched_bundles, shipped_bundles
 from genrescope.library.map_page import look
@@ -116,7 +117,8 @@ def correct_tracks(request: Request, body: schemas.Corrections) -> Response:
 async def audio(request: Request, track_id: _TrackId) -> Response:
     """The audio of a track, as browsers play it."""
     service = _service(request)
-    file = service.media(service.library.track(track_id).file)
+    track = await run_in_threadpool(service.library.track, track_id)
+    file = service.media(track.file)
     kind = _PLAYED.get(file.suffix.lower())
     if kind is not None:
         return FileResponse(file, media_type=kind)
@@ -140,7 +142,8 @@ async def audio(request: Request, track_id: _TrackId) -> Response:
 async def picture(request: Request, track_id: _TrackId) -> Response:
     """The waveform and the mel spectrogram of a track, base64 of unsigned bytes."""
     service = _service(request)
-    file = service.media(service.library.track(track_id).file)
+    track = await run_in_threadpool(service.library.track, track_id)
+    file = service.media(track.file)
     asked = {"kind": "picture", "file": str(file)}
     event = await service.outcome({**asked, "max_seconds": 0}, "picture")
     return _answer(**{name: value for name, value in event.items() if name != "event"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,11 +20,14 @@ from starlette.types import ASGIApp
 
 from genrescope import __version__
 from genrescope.errors import FileError, GenrescopeError
+from genrescope.library.places import LibraryError
 from genrescope.service import api, uploads_api
 from genrescope.service.guard import Guard
 from genrescope.service.problems import MEDIA_TYPE, Problem, ProblemError, encoded
 from genrescope.service.settings import ServiceSettings
 from genrescope.service.state import Service
+
+_log = logging.getLogger(__name__)
 
 
 def create_app(settings: ServiceSettings) -> ASGIApp:
@@ -86,6 +90,9 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(GenrescopeError)
     async def known(_: Request, error: GenrescopeError) -> Response:
+        if isinstance(error, LibraryError):  # its reason may name files of the library
+            _log.error("%s", error)
+            return answer(503, "the library can't be read or written; see the service's log")
         # The message of a FileError begins with a path.
         return answer(422, error.reason if isinstance(error, FileError) else str(error))
 

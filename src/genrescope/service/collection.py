@@ -150,13 +150,13 @@ class Collection:
 
     def correct(self, ids: Sequence[str], genre: str | None) -> list[Entry]:
         """Correct the genre of tracks, or take the corrections back; return the tracks."""
-        with self._lock:
-            state = self._now()
-            entries = [self.track(each) for each in ids]
-            if genre is not None:
-                genre = _genre_of(state, genre)
-            state.corrections = correct(state.library, entries, genre)
-            return marked(entries, state.corrections)
+        state = self._now()
+        entries = [self.track(each) for each in ids]
+        if genre is not None:
+            genre = _genre_of(state, genre)
+        # Not within the lock: a scan may hold the library for hours.
+        state.corrections = correct(state.library, entries, genre)
+        return marked(entries, state.corrections)
 
     def query(self, track_id: str) -> Query:
         """A track of the library, to compare others with.
@@ -202,8 +202,9 @@ class Collection:
         space = self._now().space
         found = recommend(space, *queries, n=n, diversity=diversity, filters=filters)
         reasons = ("score", "near", "similarity", "shared", "reason")
+        corrections = self._now().corrections
         return [
-            public(each.entry)
+            public(marked([each.entry], corrections)[0])
             | {name: value for name, value in each.to_dict().items() if name in reasons}
             for each in found
         ]
@@ -212,9 +213,10 @@ class Collection:
         """Tracks from one to another in small steps, each with its similarity to the one before."""
         files = [self.query(each).entry.file for each in (start, end)]
         tracks, steps = playlist_between(self._now().space, files[0], files[1], length)
+        entries = marked(tracks, self._now().corrections)
         return [
             public(entry) | {"similarity": None if step is None else round(step, 6)}
-            for entry, step in zip(tracks, [None, *steps], strict=True)
+            for entry, step in zip(entries, [None, *steps], strict=True)
         ]
 
     def map(self) -> dict[str, Any]:

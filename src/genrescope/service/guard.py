@@ -106,7 +106,7 @@ class Guard:
         if _without_port(host) not in self.settings.hosts:
             raise ProblemError(421, "this service does not answer to that host name")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host:
+        if origin is not None and _netloc(origin) != host:
             raise ProblemError(403, "requests from other pages are refused")
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and (
             headers.get("sec-fetch-mode") != "navigate"
@@ -164,6 +164,14 @@ async def _answer(send: Any, problem: ProblemError) -> None:
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an origin; None where it is malformed."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _without_port(host: str) -> str:

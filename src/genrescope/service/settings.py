@@ -63,6 +63,8 @@ class ServiceSettings:
     max_worker_bytes: int = 2**30
 
     def __post_init__(self) -> None:
+        if self.api_key and not self.api_key.isascii():
+            raise GenrescopeError(f"{API_KEY_VARIABLE}: only ASCII characters can be sent")
         if not self.is_loopback and not self.api_key:
             raise GenrescopeError(
                 f"other machines could reach {self.host}: set {API_KEY_VARIABLE} to a long secret "

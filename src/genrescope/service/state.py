@@ -8,6 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from genrescope.audio import AUDIO_SUFFIXES
 from genrescope.inference import Bundle
 from genrescope.service.collection import Collection
 from genrescope.service.metrics import Metrics
@@ -100,6 +101,9 @@ class Service:
         """
         if not track.is_file():
             raise ProblemError(410, "the file of this track is gone")
+        if track.resolve().suffix.lower() not in AUDIO_SUFFIXES:
+            # A link in the collection may lead anywhere.
+            raise ProblemError(404, "the file of this track is not audio")
         return track
 
 
