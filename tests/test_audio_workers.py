@@ -127,3 +127,15 @@ def test_a_reader_that_stops_leaves_no_process_behind(music: Path) -> None:
         blocks = None  # type: ignore[assignment]
         assert worker_ids() == []
         assert len(list(stream(music))) == 3
+
+
+def test_no_module_of_the_current_folder_is_imported(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("soxr", "av", "json"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))  # as `python -m genrescope` does
+    with safely():
+        assert info(music).duration == 70.0
+    assert not (tmp_path / "ran").exists()

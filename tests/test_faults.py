@@ -94,7 +94,7 @@ class TestPartialRows:
         songs[2].unlink()
         rows = self.rows(tmp_path)
         assert [*rows.missing(songs)] == songs[1:]
-        rows.finish(songs[:1], interrupted=False)
+        rows.finish(songs, interrupted=False)
         rows.close()
         assert len((tmp_path / "out.csv").read_text().splitlines()) == 2
         assert not (tmp_path / "out.csv.partial").exists()

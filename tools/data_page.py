@@ -148,7 +148,8 @@ def recipes_table() -> str:
         members = [load_recipe(member) for member in expand(name)]
         recipe, paper = members[0], members[0].published
         count = "" if len(members) == 1 else f" ({len(members)} recipes)"
-        needs = _data(recipe) + ", MusiCNN's tags as teacher (optional)" * recipe.expects_teacher
+        teacher = "VGGish embeddings" if _is_fma(recipe) else "MusiCNN's tags"
+        needs = _data(recipe) + f", {teacher} as teacher (optional)" * recipe.expects_teacher
         encoders = dict.fromkeys(
             m.feature.get("encoder") or m.model.get("encoder") for m in members
         )
@@ -174,7 +175,14 @@ def recipes_table() -> str:
 
 
 def _is_fma(recipe: Recipe) -> bool:
-    return recipe.published is not None and recipe.published.paper == "berkeley"
+    if recipe.published is not None and recipe.published.paper == "berkeley":
+        return True
+    return recipe.feature.get("kind") == "sampled_mel" and recipe.split.kind == "official"
+
+
+def _is_fma_mel(recipe: Recipe) -> bool:
+    """Whether the recipe is for FMA-small's stored mel spectrograms."""
+    return _is_fma(recipe) and recipe.feature.get("kind") == "sampled_mel"
 
 
 def _features(recipe: Recipe) -> tuple[str, ...]:
@@ -197,6 +205,8 @@ def _data(recipe: Recipe) -> str:
     if recipe.name in _OTHER:
         return _OTHER[recipe.name][0]
     files = [f"`{file}`" for file in _features(recipe)]
+    if _is_fma_mel(recipe):
+        return "FMA-small as mel spectrograms"
     return ", ".join(["FMA-small" if _is_fma(recipe) else "GTZAN", *files])
 
 
@@ -209,6 +219,7 @@ def _command(name: str, recipe: Recipe) -> str:
         words = [f"genrescope train {name}"]
     else:
         fma = "fma/fma_metadata" if files else "fma/fma_small"
+        fma = "fma-mel" if _is_fma_mel(recipe) else fma
         words = [f"genrescope train {name} --data {fma if _is_fma(recipe) else 'gtzan'}"]
     words += [f"--features {file}" for file in files]
     if recipe.split.by_artist:
