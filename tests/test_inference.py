@@ -685,7 +685,8 @@ class TestVectorsAndPools:
         prediction = classifier.predict(Waveform(music(seconds), RATE))
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
         assert len(prediction.timeline) == segments
-        assert prediction.timeline[-1].end == pytest.approx(seconds, abs=0.05)
+        # A last segment that begins less than a tenth of a step later is left out: 0.15 s.
+        assert prediction.timeline[-1].end == pytest.approx(seconds, abs=0.15)
 
     @pytest.mark.parametrize("frontend", [STORED, POOLED], ids=["stored", "pooled"])
     def test_aggregation_and_pool_are_kept_in_the_bundle(
