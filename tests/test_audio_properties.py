@@ -103,6 +103,7 @@ def test_mutations(
     check(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMS)
 @settings(quick, max_examples=6)
 @given(data=st.data())

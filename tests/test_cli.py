@@ -226,6 +226,7 @@ class TestClassify:
         os.close(main)
 
 
+@pytest.mark.slow
 class TestWhatIsMeant:
     """Odd names, folders that can't be read, odd places for the output"""
 
@@ -378,6 +379,7 @@ class TestEncodings:
         assert int(slow.stdout) == len(whole.stdout)
 
 
+@pytest.mark.slow
 class TestWhatIsAsked:
     """Endings of --output, names that end with NUL, addresses, folders without music"""
 

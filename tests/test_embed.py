@@ -366,6 +366,7 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.mark.slow
 def test_exit_codes_and_errors(
     command: Callable[..., subprocess.CompletedProcess[str]], files: list[Path], tmp_path: Path
 ) -> None:
