@@ -25,7 +25,7 @@ import soundfile
 from genrescope.examples import render
 
 LIMIT_SECONDS = 150.0
-_SECRETS = ("/home/", "/root/", "/tmp/", "/usr/", "/var/", "site-packages", "Traceback", ".py")  # noqa: S108
+_SECRETS = ("/home/", "/tmp/", "/usr/", "/var/", "site-packages", "Traceback", ".py")  # noqa: S108
 
 
 def hostile(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:

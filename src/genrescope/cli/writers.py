@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,7 +64,7 @@ def text_stream(file: BinaryIO) -> io.TextIOWrapper:
     return io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
 
 
-class Writer:
+class Writer(ABC):
     """Base of all formats: the stream, the genres, and how much is written of a prediction."""
 
     def __init__(self, stream: TextIO, genres: Sequence[str], *, top: int, timeline: bool) -> None:
@@ -73,9 +74,9 @@ class Writer:
     def open(self) -> None:
         """Write the beginning."""
 
+    @abstractmethod
     def row(self, prediction: Prediction) -> str:
         """One prediction as text."""
-        raise NotImplementedError
 
     def write_row(self, row: str) -> None:
         """Write what `row` gave."""
