@@ -71,7 +71,7 @@ class Writer(ABC):
         self.stream, self.genres, self.top, self.timeline = stream, genres, top, timeline
         self.open()
 
-    def open(self) -> None:
+    def open(self) -> None:  # noqa: B027 - not all formats have a beginning
         """Write the beginning."""
 
     @abstractmethod
@@ -86,7 +86,7 @@ class Writer(ABC):
         """Write one prediction."""
         self.write_row(self.row(prediction))
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - nor an end
         """Write the end."""
 
     def fields(self, prediction: Prediction) -> dict[str, Any]:
