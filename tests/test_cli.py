@@ -294,6 +294,7 @@ def locale_of(folder: Path, name: str, charmap: str) -> dict[str, str]:
     return {"LOCPATH": str(folder), "LC_ALL": name}
 
 
+@pytest.mark.slow
 class TestEncodings:
     """Terminals and pipes of other encodings than UTF-8"""
 
@@ -320,14 +321,7 @@ class TestEncodings:
         ["nonsense"],
     )
 
-    # `make test-fast` tries one of them: they are nine processes each.
-    @pytest.mark.parametrize(
-        "place",
-        [
-            pytest.param(place, marks=() if place == "latin 1" else pytest.mark.slow)
-            for place in PLACES
-        ],
-    )
+    @pytest.mark.parametrize("place", PLACES)
     def test_no_command_fails(self, tmp_path: Path, place: str) -> None:
         settings = self.PLACES[place]
         if isinstance(settings, tuple):
@@ -360,9 +354,9 @@ class TestEncodings:
         "words",
         [
             "classify a.wav",
-            pytest.param("--help", marks=pytest.mark.slow),
-            pytest.param("recipes", marks=pytest.mark.slow),
-            pytest.param("encoders list", marks=pytest.mark.slow),
+            "--help",
+            "recipes",
+            "encoders list",
         ],
     )
     def test_closed_streams_and_pipes(self, folder: Path, closed: str, words: str) -> None:
@@ -371,7 +365,6 @@ class TestEncodings:
         assert b"Traceback" not in done.stderr
         assert b"Exception" not in done.stderr
 
-    @pytest.mark.slow
     def test_a_slow_pipe_gets_everything(self, folder: Path) -> None:
         command = f"{shlex.join(COMMAND)} recipes | (sleep 1; cat) | wc -c"
         slow = subprocess.run(command, shell=True, capture_output=True, check=True)
