@@ -18,9 +18,9 @@ from genrescope.errors import GenrescopeError
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - torch first
 
+from genrescope.encoders._vggish import Quick, VGGish  # noqa: E402
 from genrescope.encoders._winograd import Winograd, halved  # noqa: E402
 from genrescope.encoders.graph import layer_to_onnx, to_onnx  # noqa: E402
-from genrescope.encoders.vggish import Quick, VGGish  # noqa: E402
 from genrescope.encoders.weights import put, read_state  # noqa: E402
 
 

@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from genrescope.taxonomy import taxonomy
+
 MUSIC = "music"
 NO_MUSIC = "no music"
 # A kind of sound must be this probable to be named; otherwise it is just "no music".
@@ -43,6 +45,8 @@ class Tags:
     styles, instruments, moods, uses
         Name to probability, the likeliest first; those under the threshold are left out. They do
         not exclude each other.
+    style_genres
+        The genre of the first level that each of the model's styles belongs to.
     """
 
     kind: str
@@ -51,6 +55,7 @@ class Tags:
     instruments: Mapping[str, float] = field(default_factory=dict)
     moods: Mapping[str, float] = field(default_factory=dict)
     uses: Mapping[str, float] = field(default_factory=dict)
+    style_genres: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
         """The kind of sound in words: "music", "no music", or "speech, no music"."""
@@ -93,6 +98,8 @@ class LabelHead(BaseModel):
         Probability of music under which a recording is no music.
     styles, instruments, moods, uses
         Name to label.
+    style_genres
+        Style to genre; by default as in the taxonomy.
     shown_above
         Probability under which a style, instrument, mood or use is left out.
     sounds
@@ -106,6 +113,7 @@ class LabelHead(BaseModel):
     music: int
     music_above: float = Field(gt=0, lt=1)
     styles: dict[str, int] = {}
+    style_genres: dict[str, str] = {}
     instruments: dict[str, int] = {}
     moods: dict[str, int] = {}
     uses: dict[str, int] = {}
@@ -141,7 +149,8 @@ class LabelHead(BaseModel):
         music = float(probabilities[self.music])
         groups = {name: self._likely(getattr(self, name), probabilities) for name in _GROUPS}
         if music >= self.music_above:
-            return Tags(MUSIC, music, **groups)
+            parents = self.style_genres or taxonomy().style_genres
+            return Tags(MUSIC, music, **groups, style_genres=parents)
         return Tags(self._sound(probabilities), music)
 
     def _likely(
