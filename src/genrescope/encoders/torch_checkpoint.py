@@ -126,7 +126,7 @@ def _read_stream(file: IO[bytes]) -> Any:
     size = file.seek(0, 2)
     file.seek(0)
     if not file.read(2).startswith(b"\x80"):
-        raise _RefusedError("neither an archive nor a pickle")
+        raise _RefusedError("neither a zip archive nor a pickle")
     file.seek(0)
     if _Machine(_no_storage).run(file) != _MAGIC:
         raise _RefusedError("no magic number of torch")

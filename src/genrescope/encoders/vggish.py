@@ -146,6 +146,7 @@ class Encoder(base.Encoder):
             arrays = read_checkpoint(path)
         # The PCA has a file of its own, which is only needed for its layer.
         if "pproc.pca_means" not in arrays:
+            pca: dict[str, NDArray[Any]]
             pca = {"pca_eigen_vectors": np.eye(128), "pca_means": np.zeros(128)}
             if layer == "pca":
                 pca_path = self.file(self.weights[1])

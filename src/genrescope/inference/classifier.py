@@ -15,6 +15,7 @@ from genrescope.aggregation import aggregate, softmax
 from genrescope.audio import Waveform
 from genrescope.errors import AudioError, FileError
 from genrescope.features import Frontend, Segment, Source, StreamInfo, Window
+from genrescope.features.base import Change
 from genrescope.inference.bundle import Bundle, Manifest
 from genrescope.inference.jobs import CancelEvent, in_threads, until
 from genrescope.inference.labels import MUSIC, Tags
@@ -262,7 +263,7 @@ class Classifier:
         )
         if not timeline:
             return no_genre
-        tags = _tags(self.manifest, label_logits, mean_embedding, max(info.changes, default=None))
+        tags = _tags(self.manifest, label_logits, mean_embedding, info.changes)
         if tags is not None and tags.kind != MUSIC:
             reason = f"{tags.describe()}: cannot tell a genre"
             return replace(no_genre, warnings=[*info.warnings, reason], tags=tags)
@@ -404,11 +405,11 @@ def _tags(
     manifest: Manifest,
     label_logits: list[NDArray[np.float32]],
     embedding: NDArray[np.float32],
-    change: float | None,
+    changes: Sequence[Change],
 ) -> Tags | None:
     """Kind, styles, instruments and moods of a recording, where the bundle has them."""
     if manifest.labels is not None:
         return manifest.labels.read(np.concatenate(label_logits))
     if manifest.music_detector is not None:
-        return manifest.music_detector.read(embedding, change)
+        return manifest.music_detector.read(embedding, changes)
     return None
