@@ -34,6 +34,7 @@ def filter_of(
     GenrescopeError
         The library's model has no such genre, or no track has the style, instrument or mood.
     """
+    from genrescope.library.corrections import read_corrections
     from genrescope.library.similar import TrackFilter, find_label, genre_of
 
     years = years_of(year)
@@ -43,6 +44,7 @@ def filter_of(
         style=style and find_label(library, "styles", style),
         instrument=instrument and find_label(library, "instruments", instrument),
         mood=mood and find_label(library, "moods", mood),
+        corrections=read_corrections(library),
     )
 
 

@@ -86,7 +86,8 @@ def list_tracks(
     if format is Format.json:
         typer.echo(json.dumps([entry.to_dict() for entry in entries], indent=1))
     for entry in entries if format is Format.table else ():
-        genre_and_kind = entry.genre or ("no genre" if entry.kind == "music" else entry.kind)
+        named = allowed.corrections.get(entry.content) or entry.genre
+        genre_and_kind = named or ("no genre" if entry.kind == "music" else entry.kind)
         labels = "; ".join(
             ", ".join(group) for group in (entry.styles, entry.instruments, entry.moods) if group
         )
@@ -238,7 +239,8 @@ def corrections(
         notice(f"wrote {write_training_table(found, out)} tracks to {printable(str(out))}")
     if not write_tags or not found:
         return
-    _ask(f"Write these genres into the tags of {len(found)} files?", yes)
+    files = "1 file" if len(found) == 1 else f"{len(found)} files"
+    _ask(f"Write these genres into the tags of {files}?", yes)
     journal, written = TagJournal(), 0
     for entry in found:
         try:

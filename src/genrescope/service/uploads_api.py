@@ -18,9 +18,10 @@ from starlette.datastructures import UploadFile
 from genrescope.service import schemas
 from genrescope.service.collection import Collection
 from genrescope.service.forms import Form, form_schema, name_of, read_form
-from genrescope.service.pool import Event, classify_request
+from genrescope.service.pool import Event
 from genrescope.service.problems import ProblemError, document, responses
 from genrescope.service.state import Service, problem_of
+from genrescope.service.work import Classify
 
 router = APIRouter(prefix="/v1")
 
@@ -142,16 +143,16 @@ async def similar(request: Request) -> Response:
 
 
 async def _prediction(service: Service, upload: UploadFile, options: dict[str, bool]) -> Event:
-    """A worker's `prediction` event for an upload."""
+    """The `prediction` event of an upload."""
     async with _kept(service, upload) as path:
-        request = classify_request(path, service.settings.max_seconds, **options)
-        return await service.outcome(request, "prediction")
+        work = Classify(service.classifier, path, service.settings.max_seconds, **options)
+        return await service.outcome(work, "prediction")
 
 
 async def _all(
     service: Service, files: list[UploadFile], options: dict[str, bool]
 ) -> list[dict[str, Any] | ProblemError]:
-    """Results in the order of the files; as many are in work as there are workers."""
+    """Results in the order of the files; so many are in work as threads."""
     room = asyncio.Semaphore(service.settings.workers)
     own = {name: options[name] for name in ("timeline", "styles")}
 
@@ -175,10 +176,10 @@ async def _events(service: Service, form: Form, options: dict[str, bool]) -> Asy
             waiting = service.pool.waiting
             yield _event("file", number=number, path=name, waiting=waiting)
             async with _kept(service, upload) as path:
-                request = classify_request(
-                    path, service.settings.max_seconds, content=options["similar"], **own
-                )
-                async for event in service.work(request):
+                most = service.settings.max_seconds
+                content = options["similar"]
+                work = Classify(service.classifier, path, most, content=content, **own)
+                async for event in service.work(work):
                     kind = event["event"]
                     rest = {key: value for key, value in event.items() if key != "event"}
                     if kind == "failed":
