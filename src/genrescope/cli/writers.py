@@ -22,7 +22,7 @@ from genrescope.atomic import open_atomic
 from genrescope.cli.terminal import drop_stdout, printable, stdout
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference import Prediction
-from genrescope.inference.labels import Tags
+from genrescope.inference.labels import SoundLabels
 
 _DETAILS = 4  # names of each group in the table
 _TAGS = ("answer", "kind", "music", "styles", "instruments", "moods")
@@ -136,10 +136,10 @@ class Table(Writer):
             self.has_heading = True
 
     def _print(self, prediction: Prediction) -> None:
-        answer = prediction.answer if prediction.tags is not None else prediction.genre
+        answer = prediction.answer if prediction.labels is not None else prediction.genre
         confidence = None if prediction.genre is None else prediction.confidence
         self._line(answer, confidence, printable(prediction.path or ""))
-        if prediction.tags is not None and (details := _details(prediction.tags)):
+        if prediction.labels is not None and (details := _details(prediction.labels)):
             self.console.print(Text(f"  {details}", style="dim"))
         for genre, value in prediction.top(self.top)[1:]:
             self._line(genre, value, "", style="dim")
@@ -167,9 +167,9 @@ class Table(Writer):
         self.console.print(line)
 
 
-def _details(tags: Tags) -> str:
+def _details(labels: SoundLabels) -> str:
     """Styles, instruments and moods of a track in a line; empty where the model knows none."""
-    groups = (tags.styles, tags.instruments, tags.moods)
+    groups = (labels.styles, labels.instruments, labels.moods)
     return "; ".join(", ".join(list(group)[:_DETAILS]) for group in groups if group)
 
 
@@ -260,8 +260,8 @@ class Parquet(Writer):
 
     def row(self, prediction: Prediction) -> str:
         """A row as JSON, which keeps numbers as they are."""
-        tags = prediction.tags.to_dict() if prediction.tags is not None else {}
-        if prediction.tags is not None:
+        tags = prediction.labels.to_dict() if prediction.labels is not None else {}
+        if prediction.labels is not None:
             tags["answer"] = prediction.answer
         row = {
             # A name need not be valid text, which Parquet demands.

@@ -80,7 +80,7 @@ def predict_tracks(
         for track, result in zip(tracks, results, strict=True):
             if isinstance(result, FileError):
                 failures.append(result)
-            elif result.genre is None and result.tags is None:
+            elif result.genre is None and result.labels is None:
                 failures.append(FileError(track.path, result.warnings[-1]))
             else:
                 decoded.append(track)

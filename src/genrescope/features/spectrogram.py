@@ -51,7 +51,7 @@ class Spectrogram:
         float32 `[bins, frames]`, lowest frequency first.
     frequencies
         float64 `[bins]`, in Hz, increasing.
-    hop
+    hop_seconds
         Seconds from one frame to the next.
     inaudible
         Mean power per bin under which a frame is silence. By default only what is 0 throughout is,
@@ -60,7 +60,7 @@ class Spectrogram:
 
     power: FloatArray
     frequencies: NDArray[np.float64]
-    hop: float
+    hop_seconds: float
     inaudible: float = 1e-8
 
     @property

@@ -27,7 +27,7 @@ Event = dict[str, Any]
 
 
 @dataclass(eq=False)
-class Job:
+class Task:
     """A file for a worker.
 
     Attributes
@@ -69,12 +69,12 @@ def classify_request(
 class Pool:
     """Workers that are replaced when they die, take too long, or do not stop when asked to.
 
-    How many jobs may wait is limited by who calls `submit`, see `guard.Guard`.
+    How many tasks may wait is limited by who calls `submit`, see `guard.Guard`.
     """
 
     def __init__(self, settings: ServiceSettings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
-        self._jobs: queue.Queue[Job | None] = queue.Queue()
+        self._tasks: queue.Queue[Task | None] = queue.Queue()
         self._ready = threading.Event()
         self._closing = threading.Event()
         self._threads = [
@@ -89,8 +89,8 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """Number of jobs that no worker has taken yet."""
-        return self._jobs.qsize()
+        """Number of tasks that no worker has taken yet."""
+        return self._tasks.qsize()
 
     def start(self) -> None:
         """Start the workers, without waiting for them."""
@@ -112,38 +112,38 @@ class Pool:
         """Stop the workers; each finishes the file it has in hand."""
         self._closing.set()
         for _ in self._threads:
-            self._jobs.put(None)
+            self._tasks.put(None)
         for thread in self._threads:
             thread.join(self.settings.max_work_seconds)
 
-    def submit(self, job: Job) -> None:
+    def submit(self, task: Task) -> None:
         """Hand a file to the next free worker."""
         if self._closing.is_set():
-            job.report({"event": "failed", "reason": "the service is stopping", "status": 503})
+            task.report({"event": "failed", "reason": "the service is stopping", "status": 503})
             return
-        self._jobs.put(job)
+        self._tasks.put(task)
 
     def _work(self) -> None:
         """The life of one worker's thread."""
         process = self._started()
-        while (job := self._jobs.get()) is not None:
-            if job.cancelled.is_set():
-                job.report({"event": "failed", "reason": "cancelled"})
+        while (task := self._tasks.get()) is not None:
+            if task.cancelled.is_set():
+                task.report({"event": "failed", "reason": "cancelled"})
                 continue
             if process is None or not process.is_alive:
                 process = self._started()
             if process is None:
-                job.report(_broken("no worker process can be started", 503))
+                task.report(_broken("no worker process can be started", 503))
                 continue
             started = time.monotonic()
-            last = process.run(job, self.settings.max_work_seconds)
+            last = process.run(task, self.settings.max_work_seconds)
             self.metrics.worked(time.monotonic() - started)
             if not process.is_alive:
                 self.metrics.restarted()
-                job.report(last)
+                task.report(last)
                 process = self._started()
             else:
-                job.report(last)
+                task.report(last)
         if process is not None:
             process.close()
 
@@ -173,12 +173,12 @@ class _Process:
         if self._next(time.monotonic() + _START_SECONDS) is None:
             self.kill()
 
-    def run(self, job: Job, seconds: float) -> Event:
-        """Pass the events of a job on; return its last one."""
+    def run(self, task: Task, seconds: float) -> Event:
+        """Pass the events of a task on; return its last one."""
         deadline = time.monotonic() + seconds
         asked_to_stop = False
         try:
-            self.pipe.send_bytes(json.dumps(job.request).encode())
+            self.pipe.send_bytes(json.dumps(task.request).encode())
             while True:
                 event = self._next(time.monotonic() + _TICK)
                 if event is None and not self.is_alive:
@@ -187,13 +187,13 @@ class _Process:
                 if event is not None:
                     if event["event"] in ("done", "failed"):
                         return event
-                    job.report(event)
+                    task.report(event)
                 if time.monotonic() > deadline:
                     self.kill()
                     if asked_to_stop:
                         return _broken("cancelled", 503)
                     return _broken(f"decoding it takes longer than {seconds:g} seconds", 422)
-                if job.cancelled.is_set() and not asked_to_stop:
+                if task.cancelled.is_set() and not asked_to_stop:
                     asked_to_stop = True
                     deadline = min(deadline, time.monotonic() + _PATIENCE_SECONDS)
                     self.pipe.send_bytes(b'{"cancel": true}')

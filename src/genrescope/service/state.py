@@ -12,7 +12,7 @@ from genrescope.audio import AUDIO_SUFFIXES
 from genrescope.inference import Bundle
 from genrescope.service.collection import Collection
 from genrescope.service.metrics import Metrics
-from genrescope.service.pool import Event, Job, Pool
+from genrescope.service.pool import Event, Pool, Task
 from genrescope.service.problems import ProblemError
 from genrescope.service.settings import ServiceSettings
 from genrescope.service.uploads import UploadFolder
@@ -63,8 +63,8 @@ class Service:
     async def work(self, request: dict[str, Any]) -> AsyncGenerator[Event]:
         """The events of a worker for one file; leaving the iteration stops the work."""
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
-        job = Job(request, lambda event: _put(loop, events, event))
-        self.pool.submit(job)
+        task = Task(request, lambda event: _put(loop, events, event))
+        self.pool.submit(task)
         try:
             while True:
                 event = await events.get()
@@ -72,7 +72,7 @@ class Service:
                 if event["event"] in ("done", "failed"):
                     return
         finally:
-            job.cancelled.set()
+            task.cancelled.set()
 
     async def outcome(self, request: dict[str, Any], of: str) -> Event:
         """The one event of a worker that matters.

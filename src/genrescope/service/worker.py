@@ -129,8 +129,8 @@ def _answer(pipe: Connection, classifier: Classifier, request: dict[str, Any]) -
             raise TooLongError from None
         raise
     result = prediction.to_dict(timeline=request["timeline"])
-    if not request["styles"] and prediction.tags is not None:
-        for name in ("answer", *prediction.tags.to_dict()):
+    if not request["styles"] and prediction.labels is not None:
+        for name in ("answer", *prediction.labels.to_dict()):
             result.pop(name, None)
     _send(
         pipe,

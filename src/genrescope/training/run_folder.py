@@ -28,7 +28,7 @@ from genrescope.evaluation.report import write_report
 from genrescope.evaluation.run_result import RunResult
 from genrescope.inference.bundle import Bundle
 from genrescope.legacy import migrate_run_folder, renamed_recipe
-from genrescope.training.protocols import Job
+from genrescope.training.protocols import TrainingJob
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import History, TrainedModel
 from genrescope.untrusted import open_npz, parse_yaml
@@ -131,7 +131,7 @@ class RunFolder:
             raise FileError(path, f"can't be written: {error.strerror}") from None
         return cls(path)
 
-    def job(self, job: Job) -> JobFolder:
+    def job(self, job: TrainingJob) -> JobFolder:
         """Claim the folder of a job, or refuse one that was begun with other tracks.
 
         The lists of a split, or the subsets in a table, may have changed since.

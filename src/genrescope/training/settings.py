@@ -263,7 +263,7 @@ class EmbeddingSettings(Settings):
     pool
         How the embeddings within one segment are combined: "none" keeps the sequence, "mean" and
         "mean_std_max" are statistics over it.
-    untrained
+    weights_seed
         Seed of random weights instead of the published ones, as a baseline.
     """
 
@@ -271,7 +271,7 @@ class EmbeddingSettings(Settings):
     encoder: str
     layer: str | None = None
     pool: Literal["none", "mean", "mean_std_max"] = "mean"
-    untrained: int | None = Field(None, ge=0)
+    weights_seed: int | None = Field(None, ge=0)
 
     @field_validator("encoder")
     @classmethod
