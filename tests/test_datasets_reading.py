@@ -88,7 +88,7 @@ def test_any_folder_of_genre_folders(tmp_path: Path) -> None:
     [
         ("nowhere", None, "nowhere: no such file or folder"),
         ("empty", None, "empty: no tracks in it"),
-        ("music", "small", "music: Folder of genre folders has no subset 'small'; it has: none"),
+        ("music", "small", "music: Folder of genre folders has no subset 'small'; there are: none"),
         ("music/rock/a.wav", None, "a.wav: .*"),
     ],
 )
@@ -204,7 +204,9 @@ def test_a_larger_subset_holds_the_smaller(tmp_path: Path) -> None:
     large = read_dataset(tmp_path)
     assert large.name == "FMA large"
     assert LeftOut("300", NO_GENRE) in large.left_out
-    with pytest.raises(DatasetError, match="no subset 'tiny'; it has: small, medium, large, full"):
+    with pytest.raises(
+        DatasetError, match="no subset 'tiny'; there are: small, medium, large, full"
+    ):
         read_dataset(tmp_path, subset="tiny")
 
 
@@ -351,7 +353,10 @@ def test_spellings_of_genres_do_not_matter() -> None:
 @pytest.mark.parametrize(
     ("mapping", "words"),
     [
-        ({"Trip-Hop": "hiphop"}, "no track is of the genre 'Trip-Hop'; there are Folk, Hip-Hop"),
+        (
+            {"Trip-Hop": "hiphop"},
+            r"no track is of the genre 'Trip-Hop' \(did you mean 'Hip-Hop'\?\); there are: Folk, Hip-Hop",
+        ),
         ({"Folk": "folk"}, "'Folk' can't become 'folk'; the model knows hiphop, rock"),
         ({"Hip-Hop": "grime"}, "'Hip-Hop' can't become 'grime'; the model knows hiphop, rock"),
     ],

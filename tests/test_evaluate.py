@@ -53,7 +53,7 @@ def test_other_data_get_a_folder_that_reads_like_a_runs(data: Path, tmp_path: Pa
     assert metrics["unknown_genres"] == ["polka"]
     assert metrics == printed
     result = RunResult.read(out)
-    assert result.is_evaluation and result.data.name == "other" and result.data.tracks == 7
+    assert result.kind == "evaluation" and result.data.name == "other" and result.data.tracks == 7
     with (out / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["track"] for row in rows) == ["Hip-Hop 0", "Hip-Hop 1", "rock 0", "rock 1"]

@@ -19,8 +19,8 @@ from genrescope.evaluation.calibration import fit_temperature
 from genrescope.evaluation.metrics import (
     METRICS,
     by_genre,
-    calibration_error,
     compute_scores,
+    confidence_bins,
     confusion,
     figures,
     hits,
@@ -147,14 +147,14 @@ def test_calibration_error_by_hand() -> None:
     truth = np.array([0, 0, 0, 0, 0, 1])
     # 0.95, 0.95 and 1.0 are in the last of ten bins, and one is correct: |1 - 2.9| = 1.9.
     # Three at 0.65 are all correct: |3 - 1.95| = 1.05.
-    assert calibration_error(truth, probabilities) == pytest.approx((1.9 + 1.05) / 6)
+    assert confidence_bins(truth, probabilities).error == pytest.approx((1.9 + 1.05) / 6)
 
 
 def test_accuracy_equal_to_confidence_is_calibrated() -> None:
     truth = np.array([0] * 8 + [1] * 2)
     probabilities = np.array([[0.8, 0.2]] * 10)
-    assert calibration_error(truth, probabilities) == pytest.approx(0)
-    assert calibration_error(1 - truth, probabilities) == pytest.approx(0.6)
+    assert confidence_bins(truth, probabilities).error == pytest.approx(0)
+    assert confidence_bins(1 - truth, probabilities).error == pytest.approx(0.6)
 
 
 ROW = np.array([[0.6, 0.4]])
@@ -299,8 +299,8 @@ def test_a_temperature_calibrates_aggregated_probabilities(aggregation: Aggregat
         np.stack([aggregate_logits(z, t, aggregation) for z in overconfident])
         for t in (1.0, temperature)
     )
-    assert calibration_error(truth, raw) > 0.1
-    assert calibration_error(truth, calibrated) < 0.05
+    assert confidence_bins(truth, raw).error > 0.1
+    assert confidence_bins(truth, calibrated).error < 0.05
 
 
 def draw_confusion(path: Path) -> None:

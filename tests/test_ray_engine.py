@@ -208,7 +208,7 @@ def test_an_address_is_read_and_listed(music: Path, server: str) -> None:
 def test_engines_refuse_what_makes_no_sense(music: Path, tmp_path: Path) -> None:
     for arguments, reason in (
         (["--address", "auto"], "needs --engine ray"),
-        (["--format", "parquet"], "needs --output"),
+        (["--format", "parquet"], "needs --out"),
     ):
         result = CliRunner().invoke(app, ["classify", str(music), *arguments])
         assert result.exit_code == 2

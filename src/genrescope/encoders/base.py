@@ -27,11 +27,11 @@ from genrescope.encoders.engine import BATCH_SIZE, Segments
 from genrescope.encoders.layer import AudioSource, encoder_layer, read_segments, torch_device
 from genrescope.encoders.store import Embedding
 from genrescope.encoders.weights import Weights, locate, obtain
-from genrescope.errors import FileError, RecipeError
+from genrescope.errors import FileError, UnknownNameError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.features.cache import FeatureCache
 from genrescope.paths import cache_folder
-from genrescope.registry import did_you_mean
+from genrescope.registry import no_such
 
 if TYPE_CHECKING:
     import torch
@@ -241,7 +241,7 @@ class Encoder(ABC):
             When the file can't be decoded.
         WeightsError
             When the weights can't be obtained, or are not the published ones.
-        RecipeError
+        UnknownNameError
             When there is no such layer.
         """
         (result,) = self.embed_many([source], layer=layer, batch_size=batch_size)
@@ -276,7 +276,7 @@ class Encoder(ABC):
         ------
         WeightsError
             When the weights can't be obtained, or are not the published ones.
-        RecipeError
+        UnknownNameError
             When there is no such layer.
         """
         model = encoder_layer(self, self.checked_layer(layer))
@@ -287,14 +287,11 @@ class Encoder(ABC):
 
         Raises
         ------
-        RecipeError
+        UnknownNameError
             When there is no such layer.
         """
         if layer is None:
             return self.default_layer
         if layer not in self.layers:
-            hint, known = did_you_mean(layer, self.layers), ", ".join(self.layers)
-            raise RecipeError(
-                f"encoder {self.name} has no layer {layer!r}{hint}; there are: {known}"
-            )
+            raise UnknownNameError(no_such(f"encoder {self.name} has no layer", layer, self.layers))
         return layer

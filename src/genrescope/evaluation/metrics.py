@@ -142,11 +142,6 @@ def confidence_bins(
     return Bins(*(weights @ (inside * column[:, None]) for column in columns))
 
 
-def calibration_error(truth: Labels, probabilities: Probabilities, bins: int = 10) -> float:
-    """Expected calibration error: |accuracy - confidence|, weighted over bins by tracks."""
-    return float(confidence_bins(truth, probabilities, bins).error)
-
-
 def _roc_auc(truth: Labels, probabilities: Probabilities, weights: Floats) -> Floats:
     """Area under each genre's ROC curve `[resamples, genres]`; NaN where it is not defined.
 

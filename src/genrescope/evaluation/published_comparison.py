@@ -290,7 +290,7 @@ def _letters(text: str) -> str:
 def _tracks(figure: PublishedFigure, run: RunResult) -> str:
     stated = re.search(r"(\d+)[ -]track", figure.dataset)
     theirs = int(stated[1]) if stated else _TRACKS.get(figure.dataset)
-    if run.is_evaluation:
+    if run.kind == "evaluation":
         return f"{run.n} other tracks" + (f" instead of its {theirs}" if theirs else "")
     if theirs is None or run.data.tracks is None:
         return ""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from genrescope import audio
-from genrescope.errors import AudioError, FileError
+from genrescope.errors import AudioError, FileError, RecipeError, UnknownNameError
 from genrescope.features.base import Feature, SpectrogramFeature, change_over_time, standardise
 from genrescope.features.registry import make_feature
 from genrescope.features.sampled_mel import SampledMel, read_picture
@@ -147,7 +147,10 @@ class Frontend(BaseModel):
 
     def model_post_init(self, _: object) -> None:
         """Refuse an unknown feature at once, not at the first file."""
-        _ = self.computed
+        try:
+            _ = self.computed
+        except UnknownNameError as error:  # of a ValueError pydantic would make its own error
+            raise RecipeError(str(error)) from None
 
     @cached_property
     def computed(self) -> Feature:

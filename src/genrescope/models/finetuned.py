@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from genrescope.encoders import make_encoder
 from genrescope.encoders._imagenet import PictureNetwork
-from genrescope.errors import RecipeError
+from genrescope.errors import RecipeError, UnknownNameError
 from genrescope.models.layers import dense, depths, layer_sizes
+from genrescope.registry import no_such
 
 _CHECKPOINTED = 8  # segments at a time
 
@@ -90,7 +91,7 @@ class FineTuned(nn.Module):
         )
         self.layer = layer or source.default_layer
         if self.layer not in source.layers:
-            raise ValueError(f"{encoder} has no layer {self.layer!r}: {', '.join(source.layers)}")
+            raise UnknownNameError(no_such(f"{encoder} has no layer", self.layer, source.layers))
         own = shape[1] if source.any_length else source.frontend.segment_frames
         self.count = shape[1] // own if concatenate else 1
         if self.count * own != shape[1] or not self.count:

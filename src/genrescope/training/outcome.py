@@ -75,6 +75,7 @@ def predictions_of(
                 for job, track in pairs
             ]
         ),
+        artists=tuple(data.tracks[track].artist or "" for _, track in pairs),
     )
 
 

@@ -32,7 +32,7 @@ def outdated(run: RunResult) -> str:
     text
         Empty where they are the same, or the recipe is none that is known here.
     """
-    if run.is_evaluation or not run.recipe or not run.settings:
+    if run.kind == "evaluation" or not run.recipe or not run.settings:
         return ""
     try:
         words = shlex.split(run.command)

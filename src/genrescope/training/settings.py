@@ -9,6 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from genrescope.encoders import encoder_kinds
+from genrescope.errors import UnknownNameError
+from genrescope.registry import no_such
 
 SplitKind = Literal["random", "folds", "lists", "official", "by_segment"]
 
@@ -277,7 +279,7 @@ class EmbeddingSettings(Settings):
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in encoder_kinds():
-            raise ValueError(f"no encoder {name!r}; there are: {', '.join(encoder_kinds())}")
+            raise UnknownNameError(no_such("no encoder", name, encoder_kinds()))
         return name
 
 
