@@ -90,7 +90,7 @@ class Encoder(ABC):
     default_layer
         The one that is taken when none is named.
     weights
-        The files it needs.
+        The files it needs; none where `build` draws or computes all of them.
     feature
         Settings of its front end's feature.
     seconds, step

@@ -198,7 +198,7 @@ def _graph(encoder: Encoder, layer: str) -> bytes:
         graph = graphs.layer_to_onnx(network, exportable, layer, encoder.frontend.shape)
         return np.frombuffer(graph, np.uint8)
 
-    if encoder.weights_seed is not None:
+    if encoder.weights_seed is not None or not encoder.weights:
         return exported().tobytes()
     # All that the graph depends on, and nothing else: however segments overlap, it is the same.
     settings = json.dumps(
