@@ -18,7 +18,7 @@ from genrescope.errors import GenrescopeError
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - torch first
 
-from genrescope.encoders._winograd import Winograd, halved  # noqa: E402
+from genrescope.encoders._winograd import Winograd, max_pooled  # noqa: E402
 from genrescope.encoders.graph import layer_to_onnx, to_onnx  # noqa: E402
 from genrescope.encoders.vggish import VGGish, WinogradVGGish  # noqa: E402
 from genrescope.encoders.weights import put, read_state  # noqa: E402
@@ -85,7 +85,7 @@ def test_winograd_is_the_convolution(high: int) -> None:
         assert found.shape == (high, 8, 3, 20)
         assert (found.permute(2, 3, 0, 1) - wanted).abs().max() < 1e-5 * wanted.max()
         fewer = nn.functional.max_pool2d(wanted, 2)
-        assert (halved(found).permute(2, 3, 0, 1) - fewer).abs().max() < 1e-5 * wanted.max()
+        assert (max_pooled(found).permute(2, 3, 0, 1) - fewer).abs().max() < 1e-5 * wanted.max()
 
 
 def test_vggish_to_be_exported_is_vggish() -> None:

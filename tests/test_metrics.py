@@ -23,7 +23,7 @@ from genrescope.evaluation.metrics import (
     confidence_bins,
     confusion,
     figures,
-    hits,
+    in_top_k,
     mean_and_deviation,
     validate,
 )
@@ -96,18 +96,18 @@ def test_one_genre_alone_has_no_roc_curve() -> None:
 def test_top_k_equals_scikit_learns(seed: int, k: int) -> None:
     truth, probabilities = predictions(seed)
     expected = sklearn.top_k_accuracy_score(truth, probabilities, k=k, labels=range(4))
-    assert hits(truth, probabilities, k).mean() == pytest.approx(expected)
+    assert in_top_k(truth, probabilities, k).mean() == pytest.approx(expected)
 
 
 def test_of_equal_probabilities_the_first_counts() -> None:
-    assert hits(np.array([0, 1, 2]), np.full((3, 3), 1 / 3), 1).tolist() == [True, False, False]
+    assert in_top_k(np.array([0, 1, 2]), np.full((3, 3), 1 / 3), 1).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(("genres", "k"), [(2, 1), (3, 2), (4, 3), (6, 3)])
 def test_top_3_of_few_genres_leaves_one_out(genres: int, k: int) -> None:
     truth, probabilities = predictions(0, genres=genres)
     top = figures(truth, probabilities)["top3_accuracy"]
-    assert top == hits(truth, probabilities, k).mean() < 1
+    assert top == in_top_k(truth, probabilities, k).mean() < 1
 
 
 @pytest.mark.parametrize("seed", range(3))

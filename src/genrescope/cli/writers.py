@@ -25,7 +25,7 @@ from genrescope.inference import Prediction
 from genrescope.inference.labels import SoundLabels
 
 _DETAILS = 4  # names of each group in the table
-_TAGS = ("answer", "kind", "music", "styles", "instruments", "moods")
+_LABELS = ("answer", "kind", "music", "styles", "instruments", "moods")
 
 
 @contextmanager
@@ -218,7 +218,7 @@ class Csv(Writer):
     def open(self) -> None:
         """Write the heading."""
         heading = ["path", "genre", "confidence", "duration", "warnings", *self.genres]
-        self.stream.write(_csv_line([*heading, *_TAGS]))
+        self.stream.write(_csv_line([*heading, *_LABELS]))
 
     def row(self, prediction: Prediction) -> str:
         """A row."""
@@ -231,7 +231,7 @@ class Csv(Writer):
                 fields["duration"],
                 "; ".join(prediction.warnings),
                 *(fields["probabilities"][genre] for genre in self.genres),
-                *(_cell(fields.get(name, "")) for name in _TAGS),
+                *(_cell(fields.get(name, "")) for name in _LABELS),
             ]
         )
 
@@ -253,16 +253,16 @@ class Parquet(Writer):
         text, number = pyarrow.string(), pyarrow.float64()
         columns = [("path", text), ("genre", text), ("confidence", number), ("duration", number)]
         columns += [("warnings", pyarrow.list_(text)), *((name, number) for name in self.genres)]
-        columns += [(name, text) for name in _TAGS]
+        columns += [(name, text) for name in _LABELS]
         self.arrow, self.schema = pyarrow, pyarrow.schema(columns)
         self.table: Any = None
         self.waiting: list[dict[str, Any]] = []
 
     def row(self, prediction: Prediction) -> str:
         """A row as JSON, which keeps numbers as they are."""
-        tags = prediction.labels.to_dict() if prediction.labels is not None else {}
+        labels = prediction.labels.to_dict() if prediction.labels is not None else {}
         if prediction.labels is not None:
-            tags["answer"] = prediction.answer
+            labels["answer"] = prediction.answer
         row = {
             # A name need not be valid text, which Parquet demands.
             "path": (prediction.path or "").encode("utf-8", "backslashreplace").decode(),
@@ -271,7 +271,7 @@ class Parquet(Writer):
             "duration": prediction.duration,
             "warnings": prediction.warnings,
             **prediction.probabilities,
-            **{name: str(_cell(tags[name])) for name in _TAGS if name in tags},
+            **{name: str(_cell(labels[name])) for name in _LABELS if name in labels},
         }
         return json.dumps(row)
 

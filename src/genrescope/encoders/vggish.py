@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from genrescope.audio import Waveform
 from genrescope.encoders import base
-from genrescope.encoders._winograd import Winograd, halved
+from genrescope.encoders._winograd import Winograd, max_pooled
 from genrescope.encoders.base import Check
 from genrescope.encoders.weights import Weights, WeightsError, put, read_arrays, read_state
 
@@ -172,9 +172,9 @@ class VGGish(nn.Module):
         # convolutions are faster, and the flattening below copies nothing.
         pictures = segments.transpose(1, 2).unsqueeze(1)
         maps = self.features(pictures.contiguous(memory_format=torch.channels_last))
-        return self.behind(maps.permute(0, 2, 3, 1).flatten(1))
+        return self.dense_layers(maps.permute(0, 2, 3, 1).flatten(1))
 
-    def behind(self, values: Tensor) -> dict[str, Tensor]:
+    def dense_layers(self, values: Tensor) -> dict[str, Tensor]:
         """All layers from the flattened maps, `[n, 12288]`, on."""
         found = {"conv": values}
         for number in (0, 2, 4):
@@ -200,8 +200,8 @@ class WinogradVGGish(nn.Module):
         """All layers of log-mel segments, `[n, 64, 96]` to `[n, size]` each."""
         maps = self.first(segments.transpose(1, 2).unsqueeze(1)).permute(2, 3, 0, 1)
         for number, part in enumerate(self.rest):
-            maps = halved(part(maps)) if number in self.pooled else part(maps)
-        return self.network.behind(maps.permute(2, 0, 1, 3).flatten(1))
+            maps = max_pooled(part(maps)) if number in self.pooled else part(maps)
+        return self.network.dense_layers(maps.permute(2, 0, 1, 3).flatten(1))
 
 
 class Quantised(nn.Module):

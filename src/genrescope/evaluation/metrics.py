@@ -95,7 +95,7 @@ def _by_genre(counts: NDArray[Any]) -> dict[str, Floats]:
     return {"precision": precision, "recall": recall, "f1": f1}
 
 
-def hits(truth: Labels, probabilities: Probabilities, k: int) -> NDArray[np.bool_]:
+def in_top_k(truth: Labels, probabilities: Probabilities, k: int) -> NDArray[np.bool_]:
     """Whether a track's genre is among its `k` most probable; of equals the first, as in argmax."""
     own = probabilities[np.arange(len(truth)), truth][:, None]
     earlier = np.arange(probabilities.shape[1]) < truth[:, None]
@@ -187,7 +187,7 @@ def _weighted(
     counts = (weights @ cells).reshape(-1, genres, genres)
     present = counts.sum(axis=2) > 0
     genre = {name: np.where(present, x, np.nan) for name, x in _by_genre(counts).items()}
-    top = hits(truth, probabilities, max(1, min(3, genres - 1)))
+    top = in_top_k(truth, probabilities, max(1, min(3, genres - 1)))
     values = {
         "accuracy": weights @ (predicted == truth) / total,
         "top3_accuracy": weights @ top / total,

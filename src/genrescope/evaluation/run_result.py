@@ -176,7 +176,7 @@ class RunResult(Values):
     outdated: str = Field(default="", exclude=True)
 
     @model_validator(mode="after")
-    def _of_something(self) -> RunResult:
+    def _names_recipe_or_model(self) -> RunResult:
         if (self.recipe is None) == (self.model is None):
             raise ValueError("expected the name of either a recipe or a model")
         return self

@@ -109,7 +109,7 @@ class NetworkMel(SpectrogramFeature):
 
     @model_validator(mode="before")
     @classmethod
-    def _fixed(cls, fields: dict[str, Any]) -> dict[str, Any]:
+    def _with_published_settings(cls, fields: dict[str, Any]) -> dict[str, Any]:
         """Fill in the settings of the kind, and refuse others."""
         settings = _SETTINGS.get(fields["kind"])
         if settings is None:  # refused by the type of the field

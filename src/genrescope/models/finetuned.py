@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from genrescope.encoders import make_encoder
 from genrescope.encoders._imagenet import PictureNetwork
 from genrescope.errors import RecipeError, UnknownNameError
-from genrescope.models.layers import dense, depths, layer_sizes
+from genrescope.models.layers import dense, dense_depths, layer_sizes
 from genrescope.registry import no_such
 
 _CHECKPOINTED = 8  # segments at a time
@@ -176,7 +176,7 @@ class FineTuned(nn.Module):
             "embedding": embedding,
             **picture,
             "immediate": immediate,
-            **depths(self.head, immediate),
+            **dense_depths(self.head, immediate),
         }
 
     def _encoded(self, segments: Tensor) -> Tensor:

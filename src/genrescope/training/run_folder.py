@@ -120,7 +120,7 @@ class RunFolder:
             migrate_run_folder(path)
             # Before a job was begun, as after a mistyped command, there is nothing to mix up.
             begun = file.is_file() and _begun(path / "jobs")
-            if begun and not states(file, fields, ignoring=_COMMENTS):
+            if begun and not states_same_run(file, fields, ignoring=_COMMENTS):
                 raise RecipeError(
                     f"{path}: holds a run of another recipe or other data; "
                     "name another folder, or delete this one"
@@ -184,7 +184,9 @@ def _read_json(path: Path) -> Any:
         return None
 
 
-def states(file: Path, fields: Mapping[str, Any], *, ignoring: Collection[str] = ()) -> bool:
+def states_same_run(
+    file: Path, fields: Mapping[str, Any], *, ignoring: Collection[str] = ()
+) -> bool:
     """Whether a `recipe.yaml` states these fields, apart from some settings of its recipe.
 
     Settings that were added to recipes later had their defaults.

@@ -29,7 +29,7 @@ from genrescope.training.data import describe
 from genrescope.training.recipe import Recipe, changed
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
-from genrescope.training.run_folder import states
+from genrescope.training.run_folder import states_same_run
 from genrescope.training.settings import Parameter
 from genrescope.training.trainers import make_trainer
 
@@ -317,7 +317,7 @@ def _claim(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
     fields = {"recipe": recipe.model_dump(mode="json"), "data": data}
     text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     path = folder / "recipe.yaml"
-    if path.is_file() and not states(path, fields):
+    if path.is_file() and not states_same_run(path, fields):
         raise RecipeError(
             f"{folder}: holds a study of another recipe or other data; name another folder"
         )
