@@ -207,14 +207,13 @@ class Frontend(BaseModel):
             blocks = iter([source.resampled(rate).samples])
             yield from self._windows_of_blocks(blocks, "waveform", info)
         elif isinstance(source, str | PathLike) and is_stored_spectrogram(source):
-            if isinstance(self.computed, SampledMel):
-                yield self._window_of_picture(*read_picture(self.computed, source), source, info)
-            elif isinstance(self.computed, Image) and is_plotted(source):
-                values = self.computed.of_plotted(load_plotted(source))
-                silent = np.zeros(values.shape[1], np.bool_)
-                yield self._window_of_picture(values, silent, source, info)
-            else:
+            picture = _read_picture(self.computed, source)
+            if picture is None:
                 yield from self._windows_of_stored(load_spectrogram(source), source, info)
+            else:  # of half a minute, which is one window
+                info.duration = picture[0].shape[1] * self.hop_seconds
+                _refuse_short(source, info.duration)
+                yield self._window(*picture, 0.0)
         else:
             blocks = audio.stream(source, sample_rate=rate, warnings=info.warnings)
             yield from self._windows_of_blocks(blocks, audio.source_name(source), info)
@@ -236,18 +235,6 @@ class Frontend(BaseModel):
         if self.scale != "none":
             values = standardise(values, silent, by_band=self.scale == "bands")
         return Window(values, silent, 0.0)
-
-    def _window_of_picture(
-        self,
-        values: FloatArray,
-        silent: NDArray[np.bool_],
-        source: str | PathLike[str],
-        info: StreamInfo,
-    ) -> Window:
-        """A picture of half a minute is one window."""
-        info.duration = values.shape[1] * self.hop_seconds
-        _refuse_short(source, info.duration)
-        return self._window(values, silent, 0.0)
 
     def _windows_of_stored(
         self, spectrogram: Spectrogram, source: str | PathLike[str], info: StreamInfo
@@ -393,6 +380,18 @@ class Frontend(BaseModel):
             Segment(_pooled(cut, self.pool), cut.start, cut.start + lasts)
             for cut in self.cuts(window)
         ]
+
+
+def _read_picture(
+    feature: Feature, source: str | PathLike[str]
+) -> tuple[FloatArray, NDArray[np.bool_]] | None:
+    """The values and silent frames of a picture that is no power spectrogram; else None."""
+    if isinstance(feature, SampledMel):
+        return read_picture(feature, source)
+    if isinstance(feature, Image) and is_plotted(source):
+        values = feature.of_plotted(load_plotted(source))
+        return values, np.zeros(values.shape[1], np.bool_)
+    return None
 
 
 def _refuse_short(source: str | PathLike[str], seconds: float) -> None:
