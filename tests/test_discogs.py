@@ -138,7 +138,7 @@ def test_the_command_makes_a_model_that_classifies(
     sound = Waveform(random.uniform(-0.3, 0.3, 16000 * 5).astype(np.float32), 16000)
     found = classifier.predict(sound)
     assert found.embedding.shape == (1280,)
-    assert found.tags is not None
+    assert found.labels is not None
     # Essentia's patches: 128 frames of 16 ms, one begins 62 frames after the other.
     windows = classifier.manifest.frontend.windows(sound)
     starts = [s.start for w in windows for s in classifier.manifest.frontend.segments_of(w)]

@@ -17,7 +17,7 @@ from genrescope.cli import app
 from genrescope.cli.tags import TagOptions, write_tags
 from genrescope.errors import GenrescopeError
 from genrescope.examples import write_examples
-from genrescope.inference.labels import Tags
+from genrescope.inference.labels import SoundLabels
 from genrescope.library.export import export
 from genrescope.library.files import Found, classified, described
 from genrescope.library.map import Map, Method
@@ -163,7 +163,7 @@ def test_the_map_shows_them(tmp_path: Path, tracks: list[Entry]) -> None:
 
 
 def prediction() -> Prediction:
-    tags = Tags(
+    tags = SoundLabels(
         "music",
         0.9,
         styles={"techno": 0.4, "swing": 0.3, "drum and bass": 0.2},
@@ -177,7 +177,7 @@ def prediction() -> Prediction:
         embedding=np.zeros(2, np.float32),
         duration=30.0,
         warnings=[],
-        tags=tags,
+        labels=tags,
     )
 
 
@@ -204,6 +204,6 @@ def test_a_scan_stores_what_the_model_says(tmp_path: Path) -> None:
     row = classified(fields, prediction(), ["rock", "jazz", "electronic"])
     assert (row.kind, row.genre) == ("music", "electronic")
     assert row.styles == {"techno": 0.4, "swing": 0.3, "drum and bass": 0.2}
-    noise = replace(prediction(), genre=None, tags=Tags("speech", 0.1))
+    noise = replace(prediction(), genre=None, labels=SoundLabels("speech", 0.1))
     row = classified(fields, noise, ["rock", "jazz", "electronic"])
     assert (row.kind, row.genre, row.styles) == ("speech", None, {})

@@ -25,7 +25,7 @@ def playlist(
     mood: str | None = MOOD,
     year: str | None = YEAR,
     out: Path | None = typer.Option(
-        None, "--out", "-o", metavar="FILE", help="Write the playlist as M3U8."
+        None, "--out", "--output", "-o", metavar="FILE", help="Write the playlist as M3U8."
     ),
     format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from genrescope.encoders._winograd import Winograd, halved
+from genrescope.encoders._winograd import Winograd, max_pooled
 
 _CHANNELS = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0)  # 0: 2 × 2 max pooling
 _QUANTISED = 2.0  # whitened components from -2 to 2 are quantised to 0 … 255
@@ -38,18 +38,18 @@ class VGGish(nn.Module):
         # convolutions are faster, and the flattening below copies nothing.
         pictures = segments.transpose(1, 2).unsqueeze(1)
         maps = self.features(pictures.contiguous(memory_format=torch.channels_last))
-        return self.behind(maps.permute(0, 2, 3, 1).flatten(1))
+        return self.dense_layers(maps.permute(0, 2, 3, 1).flatten(1))
 
-    def behind(self, values: Tensor) -> dict[str, Tensor]:
+    def dense_layers(self, values: Tensor) -> dict[str, Tensor]:
         """All layers from the flattened maps, `[n, 12288]`, on."""
         found = {"conv": values}
         for number in (0, 2, 4):
             values = self.embeddings[number + 1](self.embeddings[number](values))
             found[f"fc{number // 2 + 1}"] = values
-        return {**found, "pca": self.pproc(values)} if self.pproc.whole else found
+        return {**found, "pca": self.pproc(values)} if self.pproc.complete else found
 
 
-class Quick(nn.Module):
+class WinogradVGGish(nn.Module):
     """VGGish with Winograd's convolutions and channels last, to be exported."""
 
     def __init__(self, network: VGGish) -> None:
@@ -66,8 +66,8 @@ class Quick(nn.Module):
         """All layers of log-mel segments, `[n, 64, 96]` to `[n, size]` each."""
         maps = self.first(segments.transpose(1, 2).unsqueeze(1)).permute(2, 3, 0, 1)
         for number, part in enumerate(self.rest):
-            maps = halved(part(maps)) if number in self.pooled else part(maps)
-        return self.network.behind(maps.permute(2, 0, 1, 3).flatten(1))
+            maps = max_pooled(part(maps)) if number in self.pooled else part(maps)
+        return self.network.dense_layers(maps.permute(2, 0, 1, 3).flatten(1))
 
 
 class Quantised(nn.Module):
@@ -75,11 +75,11 @@ class Quantised(nn.Module):
 
     Attributes
     ----------
-    whole
+    complete
         Whether its parameters are loaded.
     """
 
-    whole: bool = True
+    complete: bool = True
     pca_eigen_vectors: Tensor
     pca_means: Tensor
 

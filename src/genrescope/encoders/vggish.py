@@ -91,7 +91,7 @@ class Encoder(base.Encoder):
     weights = (NETWORK, PCA)
     feature: ClassVar = {"kind": "vggish_mel"}
     seconds = 0.96
-    hop = 0.96
+    step = 0.96
 
     def build(self) -> VGGish:
         """The network, with random weights."""
@@ -106,7 +106,7 @@ class Encoder(base.Encoder):
 
     def file(self, weights: Weights) -> Path:
         """Where a file of weights is; of TensorFlow's checkpoint no hash is published."""
-        given = self.given
+        given = self.weights_path
         if given is not None and given.suffix in _CHECKPOINTS and weights == self.weights[0]:
             return given
         return super().file(weights)
@@ -123,7 +123,7 @@ class Encoder(base.Encoder):
             state = read_state(path)
         # The PCA has a file of its own, which is only needed for its layer.
         pca = {name: values for name, values in network.state_dict().items() if "pproc" in name}
-        _pca(network).whole = "pproc.pca_means" in state
+        _pca(network).complete = "pproc.pca_means" in state
         put(network, {**pca, **state}, path)
 
     def prepare(self, network: nn.Module, layer: str) -> None:
@@ -131,13 +131,13 @@ class Encoder(base.Encoder):
         import torch
 
         pca = _pca(network)
-        if layer == "pca" and not pca.whole:
+        if layer == "pca" and not pca.complete:
             path = self.file(self.weights[1])
             arrays = _pca_state(read_state(path), path)
             put(pca, {name: torch.from_numpy(values) for name, values in arrays.items()}, path)
-            pca.whole = True
+            pca.complete = True
 
-    def shipped(self, layer: str) -> tuple[bytes, bytes]:
+    def packaged_graph(self, layer: str) -> tuple[bytes, bytes]:
         """The graph of all layers that comes with the package, and its weights."""
         path = self.file(self.weights[0])
         if path.suffix in _CHECKPOINTS:
@@ -154,7 +154,7 @@ class Encoder(base.Encoder):
             arrays |= {f"pproc.{name}": values for name, values in _pca_state(pca, path).items()}
         return graph_of("vggish"), fill(layout_of("vggish"), arrays, path)
 
-    def lowered(self, network: nn.Module) -> nn.Module:
+    def to_bfloat16(self, network: nn.Module) -> nn.Module:
         """The network in bfloat16, but for the PCA, whose output has 256 levels."""
         import torch
 
@@ -162,11 +162,11 @@ class Encoder(base.Encoder):
         network.get_submodule("embeddings").to(torch.bfloat16)
         return network
 
-    def quick(self, network: nn.Module) -> nn.Module:
+    def for_export(self, network: nn.Module) -> nn.Module:
         """The network with Winograd's convolutions."""
-        from genrescope.encoders._vggish import Quick, VGGish
+        from genrescope.encoders._vggish import VGGish, WinogradVGGish
 
-        return Quick(cast(VGGish, network))
+        return WinogradVGGish(cast(VGGish, network))
 
     def checks(self) -> list[Check]:
         """Google's published smoke test: a sine of 1 kHz, 3 s at 44.1 kHz."""

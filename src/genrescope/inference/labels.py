@@ -33,7 +33,7 @@ _STEADY = 1 / 206
 
 
 @dataclass(frozen=True)
-class Tags:
+class SoundLabels:
     """Kind, styles, instruments and moods of a recording.
 
     Attributes
@@ -62,7 +62,7 @@ class Tags:
         return self.kind if self.kind in (MUSIC, NO_MUSIC) else f"{self.kind}, {NO_MUSIC}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The tags as JSON has them."""
+        """The labels as JSON has them."""
         groups = {name: getattr(self, name) for name in _GROUPS}
         return {
             "kind": self.kind,
@@ -143,15 +143,15 @@ class LabelHead(BaseModel):
         """Which segments are music, bool `[segments]`."""
         return np.asarray(_sigmoid(logits[:, self.music]) >= self.music_above)
 
-    def read(self, logits: NDArray[np.floating]) -> Tags:
-        """The tags of a track, from the logits of its segments `[segments, size]`."""
+    def read(self, logits: NDArray[np.floating]) -> SoundLabels:
+        """The labels of a track, from the logits of its segments `[segments, size]`."""
         probabilities = _sigmoid(logits).mean(axis=0)
         music = float(probabilities[self.music])
         groups = {name: self._likely(getattr(self, name), probabilities) for name in _GROUPS}
         if music >= self.music_above:
             parents = self.style_genres or _usual_style_genres()
-            return Tags(MUSIC, music, **groups, style_genres=parents)
-        return Tags(self._sound(probabilities), music)
+            return SoundLabels(MUSIC, music, **groups, style_genres=parents)
+        return SoundLabels(self._sound(probabilities), music)
 
     def _likely(
         self, labels: Mapping[str, int], probabilities: NDArray[np.float64]
@@ -210,7 +210,7 @@ class MusicDetector(BaseModel):
         scaled = (embedding - np.array(self.mean)) / np.array(self.deviation)
         return float(_sigmoid(np.asarray(scaled @ np.array(self.weights) + self.bias)))
 
-    def read(self, embedding: NDArray[np.floating], changes: Sequence[Change] = ()) -> Tags:
+    def read(self, embedding: NDArray[np.floating], changes: Sequence[Change] = ()) -> SoundLabels:
         """Whether a track is music, from its mean embedding and how much its windows change."""
         music = self.probability(embedding)
         if changes:
@@ -218,13 +218,14 @@ class MusicDetector(BaseModel):
             limits = (self.steady_below, self.smooth_below)
             if any(m < limit for m, limit in zip(most, limits, strict=True) if limit is not None):
                 music = min(music, _STEADY)
-        return Tags(MUSIC if music >= self.music_above else NO_MUSIC, music)
+        return SoundLabels(MUSIC if music >= self.music_above else NO_MUSIC, music)
 
 
 def _usual_style_genres() -> Mapping[str, str]:
     from genrescope.taxonomy import taxonomy  # reads YAML, which other models need not
 
-    return taxonomy().style_genres
+    genres = taxonomy().genres.values()
+    return {style: genre.name for genre in genres for style in genre.styles}
 
 
 def _sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:

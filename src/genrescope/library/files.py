@@ -148,7 +148,7 @@ def classified(fields: dict[str, Any], prediction: Prediction, genres: Sequence[
 
 def _labelled(prediction: Prediction) -> dict[str, Any]:
     """Kind and labels of a prediction as an `Entry` has them."""
-    tags = prediction.tags
+    tags = prediction.labels
     if tags is None:
         return {}
     return {"kind": tags.kind, **{group: dict(getattr(tags, group)) for group in LABELS}}
