@@ -33,6 +33,10 @@ class AudioError(FileError):
     """A file can't be decoded: not audio, truncated, empty, without sound, or too short."""
 
 
+class TooLongError(AudioError):
+    """An audio file is longer than `genrescope.audio.safely` allows."""
+
+
 class MissingPackageError(GenrescopeError, ImportError):
     """A module or function needs a package that is not installed; the message says which."""
 
