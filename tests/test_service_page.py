@@ -167,6 +167,7 @@ def test_the_library_is_searched_corrected_and_put_into_a_playlist(
     rows.first.wait_for()
     assert rows.count() == len(list(music.iterdir()))
     # The map: a click chooses a point.
+    opened.locator("#legend button").first.wait_for()
     point = opened.evaluate("fetch('/v1/map').then(a => a.json()).then(m => m.tracks[0])")
     box = opened.locator("#map").bounding_box()
     scale = min(box["width"], box["height"]) / 2.25
@@ -213,6 +214,7 @@ def test_it_works_by_the_keyboard_alone(opened: Any, music: Path) -> None:
         opened.keyboard.press("Tab")
     opened.keyboard.press("Enter")  # the link to the library
     opened.locator("#tracks tbody tr").first.wait_for()
+    opened.locator("#legend button").first.wait_for()
     opened.locator("#map").focus()
     opened.keyboard.press("ArrowRight")
     opened.locator("#map-card .name").wait_for()
