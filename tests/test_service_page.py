@@ -229,7 +229,9 @@ def test_it_works_by_the_keyboard_alone(opened: Any, music: Path) -> None:
 def test_a_report_of_the_laboratory_is_opened_by_the_keyboard(opened: Any) -> None:
     opened.goto(opened.url.partition("#")[0] + "#laboratory")
     link = opened.locator("#runs a").nth(1)
-    assert "kth-table4-5-epochs" in opened.locator("#runs").inner_text()
+    link.wait_for()
+    opened.locator("#comparison td").first.wait_for()
+    assert "mfcc" in opened.locator("#runs").inner_text()
     assert opened.locator("#comparison td").first.inner_text().startswith("kth")
     link.focus()
     with opened.context.expect_page() as report:

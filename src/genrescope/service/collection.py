@@ -28,7 +28,8 @@ from genrescope.library.store import Library
 from genrescope.service.problems import ProblemError
 
 _CHECKED_EVERY = 2.0
-_PATIENCE = 2.0  # seconds for a scan that writes to the library, and for the map
+_PATIENCE = 2.0  # seconds for another process that writes to the library
+_MAP_PATIENCE = 10.0  # seconds for a map that is being drawn
 _SORTED_BY = ("name", "artist", "album", "title", "year", "genre", "confidence", "duration")
 
 
@@ -297,7 +298,7 @@ class Collection:
         with self._lock:
             drawing = state.map
         try:
-            return drawing.result(_PATIENCE)
+            return drawing.result(_MAP_PATIENCE)
         except TimeoutError:
             detail = "the map is being drawn: try again later"
             raise ProblemError(503, detail, Retry_After="5") from None

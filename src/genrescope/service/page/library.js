@@ -45,7 +45,7 @@ export async function start(models) {
   map = new MapView(at("map"), {onchoose: showCard, onhover: hover});
   at("map").addEventListener("playchosen", (e) => playTrack(e.detail));
   showPlaylist(); showLikes();
-  loadMap();
+  shared.mapDrawn = loadMap();
   await load();
 }
 
