@@ -198,6 +198,11 @@ def files_below(folder: str) -> dict[str, str]:
     }
 
 
+def sorted_files(folder: str) -> dict[str, str]:
+    """Files by their paths, without those that undo the sorting, whose names tell the time."""
+    return {name: of for name, of in files_below(folder).items() if not name.startswith("undo-")}
+
+
 def library_rows(place: str) -> list[str]:
     """The rows of a library."""
     from genrescope.library.store import Library
@@ -333,7 +338,7 @@ def jobs() -> dict[str, Job]:
         Job(
             "sort --move",
             [_SCAN, ["sort", "--to", "sorted", "--move", "--yes", "--library", "lib"]],
-            ("files_below", {"folder": "sorted"}),
+            ("sorted_files", {"folder": "sorted"}),
             inputs="",
             leftovers=("undo-",),
             needs=[_SCAN],

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from genrescope.audio.decode import BLOCK_SECONDS, info, open_stream
-from genrescope.errors import AudioError
+from genrescope.errors import AudioError, UnreadableError
 from genrescope.heap import keep_freed_memory
 
-HEADER, BLOCK, WARNING, FAILED, END = b"H", b"B", b"W", b"F", b"E"
+HEADER, BLOCK, WARNING, FAILED, UNREADABLE, END = b"H", b"B", b"W", b"F", b"U", b"E"
 LENGTH = struct.Struct("<cI")
 
 
@@ -77,7 +77,8 @@ def _answer(request: dict[str, Any], out: BinaryIO) -> None:
             _send_warnings(out, warnings)
     except AudioError as error:
         _send_warnings(out, warnings)
-        _send(out, FAILED, error.reason.encode())
+        kind = UNREADABLE if isinstance(error, UnreadableError) else FAILED
+        _send(out, kind, error.reason.encode())
     except MemoryError:
         _send(out, FAILED, b"it needs more memory than one file may have")
     else:

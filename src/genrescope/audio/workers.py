@@ -27,16 +27,17 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import numpy as np
 
 from genrescope.audio.files import Readable, open_regular, source_name
-from genrescope.errors import AudioError
+from genrescope.errors import AudioError, UnreadableError
 from genrescope.parallel import available_cores
 
 if TYPE_CHECKING:
     from genrescope.audio.waveform import Samples
 
 # As in `genrescope.audio.worker`, which this process does not import.
-_HEADER, _BLOCK, _WARNING, _FAILED, _END = b"H", b"B", b"W", b"F", b"E"
+_HEADER, _BLOCK, _WARNING, _FAILED, _UNREADABLE, _END = b"H", b"B", b"W", b"F", b"U", b"E"
 _PROGRAM = "import sys; from genrescope.audio.worker import main; main(int(sys.argv[1]))"
 _WORTH_PROCESSES = 12  # files; a process takes as long to start as two or three do to decode
+_SIGKILL = 9
 _LONGEST_MESSAGE = 2**27  # half a minute of sound at 1 MHz; more is no message of ours
 
 
@@ -122,19 +123,20 @@ class DecoderPool:
         try:
             worker.ask({"path": file_name, **request})
         except OSError:
-            raise AudioError(name, worker.end(self.seconds)) from None
+            raise worker.end(name, self.seconds) from None
         while True:
             with self._watch.over(worker, self.seconds):
                 message = worker.read()
             if message is None:
-                raise AudioError(name, worker.end(self.seconds))
+                raise worker.end(name, self.seconds)
             kind, content = message
-            if kind in (_END, _FAILED):
+            if kind in (_END, _FAILED, _UNREADABLE):
                 worker.busy = False
             if kind == _END:
                 return
-            if kind == _FAILED:
-                raise AudioError(name, content.decode())
+            if kind in (_FAILED, _UNREADABLE):
+                kind_of_error = AudioError if kind == _FAILED else UnreadableError
+                raise kind_of_error(name, content.decode())
             if kind == _WARNING:
                 warnings.append(content.decode())
             else:
@@ -196,7 +198,10 @@ class _Worker:
         if head is None:
             return None
         kind, length = bytes(head[:1]), int.from_bytes(head[1:], "little")
-        if kind not in (_HEADER, _BLOCK, _WARNING, _FAILED, _END) or length > _LONGEST_MESSAGE:
+        if (
+            kind not in (_HEADER, _BLOCK, _WARNING, _FAILED, _UNREADABLE, _END)
+            or length > _LONGEST_MESSAGE
+        ):
             return None
         content = self._exactly(length)
         return None if content is None else (kind, content)
@@ -211,12 +216,16 @@ class _Worker:
             rest = rest[count:]
         return content
 
-    def end(self, seconds: float) -> str:
-        """Stop the process, and say why nothing more came."""
+    def end(self, name: str, seconds: float) -> AudioError:
+        """Stop the process, and say of a file why nothing more came."""
         self.kill()
         if self.overdue:
-            return f"the decoder was stopped: no result in {seconds:g} s"
-        return f"the decoder crashed (exit code {self.process.returncode})"
+            reason = f"the decoder was stopped: no result in {seconds:g} s"
+            return UnreadableError(name, reason)
+        reason = f"the decoder crashed (exit code {self.process.returncode})"
+        # Killed by the system for want of memory, perhaps: that need not be the file's fault.
+        was_killed = self.process.returncode == -_SIGKILL
+        return (UnreadableError if was_killed else AudioError)(name, reason)
 
     def kill(self) -> None:
         if self.process.poll() is None and not self.busy:
