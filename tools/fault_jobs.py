@@ -269,6 +269,8 @@ class Job:
         Names that may be left after the job was stopped and finished.
     needs
         What must be run in the folder before the job is.
+    resumes
+        Whether it may go on after its input was changed and restored; a run on other data may not.
     """
 
     name: str
@@ -326,6 +328,7 @@ def jobs() -> dict[str, Job]:
             inputs="data",
             data="data",
             imports=_LAB,
+            resumes=False,
         ),
         Job(
             "tune",
@@ -334,6 +337,7 @@ def jobs() -> dict[str, Job]:
             inputs="data",
             data="data",
             imports=(*_LAB, "optuna"),
+            resumes=False,
         ),
         Job(
             "sort --move",

@@ -198,7 +198,7 @@ class Library:
             self.put(entries)
         # Old versions go when the new one is known to be on disk.
         for age in (_KEEP_ALL, _KEEP_OLD):
-            self.commit(lambda age=age: self._table.optimize(cleanup_older_than=age))
+            self.commit(partial(self._table.optimize, cleanup_older_than=age))
 
     def further_table(self, name: str) -> Any:
         """A further table of the library, as LanceDB opens it; None where it does not exist.
