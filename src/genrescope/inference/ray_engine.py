@@ -24,11 +24,11 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.audio.addresses import open_source
 from genrescope.encoders.engine import BATCH_SIZE, EmbeddingModel
 from genrescope.encoders.store import Embedding
 from genrescope.errors import AudioError, FileError, GenrescopeError, UnreadableError
 from genrescope.features import Segment, StreamInfo
-from genrescope.inference.addresses import open_source
 from genrescope.inference.bundle import Bundle
 from genrescope.inference.classifier import Classifier, noted
 from genrescope.inference.network import EMBEDDING, LOGITS
