@@ -44,6 +44,10 @@ class UnreadableError(AudioError):
     """
 
 
+class TooLongError(AudioError):
+    """An audio file is longer than `genrescope.audio.safely` allows."""
+
+
 def check_disk(path: str | PathLike[str], fault: Exception) -> None:
     """Raise an error of the disk as an `UnreadableError`; others, and a missing file, pass.
 

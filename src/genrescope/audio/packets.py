@@ -7,12 +7,14 @@ formats of `genrescope.audio.kinds`, and the descriptor of the file that is open
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from genrescope.audio.kinds import DEMUXERS
+from genrescope.audio.workers import current_pool
 from genrescope.errors import AudioError
 
 _OPTIONS = {"format_whitelist": ",".join(sorted(DEMUXERS)), "protocol_whitelist": "fd,subfile"}
@@ -76,3 +78,22 @@ def coded_audio(path: str | os.PathLike[str], size: int | None = None) -> Iterat
                     yield bytes(packet)
         except (av.FFmpegError, IndexError, ValueError, AttributeError) as error:
             raise AudioError(path, "no audio in it that can be read") from error
+
+
+def audio_digest(path: str | os.PathLike[str], size: int | None = None) -> str:
+    """SHA-256 of `coded_audio`, in hexadecimal digits.
+
+    Within `genrescope.audio.safely` another process reads the packets.
+
+    Raises
+    ------
+    AudioError, OSError
+        As `coded_audio`.
+    """
+    pool = current_pool()
+    if pool is not None:
+        return pool.audio_digest(path, size)
+    digest = hashlib.sha256()
+    for part in coded_audio(path, size):
+        digest.update(part)
+    return digest.hexdigest()

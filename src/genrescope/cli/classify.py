@@ -117,6 +117,14 @@ def classify(
     count: int = typer.Option(
         TagOptions.count, "--count", min=1, help="With --write-tags: write up to this many genres."
     ),
+    library: str | None = typer.Option(
+        None,
+        "--library",
+        "-l",
+        metavar="PLACE",
+        help="With --write-tags: use the genres corrected in this library.",
+        show_default="the one in your data folder",
+    ),
 ) -> None:
     """Classify audio files by genre.
 
@@ -141,7 +149,7 @@ def classify(
 
       genrescope classify s3://bucket/music --engine ray --address auto -o genres.parquet
     """
-    tag_options = TagOptions(overwrite, append, force, min_confidence, count, dry_run, yes)
+    tag_options = TagOptions(overwrite, append, force, min_confidence, count, dry_run, yes, library)
     tag_options.check(write_tags)
     ending = destination.suffix.lower() if destination is not None else ""
     chosen = format or _ENDINGS.get(ending, RowFormat.table)

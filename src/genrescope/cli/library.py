@@ -191,7 +191,8 @@ def corrections(
         notice(f"wrote {write_training_table(found, out)} tracks to {printable(str(out))}")
     if not write_tags or not found:
         return
-    _ask(f"Write these genres into the tags of {len(found)} files?", yes)
+    files = "1 file" if len(found) == 1 else f"{len(found)} files"
+    _ask(f"Write these genres into the tags of {files}?", yes)
     journal, written = TagJournal(), 0
     for entry in found:
         try:

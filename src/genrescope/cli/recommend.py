@@ -15,6 +15,7 @@ from genrescope.cli.similar import tag_of, write_playlist, years_of
 from genrescope.cli.terminal import Format, notice, printable, stdout
 
 if TYPE_CHECKING:
+    from genrescope.library.corrections import read_corrections
     from genrescope.library.recommend import Recommendation
 
 
@@ -65,7 +66,7 @@ def recommend(
     space = Space(Library.open(library))
     genre = genre and space.genre(genre)
     likes, dislikes = ([space.find(track) for track in tracks] for tracks in (like, dislike))
-    filters = [TrackFilter(genre, years)]
+    filters = [TrackFilter(genre, years, corrections=read_corrections(space.library))]
     if not_same_artist:
         filters += [TrackFilter(not_artist=tag_of(each, "artist")) for each in (*likes, *dislikes)]
     found = find_recommended(space, likes, dislikes, n=n, diversity=diversity, filters=filters)

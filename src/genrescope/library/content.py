@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from genrescope.audio.packets import coded_audio
-from genrescope.errors import AudioError, FileError
+from genrescope.audio import packets
+from genrescope.errors import AudioError, FileError, UnreadableError
 from genrescope.library import trailing_tags
 
 
@@ -25,6 +25,8 @@ def content_of(file: Path) -> str:
     try:
         try:
             return audio_digest(file)
+        except UnreadableError:
+            raise
         except AudioError:
             with file.open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -43,7 +45,4 @@ def audio_digest(file: Path) -> str:
         When it can't be read.
     """
     body, tags = trailing_tags.split(file)
-    digest = hashlib.sha256()
-    for part in coded_audio(file, body if tags else None):
-        digest.update(part)
-    return digest.hexdigest()
+    return packets.audio_digest(file, body if tags else None)
