@@ -148,7 +148,7 @@ class TestClassify:
             ["a.wav", "--top", "0"],
             ["a.wav", "--jobs", "0"],
             ["a.wav", "--model", "nowhere"],
-            ["a.wav", "--output", "no/such/folder/file"],
+            ["a.wav", "--out", "no/such/folder/file"],
             ["a.wav", "--overwrite"],
             ["a.wav", "--write-tags"],
             ["-"],
@@ -374,7 +374,7 @@ class TestEncodings:
 
 @pytest.mark.slow
 class TestWhatIsAsked:
-    """Endings of --output, names that end with NUL, addresses, folders without music"""
+    """Endings of --out, names that end with NUL, addresses, folders without music"""
 
     @pytest.mark.parametrize(
         "ending",

@@ -75,6 +75,10 @@ class RecipeError(GenrescopeError):
     """A recipe is malformed or asks for something that does not exist."""
 
 
+class UnknownNameError(RecipeError, ValueError):
+    """There is no encoder, layer, feature, classifier … of that name; the message lists them."""
+
+
 class BundleError(FileError):
     """A model bundle is missing, damaged, or of an unknown schema."""
 

@@ -59,7 +59,7 @@ def classify(
         None,
         "--format",
         "-f",
-        help="How results are written; by default by the ending of --output, or as a table.",
+        help="How results are written; by default by the ending of --out, or as a table.",
         show_default=False,
     ),
     top: int = typer.Option(1, "--top", min=1, help="Show this many of the most probable genres."),
@@ -81,6 +81,7 @@ def classify(
     listen: str = LISTEN,
     destination: Path | None = typer.Option(
         None,
+        "--out",
         "--output",
         "-o",
         help="Write to this file; given again, a command that was stopped continues.",
@@ -130,7 +131,7 @@ def classify(
 
     A file that can't be decoded never stops the rest: it is listed at the end.
 
-    With --output the command can be stopped at any point, also by a crash: given again, it
+    With --out the command can be stopped at any point, also by a crash: given again, it
     continues there. Until it is complete, its rows lie next to FILE, in FILE.partial.
 
     Exit code 1: some files failed. 2: nothing could be classified.
@@ -141,7 +142,7 @@ def classify(
 
       genrescope classify song.mp3 --top 3 --timeline
 
-      genrescope classify '~/Music/**/*.flac' --output genres.csv
+      genrescope classify '~/Music/**/*.flac' --out genres.csv
 
       find . -name '*.opus' -print0 | genrescope classify - -0 --format jsonl
 
@@ -154,7 +155,7 @@ def classify(
     ending = destination.suffix.lower() if destination is not None else ""
     chosen = format or _ENDINGS.get(ending, RowFormat.table)
     if chosen is RowFormat.parquet and destination is None:
-        raise typer.BadParameter("Parquet needs --output")
+        raise typer.BadParameter("Parquet needs --out")
     amount = listen_option(listen)
     check_whole(engine, amount)
     classifier = Classifier.load(model)

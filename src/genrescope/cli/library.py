@@ -153,7 +153,12 @@ def verify(
 def corrections(
     library: str | None = LIBRARY,
     out: Path | None = typer.Option(
-        None, "--out", "-o", metavar="FILE", help="Write them as a table to train on, path,genre."
+        None,
+        "--out",
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write them as a table to train on, path,genre.",
     ),
     write_tags: bool = typer.Option(
         False, "--write-tags", help="Write the corrected genres into the files' own tags."

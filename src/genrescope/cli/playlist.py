@@ -19,7 +19,7 @@ def playlist(
     ),
     library: str | None = LIBRARY,
     out: Path | None = typer.Option(
-        None, "--out", "-o", metavar="FILE", help="Write the playlist as M3U8."
+        None, "--out", "--output", "-o", metavar="FILE", help="Write the playlist as M3U8."
     ),
     format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
 ) -> None:

@@ -106,7 +106,7 @@ def _is_empty(block: Block) -> bool:
 
 
 def _blocks(run: _Run) -> Iterator[Block]:
-    if not run.result.is_evaluation and (description := run.result.settings.get("description")):
+    if run.result.kind == "run" and (description := run.result.settings.get("description")):
         yield Paragraph(str(description))
     if run.result.leaked:
         yield Alarm(

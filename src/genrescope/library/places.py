@@ -36,6 +36,10 @@ _SCHEMES = ("s3", "gs", "az")
 _STORAGE = {"allow_http": "true", "connect_timeout": "5s", "client_retry_timeout": "15"}
 _NO_KEYS = "no keys for it in the environment, such as AWS_ACCESS_KEY_ID"
 _UNREACHED = "the storage can't be reached"
+# LanceDB (0.40) raises the same three built-in errors for all of these, without a class, code or
+# attribute of its own. A check before the call would need a client of each storage, which finds its
+# keys in another way than LanceDB does. So they are told apart by their text; a text that matches
+# nothing is shown as it is.
 _STORAGE_REASONS = {
     "NoSuchBucket|ContainerNotFound|bucket does not exist": "there is no such bucket",
     "no Azure account|Unable to find object store prefix": f"{_NO_KEYS} or "

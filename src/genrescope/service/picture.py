@@ -13,7 +13,7 @@ from genrescope.audio import Waveform, stream
 from genrescope.errors import CancelledError
 from genrescope.features.filterbank import mel_power, power_to_db
 from genrescope.features.spectrogram import power_spectrogram
-from genrescope.inference.jobs import CancelEvent
+from genrescope.inference.threads import CancelEvent
 
 COLUMNS = 1000
 BANDS = 64

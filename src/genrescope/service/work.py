@@ -73,8 +73,8 @@ class Classify:
         started = time.perf_counter()
         prediction = classifier.predict(self.file, cancel=stop, progress=show)
         result = prediction.to_dict(timeline=self.timeline)
-        if not self.styles and prediction.tags is not None:
-            for name in ("answer", *prediction.tags.to_dict()):
+        if not self.styles and prediction.labels is not None:
+            for name in ("answer", *prediction.labels.to_dict()):
                 result.pop(name, None)
         report(
             {

@@ -21,6 +21,7 @@ from genrescope.features import Frontend, SegmentSettings
 from genrescope.features.statistics import Statistic
 from genrescope.inference.bundle import Bundle
 from genrescope.legacy import REMOVED_SETTINGS, renamed_recipe, warn_renamed
+from genrescope.registry import did_you_mean
 from genrescope.training.explain import near_setting
 from genrescope.training.settings import (
     Augmentation,
@@ -311,7 +312,7 @@ def _validated(fields: dict[str, Any], source: object) -> Recipe:
         message = REMOVED_SETTINGS.get(place) or first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden" and place not in REMOVED_SETTINGS:
             message = f"there is no such setting{near_setting(place, Recipe)}"
-        raise RecipeError(f"recipe {source}: {place}: {message}") from None
+        raise RecipeError(f"recipe {source}: {place + ': ' if place else ''}{message}") from None
 
 
 def _filled(recipe: Recipe) -> Recipe:
@@ -345,8 +346,8 @@ def _locate(source: str | PathLike[str]) -> tuple[Path, list[str]]:
                 return Path(name).resolve(), parts[count:]
         except (OSError, RuntimeError, ValueError):
             break
-    names = ", ".join(shipped_recipes())
-    raise RecipeError(f"{source}: no such recipe; shipped are: {names}")
+    names, hint = shipped_recipes(), did_you_mean(source, shipped_recipes())
+    raise RecipeError(f"{source}: no such recipe{hint}; shipped are: {', '.join(names)}")
 
 
 def _axes(fields: dict[str, Any], source: object) -> list[dict[str, dict[str, Any]]]:
