@@ -252,6 +252,7 @@ def _work(
 @contextmanager
 def _stored(folder: Path) -> Iterator[None]:
     """Turn what the data base of a study raises where the disk fails into a FileError."""
+    _optuna()
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import DatabaseError
 
