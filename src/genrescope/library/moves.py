@@ -209,10 +209,10 @@ def _rename_to_new(source: Path, target: Path) -> None:
 
 def _drop_name(source: Path, target: Path) -> None:
     """Remove one of two names of a file, unless both are one, as below a folder mounted twice."""
-    with temporary_copy(source) as aside:
-        source.rename(aside)
+    with temporary_copy(source) as spare:
+        source.rename(spare)
         if not os.path.lexists(target):
-            aside.rename(source)
+            spare.rename(source)
             raise FileExistsError(17, "it is there already by another path")
 
 

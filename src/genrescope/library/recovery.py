@@ -46,20 +46,20 @@ def take_back(place: str, name: str) -> bool:
         When the folder can't be written to.
     """
     manifests = sorted(Path(place, f"{name}.lance", "_versions").glob("*.manifest"))
-    aside: list[tuple[Path, Path]] = []
+    removed: list[tuple[Path, Path]] = []
     for manifest in manifests:  # the newest comes first: names count down
         if is_whole(place, name):
             break
         hidden = manifest.with_name(manifest.name + _ASIDE)
         manifest.rename(hidden)
-        aside.append((manifest, hidden))
+        removed.append((manifest, hidden))
     else:
-        for manifest, hidden in reversed(aside):
+        for manifest, hidden in reversed(removed):
             hidden.rename(manifest)
         return False
-    for _, hidden in aside:
+    for _, hidden in removed:
         hidden.unlink()
-    return bool(aside)
+    return bool(removed)
 
 
 def check_commit(place: str, name: str) -> None:
