@@ -116,7 +116,10 @@ def classify(
         help="With --write-tags: write no genre of a lower probability.",
     ),
     count: int = typer.Option(
-        TagOptions.count, "--count", min=1, help="With --write-tags: write up to this many genres."
+        TagOptions.count,
+        "--count",
+        min=1,
+        help="With --write-tags: genres and styles to write at most.",
     ),
     library: str | None = typer.Option(
         None,
@@ -203,7 +206,7 @@ def classify(
                 if isinstance(result, FileError):
                     failures.append(result)
                 else:
-                    probable = result.top(tag_options.count) if result.genre else []
+                    probable = result.tag_values(tag_options.count)
                     named.append((result.path or "", probable))
                     rows.add(result, probable)
                 bar.advance(task)
@@ -226,7 +229,9 @@ def classify(
         decoded = [Path(path) for path, _ in named if path]
         note_training_tracks(classifier.manifest.training_tracks, decoded, jobs=jobs)
     if write_tags:
-        failures += apply_tags(named, classifier.genres, tag_options)
+        labels = classifier.manifest.labels
+        known = [*classifier.genres, *(labels.styles if labels else ())]
+        failures += apply_tags(named, known, tag_options)
     if failures:
         stderr.print(f"{len(named)} classified, {len(failures)} failed", style="bold")
         raise typer.Exit(1 if named else 2)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
+from genrescope.cli.filters import GENRE, INSTRUMENT, MOOD, STYLE, YEAR, filter_of
 from genrescope.cli.scan import LIBRARY
-from genrescope.cli.similar import tag_of, write_playlist, years_of
+from genrescope.cli.similar import tag_of, write_playlist
 from genrescope.cli.terminal import Format, notice, printable, stdout
 
 if TYPE_CHECKING:
-    from genrescope.library.corrections import read_corrections
     from genrescope.library.recommend import Recommendation
 
 
@@ -38,8 +38,11 @@ def recommend(
     not_same_artist: bool = typer.Option(
         False, "--not-same-artist", help="Leave out the artists of the named tracks."
     ),
-    genre: str | None = typer.Option(None, "--genre", help="Only of this predicted genre."),
-    year: str | None = typer.Option(None, "--year", metavar="A-B", help="Only from these years."),
+    genre: str | None = GENRE,
+    style: str | None = STYLE,
+    instrument: str | None = INSTRUMENT,
+    mood: str | None = MOOD,
+    year: str | None = YEAR,
     playlist: Path | None = typer.Option(
         None, "--playlist", metavar="FILE", help="Write the recommended tracks as M3U8."
     ),
@@ -62,11 +65,13 @@ def recommend(
     from genrescope.library.similar import Space, TrackFilter
     from genrescope.library.store import Library
 
-    years = years_of(year)
-    space = Space(Library.open(library))
-    genre = genre and space.genre(genre)
+    opened = Library.open(library)
+    allowed = filter_of(
+        opened, genre=genre, style=style, instrument=instrument, mood=mood, year=year
+    )
+    space = Space(opened)
     likes, dislikes = ([space.find(track) for track in tracks] for tracks in (like, dislike))
-    filters = [TrackFilter(genre, years, corrections=read_corrections(space.library))]
+    filters = [allowed]
     if not_same_artist:
         filters += [TrackFilter(not_artist=tag_of(each, "artist")) for each in (*likes, *dislikes)]
     found = find_recommended(space, likes, dislikes, n=n, diversity=diversity, filters=filters)

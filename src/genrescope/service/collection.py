@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
@@ -22,12 +23,13 @@ from genrescope.library.places import LibraryBusyError
 from genrescope.library.playlist import playlist_between
 from genrescope.library.recommend import recommend
 from genrescope.library.rows import Entry, Model
-from genrescope.library.similar import Query, Space, TrackFilter
+from genrescope.library.similar import Query, Space, TrackFilter, has_label
 from genrescope.library.store import Library
 from genrescope.service.problems import ProblemError
 
 _CHECKED_EVERY = 2.0
 _PATIENCE = 2.0  # seconds for another process that writes to the library
+_MAP_PATIENCE = 10.0  # seconds for a map that is being drawn
 _SORTED_BY = ("name", "artist", "album", "title", "year", "genre", "confidence", "duration")
 
 
@@ -42,6 +44,9 @@ class Filter:
     first_year: int | None = None
     last_year: int | None = None
     is_corrected: bool | None = None
+    style: str | None = None
+    instrument: str | None = None
+    mood: str | None = None
 
     def allows(self, entry: Entry) -> bool:
         """Whether a track passes. Its genre is the corrected one, where there is one."""
@@ -56,6 +61,9 @@ class Filter:
             and (self.max_confidence is None or entry.confidence <= self.max_confidence)
             and (self.first_year is None or (year is not None and year >= self.first_year))
             and (self.last_year is None or (year is not None and year <= self.last_year))
+            and has_label(entry.styles, self.style)
+            and has_label(entry.instruments, self.instrument)
+            and has_label(entry.moods, self.mood)
             and (self.is_corrected is None or self.is_corrected == bool(entry.corrected_genre))
         )
 
@@ -91,9 +99,18 @@ class _State:
         return Space(self.library)
 
     @cached_property
-    def map(self) -> Map:
-        """The library's map, drawn where it has none."""
-        return draw_map(self.library)
+    def map(self) -> Future[Map]:
+        """The library's map, drawn where it has none, by a thread that does not delay the end."""
+        drawn: Future[Map] = Future()
+
+        def draw() -> None:
+            try:
+                drawn.set_result(draw_map(self.library))
+            except BaseException as error:
+                drawn.set_exception(error)
+
+        threading.Thread(target=draw, name="map", daemon=True).start()
+        return drawn
 
 
 class Collection:
@@ -241,10 +258,15 @@ class Collection:
         ]
 
     def map(self) -> dict[str, Any]:
-        """The library's map: genres with colour and shape, and the tracks' positions."""
-        with self._lock:
-            state = self._now()
-            drawn = state.map
+        """The library's map: genres with colour and shape, and the tracks' positions.
+
+        Raises
+        ------
+        ProblemError
+            503, while a large library's is being drawn.
+        """
+        state = self._now()
+        drawn = self._drawn(state)
         positions, extent = within_one(drawn.positions)
         genres = []
         for number, genre in enumerate(drawn.genres):
@@ -267,14 +289,25 @@ class Collection:
             ],
         }
 
-    def position(self, query: Query) -> dict[str, float]:
-        """Where a track that is not in the library would be on its map."""
-        with self._lock:
-            state = self._now()
-            drawn = state.map
+    def position(self, query: Query) -> dict[str, float] | None:
+        """Where a track that is not in the library would be on its map; None while it is drawn."""
+        state = self._now()
+        try:
+            drawn = self._drawn(state)
+        except ProblemError:
+            return None
         place = position_of(drawn, state.space, query)
         scaled, _ = within_one(np.vstack([drawn.positions, place]))
         return {"x": round(float(scaled[-1, 0]), 5), "y": round(float(scaled[-1, 1]), 5)}
+
+    def _drawn(self, state: _State) -> Map:
+        with self._lock:
+            drawing = state.map
+        try:
+            return drawing.result(_MAP_PATIENCE)
+        except TimeoutError:
+            detail = "the map is being drawn: try again later"
+            raise ProblemError(503, detail, Retry_After="5") from None
 
     def filters(
         self,
@@ -283,11 +316,15 @@ class Collection:
         years: tuple[int, int] | None,
         *,
         not_same_artist: bool,
+        **labels: str | None,
     ) -> list[TrackFilter]:
-        """The filters that a request names, in the spelling of the library's genres."""
+        """The filters that a request names, in the spelling of the library's genres.
+
+        `labels` are the style, the instrument and the mood.
+        """
         state = self._now()
         named = genre and _genre_of(state, genre)
-        found = [TrackFilter(named, years, corrections=state.corrections)]
+        found = [TrackFilter(named, years, **labels, corrections=state.corrections)]
         if not_same_artist:
             found += [TrackFilter(not_artist=query.entry.artist) for query in queries]
         return found
