@@ -318,3 +318,14 @@ def test_no_output_replaces_music(tmp_path: Path, words: str) -> None:
         assert done.exit_code == 2
         assert "is music which is never replaced" in re.sub(r"\W+", " ", done.output)
         assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("source", [None, 3, ["song.mp3"]])
+def test_what_is_no_source_is_a_type_error(source: object) -> None:
+    with pytest.raises(TypeError, match="expected a path, bytes, or a file object, not "):
+        Classifier.load().predict(source)  # type: ignore[arg-type]
+
+
+def test_samples_too_large_for_their_power_are_refused() -> None:
+    with pytest.raises(AudioError, match="too large"):
+        Classifier.load().predict((np.full(3 * RATE, 1e30), RATE))
