@@ -422,6 +422,8 @@ class TestWhatIsAsked:
         done = genrescope("classify", folder / "a.wav", "--model", "gone.zip")
         assert done.returncode == 2
         assert "gone.zip: no such file" in done.stderr
+        done = genrescope("classify", folder / "a.wav", "--model", "Defalt")
+        assert "(did you mean 'default'?)" in done.stderr
         done = genrescope("classify", folder / "a.wav", "--model", folder)
         assert "no bundle.json and model.onnx in it" in done.stderr
 
