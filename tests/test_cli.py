@@ -510,7 +510,7 @@ class TestTags:
         done = genrescope("classify", *songs, "--write-tags", "--dry-run")
         assert done.returncode == 0
         assert "no genre ->" in done.stderr
-        assert "1 file keep another genre (--overwrite" in done.stderr
+        assert "1 file kept with another genre (--overwrite" in done.stderr
         assert [song.read_bytes() for song in songs] == before
 
     def test_a_genre_that_is_there_stays(self, songs: list[Path]) -> None:

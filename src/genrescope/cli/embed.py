@@ -90,7 +90,7 @@ def embed(
     from genrescope.encoders import embed_files
 
     if (encoder is None) == (model is None):
-        raise typer.BadParameter("give either --encoder or --model")
+        raise typer.BadParameter("give either --encoder or --model (for example --model default)")
     if model is not None and weights is not None:
         raise typer.BadParameter("--weights belongs to --encoder; a bundle has its own")
     chosen = _model(encoder, model, layer, weights)

@@ -59,6 +59,9 @@ def sort(
         help="Write the tracks as .csv, .json or .parquet.",
     ),
     yes: bool = typer.Option(False, "--yes", "-y", help="Do it; without, it is only shown."),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Only show what would be done, as without --yes."
+    ),
     undo: Path | None = typer.Option(None, "--undo", metavar="FILE", help="Undo a sorting."),
 ) -> None:
     """Sort a library's files into folders by genre.
@@ -83,6 +86,8 @@ def sort(
 
       genrescope sort --export tracks.csv
     """
+    if dry_run and (yes or undo is not None):
+        raise typer.BadParameter("--dry-run goes with neither --yes nor --undo")
     if undo is not None:
         _undo(undo)
         return
