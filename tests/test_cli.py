@@ -422,6 +422,8 @@ class TestWhatIsAsked:
         done = genrescope("classify", folder / "a.wav", "--model", "gone.zip")
         assert done.returncode == 2
         assert "gone.zip: no such file" in done.stderr
+        done = genrescope("classify", folder / "a.wav", "--model", "Defalt")
+        assert "(did you mean 'default'?)" in done.stderr
         done = genrescope("classify", folder / "a.wav", "--model", folder)
         assert "no bundle.json and model.onnx in it" in done.stderr
 
@@ -508,7 +510,7 @@ class TestTags:
         done = genrescope("classify", *songs, "--write-tags", "--dry-run")
         assert done.returncode == 0
         assert "no genre ->" in done.stderr
-        assert "1 file keep another genre (--overwrite" in done.stderr
+        assert "1 file kept with another genre (--overwrite" in done.stderr
         assert [song.read_bytes() for song in songs] == before
 
     def test_a_genre_that_is_there_stays(self, songs: list[Path]) -> None:
