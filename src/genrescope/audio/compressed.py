@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
@@ -13,7 +15,7 @@ from av.stream import Discard
 
 from genrescope.audio.kinds import PLAUSIBLE_RATES, mp3_frames
 from genrescope.audio.mixdown import Mixer, Rows, Samples
-from genrescope.audio.packets import open_container
+from genrescope.audio.packets import links_of, open_container
 
 FAULTS = (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, RuntimeError)
 
@@ -67,6 +69,8 @@ class CompressedSource:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        # The links of a chained Ogg file are opened one after another.
+        self._links = links_of(file, os.fstat(file.fileno()).st_size)
         self._open()
         try:
             self._head = list(islice(self._frames, 3))
@@ -91,9 +95,11 @@ class CompressedSource:
     def duration(self) -> float:
         """Seconds of sound according to the header, or else an estimate."""
         declared = self._declared_seconds()
+        promised = self._promised
+        if len(self._links) > 1 and promised is not None:
+            return promised
         if declared is None:
             declared = self._seconds_by_packets()
-        promised = self._promised
         if promised is not None and abs(promised - declared) > _TOLERATED_SECONDS:
             return promised  # FFmpeg guessed, for tags at the end made the file too long
         return declared
@@ -106,7 +112,7 @@ class CompressedSource:
         """Yield the sound from sample `start` on, mixed down, in blocks of float32 [n]."""
         position = 0
         frames: Iterator[Any] = chain(self._head, self._frames)
-        if start > _WORTH_A_JUMP_SECONDS * self.sample_rate:
+        if start > _WORTH_A_JUMP_SECONDS * self.sample_rate and len(self._links) == 1:
             position, frames = self._jump(start)
         mixer = Mixer(self.sample_rate, position)
         try:
@@ -122,22 +128,58 @@ class CompressedSource:
 
     def _open(self) -> None:
         frames = mp3_frames(self._file)
-        self._file.seek(0)
-        self._container = open_container(self._file)
-        self._stream = self._container.streams.best("audio")
-        if self._stream is None:
-            only_video = bool(self._container.streams.video)
-            self._container.close()
-            raise NoSoundError("no sound in it" + (": only video" if only_video else ""))
-        for other in self._container.streams:
-            if other is not self._stream:
-                other.discard = Discard.all  # their bytes are skipped, not read
-        self._promised = self._promised_seconds(frames)
+        self._promised = None if len(self._links) == 1 else self._seconds_of_links()
+        self._next_link = 0
+        self._open_link()
+        if len(self._links) == 1:
+            self._promised = self._promised_seconds(frames)
         self._frames = self._decode()
         self._packets = self._damaged = 0
         self._broken_off = False
 
+    def _open_link(self) -> None:
+        """Open the next link of a chain, or the file itself."""
+        self._file.seek(0)
+        start, end = self._links[self._next_link]
+        self._next_link += 1
+        if len(self._links) == 1:
+            self._container = open_container(self._file)
+        else:
+            self._container = open_container(self._file, end, start)
+        stream = self._container.streams.best("audio")
+        if stream is None:
+            only_video = bool(self._container.streams.video)
+            self._container.close()
+            raise NoSoundError("no sound in it" + (": only video" if only_video else ""))
+        self._stream = stream
+        for other in self._container.streams:
+            if other is not self._stream:
+                other.discard = Discard.all  # their bytes are skipped, not read
+
+    def _seconds_of_links(self) -> float:
+        """The length of a chain: the sum of its links', as far as they can be opened."""
+        seconds = 0.0
+        self._next_link = 0
+        while self._next_link < len(self._links):
+            with suppress(*FAULTS, NoSoundError):
+                self._open_link()
+                seconds += self._declared_seconds() or 0.0
+                self._container.close()
+        return seconds
+
     def _decode(self) -> Iterator[Any]:
+        """Yield the frames from where the container stands, and those of the next links."""
+        yield from self._decode_link()
+        while self._next_link < len(self._links):
+            self._container.close()
+            try:
+                self._open_link()
+            except (*FAULTS, NoSoundError):
+                self._broken_off = True
+                continue
+            yield from self._decode_link()
+
+    def _decode_link(self) -> Iterator[Any]:
         """Yield the frames from where the container stands; step over what is damaged."""
         if self._stream.codec_context is None:
             return
