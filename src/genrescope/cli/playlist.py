@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from genrescope.cli.scan import LIBRARY
-from genrescope.cli.similar import show_tracks, write_playlist
+from genrescope.cli.similar import MAX_DURATION, seconds_of, show_tracks, write_playlist
 from genrescope.cli.terminal import Format
 
 
@@ -17,6 +17,7 @@ def playlist(
     length: int = typer.Option(
         12, "--length", min=2, max=200, help="Number of tracks, including both ends."
     ),
+    max_duration: float | None = MAX_DURATION,
     library: str | None = LIBRARY,
     out: Path | None = typer.Option(
         None, "--out", "-o", metavar="FILE", help="Write the playlist as M3U8."
@@ -35,7 +36,9 @@ def playlist(
     from genrescope.library.similar import Space
     from genrescope.library.store import Library
 
-    tracks, steps = playlist_between(Space(Library.open(library)), start, end, length)
+    tracks, steps = playlist_between(
+        Space(Library.open(library)), start, end, length, max_duration=seconds_of(max_duration)
+    )
     show_tracks(list(zip(tracks, [None, *steps], strict=True)), format)
     if out is not None:
         write_playlist(out, tracks)

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from genrescope.cli.scan import LIBRARY
-from genrescope.cli.similar import tag_of, write_playlist, years_of
+from genrescope.cli.similar import MAX_DURATION, seconds_of, tag_of, write_playlist, years_of
 from genrescope.cli.terminal import Format, notice, printable, stdout
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def recommend(
     ),
     genre: str | None = typer.Option(None, "--genre", help="Only of this predicted genre."),
     year: str | None = typer.Option(None, "--year", metavar="A-B", help="Only from these years."),
+    max_duration: float | None = MAX_DURATION,
     playlist: Path | None = typer.Option(
         None, "--playlist", metavar="FILE", help="Write the recommended tracks as M3U8."
     ),
@@ -65,7 +66,7 @@ def recommend(
     space = Space(Library.open(library))
     genre = genre and space.genre(genre)
     likes, dislikes = ([space.find(track) for track in tracks] for tracks in (like, dislike))
-    filters = [TrackFilter(genre, years)]
+    filters = [TrackFilter(genre, years, max_duration=seconds_of(max_duration))]
     if not_same_artist:
         filters += [TrackFilter(not_artist=tag_of(each, "artist")) for each in (*likes, *dislikes)]
     found = find_recommended(space, likes, dislikes, n=n, diversity=diversity, filters=filters)

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from genrescope.library.similar import Query
 
 
+MAX_DURATION = typer.Option(
+    None,
+    "--max-duration",
+    metavar="MINUTES",
+    min=0,
+    help="Leave out longer tracks, such as mixes.",
+)
+
+
 def similar(
     track: str = typer.Argument(..., help="A file, or a track of the library by its name."),
     library: str | None = LIBRARY,
@@ -31,6 +40,7 @@ def similar(
     ),
     genre: str | None = typer.Option(None, "--genre", help="Only of this predicted genre."),
     year: str | None = typer.Option(None, "--year", metavar="A-B", help="Only from these years."),
+    max_duration: float | None = MAX_DURATION,
     playlist: Path | None = typer.Option(
         None, "--playlist", metavar="FILE", help="Write the track and these tracks as M3U8."
     ),
@@ -59,6 +69,7 @@ def similar(
         years,
         tag_of(query, "artist") if not_same_artist else None,
         tag_of(query, "album") if not_same_album else None,
+        seconds_of(max_duration),
     )
     found = space.nearest(query, n, allowed)
     show_tracks(found, format)
@@ -92,6 +103,11 @@ def write_playlist(file: Path, entries: Sequence[Entry]) -> None:
 
     for left_out in write_m3u8(file, entries):
         notice(f"not in the playlist, for its name holds a line break: {left_out}")
+
+
+def seconds_of(minutes: float | None) -> float | None:
+    """`--max-duration` in seconds."""
+    return None if minutes is None else 60.0 * minutes
 
 
 def years_of(text: str | None) -> tuple[int, int] | None:

@@ -33,7 +33,12 @@ _FEWEST_A_POINT = 8
 
 
 def playlist_between(
-    space: Space, start: str | os.PathLike[str], end: str | os.PathLike[str], length: int
+    space: Space,
+    start: str | os.PathLike[str],
+    end: str | os.PathLike[str],
+    length: int,
+    *,
+    max_duration: float | None = None,
 ) -> tuple[list[Entry], list[float]]:
     """Find a playlist from one track of a library to another, in small steps, without repeats.
 
@@ -43,6 +48,8 @@ def playlist_between(
         Tracks of the library, as `Space.find` takes them.
     length
         Tracks, both ends counted; at least 2.
+    max_duration
+        Seconds; longer tracks are left out, other than the ends.
 
     Returns
     -------
@@ -60,13 +67,18 @@ def playlist_between(
         raise GenrescopeError(f"a playlist has two ends: a length of {length} is too short")
     ends = [_position(space, track) for track in (start, end)]
     free = _first_of_each_content(space.entries)
+    if max_duration is not None:
+        free &= np.array([entry.duration <= max_duration for entry in space.entries])
     for row in ends:
         free &= np.array([e.content != space.entries[row].content for e in space.entries])
     if space.entries[ends[0]].content == space.entries[ends[1]].content:
         raise GenrescopeError("both ends are the same recording")
     if free.sum() < length - 2:
         have = int(free.sum()) + 2
-        raise GenrescopeError(f"the library has only {have} different recordings, not {length}")
+        kept = "" if max_duration is None else f" of at most {max_duration / 60:g} minutes"
+        raise GenrescopeError(
+            f"the library has only {have} different recordings{kept}, not {length}"
+        )
     points = _between(space.directions[ends], length - 2)
     order = _path(space.directions, ends, _near(space.directions, points, free), length)
     steps = [mean_similarity(space.directions, pair) for pair in pairwise(order)]

@@ -57,12 +57,13 @@ class Query:
 
 @dataclass(frozen=True)
 class TrackFilter:
-    """Which tracks may be found; None where it does not matter."""
+    """Which tracks may be found; None where it does not matter. Durations are in seconds."""
 
     genre: str | None = None
     years: tuple[int, int] | None = None
     not_artist: str | None = None
     not_album: str | None = None
+    max_duration: float | None = None
 
     def allows(self, entry: Entry) -> bool:
         """Whether a track passes. One without a year or a genre fails where that is asked for."""
@@ -72,18 +73,21 @@ class TrackFilter:
                 self.years is None
                 or (entry.year is not None and self.years[0] <= entry.year <= self.years[1])
             )
+            and (self.max_duration is None or entry.duration <= self.max_duration)
             and not (self.not_artist and _same(self.not_artist, entry.artist))
             and not (self.not_album and _same(self.not_album, entry.album))
         )
 
     def sql(self, genres: Sequence[str]) -> str | None:
-        """Genre and years as SQL for the index; `genres` are those of the model."""
+        """Genre, years and duration as SQL for the index; `genres` are those of the model."""
         conditions = []
         if self.genre is not None:
             named = (genre.replace("'", "''") for genre in genres if same_genre(self.genre, genre))
             conditions.append(" OR ".join(f"genre = '{genre}'" for genre in named) or "false")
         if self.years is not None:
             conditions.append(f"year >= {self.years[0]} AND year <= {self.years[1]}")
+        if self.max_duration is not None:
+            conditions.append(f"duration <= {self.max_duration!r}")
         return " AND ".join(f"({each})" for each in conditions) or None
 
 
