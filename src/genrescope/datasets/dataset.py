@@ -12,7 +12,9 @@ from genrescope.datasets.tracks import Track
 NO_FILE = "no such file"
 NO_GENRE = "no genre"
 
-Content = Literal["audio", "power spectrograms", "mel spectrograms", "vectors"]
+Content = Literal[
+    "audio", "power spectrograms", "mel spectrograms", "drawn spectrograms", "vectors"
+]
 
 
 class LeftOut(NamedTuple):
@@ -49,7 +51,8 @@ class Dataset:
         What is not among the tracks.
     content
         What the files of the tracks are: audio, power spectrograms as GTZAN's are stored here
-        (8-bit grey PNG), mel spectrograms as FMA's are, or vectors in tables.
+        (8-bit grey PNG), mel spectrograms as FMA's are, drawn
+        ones in colour, or vectors in tables.
     notes
         One line each on what was ignored, such as covers among the music.
     """

@@ -24,6 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from genrescope import audio
 from genrescope.errors import AudioError, FileError
 from genrescope.features.base import Feature, SpectrogramFeature, change_over_time, standardise
+from genrescope.features.image import Image
+from genrescope.features.plotted import is_plotted, load_plotted
 from genrescope.features.registry import make_feature
 from genrescope.features.sampled_mel import SampledMel, read_picture
 from genrescope.features.segments import segment_starts
@@ -203,7 +205,11 @@ class Frontend(BaseModel):
             yield from self._windows_of_blocks(blocks, "waveform", info)
         elif isinstance(source, str | PathLike) and is_stored_spectrogram(source):
             if isinstance(self.computed, SampledMel):
-                yield self._window_of_picture(self.computed, source, info)
+                yield self._window_of_picture(*read_picture(self.computed, source), source, info)
+            elif isinstance(self.computed, Image) and is_plotted(source):
+                values = self.computed.of_plotted(load_plotted(source))
+                silent = np.zeros(values.shape[1], np.bool_)
+                yield self._window_of_picture(values, silent, source, info)
             else:
                 yield from self._windows_of_stored(load_spectrogram(source), source, info)
         else:
@@ -229,10 +235,13 @@ class Frontend(BaseModel):
         return Window(values, silent, 0.0)
 
     def _window_of_picture(
-        self, feature: SampledMel, source: str | PathLike[str], info: StreamInfo
+        self,
+        values: FloatArray,
+        silent: NDArray[np.bool_],
+        source: str | PathLike[str],
+        info: StreamInfo,
     ) -> Window:
-        """A picture of half a minute is one window of sampled mel bands."""
-        values, silent = read_picture(feature, source)
+        """A picture of half a minute is one window."""
         info.duration = values.shape[1] * self.hop
         _refuse_short(source, info.duration)
         return self._window(values, silent, 0.0)

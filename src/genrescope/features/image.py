@@ -10,6 +10,7 @@ from pydantic import Field
 from genrescope.features.base import SpectrogramFeature
 from genrescope.features.filterbank import mel_power
 from genrescope.features.mel import Mel
+from genrescope.features.plotted import PLOTTED_SECONDS
 from genrescope.features.segments import feature_blocks
 from genrescope.features.spectrogram import FloatArray, Spectrogram
 
@@ -56,3 +57,11 @@ class Image(SpectrogramFeature):
         decibels = 10 * np.log10(np.maximum(power / loudest, np.float32(1e-30)))
         levels = np.maximum(0.0, 1 + decibels / np.float32(TOP_DB))
         return np.ascontiguousarray(levels[::-1], np.float32)
+
+    def of_plotted(self, levels: FloatArray) -> FloatArray:
+        """Grey levels of a drawn spectrogram, resized; see `genrescope.features.plotted`."""
+        from PIL import Image as Picture
+
+        size = (max(1, int(PLOTTED_SECONDS / self.hop)), self.n_mels)
+        resized = Picture.fromarray(levels[::-1]).resize(size, Picture.Resampling.BOX)
+        return np.ascontiguousarray(resized, np.float32)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from genrescope.datasets import Track
 from genrescope.features import is_stored_spectrogram
 from genrescope.features.base import StftFeature
+from genrescope.features.image import Image
+from genrescope.features.plotted import PLOTTED_COLUMNS, PLOTTED_SECONDS, is_plotted
 from genrescope.features.spectrogram import STORED_BINS, STORED_HOP_LENGTH
 from genrescope.training.recipe import Recipe
 
@@ -34,9 +36,8 @@ def adapt(
     notice
         Called with one line for each difference from the recipe.
     """
-    if _needs_stored_hop(recipe, tracks):
-        notice(f"stored spectrograms: hop_length {STORED_HOP_LENGTH} instead of the recipe's")
-        stored = {"hop_length": STORED_HOP_LENGTH, "center": False, "n_bins": STORED_BINS}
+    for kind, stored in _stored_settings(recipe, tracks):
+        notice(f"{kind}: hop_length {stored['hop_length']} instead of the recipe's")
         recipe = recipe.model_copy(update={"feature": {**recipe.feature, **stored}})
     if recipe.split.by_artist and not any(track.artist for track in tracks):
         notice(
@@ -52,8 +53,18 @@ def adapt(
     return recipe
 
 
-def _needs_stored_hop(recipe: Recipe, tracks: Sequence[Track]) -> bool:
-    if recipe.embedding or not isinstance(recipe.frontend.computed, StftFeature):
-        return False
-    stored = any(is_stored_spectrogram(track.path) for track in tracks)
-    return stored and recipe.frontend.computed.hop_length != STORED_HOP_LENGTH
+def _stored_settings(
+    recipe: Recipe, tracks: Sequence[Track]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The kind of picture that the tracks are, and the settings of the feature that suit it."""
+    feature = recipe.frontend.computed
+    pictures = [track.path for track in tracks if is_stored_spectrogram(track.path)]
+    if recipe.embedding or not pictures or not isinstance(feature, StftFeature):
+        return
+    if isinstance(feature, Image) and is_plotted(pictures[0]):
+        hop_length = round(PLOTTED_SECONDS / PLOTTED_COLUMNS * feature.sample_rate)
+        if feature.hop_length != hop_length:
+            yield "drawn spectrograms", {"hop_length": hop_length, "center": False}
+    elif feature.hop_length != STORED_HOP_LENGTH:
+        settings = {"hop_length": STORED_HOP_LENGTH, "center": False, "n_bins": STORED_BINS}
+        yield "stored spectrograms", settings
