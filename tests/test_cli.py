@@ -149,6 +149,7 @@ class TestClassify:
             ["a.wav", "--jobs", "0"],
             ["a.wav", "--model", "nowhere"],
             ["a.wav", "--output", "no/such/folder/file"],
+            ["a.wav", "--output", "genres.xlsx"],
             ["a.wav", "--overwrite"],
             ["a.wav", "--write-tags"],
             ["-"],

@@ -136,6 +136,9 @@ def classify(
     tag_options = TagOptions(overwrite, append, force, min_confidence, count, dry_run, yes)
     tag_options.check(write_tags)
     ending = destination.suffix.lower() if destination is not None else ""
+    if format is None and ending not in (*_ENDINGS, "", ".txt"):
+        known = ", ".join((*_ENDINGS, ".txt"))
+        raise typer.BadParameter(f"--output {destination}: name a format, or end it in {known}")
     chosen = format or _ENDINGS.get(ending, RowFormat.table)
     if chosen is RowFormat.parquet and destination is None:
         raise typer.BadParameter("Parquet needs --output")

@@ -23,6 +23,7 @@ from genrescope.features import Frontend, SegmentSettings
 from genrescope.features.statistics import Statistic
 from genrescope.inference.bundle import Bundle
 from genrescope.legacy import REMOVED_SETTINGS, renamed_recipe, warn_renamed
+from genrescope.registry import did_you_mean
 from genrescope.training.explain import near_setting
 from genrescope.training.settings import (
     Augmentation,
@@ -360,8 +361,9 @@ def _locate(source: str | PathLike[str]) -> tuple[Path, list[str]]:
                 return Path(name).resolve(), parts[count:]
         except (OSError, RuntimeError, ValueError):
             break
-    names = ", ".join(shipped_recipes())
-    raise RecipeError(f"{source}: no such recipe; shipped are: {names}")
+    near = did_you_mean(str(source).partition("/")[0], shipped_recipes())
+    names = "" if near else f"; shipped are: {', '.join(shipped_recipes())}"
+    raise RecipeError(f"{source}: no such recipe{near}{names}")
 
 
 def _axes(fields: dict[str, Any], source: object) -> list[dict[str, dict[str, Any]]]:
