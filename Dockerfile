@@ -17,7 +17,7 @@ ENV PATH=/app/bin:$PATH \
     HOME=/data \
     PYTHONUNBUFFERED=1 \
     MPLCONFIGDIR=/tmp/matplotlib
-USER genrescope
+USER 10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000

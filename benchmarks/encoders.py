@@ -209,7 +209,7 @@ def ways(encoder: Encoder, calibration: list[Path], folder: Path) -> dict[str, W
         "Genrescope, float32": ours(encoder),
     }
     if has_bfloat16():
-        lowered = Encoder(untrained=0, device="cpu", precision="bfloat16")
+        lowered = Encoder(weights_seed=0, device="cpu", precision="bfloat16")
         found["Genrescope, bfloat16"] = ours(lowered)
     return found
 
@@ -248,7 +248,7 @@ def table(files: int, runs: int, clock: Callable[[], float]) -> list[str]:
     torch.set_num_threads(cores())
     with tempfile.TemporaryDirectory() as temporary:
         paths = synthetic(Path(temporary), files + 4)
-        encoder = Encoder(untrained=0, device="cpu")
+        encoder = Encoder(weights_seed=0, device="cpu")
         compared = ways(encoder, paths[files:], Path(temporary))
         outputs = {name: way(paths[:8]) for name, way in compared.items()}
         one, many = (measured(compared, p, runs, clock) for p in (paths[:1], paths[:files]))
@@ -281,7 +281,7 @@ def machine() -> str:
 def fine_tuned(segments: int, checkpointing: bool) -> float:
     """Peak memory of this process in GB after two steps."""
     torch.manual_seed(0)
-    settings = {"kind": "finetuned", "encoder": "vggish", "untrained": 0}
+    settings = {"kind": "finetuned", "encoder": "vggish", "weights_seed": 0}
     settings |= {"hidden": [256], "checkpointing": checkpointing}
     network = make_model(settings, shape=(64, 96), genres=8).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
@@ -318,10 +318,10 @@ def networks(turns: int) -> list[str]:
         "|---|--:|--:|--:|--:|--:|",
     ]
     for name in encoder_kinds():
-        encoder = make_encoder(name, untrained=0)
+        encoder = make_encoder(name, weights_seed=0)
         network, layer = encoder.network().cpu(), encoder.default_layer
         start = time.process_time()
-        graph = layer_to_onnx(network, encoder.quick(network), layer, encoder.frontend.shape)
+        graph = layer_to_onnx(network, encoder.for_export(network), layer, encoder.frontend.shape)
         exported = time.process_time() - start
         session = onnx_session(graph)
         count = max(2, min(16, round(8 / encoder.seconds)))

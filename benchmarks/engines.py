@@ -1,6 +1,6 @@
 """Throughput, start-up and memory of the local engine and of Ray, on one core and on two.
 
-    python benchmarks/engines.py --files 2000 --output benchmarks/engines.json
+    python benchmarks/engines.py --files 2000 --out benchmarks/engines.json
 
 Files are made from the example clips: each with its own gain, noise and cut, as FLAC, MP3 or Ogg
 Vorbis. Each engine runs in a fresh process that may use the given cores (`taskset`); the runs of
@@ -132,7 +132,9 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("/tmp/genrescope-engines"))  # noqa: S108
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument(
+        "--out", "--output", dest="output", type=Path, default=Path(__file__).with_suffix(".json")
+    )
     parser.add_argument("--one", nargs=2, metavar=("ENGINE", "CORES"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -150,7 +152,7 @@ def main() -> None:
                 result = subprocess.run(command, check=True, capture_output=True, text=True)
                 rows.append(json.loads(result.stdout.splitlines()[-1]))
                 print(json.dumps(rows[-1]), flush=True)
-                options.output.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+                options.out.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

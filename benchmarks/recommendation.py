@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from ranking import best_precision_at, coverage, precision_at
 from recommended_lists import (
     BEST,
     DISLIKE_RULES,
@@ -43,7 +44,6 @@ from recommended_lists import (
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.evaluation.bootstrap import Figure, mean
-from genrescope.evaluation.ranking import best_precision_at, coverage, precision_at
 from genrescope.evaluation.run_result import RunResult
 from genrescope.evaluation.run_values import SplitDescription
 from genrescope.library.recommend import DIVERSITY

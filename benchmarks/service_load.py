@@ -1,10 +1,11 @@
 """Throughput and latency of `genrescope serve` with 1, 8 and 64 clients, next to `classify`.
 
-    python benchmarks/service_load.py --seconds 60
+    python benchmarks/service_load.py --seconds 60 --write docs/service.md
 
-Synthetic clips of half a minute are sent over and over again. The clients follow `Retry-After`. In
-the same run `Classifier.predict_many` classifies the same files with as many threads as the service
-has workers. Memory is that of the service and its workers.
+Synthetic clips of half a minute are sent over and over again. The clients follow `Retry-After`.
+Before and after each number of clients `Classifier.predict_many` classifies the same files, with as
+many threads as the service has workers and in decoder processes as `genrescope classify` does.
+Memory is that of the service and its decoders.
 """
 
 from __future__ import annotations
@@ -12,20 +13,27 @@ from __future__ import annotations
 import argparse
 import collections
 import os
-import socket
+import platform
+import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import requests
 
 import genrescope
+from genrescope import audio
 from genrescope.examples import write_examples
 from genrescope.parallel import available_cores
+
+CLIENTS = (1, 8, 64)
 
 
 def resident(pid: int) -> float:
@@ -41,7 +49,16 @@ def resident(pid: int) -> float:
     return total
 
 
-def load(address: str, files: list[bytes], clients: int, seconds: float) -> dict[str, object]:
+@dataclass
+class Load:
+    """Responses to many clients: how many a second, their times, and how often each status."""
+
+    per_second: float
+    quantiles: list[float]
+    statuses: collections.Counter[int]
+
+
+def load(address: str, files: list[bytes], clients: int, seconds: float) -> Load:
     """Send files from many clients for a while."""
     times: list[float] = []
     statuses = collections.Counter[int]()
@@ -70,64 +87,98 @@ def load(address: str, files: list[bytes], clients: int, seconds: float) -> dict
     for thread in threads:
         thread.join()
     rate = statuses[200] / (time.monotonic() - started)
-    quantiles = np.quantile(times, [0.5, 0.95, 0.99]).round(2).tolist()
-    return {"per_second": rate, "quantiles": quantiles, "statuses": dict(statuses)}
-
-
-def main() -> None:
-    """Measure, and print one line a number of clients."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--workers", type=int, default=available_cores())
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        paths = write_examples(Path(folder), seconds=30)
-        files = [Path(path).read_bytes() for path in paths]
-        classifier = genrescope.load()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, "-m", "genrescope", "serve", "--port", str(port)]
-        command += ["--model", "default", "--workers", str(options.workers)]
-        server = subprocess.Popen(command, env={**os.environ, "XDG_DATA_HOME": folder})
-        address = f"http://127.0.0.1:{port}"
-        try:
-            for _ in range(300):
-                try:
-                    if requests.get(f"{address}/readyz", timeout=5).ok:
-                        break
-                except requests.ConnectionError:
-                    pass
-                time.sleep(0.2)
-            for clients in (1, 8, 64):
-                plain = rate_of(classifier, paths, options.workers, options.seconds / 4)
-                before = resident(server.pid)
-                found = load(address, files, clients, options.seconds)
-                after = resident(server.pid)
-                plain = (
-                    plain + rate_of(classifier, paths, options.workers, options.seconds / 4)
-                ) / 2
-                p50, p95, p99 = found["quantiles"]  # type: ignore[misc]
-                rate = float(str(found["per_second"]))
-                print(
-                    f"{clients:2} clients: {rate:.2f}/s, p50 {p50} s, p95 {p95} s, p99 {p99} s, "
-                    f"{found['statuses']}; classify {plain:.2f}/s, ratio {rate / plain:.2f}; "
-                    f"memory {before:.0f} -> {after:.0f} MB",
-                    flush=True,
-                )
-        finally:
-            server.terminate()
-            server.wait(60)
+    return Load(rate, np.quantile(times, [0.5, 0.95, 0.99]).tolist(), statuses)
 
 
 def rate_of(
     classifier: genrescope.Classifier, paths: list[Path], jobs: int, seconds: float
 ) -> float:
     """Files that `predict_many` classifies in a second."""
-    started, done = time.monotonic(), 0
-    while time.monotonic() - started < seconds:
-        done += sum(1 for _ in classifier.predict_many([*paths] * jobs, jobs=jobs))
-    return done / (time.monotonic() - started)
+    classified = 0
+    with audio.safely(jobs):
+        sum(1 for _ in classifier.predict_many(paths[:jobs], jobs=jobs))  # processes start
+        started = time.monotonic()
+        while time.monotonic() - started < seconds:
+            classified += sum(1 for _ in classifier.predict_many([*paths] * jobs, jobs=jobs))
+        return classified / (time.monotonic() - started)
+
+
+@contextmanager
+def served(workers: int, folder: str) -> Iterator[tuple[str, int]]:
+    """The address of a service that is ready, and its process id."""
+    command = [sys.executable, "-m", "genrescope", "serve", "--port", "0"]
+    command += ["--model", "default", "--workers", str(workers)]
+    environment = {**os.environ, "XDG_DATA_HOME": folder}
+    server = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        address = server.stderr.readline().split()[0]  # type: ignore[union-attr]
+        while not requests.get(f"{address}/readyz", timeout=60).ok:
+            time.sleep(0.2)
+        yield address, server.pid
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def measured(seconds: float, workers: int) -> list[str]:
+    """The rows of the table, each printed as soon as it is known."""
+    rows = [
+        "| clients | responses a second | `classify`, files a second | ratio | p50 | p95 | p99 | "
+        "200 | 503 | other | memory |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(path) for path in write_examples(Path(folder), seconds=30)]
+        files = [path.read_bytes() for path in paths]
+        classifier = genrescope.load()
+        with served(workers, folder) as (address, pid):
+            for clients in CLIENTS:
+                plain = rate_of(classifier, paths, workers, seconds / 4)
+                before = resident(pid)
+                found = load(address, files, clients, seconds)
+                after = resident(pid)
+                plain = (plain + rate_of(classifier, paths, workers, seconds / 4)) / 2
+                times = " | ".join(f"{value:.2f} s" for value in found.quantiles)
+                full = found.statuses[503]
+                other = found.statuses.total() - found.statuses[200] - full
+                rows.append(
+                    f"| {clients} | {found.per_second:.2f} | {plain:.2f} "
+                    f"| {found.per_second / plain:.2f} | {times} | {found.statuses[200]} "
+                    f"| {full} | {other} | {before:.0f} → {after:.0f} MB |"
+                )
+                print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--workers", type=int, default=available_cores())
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="Put the table there.")
+    options = parser.parse_args()
+    rows = measured(options.seconds, options.workers)
+    busy = os.getloadavg()[2]
+    rows = [
+        f"{options.seconds:g} s for each row, {options.workers} workers on {available_cores()} "
+        f"cores; Python {platform.python_version()}, {platform.machine()}; mean load of the "
+        f"machine in the last quarter of an hour, the measurement included: {busy:.1f}.",
+        "",
+        *rows,
+    ]
+    print("\n".join(rows))
+    if options.write is not None:
+        write_between(options.write, "load", rows)
+
+
+def write_between(page: Path, name: str, lines: list[str]) -> None:
+    """Put lines between the markers of a page."""
+    pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    text = page.read_text("utf-8")
+    if not pattern.search(text):
+        raise SystemExit(f"{page} has no markers <!-- {name} --> … <!-- /{name} -->")
+    content = "\n".join(["", *lines, "", ""])
+    page.write_text(pattern.sub(lambda found: found[1] + content + found[2], text), "utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,16 +16,14 @@ def running(**settings: Any) -> Iterator[str]:
     import uvicorn
 
     from genrescope.service.app import create_app
+    from genrescope.service.server import HeadTimeout, bind
     from genrescope.service.settings import ServiceSettings
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    app = create_app(ServiceSettings(port=port, **settings))
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
-    thread = threading.Thread(target=server.run)
+    app, listening = create_app(ServiceSettings(**settings)), bind("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, http=HeadTimeout, log_level="error"))
+    thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
-    address = f"http://127.0.0.1:{port}"
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     try:
         until = time.monotonic() + 60
         while time.monotonic() < until:

@@ -180,8 +180,8 @@ def test_known_outputs_of_the_network(audioset: Classifier, shared: Path) -> Non
     path = shared / "data/gtzan-audio/reggae/reggae.00000.flac"
     found = audioset.predict(path)
     assert found.genre == "reggae"
-    assert found.tags is not None
-    assert found.tags.music == pytest.approx(0.89, abs=0.03)
+    assert found.labels is not None
+    assert found.labels.music == pytest.approx(0.89, abs=0.03)
     assert audioset.predict(path) == found, "bit for bit"
     metal = audioset.predict(shared / "data/gtzan-audio/metal/metal.00000.flac")
     assert metal.genre == "metal"
@@ -204,10 +204,10 @@ def test_the_audioset_model_rejects_all_that_is_no_music(audioset: Classifier) -
     for recording in negatives("test", speech=can_speak()):
         found = audioset.predict(waveform(recording))
         assert found.genre is None, recording.name
-        if found.tags is not None:
-            assert found.tags.music < 0.3
+        if found.labels is not None:
+            assert found.labels.music < 0.3
             if recording.kind == "speech":
-                assert found.tags.kind == "speech"
+                assert found.labels.kind == "speech"
 
 
 @pytest.mark.shared

@@ -198,7 +198,7 @@ def test_a_seed_repeats_a_fit(name: str) -> None:
     ("settings", "reason"),
     [
         ({"name": "SVM"}, "no classifier 'SVM'; there are: LR, kNN"),
-        ({"name": "LR", "gamma": 1}, "LR has no setting 'gamma'; it has: C, class_weight"),
+        ({"name": "LR", "gamma": 1}, "LR has no setting 'gamma'; there are: C, class_weight"),
         ({"name": "LR", "pca": 16}, "16 components of 15 numbers"),
         ({"name": "LR", "pca": 0}, "pca: 0 components"),
         ({}, "name"),

@@ -148,8 +148,8 @@ class TestClassify:
             ["a.wav", "--top", "0"],
             ["a.wav", "--jobs", "0"],
             ["a.wav", "--model", "nowhere"],
-            ["a.wav", "--output", "no/such/folder/file"],
-            ["a.wav", "--output", "genres.xlsx"],
+            ["a.wav", "--out", "no/such/folder/file"],
+            ["a.wav", "--out", "genres.xlsx"],
             ["a.wav", "--overwrite"],
             ["a.wav", "--write-tags"],
             ["-"],
@@ -375,7 +375,7 @@ class TestEncodings:
 
 @pytest.mark.slow
 class TestWhatIsAsked:
-    """Endings of --output, names that end with NUL, addresses, folders without music"""
+    """Endings of --out, names that end with NUL, addresses, folders without music"""
 
     @pytest.mark.parametrize(
         "ending",

@@ -176,7 +176,7 @@ class TestSectionsWithoutAccuracy:
         text = not_run(published_results())
         counts = [int(line.split(" | ")[2]) for line in text.splitlines()[2:]]
         assert sum(counts) == len(published_results())
-        assert "VGGish's weights were not at hand | `berkeley-fig7`" in text
+        assert "needs FMA-small's audio and VGGish's weights | `berkeley-fig7`" in text
         assert not_run([]) == ""
 
 

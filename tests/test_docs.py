@@ -57,7 +57,7 @@ def test_there_are_the_two_commands() -> None:
 def test_a_command_of_the_readme(command: str, folder: Path) -> None:
     done = run(command, folder)
     assert done.returncode == 0, done.stderr
-    assert done.stdout or "--output" in command or "--dry-run" in command
+    assert done.stdout or "--out" in command or "--dry-run" in command
 
 
 def test_the_collection_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,13 +173,16 @@ _BASE = [
     "genrescope.audio.decode",
     "genrescope.audio.files",
     "genrescope.audio.waveform",
+    "genrescope.evaluation.significance",
     "genrescope.examples",
     "genrescope.inference",
     "genrescope.inference.bundle",
     "genrescope.inference.classifier",
     "genrescope.inference.prediction",
+    "genrescope.registry",
 ]
 _EXTRA = [
+    pytest.param("genrescope.evaluation.evaluate", marks=pytest.mark.needs("train")),
     pytest.param("genrescope.inference.display", marks=pytest.mark.needs("notebook")),
     pytest.param("genrescope.sklearn", marks=pytest.mark.needs("lab")),
     pytest.param("genrescope.torch", marks=pytest.mark.needs("train")),

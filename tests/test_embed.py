@@ -295,7 +295,7 @@ def test_an_hour_takes_no_more_memory_than_minutes(tmp_path: Path) -> None:
 import sys
 from genrescope.encoders import make_encoder
 from genrescope.encoders.layer import read_segments
-encoder = make_encoder("vggish", untrained=0)
+encoder = make_encoder("vggish", weights_seed=0)
 print(sum(len(piece.values) for piece in read_segments(encoder, sys.argv[1])))
 """
     short, long = (_peak(code, tmp_path / f"{name}.flac") for name in ("short", "long"))
@@ -308,19 +308,19 @@ def test_a_long_file_is_embedded_as_its_whole_is(tmp_path: Path) -> None:
     from genrescope.encoders.layer import read_segments
 
     for name in ("musicnn", "efficientat", "vggish"):
-        encoder = make_encoder(name, untrained=0)
+        encoder = make_encoder(name, weights_seed=0)
         rate = encoder.frontend.computed.sample_rate
         sound = Waveform(music(200.3, rate=rate), rate)
         pieces = list(read_segments(encoder, sound))
         feature, length = encoder.frontend.computed, encoder.frontend.segment_frames
         assert len(pieces) > 1
-        whole, step = feature(sound), max(1, round(encoder.hop / feature.hop))
+        whole, step = feature(sound), max(1, round(encoder.step / feature.hop_seconds))
         starts = np.concatenate([piece.starts for piece in pieces])
         values = np.concatenate([piece.values for piece in pieces])
         for number in (0, len(starts) // 2, len(starts) - 1):
             frame = number * step
             np.testing.assert_array_equal(values[number], whole[:, frame : frame + length])
-            assert starts[number] == pytest.approx(frame * feature.hop)
+            assert starts[number] == pytest.approx(frame * feature.hop_seconds)
         assert len(starts) == (whole.shape[1] - length) // step + 1
         assert np.concatenate([piece.ends for piece in pieces]).max() <= 200.3
 

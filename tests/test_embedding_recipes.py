@@ -39,7 +39,7 @@ FloatArray = NDArray[np.float32]
 EMBEDDED = """
 extends: _paper
 name: embedded
-feature: {kind: embedding, encoder: mobilenet_v2, layer: immediate, untrained: 0}
+feature: {kind: embedding, encoder: mobilenet_v2, layer: immediate, weights_seed: 0}
 segments: {seconds: 14, overlap: 0.5}
 training: {epochs: 3, batch_size: 4, learning_rate: 0.01}
 variants:
@@ -52,12 +52,12 @@ extends: _leiden
 name: learning
 feature: {n_mels: 64}
 segments: {seconds: 14, overlap: 0.5}
-model: {encoder: mobilenet_v2, untrained: 0, hidden: [16, 8], learning: 1}
+model: {encoder: mobilenet_v2, weights_seed: 0, hidden: [16, 8], trained_modules: 1}
 training: {epochs: 1, batch_size: 4}
 published: null
 """
 SHAPE = (128, 40)
-FINETUNED = {"kind": "finetuned", "encoder": "mobilenet_v2", "untrained": 0, "hidden": [8]}
+FINETUNED = {"kind": "finetuned", "encoder": "mobilenet_v2", "weights_seed": 0, "hidden": [8]}
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_a_frozen_encoder_gives_its_four_layers(data: Path, frozen: dict[str, Pa
     frontend = classifier.manifest.frontend
     segments = [s.values for w in frontend.windows(track) for s in frontend.segments_of(w)]
     with torch.inference_mode():
-        network = make_encoder("mobilenet_v2", untrained=0).network()
+        network = make_encoder("mobilenet_v2", weights_seed=0).network()
         found = network(torch.from_numpy(np.stack(segments)))
     for layer in ("none", "immediate"):
         expected = found[layer].mean(dim=0).numpy()
@@ -177,11 +177,11 @@ def _unscaled(bundle: Bundle) -> Bundle:
 @pytest.fixture(scope="module")
 def embedders() -> dict[str, Embedder]:
     """One encoder, two of its segments in each of a recipe's, by how they are pooled."""
-    encoder = make_encoder("musicnn", untrained=0)
+    encoder = make_encoder("musicnn", weights_seed=0)
     frontend = Frontend(
         feature=encoder.feature, scale="none", segments=SegmentSettings(seconds=4.0, overlap=0)
     )
-    fields = {"kind": "embedding", "encoder": "musicnn", "layer": "taggram", "untrained": 0}
+    fields = {"kind": "embedding", "encoder": "musicnn", "layer": "taggram", "weights_seed": 0}
     return {
         pool: pretrained_embedder(
             EmbeddingSettings.model_validate({**fields, "pool": pool}), frontend
@@ -246,7 +246,7 @@ def _nodes(model: bytes) -> list:
 
 
 def test_the_graph_cuts_and_pools_as_numpy_does(embedders: dict[str, Embedder]) -> None:
-    network, segments = make_encoder("musicnn", untrained=0).network(), _noise(embedders["none"])
+    network, segments = make_encoder("musicnn", weights_seed=0).network(), _noise(embedders["none"])
     with torch.inference_mode():
         parts = [
             network.cpu()(torch.from_numpy(segments[:, :, first : first + 187]))["taggram"].numpy()
@@ -269,9 +269,9 @@ def test_the_graph_cuts_and_pools_as_numpy_does(embedders: dict[str, Embedder]) 
 
 
 def test_segments_shorter_than_the_encoders_are_refused() -> None:
-    encoder = make_encoder("vggish", untrained=0)
+    encoder = make_encoder("vggish", weights_seed=0)
     frontend = Frontend(feature=encoder.feature, segments=SegmentSettings(seconds=0.5, overlap=0))
-    settings = EmbeddingSettings(kind="embedding", encoder="vggish", untrained=0)
+    settings = EmbeddingSettings(kind="embedding", encoder="vggish", weights_seed=0)
     with pytest.raises(RecipeError, match=r"takes segments of 0\.96 s.*0\.50 s, are too short"):
         pretrained_embedder(settings, frontend)
 
@@ -308,9 +308,11 @@ def _learned(model: torch.nn.Module) -> tuple[list[str], list[str]]:
 
 
 def test_frozen_weights_stay_and_learning_rates_fall_to_the_front() -> None:
-    changed, kept = _learned(make_model({**FINETUNED, "learning": 0}, shape=SHAPE, genres=2))
+    changed, kept = _learned(make_model({**FINETUNED, "trained_modules": 0}, shape=SHAPE, genres=2))
     assert not changed and kept
-    model = make_model({**FINETUNED, "learning": 3, "slower": 0.5}, shape=SHAPE, genres=2)
+    model = make_model(
+        {**FINETUNED, "trained_modules": 3, "layer_decay": 0.5}, shape=SHAPE, genres=2
+    )
     rates = [group["lr"] for group in model.learning_rates(0.1)]
     assert rates == pytest.approx([0.05, 0.025, 0.0125])
     changed, kept = _learned(model)
@@ -337,7 +339,7 @@ def test_checkpointing_changes_memory_and_nothing_else() -> None:
     [
         ({"encoder": "vggish"}, "takes segments of 96 frames"),
         ({"layer": "deepest"}, "has no layer 'deepest'"),
-        ({"slower": 0}, "slower must be above 0"),
+        ({"layer_decay": 0}, "layer_decay must be above 0"),
         ({"encoder": "nothing"}, "no encoder 'nothing'"),
     ],
 )
@@ -351,6 +353,6 @@ def test_published_weights_are_loaded(shared: Path) -> None:
     weights = shared / "weights/mobilenet-v2-imagenet/mobilenet_v2_imagenet_dequant_fp16.npz"
     trained, random = (
         make_model({**FINETUNED, **one}, shape=SHAPE, genres=2).encoder.state_dict()
-        for one in ({"untrained": None, "weights": weights}, {})
+        for one in ({"weights_seed": None, "weights": weights}, {})
     )
     assert any(not torch.equal(trained[name], random[name]) for name in trained)

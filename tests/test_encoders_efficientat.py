@@ -60,11 +60,11 @@ def test_front_end_has_no_other_settings() -> None:
 
 @pytest.mark.parametrize("kind", [efficientat, efficientat_mn10])
 def test_layers_and_seed(kind: object) -> None:
-    encoder = kind.Encoder(untrained=0)  # type: ignore[attr-defined]
+    encoder = kind.Encoder(weights_seed=0)  # type: ignore[attr-defined]
     with torch.no_grad():
         found = encoder.network()(_segments(2))
-        again = type(encoder)(untrained=0).network()(_segments(2))
-        other = type(encoder)(untrained=1).network()(_segments(2))
+        again = type(encoder)(weights_seed=0).network()(_segments(2))
+        other = type(encoder)(weights_seed=1).network()(_segments(2))
     assert {name: tuple(v.shape) for name, v in found.items()} == {
         name: (2, size) for name, size in encoder.layers.items()
     }
@@ -81,7 +81,7 @@ def test_mn10_has_the_published_size() -> None:
 
 
 def test_short_sound_is_padded() -> None:
-    encoder = efficientat.Encoder(untrained=0)
+    encoder = efficientat.Encoder(weights_seed=0)
     embedding = encoder.embed(Waveform(music(2), 22050))
     assert embedding.padded
     assert embedding.values.shape == (1, 384)
@@ -90,7 +90,7 @@ def test_short_sound_is_padded() -> None:
 
 def test_export() -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    network = efficientat.Encoder(untrained=0).network()
+    network = efficientat.Encoder(weights_seed=0).network()
     file = io.BytesIO()
     torch.onnx.export(
         network,
@@ -113,7 +113,7 @@ def test_export() -> None:
 
 
 def test_training_reaches_every_weight() -> None:
-    network = efficientat.Encoder(untrained=0).network().train()
+    network = efficientat.Encoder(weights_seed=0).network().train()
     before = {name: values.clone() for name, values in network.named_parameters()}
     optimizer = torch.optim.SGD(network.parameters(), 1.0)
     network(_segments(4))["logits"].square().sum().backward()

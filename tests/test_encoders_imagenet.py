@@ -60,7 +60,7 @@ def _randomise(model: Any) -> None:
 
 def test_layers_are_as_declared() -> None:
     """The network's own size; that of the others takes seconds."""
-    encoder = encoder_class("mobilenet_v2")(untrained=0)
+    encoder = encoder_class("mobilenet_v2")(weights_seed=0)
     encoder.cache = None
     embedding = encoder.embed(Waveform(music(15), 22050))
     assert embedding.values.shape == (2, 1280)
@@ -73,11 +73,11 @@ def test_layers_are_as_declared() -> None:
 
 @pytest.mark.parametrize(("name", "_module", "side"), ALL)
 def test_seed_and_sizes(keras: Any, name: str, _module: str, side: int) -> None:
-    encoder = _small(name, side, untrained=0)
+    encoder = _small(name, side, weights_seed=0)
     with torch.no_grad():
         found = encoder.network()(_pictures(2))
-        again = _small(name, side, untrained=0).network()(_pictures(2))
-        other = _small(name, side, untrained=1).network()(_pictures(2))
+        again = _small(name, side, weights_seed=0).network()(_pictures(2))
+        other = _small(name, side, weights_seed=1).network()(_pictures(2))
     assert found["none"].shape == (2, side * side)
     assert found["immediate"].shape == (2, encoder.layers["immediate"])
     assert encoder.layers["none"] == encoder_class(name).side ** 2  # type: ignore[attr-defined]
@@ -87,7 +87,7 @@ def test_seed_and_sizes(keras: Any, name: str, _module: str, side: int) -> None:
 
 def test_picture_is_stretched() -> None:
     """A picture that brightens evenly from left to right still does."""
-    encoder = _small("mobilenet_v2", 64, untrained=0)
+    encoder = _small("mobilenet_v2", 64, weights_seed=0)
     rising = torch.linspace(0, 1, 30).expand(1, 40, 30)
     image = encoder.network()(rising)["none"].view(64, 64)
     assert torch.allclose(image, image[:1].expand(64, 64))
@@ -98,7 +98,7 @@ def test_picture_is_stretched() -> None:
 
 @pytest.mark.parametrize(("name", "module", "side"), ALL)
 def test_levels_are_those_of_keras(keras: Any, name: str, module: str, side: int) -> None:
-    sight = _small(name, side, untrained=0).network()
+    sight = _small(name, side, weights_seed=0).network()
     seen = []
     sight.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.no_grad():
@@ -111,7 +111,7 @@ def test_levels_are_those_of_keras(keras: Any, name: str, module: str, side: int
 @pytest.mark.parametrize(("name", "_module", "side"), ALL)
 def test_export(keras: Any, name: str, _module: str, side: int) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    network = _small(name, side, untrained=0).network()
+    network = _small(name, side, weights_seed=0).network()
     if name != "mobilenet_v2":
         _randomise(network.backbone.model)
     file = io.BytesIO()
@@ -138,7 +138,7 @@ def test_export(keras: Any, name: str, _module: str, side: int) -> None:
 
 @pytest.mark.parametrize(("name", "_module", "side"), ALL)
 def test_training_reaches_every_weight(keras: Any, name: str, _module: str, side: int) -> None:
-    network = _small(name, side, untrained=0).network().train()
+    network = _small(name, side, weights_seed=0).network().train()
     trained = [values for values in network.parameters() if values.requires_grad]
     before = [values.detach().clone() for values in trained]
     optimizer = torch.optim.Adam(trained, 1e-3)
@@ -220,7 +220,7 @@ def test_other_weights_are_refused(
 def test_other_backends_are_refused(keras: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     with pytest.raises(RecipeError, match="Keras runs on jax here: set KERAS_BACKEND=torch"):
-        encoder_class("xception")(untrained=0).network()
+        encoder_class("xception")(weights_seed=0).network()
 
 
 @pytest.mark.shared

@@ -99,7 +99,7 @@ def test_the_sound_is_cut_as_any_feature() -> None:
 
 def test_size_is_the_published_one() -> None:
     with torch.device("meta"):
-        network = mert.Encoder(untrained=0).build()
+        network = mert.Encoder(weights_seed=0).build()
     state = _published(network, old=True)
     assert sum(values.numel() for values in state.values()) == mert.PARAMETERS
     assert sum(weight.numel() for weight in network.parameters()) == mert.PARAMETERS - 768 - 128
@@ -109,7 +109,7 @@ def test_size_is_the_published_one() -> None:
 
 
 def test_layers_of_the_whole_network() -> None:
-    encoder = mert.Encoder(untrained=0, device="cpu")
+    encoder = mert.Encoder(weights_seed=0, device="cpu")
     network, segments = encoder.network(), _segments(2, 38)
     with torch.inference_mode():
         found = network(segments)
@@ -123,7 +123,7 @@ def test_layers_of_the_whole_network() -> None:
 
 
 def test_layers_are_what_hubert_computes(small: None) -> None:
-    network = mert.Encoder(untrained=0, device="cpu").network()
+    network = mert.Encoder(weights_seed=0, device="cpu").network()
     hubert, segments = network.hubert, _segments(2, 75)
     sound = segments.transpose(1, 2).reshape(2, -1)
     sound = (sound - sound.mean(1, keepdim=True)) / sound.std(1, keepdim=True, correction=0)
@@ -146,7 +146,7 @@ def test_layers_are_what_hubert_computes(small: None) -> None:
 def test_checkpoints_of_either_naming_fit(
     small: None, anywhere: None, tmp_path: Path, kind: str
 ) -> None:
-    network = mert.Encoder(untrained=3, device="cpu").network()
+    network = mert.Encoder(weights_seed=3, device="cpu").network()
     state, path = _published(network, old=kind != "new"), tmp_path / "mert-v1-95m.bin"
     if kind == "safetensors":
         path = tmp_path / "model.safetensors"
@@ -159,7 +159,7 @@ def test_checkpoints_of_either_naming_fit(
     segments = _segments(2, 75)
     with torch.inference_mode():
         wanted, found = network(segments), loaded(segments)
-        other = mert.Encoder(untrained=4, device="cpu").network()(segments)
+        other = mert.Encoder(weights_seed=4, device="cpu").network()(segments)
     for name, values in wanted.items():
         torch.testing.assert_close(found[name], values, atol=1e-5, rtol=1e-5)
         assert not torch.allclose(other[name], values, atol=1e-2)
@@ -181,7 +181,7 @@ def test_checkpoints_of_other_networks_are_refused(
     extra: str | None,
     words: str,
 ) -> None:
-    state = _published(mert.Encoder(untrained=0, device="cpu").network(), old=True)
+    state = _published(mert.Encoder(weights_seed=0, device="cpu").network(), old=True)
     state.pop(without, None)
     if extra:
         state[extra] = torch.zeros(24)
@@ -215,13 +215,13 @@ def test_without_weights_a_line_says_what_goes_where(monkeypatch: pytest.MonkeyP
 def test_without_transformers_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(RecipeError, match=r"pip install 'genrescope\[mert\]'"):
-        make_encoder("mert", untrained=0).network()
+        make_encoder("mert", weights_seed=0).network()
 
 
 def test_export(small: None) -> None:
     """`to_onnx` itself refuses a graph that differs from torch by more than 1e-4."""
     onnxruntime = pytest.importorskip("onnxruntime")
-    network = mert.Encoder(untrained=0, device="cpu").network()
+    network = mert.Encoder(weights_seed=0, device="cpu").network()
 
     class Every(torch.nn.Sequential):
         def forward(self, segments: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -238,7 +238,7 @@ def test_export(small: None) -> None:
 
 
 def test_training_reaches_every_weight(small: None) -> None:
-    network = mert.Encoder(untrained=0, device="cpu").network().eval()
+    network = mert.Encoder(weights_seed=0, device="cpu").network().eval()
     before = {name: values.clone() for name, values in network.state_dict().items()}
     found = network(_segments(2, 75))
     # Sums of squares of a normed layer do not depend on it.
@@ -255,7 +255,7 @@ def test_a_recipe_with_a_head(small: None, tmp_path: Path) -> None:
         for number in range(5):
             path = tmp_path / "data" / genre / f"{genre}.{number}.wav"
             write_wav(path, 6.0, seed=number, pitch=pitch * (1 + 0.02 * number))
-    changes = ["feature.untrained=0", "segments.seconds=5", "split.folds=2", "training.epochs=2"]
+    changes = ["feature.weights_seed=0", "segments.seconds=5", "split.folds=2", "training.epochs=2"]
     recipe = load_recipe("encoder-heads/mert/dense", changes)
     execute(recipe, scan(tmp_path / "data"), tmp_path / "run")
     classifier = Classifier.load(tmp_path / "run")
@@ -263,7 +263,7 @@ def test_a_recipe_with_a_head(small: None, tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "run" / "predictions.csv").open()))
     assert len(rows) == 10
     path = tmp_path / "data" / "low" / "low.0.wav"
-    encoder = make_encoder("mert", untrained=0)
+    encoder = make_encoder("mert", weights_seed=0)
     wanted = encoder.embed(path).values[0]
     assert encoder.embed(path).values.shape == (1, 24), "the rest of the 6 s is too short"
     found = classifier.embed(path, layer="immediate")

@@ -31,7 +31,7 @@ from genrescope.encoders.weights import WeightsError  # noqa: E402
 
 @pytest.fixture(scope="module")
 def untrained() -> musicnn.Encoder:
-    encoder = musicnn.Encoder(untrained=0)
+    encoder = musicnn.Encoder(weights_seed=0)
     encoder.cache = None
     return encoder
 
@@ -67,8 +67,8 @@ def test_layers_and_seed(untrained: musicnn.Encoder) -> None:
     segments = _segments(3)
     with torch.no_grad():
         found = untrained.network()(segments)
-        again = musicnn.Encoder(untrained=0).network()(segments)
-        other = musicnn.Encoder(untrained=1).network()(segments)
+        again = musicnn.Encoder(weights_seed=0).network()(segments)
+        other = musicnn.Encoder(weights_seed=1).network()(segments)
     assert {name: tuple(v.shape) for name, v in found.items()} == {
         name: (3, size) for name, size in untrained.layers.items()
     }
@@ -111,7 +111,7 @@ def test_export(untrained: musicnn.Encoder) -> None:
 
 
 def test_training_reaches_every_weight() -> None:
-    network = musicnn.Encoder(untrained=0).network().train()
+    network = musicnn.Encoder(weights_seed=0).network().train()
     before = {name: values.clone() for name, values in network.state_dict().items()}
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     network(_segments(2))["taggram"].square().sum().backward()
@@ -258,7 +258,7 @@ def test_any_byte_of_an_index_may_be_wrong() -> None:
 @pytest.fixture
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package like the authors', with the weights of an untrained network."""
-    network = musicnn.Encoder(untrained=3).network()
+    network = musicnn.Encoder(weights_seed=3).network()
     state = {name: values.numpy() for name, values in network.state_dict().items()}
     tensors = {}
     layers = {"dense": "dense", "output": "dense_1"}
@@ -292,7 +292,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_authors_package_gives_the_network_its_weights(wheel: Path) -> None:
-    state = musicnn.Encoder(untrained=3).network().state_dict()
+    state = musicnn.Encoder(weights_seed=3).network().state_dict()
     for given in (wheel, wheel.parent):
         found = musicnn.Encoder(given).network().state_dict()
         for name, values in state.items():

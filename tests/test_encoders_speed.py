@@ -18,9 +18,9 @@ from genrescope.errors import GenrescopeError
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - torch first
 
-from genrescope.encoders._winograd import Winograd, halved  # noqa: E402
+from genrescope.encoders._winograd import Winograd, max_pooled  # noqa: E402
 from genrescope.encoders.graph import layer_to_onnx, to_onnx  # noqa: E402
-from genrescope.encoders.vggish import Quick, VGGish  # noqa: E402
+from genrescope.encoders.vggish import VGGish, WinogradVGGish  # noqa: E402
 from genrescope.encoders.weights import put, read_state  # noqa: E402
 
 
@@ -43,8 +43,8 @@ class Encoder(base.Encoder):
     default_layer = "mean"
     feature: ClassVar = {"kind": "vggish_mel"}
     seconds = 0.96
-    hop = 0.96
-    exported = True
+    step = 0.96
+    uses_onnx = True
     built = 0
 
     def build(self) -> Small:
@@ -85,7 +85,7 @@ def test_winograd_is_the_convolution(high: int) -> None:
         assert found.shape == (high, 8, 3, 20)
         assert (found.permute(2, 3, 0, 1) - wanted).abs().max() < 1e-5 * wanted.max()
         fewer = nn.functional.max_pool2d(wanted, 2)
-        assert (halved(found).permute(2, 3, 0, 1) - fewer).abs().max() < 1e-5 * wanted.max()
+        assert (max_pooled(found).permute(2, 3, 0, 1) - fewer).abs().max() < 1e-5 * wanted.max()
 
 
 def test_vggish_to_be_exported_is_vggish() -> None:
@@ -93,7 +93,7 @@ def test_vggish_to_be_exported_is_vggish() -> None:
     network = VGGish().eval()
     segments = 3 * torch.randn(2, 64, 96)
     with torch.inference_mode():
-        wanted, found = network(segments), Quick(network)(segments)
+        wanted, found = network(segments), WinogradVGGish(network)(segments)
     assert found.keys() == wanted.keys()
     for layer in ("conv", "fc1", "fc2", "fc3"):
         assert (found[layer] - wanted[layer]).abs().max() < 1e-5 * wanted[layer].max()
@@ -104,7 +104,7 @@ def test_vggish_to_be_exported_is_vggish() -> None:
 def test_onnx_runtime_gives_what_torch_gives(weights: Path, batch_size: int) -> None:
     encoder = Encoder(weights, device="cpu")
     torchs = Encoder(weights, device="cpu")
-    torchs.exported = False  # type: ignore[misc]
+    torchs.uses_onnx = False  # type: ignore[misc]
     alone = [torchs.embed(sound, layer="most") for sound in sounds()]
     assert not torchs.sessions
     together = list(encoder.embed_many(sounds(), layer="most", batch_size=batch_size))
@@ -130,7 +130,7 @@ def test_a_graph_is_exported_once_for_each_layer_and_content(
         np.testing.assert_array_equal(one, other.values)
     assert Encoder.built == 1
     third = Encoder(weights, device="cpu")
-    third.hop = 0.48
+    third.step = 0.48
     embeddings = [e.values for e in third.embed_many(sounds())]
     assert len(embeddings[0]) > len(wanted[0]) and Encoder.built == 1, (
         "of segments that overlap too"

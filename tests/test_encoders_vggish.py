@@ -36,7 +36,7 @@ def sound(seconds: float, seed: int = 0) -> Waveform:
 
 @pytest.fixture(scope="module")
 def network() -> VGGish:
-    return Encoder(untrained=0).network()
+    return Encoder(weights_seed=0).network()
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def encoder(
 ) -> Encoder:
     """A fresh encoder with a cache of its own; network and graphs are built only once."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    made = Encoder(untrained=0, device="cpu")
+    made = Encoder(weights_seed=0, device="cpu")
     made._network, made.sessions = network, sessions
     return made
 
@@ -67,7 +67,7 @@ class TestFrontEnd:
             waveform = load(shared / "reference" / "vggish_test.wav", sample_rate=16000)
         else:
             waveform = Waveform(waves[f"{name}_wave"], 16000)
-        segments, starts, _, padded = Encoder(untrained=0).segments(waveform)
+        segments, starts, _, padded = Encoder(weights_seed=0).segments(waveform)
         assert segments.shape == (len(wanted), 64, 96)
         assert np.abs(segments.transpose(0, 2, 1) - wanted).max() < 1e-4
         assert not padded
@@ -225,7 +225,7 @@ class TestEmbedding:
                 encoder.embed(Waveform(samples, 16000))
 
     def test_bfloat16_is_near(self, encoder: Encoder, network: VGGish) -> None:
-        lowered = Encoder(untrained=0, device="cpu", precision="bfloat16")
+        lowered = Encoder(weights_seed=0, device="cpu", precision="bfloat16")
         lowered._network = network
         exact, near = encoder.embed(sound(2)).values, lowered.embed(sound(2)).values
         assert 0 < np.linalg.norm(exact - near) < 0.02 * np.linalg.norm(exact)
@@ -272,11 +272,11 @@ class TestCache:
         file = write_wav(tmp_path / "a.wav", 2)
         encoder.embed(file)
         assert encoder.embed(file, layer="conv").values.shape == (2, 12288)
-        other = Encoder(untrained=1)
+        other = Encoder(weights_seed=1)
         assert embedding_key(other, "fc3") != embedding_key(encoder, "fc3")
-        denser = Encoder(untrained=0)
+        denser = Encoder(weights_seed=0)
         denser._network = network
-        denser.hop = 0.48
+        denser.step = 0.48
         found = denser.embed(file)
         assert found.starts == pytest.approx([0, 0.48, 0.96])
         assert found.ends == pytest.approx([0.96, 1.44, 1.92])

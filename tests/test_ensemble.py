@@ -16,7 +16,7 @@ from genrescope.errors import RecipeError
 from genrescope.inference import Bundle, Classifier
 from genrescope.training.bundles import make_bundle
 from genrescope.training.data import load
-from genrescope.training.protocols import Job
+from genrescope.training.protocols import TrainingJob
 from genrescope.training.recipe import Recipe, load_recipe
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
@@ -58,7 +58,7 @@ def test_it_averages_the_networks_as_each_is_alone(run: Path, data: Path, tmp_pa
         tracks = json.loads((run / "jobs/only/tracks.json").read_text())["train"]
         loaded = load(own, scan(data), vectors={}, targets={}, reporter=DefaultReporter())
         model = torch_trainer.Trainer().train(
-            Job("alone", train=tuple(tracks)),
+            TrainingJob("alone", train=tuple(tracks)),
             loaded,
             own,
             tmp_path / f"{number}.ckpt",

@@ -6,7 +6,9 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from typer import Typer
 from typer.testing import CliRunner, Result
 
@@ -53,7 +55,7 @@ def test_other_data_get_a_folder_that_reads_like_a_runs(data: Path, tmp_path: Pa
     assert metrics["unknown_genres"] == ["polka"]
     assert metrics == printed
     result = RunResult.read(out)
-    assert result.is_evaluation and result.data.name == "other" and result.data.tracks == 7
+    assert result.kind == "evaluation" and result.data.name == "other" and result.data.tracks == 7
     with (out / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["track"] for row in rows) == ["Hip-Hop 0", "Hip-Hop 1", "rock 0", "rock 1"]
@@ -122,6 +124,17 @@ def test_nothing_that_can_be_decoded(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="d: none of the 1 tracks could be decoded"):
         evaluate_model("default", tmp_path / "d", folder=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_silence_is_left_out_and_noise_counts_as_wrong(tmp_path: Path) -> None:
+    folder = tmp_path / "d" / "rock"
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(0).normal(0, 0.1, 5 * 22050).clip(-1, 1)
+    soundfile.write(folder / "noise.wav", noise, 22050)
+    soundfile.write(folder / "silence.wav", np.zeros(5 * 22050), 22050)
+    result = evaluate_model("default", tmp_path / "d")
+    assert (result.n, result.accuracy) == (1, 0)
+    assert [Path(str(left.track)).name for left in result.left_out] == ["silence.wav"]
 
 
 def test_the_public_names(data: Path, tmp_path: Path) -> None:

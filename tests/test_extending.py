@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -19,8 +20,11 @@ pytestmark = pytest.mark.needs("lab")
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
 # The text before a block says what is done with it: a file is written, or lines are inserted.
-MADE = re.compile(r"[Ii]n `([^`]+\.(?:py|yaml))`:\s*$")
+MADE = re.compile(r"[Ii]n `([^`]+\.(?:py|yaml|toml))`:\s*$")
 ADDED = re.compile(r"(?:[Ii]n `([^`]+\.py)`,\s+)?below\s+`([^`]+)`:\s*$")
+
+
+_HERE = "--no-deps --no-build-isolation --disable-pip-version-check"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Clone:
                 self.run(command)
         elif made := MADE.search(block.before):
             path = self.folder / made[1]
+            if made[1].startswith("projection/"):  # the page's own package
+                path.parent.mkdir(exist_ok=True)
             assert path.parent.is_dir()
             assert not path.exists()
             path.write_text(block.text, encoding="utf-8")
@@ -68,10 +74,12 @@ class Clone:
             raise AssertionError(f"the page does not say what to do with:\n{block.text}")
 
     def run(self, command: str) -> None:
+        # Installed next to the clone, not into the environment of the tests.
+        command = command.replace("pip install", f"pip install -q {_HERE} --target site")
         tools = Path(sys.executable).parent
         settings = {
             "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(self.folder / "src"),
+            "PYTHONPATH": os.pathsep.join([str(self.folder / "src"), str(self.folder / "site")]),
             "XDG_CACHE_HOME": str(self.folder / "cache"),
             "COLUMNS": "120",
         }
@@ -147,6 +155,12 @@ def test_the_new_classifier_chose_its_settings(clone: Clone) -> None:
     assert scores["chosen_settings"]["of"] == 2
     # The clips of a genre are made by one program and hardly differ.
     assert scores["accuracy"] > 0.5
+
+
+def test_the_new_encoder_is_found_by_its_entry_point(clone: Clone) -> None:
+    assert "projection" in clone.outputs["genrescope encoders list"]
+    with np.load(clone.folder / "projected.npz") as table:
+        assert table["embedding"].shape == (len(list(clone.folder.glob("clips/*/*.flac"))), 32)
 
 
 def test_the_new_rule_is_that_of_a_bundle(clone: Clone) -> None:

@@ -83,7 +83,7 @@ def test_power_spectrogram_equals_librosa(
     spectrum = librosa.stft(sound.samples, n_fft=n_fft, hop_length=hop_length, center=center)
     assert_close(ours.power, np.abs(spectrum) ** 2)
     assert_close(ours.frequencies, librosa.fft_frequencies(sr=RATE, n_fft=n_fft))
-    assert ours.hop == hop_length / RATE
+    assert ours.hop_seconds == hop_length / RATE
 
 
 def test_kept_bins_are_those_of_the_whole_spectrogram(sound: Waveform) -> None:
@@ -168,7 +168,7 @@ def test_a_feature_has_the_size_it_says(kind: str, sound: Waveform) -> None:
     values = feature(sound.resampled(feature.sample_rate))
     assert values.dtype == np.float32
     assert values.shape[0] == feature.size
-    assert values.shape[1] == pytest.approx(len(TIME) / 22050 / feature.hop + 1, abs=3)
+    assert values.shape[1] == pytest.approx(len(TIME) / 22050 / feature.hop_seconds + 1, abs=3)
     assert np.isfinite(values).all()
 
 
@@ -214,7 +214,7 @@ def altered(spectrogram: Spectrogram, offset: float, step: float) -> Spectrogram
     """Return the spectrogram with its dB axis shifted and stretched."""
     decibels = 10 * np.log10(spectrogram.power.astype(np.float64)) * step + offset
     power = (10 ** (decibels / 10)).astype(np.float32)
-    return Spectrogram(power, spectrogram.frequencies, spectrogram.hop)
+    return Spectrogram(power, spectrogram.frequencies, spectrogram.hop_seconds)
 
 
 LOUD = power_spectrogram(
@@ -287,7 +287,7 @@ def test_stored_spectrogram_reads_back(tmp_path: Path) -> None:
     )
     assert stored.frequencies[0] == 0
     assert stored.frequencies[-1] == 1024 * RATE / 2048
-    assert stored.hop == 1920 / RATE
+    assert stored.hop_seconds == 1920 / RATE
 
 
 def write_colour(path: Path) -> None:

@@ -186,7 +186,7 @@ def first_frames(segments: list[Segment]) -> list[float]:
 
 
 def test_segments_overlap_by_half_and_end_with_the_window() -> None:
-    assert (LONG.segment_frames, LONG.segment_hop) == (128, 64)
+    assert (LONG.segment_frames, LONG.segment_step) == (128, 64)
     segments = LONG.segments_of(window_of(344, start=100))
     assert first_frames(segments) == [0, 64, 128, 192, 216]
     for segment in segments:

@@ -24,7 +24,7 @@ from genrescope.errors import DatasetError, RecipeError
 from genrescope.training.further import with_taxonomy
 from genrescope.training.recipe import load_recipe
 from genrescope.training.run import execute
-from genrescope.training.trainers.lightning import genre_loss, own_statistics
+from genrescope.training.trainers.lightning import frozen_batch_statistics, genre_loss
 
 SETTINGS = [
     "model={kind: cnn, channels: [4, 4]}",
@@ -117,7 +117,7 @@ def test_the_loss_of_a_set_knows_only_its_own_genres() -> None:
 
 def test_another_sets_statistics_stay_out_of_the_network() -> None:
     layer = nn.BatchNorm1d(2).train()
-    with own_statistics(layer):
+    with frozen_batch_statistics(layer):
         found = layer(torch.randn(64, 2) * 3 + 5)
     torch.testing.assert_close(found.mean(dim=0), torch.zeros(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(layer.running_mean, torch.zeros(2))

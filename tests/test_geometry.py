@@ -43,7 +43,7 @@ extends: _leiden
 name: learning
 feature: {n_mels: 64}
 segments: {seconds: 14, overlap: 0}
-model: {encoder: mobilenet_v2, untrained: 0, hidden: [16, 8], learning: 0}
+model: {encoder: mobilenet_v2, weights_seed: 0, hidden: [16, 8], trained_modules: 0}
 training: {epochs: 1, batch_size: 4}
 published: null
 """

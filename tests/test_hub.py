@@ -236,7 +236,7 @@ def test_a_bundle_is_saved_and_loaded_with_its_labels(checkpoint: Path, tmp_path
     silence = Waveform(np.random.default_rng(0).normal(0, 0.1, 64000).astype(np.float32), 32000)
     prediction = Classifier(again).predict(silence)
     assert prediction.embedding.shape == (384,)
-    assert prediction.tags is not None
+    assert prediction.labels is not None
     assert set(prediction.probabilities) == set(again.manifest.genres)
 
 

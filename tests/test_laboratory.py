@@ -31,7 +31,7 @@ from genrescope.inference import Bundle, Classifier
 from genrescope.training import data as data_module
 from genrescope.training.data import TrainingData
 from genrescope.training.inputs import read_inputs
-from genrescope.training.protocols import Job
+from genrescope.training.protocols import TrainingJob
 from genrescope.training.recipe import Recipe, load_recipe
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
@@ -134,13 +134,15 @@ def relabelled(tracks: Sequence[Track], subset: str) -> list[Track]:
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Job, TrainingData]]:
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrainingJob, TrainingData]]:
     """Every job that a trainer was given, with the data."""
-    given: list[tuple[Job, TrainingData]] = []
+    given: list[tuple[TrainingJob, TrainingData]] = []
     for module in (sklearn_trainer, torch_trainer):
         train = module.Trainer.train
 
-        def spy(self: Any, job: Job, data: TrainingData, *more: Any, train: Any = train) -> Any:
+        def spy(
+            self: Any, job: TrainingJob, data: TrainingData, *more: Any, train: Any = train
+        ) -> Any:
             given.append((job, data))
             return train(self, job, data, *more)
 
@@ -208,7 +210,7 @@ class TestNoLeaks:
         tracks: list[Track],
         vectors: dict[str, Any],
         tmp_path: Path,
-        trained: list[tuple[Job, TrainingData]],
+        trained: list[tuple[TrainingJob, TrainingData]],
     ) -> None:
         recipe = classical("NB", model={"tuned": True}, split={"kind": "folds", "folds": 3})
         execute(recipe, tracks, tmp_path / "run", vectors=vectors)
@@ -358,7 +360,7 @@ class TestSplits:
         assert [leak.run.folder.name for leak in results.leaks] == ["leaky"]
 
     def test_a_segment_is_its_window_cut_and_no_more(
-        self, pictures: Path, tmp_path: Path, trained: list[tuple[Job, TrainingData]]
+        self, pictures: Path, tmp_path: Path, trained: list[tuple[TrainingJob, TrainingData]]
     ) -> None:
         recipe = make_recipe(
             feature={"kind": "geometric_mel", "n_mels": 24, **OWN},
@@ -441,7 +443,7 @@ class TestResuming:
         tracks: list[Track],
         vectors: dict[str, Any],
         tmp_path: Path,
-        trained: list[tuple[Job, TrainingData]],
+        trained: list[tuple[TrainingJob, TrainingData]],
     ) -> None:
         recipe = classical("NB", model={"tuned": True}, split={"kind": split, "folds": 3})
         folder = tmp_path / "run"
@@ -487,7 +489,7 @@ class TestInputs:
         sounds: Path,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
-        trained: list[tuple[Job, TrainingData]],
+        trained: list[tuple[TrainingJob, TrainingData]],
     ) -> None:
         settings: dict[str, Any] = {
             "feature": MEL,
@@ -529,7 +531,7 @@ class TestInputs:
         tracks: list[Track],
         vectors: dict[str, Any],
         tmp_path: Path,
-        trained: list[tuple[Job, TrainingData]],
+        trained: list[tuple[TrainingJob, TrainingData]],
     ) -> None:
         waveform = {"waveform": {}}
         for name, recipe, given in (
@@ -691,7 +693,7 @@ class TestCommand:
         finished: tuple[Path, Result],
         family: Path,
         table: Path,
-        trained: list[tuple[Job, TrainingData]],
+        trained: list[tuple[TrainingJob, TrainingData]],
     ) -> None:
         out, first = finished
         shutil.rmtree(out / "NB/two")

@@ -45,6 +45,25 @@ def test_a_recipe_with_old_names_is_read_with_a_warning(tmp_path: Path) -> None:
     assert list(first.search) == ["training.ema_decay"]
 
 
+def test_settings_of_encoders_have_the_names_that_others_use(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="recipes need the train extra")
+    from genrescope.legacy import renamed_recipe
+    from genrescope.training.recipe import load_recipe
+
+    with pytest.warns(FutureWarning, match=r"model.learning -> model.trained_modules"):
+        tuned = load_recipe("vellore-finetune", ["model.learning=3", "model.slower=0.5"])
+    assert (tuned.model["trained_modules"], tuned.model["layer_decay"]) == (3, 0.5)
+    with pytest.warns(FutureWarning, match=r"feature.untrained -> feature.weights_seed"):
+        random = load_recipe("deepsound-vggish", ["feature.untrained=7"])
+    assert random.feature["weights_seed"] == 7
+    # Another kind of model may have a setting of that name.
+    own = {"model": {"kind": "mine", "learning": 3}, "search": {"model.slower": {"choices": [1]}}}
+    assert renamed_recipe(own)[0] == {
+        "model": {"kind": "mine", "learning": 3},
+        "search": {"model.layer_decay": {"choices": [1]}},
+    }
+
+
 def test_a_bundle_of_schema_1_gives_the_same_answers(tmp_path: Path) -> None:
     shipped = Bundle.load("default")
     fields = json.loads((SHIPPED / "default" / "bundle.json").read_text())
@@ -92,7 +111,7 @@ def test_kept_bundles_of_every_schema_give_their_answers(version: int) -> None:
     assert prediction.genre == "a"
     assert prediction.probabilities["a"] == pytest.approx(0.58158970, abs=1e-6)
     assert classifier.manifest.aggregation == "mean_logits"
-    assert (prediction.tags is not None) == (version == 3)
+    assert (prediction.labels is not None) == (version == 3)
 
 
 def test_every_schema_that_is_read_has_a_kept_bundle() -> None:

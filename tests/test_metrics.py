@@ -19,11 +19,11 @@ from genrescope.evaluation.calibration import fit_temperature
 from genrescope.evaluation.metrics import (
     METRICS,
     by_genre,
-    calibration_error,
     compute_scores,
+    confidence_bins,
     confusion,
     figures,
-    hits,
+    in_top_k,
     mean_and_deviation,
     validate,
 )
@@ -96,18 +96,18 @@ def test_one_genre_alone_has_no_roc_curve() -> None:
 def test_top_k_equals_scikit_learns(seed: int, k: int) -> None:
     truth, probabilities = predictions(seed)
     expected = sklearn.top_k_accuracy_score(truth, probabilities, k=k, labels=range(4))
-    assert hits(truth, probabilities, k).mean() == pytest.approx(expected)
+    assert in_top_k(truth, probabilities, k).mean() == pytest.approx(expected)
 
 
 def test_of_equal_probabilities_the_first_counts() -> None:
-    assert hits(np.array([0, 1, 2]), np.full((3, 3), 1 / 3), 1).tolist() == [True, False, False]
+    assert in_top_k(np.array([0, 1, 2]), np.full((3, 3), 1 / 3), 1).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(("genres", "k"), [(2, 1), (3, 2), (4, 3), (6, 3)])
 def test_top_3_of_few_genres_leaves_one_out(genres: int, k: int) -> None:
     truth, probabilities = predictions(0, genres=genres)
     top = figures(truth, probabilities)["top3_accuracy"]
-    assert top == hits(truth, probabilities, k).mean() < 1
+    assert top == in_top_k(truth, probabilities, k).mean() < 1
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -147,14 +147,14 @@ def test_calibration_error_by_hand() -> None:
     truth = np.array([0, 0, 0, 0, 0, 1])
     # 0.95, 0.95 and 1.0 are in the last of ten bins, and one is correct: |1 - 2.9| = 1.9.
     # Three at 0.65 are all correct: |3 - 1.95| = 1.05.
-    assert calibration_error(truth, probabilities) == pytest.approx((1.9 + 1.05) / 6)
+    assert confidence_bins(truth, probabilities).error == pytest.approx((1.9 + 1.05) / 6)
 
 
 def test_accuracy_equal_to_confidence_is_calibrated() -> None:
     truth = np.array([0] * 8 + [1] * 2)
     probabilities = np.array([[0.8, 0.2]] * 10)
-    assert calibration_error(truth, probabilities) == pytest.approx(0)
-    assert calibration_error(1 - truth, probabilities) == pytest.approx(0.6)
+    assert confidence_bins(truth, probabilities).error == pytest.approx(0)
+    assert confidence_bins(1 - truth, probabilities).error == pytest.approx(0.6)
 
 
 ROW = np.array([[0.6, 0.4]])
@@ -299,8 +299,8 @@ def test_a_temperature_calibrates_aggregated_probabilities(aggregation: Aggregat
         np.stack([aggregate_logits(z, t, aggregation) for z in overconfident])
         for t in (1.0, temperature)
     )
-    assert calibration_error(truth, raw) > 0.1
-    assert calibration_error(truth, calibrated) < 0.05
+    assert confidence_bins(truth, raw).error > 0.1
+    assert confidence_bins(truth, calibrated).error < 0.05
 
 
 def draw_confusion(path: Path) -> None:

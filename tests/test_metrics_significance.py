@@ -66,6 +66,27 @@ def test_runs_are_compared_on_the_tracks_of_both(tmp_path: Path) -> None:
     assert found.interval == pytest.approx(np.percentile(differences, [2.5, 97.5]), abs=0.006)
 
 
+def test_tracks_of_an_artist_are_drawn_together(tmp_path: Path) -> None:
+    """Ten artists of ten tracks each, and only b is right on those of three of them."""
+    artists = tuple(f"artist {i // 10}" for i in range(100))
+    b_alone = np.array([i < 30 for i in range(100)])
+    ids, truth = tuple(map(str, range(100))), np.zeros(100, int)
+    rows_a = np.where(b_alone[:, None], [0.2, 0.8], [0.8, 0.2])
+    for name, known in (("known", artists), ("unknown", ())):
+        for run, rows in (("a", rows_a), ("b", np.full((100, 2), [0.8, 0.2]))):
+            folder = tmp_path / name / run
+            folder.mkdir(parents=True)
+            found = Predictions(("x", "y"), ids, ("only",) * 100, truth, rows, known)
+            write_predictions(found, folder)
+    grouped = compare(tmp_path / "known" / "a", tmp_path / "known" / "b")
+    single = compare(tmp_path / "unknown" / "a", tmp_path / "unknown" / "b")
+    assert (grouped.grouped_by_artist, single.grouped_by_artist) == (True, False)
+    assert grouped.difference == single.difference == pytest.approx(0.3)
+    # The number of the three among ten artists drawn is binomial: 0.3 ± 1.96 * 0.145.
+    assert grouped.interval == pytest.approx((0, 0.6), abs=0.051)
+    assert single.interval == pytest.approx((0.21, 0.39), abs=0.011)
+
+
 def test_a_run_is_as_good_as_itself(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a", {"1": True, "2": False})
     found = compare(run, run)
@@ -113,11 +134,17 @@ def test_predictions_come_back_as_they_were(tmp_path: Path) -> None:
     rows = random.dirichlet(np.ones(3), 4).round(6)
     tracks = ("a", "b,c", 'd"e', b"\xff".decode("utf-8", "surrogateescape"))
     written = Predictions(
-        ("x", "y", "z"), tracks, ("1", "1", "2", "2"), np.array([0, 1, 2, 0]), rows
+        ("x", "y", "z"),
+        tracks,
+        ("1", "1", "2", "2"),
+        np.array([0, 1, 2, 0]),
+        rows,
+        artists=("", "Björk, and others", "", "y"),
     )
     write_predictions(written, tmp_path)
     back = read_predictions(tmp_path)
     assert (back.genres, back.tracks, back.folds) == (written.genres, written.tracks, written.folds)
+    assert back.artists == written.artists
     np.testing.assert_array_equal(back.truth, written.truth)
     np.testing.assert_array_equal(back.probabilities, rows)
 

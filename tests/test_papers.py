@@ -52,7 +52,7 @@ class TestSegments:
 
     def test_those_of_the_default_model_are_as_before(self) -> None:
         frontend = Bundle.load("default").manifest.frontend
-        length, step = frontend.segment_frames, frontend.segment_hop
+        length, step = frontend.segment_frames, frontend.segment_step
         assert (length, step) == (34, 17)
         for frames in range(length, 345):  # of a window of half a minute
             before = [*range(0, frames - length, step), frames - length]
@@ -185,7 +185,7 @@ def test_the_best_epoch_is_chosen_by_tracks() -> None:
 def test_31_embeddings_lie_side_by_side_below_the_hidden_layer() -> None:
     recipe = load_recipe("berkeley-fig7")
     settings = {k: v for k, v in recipe.model.items() if k != "kind"}
-    network = FineTuned(recipe.frontend.shape, 8, **settings, untrained=0).eval()
+    network = FineTuned(recipe.frontend.shape, 8, **settings, weights_seed=0).eval()
     assert [tuple(layer.weight.shape) for layer in (network.head[0], network.output)] == [
         (256, 31 * 128),
         (8, 256),
@@ -196,7 +196,7 @@ def test_31_embeddings_lie_side_by_side_below_the_hidden_layer() -> None:
         one = network.encoder(segment[:, :, 96 * 30 :])[network.layer]
     assert torch.allclose(whole[30:], one, atol=1e-5)
     with pytest.raises(ValueError, match="or of a multiple, not of 100"):
-        FineTuned((64, 100), 8, **settings, untrained=0)
+        FineTuned((64, 100), 8, **settings, weights_seed=0)
 
 
 def test_a_picture_has_the_colours_of_matplotlib() -> None:
@@ -218,10 +218,10 @@ def test_a_picture_has_the_colours_of_matplotlib() -> None:
 
 def test_a_grey_network_stays_grey() -> None:
     shape = load_recipe("leiden-table1/mobilenet_v2/frozen").frontend.shape
-    plain = FineTuned(shape, 2, encoder="mobilenet_v2", untrained=0, hidden=[4])
+    plain = FineTuned(shape, 2, encoder="mobilenet_v2", weights_seed=0, hidden=[4])
     assert plain.encoder.palette is None
     with pytest.raises(ValueError, match="no colour map"):
-        FineTuned(shape, 2, encoder="mobilenet_v2", untrained=0, hidden=[4], colours="mauve")
+        FineTuned(shape, 2, encoder="mobilenet_v2", weights_seed=0, hidden=[4], colours="mauve")
 
 
 def _fma_table(path: Path) -> Path:
@@ -293,7 +293,9 @@ def test_vggish_recipes_take_audio(
 ) -> None:
     halves = "split={kind: random, train: 0.5, validation: 0, test: 0.5}"
     split = [] if name == "vellore-dense" else [halves]
-    recipe = load_recipe(name, ["feature.untrained=0", "segments.seconds=3.84", *changes, *split])
+    recipe = load_recipe(
+        name, ["feature.weights_seed=0", "segments.seconds=3.84", *changes, *split]
+    )
     result = execute(recipe, vggish_clips, tmp_path / "run")
     assert result.n == (8 if name == "vellore-dense" else 4)
     assert json.loads((tmp_path / "run" / "bundle" / "bundle.json").read_text())

@@ -67,7 +67,7 @@ class Bands(Encoder):
     weights = ()
     feature = {"kind": "vggish_mel"}
     seconds = 0.96
-    hop = 0.96
+    step = 0.96
 
     def build(self):
         return Network()
@@ -95,7 +95,7 @@ split: {kind: official}
 """,
     "banded": """
 name: banded
-feature: {kind: embedding, encoder: bands, layer: max, untrained: 0}
+feature: {kind: embedding, encoder: bands, layer: max, weights_seed: 0}
 segments: {seconds: 2, overlap: 0}
 model: {kind: mlp, hidden: [4]}
 training: {epochs: 1, batch_size: 4}

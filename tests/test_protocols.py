@@ -25,16 +25,22 @@ IDS = {track.id for track in TRACKS}
 
 
 def protocol(
-    *, tracks: list[Track] = TRACKS, chooses: bool = False, scored: Any = "test", **split: Any
+    *,
+    tracks: list[Track] = TRACKS,
+    needs_validation: bool = False,
+    scored: Any = "test",
+    **split: Any,
 ) -> Protocol:
     settings = SplitSettings.model_validate(split)
     groups = group_tracks(tracks, by_artist=settings.by_artist)
-    return make_protocol(settings, tracks, groups, seed=0, chooses=chooses, scored=scored)
+    return make_protocol(
+        settings, tracks, groups, seed=0, needs_validation=needs_validation, scored=scored
+    )
 
 
 def test_holdout_calibrates_and_chooses_on_the_validation_subset() -> None:
-    for chooses in (False, True):
-        found = protocol(kind="official", chooses=chooses)
+    for needs_validation in (False, True):
+        found = protocol(kind="official", needs_validation=needs_validation)
         (job,) = found.jobs
         for subset in ("train", "validation", "test"):
             assert set(getattr(job, subset)) == {t.id for t in TRACKS if t.split == subset}
@@ -48,7 +54,7 @@ def test_without_a_validation_subset_a_fifth_of_training_is_held_out_to_choose_o
     split: dict[str, Any] = {"kind": "random", "train": 0.7, "validation": 0, "test": 0.3}
     (job,) = protocol(**split).jobs
     assert (job.validation, job.monitored, job.calibration) == ((), (), ())
-    (choosing,) = protocol(**split, chooses=True).jobs
+    (choosing,) = protocol(**split, needs_validation=True).jobs
     assert set(choosing.train) | set(choosing.validation) == set(job.train)
     # 14 tracks of two genres: between one and two tracks of each.
     assert 2 <= len(choosing.validation) <= 4
@@ -56,9 +62,11 @@ def test_without_a_validation_subset_a_fifth_of_training_is_held_out_to_choose_o
     assert choosing.test == job.test
 
 
-@pytest.mark.parametrize("chooses", [False, True])
-def test_folds_test_each_track_once_and_calibrate_on_the_others_tests(chooses: bool) -> None:
-    found = protocol(kind="folds", folds=4, repeats=2, chooses=chooses)
+@pytest.mark.parametrize("needs_validation", [False, True])
+def test_folds_test_each_track_once_and_calibrate_on_the_others_tests(
+    needs_validation: bool,
+) -> None:
+    found = protocol(kind="folds", folds=4, repeats=2, needs_validation=needs_validation)
     *folds, final = found.jobs
     assert [job.name for job in folds[:5]] == [
         "fold-1", "fold-2", "fold-3", "fold-4", "repeat-2-fold-1",
@@ -69,7 +77,7 @@ def test_folds_test_each_track_once_and_calibrate_on_the_others_tests(chooses: b
             others = {(o.name, track) for o in repetition if o is not job for track in o.test}
             assert set(job.calibration) == others
             assert set(job.train) | set(job.validation) | set(job.test) == IDS
-            assert bool(job.validation) == chooses
+            assert bool(job.validation) == needs_validation
             assert job.monitored == (job.validation or job.test)
             assert job.predicted == job.test
     assert final.name == "final"
@@ -93,7 +101,7 @@ def test_a_search_never_sees_the_test_subset() -> None:
 @pytest.mark.parametrize("kind", ["random", "folds"])
 def test_artists_stay_in_one_subset(kind: str) -> None:
     artist = {track.id: track.artist for track in TRACKS}
-    for job in protocol(kind=kind, folds=3, by_artist=True, chooses=True).jobs:
+    for job in protocol(kind=kind, folds=3, by_artist=True, needs_validation=True).jobs:
         subsets = [{artist[t] for t in ids} for ids in (job.train, job.validation, job.test)]
         assert sum(map(len, subsets)) == len(set().union(*subsets))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ranking import best_precision_at, coverage, precision_at
 
 from genrescope.evaluation.bootstrap import mean
-from genrescope.evaluation.ranking import best_precision_at, coverage, precision_at
 
 A_TO_D = ["a", "b", "c", "d"]
 

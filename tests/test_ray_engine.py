@@ -164,12 +164,12 @@ def test_commands_write_the_same_with_both_engines(
 
 @pytest.mark.slow
 def test_a_file_that_kills_its_decoder_costs_no_other_row(two_nodes: None, music: Path) -> None:
-    from genrescope.inference.ray_engine import PredictionJob, RayEngine
+    from genrescope.inference.ray_engine import PredictionPipeline, RayEngine
 
     bundle = Classifier.load().bundle
     good = sorted(music.glob("*.flac"))[:6]
     names = [*map(str, good[:3]), "deadly.mp3", *map(str, good[3:])]
-    results = list(RayEngine()._in_order(_deadly(PredictionJob)(bundle), names))
+    results = list(RayEngine()._in_order(_deadly(PredictionPipeline)(bundle), names))
     assert isinstance(results[3], FileError)
     assert "died" in results[3].reason
     rest = [result.path for result in results if not isinstance(result, FileError)]
@@ -177,7 +177,7 @@ def test_a_file_that_kills_its_decoder_costs_no_other_row(two_nodes: None, music
 
 
 def _deadly(base: type) -> type:
-    """A job whose decoder ends its process, as a fault in a C library does."""
+    """A pipeline whose decoder ends its process, as a fault in a C library does."""
 
     class Deadly(base):
         def __reduce__(self):
@@ -208,7 +208,7 @@ def test_an_address_is_read_and_listed(music: Path, server: str) -> None:
 def test_engines_refuse_what_makes_no_sense(music: Path, tmp_path: Path) -> None:
     for arguments, reason in (
         (["--address", "auto"], "needs --engine ray"),
-        (["--format", "parquet"], "needs --output"),
+        (["--format", "parquet"], "needs --out"),
     ):
         result = CliRunner().invoke(app, ["classify", str(music), *arguments])
         assert result.exit_code == 2

@@ -148,7 +148,7 @@ def test_each_segment_that_is_treated_as_a_track_has_its_own_embedding(tmp_path:
     """And what is kept of a file on disk stays that of the whole file."""
     tracks = scan(write_spectrograms(tmp_path / "data", tracks=2))
     recipe = make_recipe(
-        feature={"kind": "embedding", "encoder": "mobilenet_v2", "untrained": 0},
+        feature={"kind": "embedding", "encoder": "mobilenet_v2", "weights_seed": 0},
         segments={"seconds": 14, "overlap": 0.5},
         model={"kind": "classical", "name": "NB"},
         split={"kind": "random", "train": 0.5, "validation": 0, "test": 0.5},

@@ -115,7 +115,7 @@ def test_a_run_of_version_0_1_is_read(tmp_path: Path) -> None:
 def test_an_evaluation_of_version_0_1_is_read(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text(EVALUATION_0_1)
     found = RunResult.read(tmp_path)
-    assert found.is_evaluation and found.name == "default on other"
+    assert found.kind == "evaluation" and found.name == "default on other"
     assert found.data.name == "other"
     assert [str(track) for track in found.left_out] == ["a/b.wav: not audio"]
     assert found.grouped_by_artist and found.genre_map == {"Hip-Hop": "hiphop"}

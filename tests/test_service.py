@@ -163,6 +163,50 @@ class TestLibrary:
         for text in texts:
             assert str(music) not in text and place not in text and str(Path.home()) not in text
 
+    def test_filters_know_corrected_genres_in_any_spelling(self, served: str) -> None:
+        [track] = self.tracks(served, q="walking")
+        [like] = self.tracks(served, q="offbeat")
+        where = f"{served}/v1/tracks/{track['id']}"
+        requests.patch(where, json={"genre": "Hip Hop"}, timeout=30)
+        genre = {"genre": "HIP-HOP"}
+        found = [self.tracks(served, **genre)]
+        form = {"track": (None, like["id"]), "genre": (None, "HIP-HOP")}
+        answer = requests.post(f"{served}/v1/similar", files=form, timeout=30)
+        found.append(answer.json()["tracks"])
+        body = {"likes": [like["id"]], "genre": "hip hop"}
+        answer = requests.post(f"{served}/v1/recommend", json=body, timeout=30)
+        found.append(answer.json()["tracks"])
+        form["genre"] = (None, "jazz")
+        jazz = requests.post(f"{served}/v1/similar", files=form, timeout=30).json()["tracks"]
+        requests.patch(where, json={"genre": None}, timeout=30)
+        for tracks in found:
+            assert track["id"] in [each["id"] for each in tracks]
+        assert track["id"] not in [each["id"] for each in jazz]
+        assert "it knows" in problem(
+            requests.get(f"{served}/v1/tracks", params={"genre": "zzz"}, timeout=9), 409
+        )
+
+    def test_a_correction_does_not_wait_for_a_scan(self, served: str, place: str) -> None:
+        import subprocess
+        import sys
+
+        hold = "import sys; from genrescope.library.places import locked\n"
+        hold += "with locked(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+        holder = subprocess.Popen(
+            [sys.executable, "-c", hold, place], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert holder.stdin is not None and holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        [track] = self.tracks(served, q="walking")
+        where = f"{served}/v1/tracks/{track['id']}"
+        started = time.monotonic()
+        answer = requests.patch(where, json={"genre": "metal"}, timeout=30)
+        assert time.monotonic() - started < 6
+        assert "scan" in problem(answer, 503)
+        assert int(answer.headers["retry-after"]) > 0
+        holder.communicate()
+        assert requests.patch(where, json={"genre": None}, timeout=30).status_code == 200
+
     def test_similar_tracks_are_those_of_the_command_line(self, served: str, place: str) -> None:
         from genrescope.library.similar import Space
         from genrescope.library.store import Library
@@ -281,12 +325,13 @@ def test_another_address_needs_a_key() -> None:
     assert ServiceSettings(host="0.0.0.0", api_key=KEY).api_key == KEY
 
 
-def test_a_full_queue_a_key_and_a_worker_that_dies(music: Path, tmp_path: Path) -> None:
-    """One service for the three, for it takes seconds to start."""
-    import multiprocessing
+def test_a_full_queue_a_key_links_and_a_decoder_that_dies(
+    music: Path, place: str, tmp_path: Path
+) -> None:
+    """One service for all of them, for it takes seconds to start."""
+    from genrescope.audio import workers
 
-    others = multiprocessing.active_children()
-    with running(queue=0, api_key=KEY, max_work_seconds=20) as address:
+    with running(queue=0, api_key=KEY, max_work_seconds=20, library=place) as address:
         file = music / "walking-bass.flac"
         headers = {"X-API-Key": KEY}
         assert problem(post(address, file), 401)
@@ -299,6 +344,23 @@ def test_a_full_queue_a_key_and_a_worker_that_dies(music: Path, tmp_path: Path) 
             session.post(f"{address}/v1/session", json={"key": KEY}, timeout=9).status_code == 204
         )
         assert session.get(f"{address}/v1/models", timeout=9).json()["model"]["name"] == "default"
+        # A playlist's links play without the key, and nothing else.
+        [track] = session.get(f"{address}/v1/tracks?q=walking", timeout=9).json()["tracks"]
+        body = {"ids": [track["id"]], "hours": 1}
+        text = session.post(f"{address}/v1/playlist.m3u8", json=body, timeout=9).text
+        link = text.splitlines()[2]
+        assert requests.get(link, timeout=9).content == file.read_bytes()
+        for other in (
+            link.replace("/audio", "/picture"),
+            link.replace(track["id"], "0" * 20),
+            link.replace("expires=1", "expires=2"),
+            link.replace("expires=", "expires=-"),
+            link.partition("?")[0],
+            link[:-1],
+        ):
+            assert problem(requests.get(other, timeout=9), 401)
+        assert problem(requests.patch(link, json={"genre": None}, timeout=9), 401)
+
         statuses: list[Any] = []
 
         def send() -> None:
@@ -313,11 +375,70 @@ def test_a_full_queue_a_key_and_a_worker_that_dies(music: Path, tmp_path: Path) 
         assert {200, 503} == {status for status, _ in statuses}
         assert all(int(wait) >= 1 for status, wait in statuses if status == 503)
 
-        [worker] = [each for each in multiprocessing.active_children() if each not in others]
-        worker.kill()
-        time.sleep(0.2)
-        assert post(address, file, headers=headers).status_code in (200, 422)
+        # Pictures wait in the same queue.
+        def draw() -> None:
+            where = f"{address}/v1/tracks/{track['id']}/picture"
+            statuses.append((session.get(where, timeout=60).status_code, None))
+
+        statuses.clear()
+        clients = [threading.Thread(target=draw) for _ in range(12)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        assert {200, 503} == {status for status, _ in statuses}
+
+        # Decoders that die are replaced.
+        for worker in workers.current_pool()._idle:
+            worker.process.kill()
+            worker.process.wait()
         assert post(address, file, headers=headers).status_code == 200
+
+
+def test_links_expire() -> None:
+    from urllib.parse import parse_qsl, urlsplit
+
+    from genrescope.service.links import is_signed, signed
+
+    path = "/v1/tracks/x/audio"
+    for seconds, expected in ((60, True), (-60, False), (10**9, False)):
+        query = dict(parse_qsl(urlsplit(signed(path, KEY, seconds)).query))
+        assert is_signed(path, query, KEY) == expected
+        assert not is_signed(path, query, "another key")
+    assert not is_signed(path, {}, KEY)
+
+
+def test_a_title_can_not_add_lines_to_a_playlist(tmp_path: Path) -> None:
+    from libraries import entry, make_library
+
+    odd = "one\n/etc/passwd\r#EXTINF:1,two"
+    tracks = [entry(f"{n}.mp3", np.eye(16)[n], title=odd, artist="a") for n in range(3)]
+    make_library(tmp_path / "library", tracks)
+    with running(library=str(tmp_path / "library")) as address:
+        ids = [e["id"] for e in requests.get(f"{address}/v1/tracks", timeout=9).json()["tracks"]]
+        answer = requests.post(f"{address}/v1/playlist.m3u8", json={"ids": ids}, timeout=9)
+        lines = answer.text.splitlines()
+    assert len(lines) == 7
+    assert all(line.startswith(("#", "http://127.0.0.1")) for line in lines)
+
+
+def test_the_printed_port_is_the_one_it_listens_at(tmp_path: Path) -> None:
+    import os
+    import signal
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "genrescope", "serve", "--port", "0", "--workers", "1"]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, env={**os.environ, "XDG_DATA_HOME": str(tmp_path)}
+    )
+    try:
+        assert process.stderr is not None
+        address = process.stderr.readline().split()[0].decode()
+        assert requests.get(f"{address}/healthz", timeout=60).json() == {"status": "ok"}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
 
 
 def test_uploads_of_a_service_that_was_killed_are_removed(tmp_path: Path) -> None:
@@ -336,6 +457,35 @@ def test_uploads_of_a_service_that_was_killed_are_removed(tmp_path: Path) -> Non
     first.close()
     second.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_arrives_during_the_first_scan_is_found(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    from genrescope.cli import scan as module
+    from genrescope.cli.engines import Engine
+    from genrescope.library.store import Library
+
+    folder, place = tmp_path / "music", str(tmp_path / "library")
+    folder.mkdir()
+    shutil.copy(music / "walking-bass.flac", folder)
+    scan_once, scans = module._scan_once, []
+
+    def with_arrival(*arguments: Any) -> bool:
+        failed = scan_once(*arguments)
+        scans.append(len(Library.open(place).entries()))
+        if len(scans) == 2:
+            raise KeyboardInterrupt
+        # The first scan has listed the folder already.
+        shutil.copy(music / "offbeat-organ.flac", folder)
+        return failed
+
+    monkeypatch.setattr(module, "_scan_once", with_arrival)
+    with pytest.raises(KeyboardInterrupt):
+        module.scan([folder], place, "default", False, 1, Engine.local, None, "full", True, True)
+    assert scans == [1, 2]
 
 
 def test_a_watched_folder_is_scanned_again(music: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from genrescope.errors import RecipeError
 from genrescope.inference import Classifier
 from genrescope.models.registry import MODELS
 from genrescope.training.data import TrainingData
-from genrescope.training.protocols import Job
+from genrescope.training.protocols import TrainingJob
 from genrescope.training.recipe import Recipe
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
@@ -47,12 +47,12 @@ class Trainer:
         if recipe.ensemble:
             raise RecipeError("no ensembles of centroids")
 
-    def chooses(self, recipe: Recipe) -> bool:
+    def needs_validation(self, recipe: Recipe) -> bool:
         return False
 
     def train(
         self,
-        job: Job,
+        job: TrainingJob,
         data: TrainingData,
         recipe: Recipe,
         checkpoint: Path,

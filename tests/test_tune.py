@@ -201,7 +201,7 @@ def test_the_test_tracks_are_never_used(
     execute(recipe, tracks, tmp_path / "run")
     groups = {track.id: track.id for track in tracks}
     settings = recipe.split
-    (job,) = make_protocol(settings, tracks, groups, seed=recipe.seed, chooses=False).jobs
+    (job,) = make_protocol(settings, tracks, groups, seed=recipe.seed, needs_validation=False).jobs
     found = tune(recipe, tracks, tmp_path / "study", trials=2)
     assert len(trials) == 2
     for _, predicted, metrics in trials:

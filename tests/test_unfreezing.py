@@ -20,7 +20,7 @@ from genrescope.training.recipe import load_recipe
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
 
-MODEL = {"kind": "finetuned", "encoder": "efficientat", "untrained": 0, "hidden": [4]}
+MODEL = {"kind": "finetuned", "encoder": "efficientat", "weights_seed": 0, "hidden": [4]}
 SHAPE = (128, 1000)
 # Random weights of a small network, whose last two parts are unfrozen one after the other.
 RECIPE = """
@@ -28,7 +28,7 @@ extends: _leiden
 name: unfreezing
 feature: {n_mels: 32}
 segments: {seconds: 14, overlap: 0.5}
-model: {encoder: mobilenet_v2, untrained: 0, hidden: [8], learning: 2, unfreeze: 1,
+model: {encoder: mobilenet_v2, weights_seed: 0, hidden: [8], trained_modules: 2, unfreeze: 1,
   checkpointing: true}
 training: {epochs: 4, batch_size: 2, accumulate: 2, keep: best, precision: fp32}
 published: null
@@ -41,7 +41,7 @@ def learning(model: torch.nn.Module) -> list[bool]:
 
 
 def test_one_part_after_the_other_from_the_back() -> None:
-    model = make_model({**MODEL, "learning": 3, "unfreeze": 2}, shape=SHAPE, genres=2)
+    model = make_model({**MODEL, "trained_modules": 3, "unfreeze": 2}, shape=SHAPE, genres=2)
     parts = len(model.parts)
     seen = []
     for epoch in range(9):
@@ -50,14 +50,14 @@ def test_one_part_after_the_other_from_the_back() -> None:
         assert learning(model) == [True] * seen[-1] + [False] * (parts - seen[-1])
     assert seen == [0, 0, 1, 1, 2, 2, 3, 3, 3]
     assert all(weight.requires_grad for weight in model.head.parameters())
-    at_once = make_model({**MODEL, "learning": 3}, shape=SHAPE, genres=2)
+    at_once = make_model({**MODEL, "trained_modules": 3}, shape=SHAPE, genres=2)
     assert sum(learning(at_once)) == 3
     with pytest.raises(RecipeError, match="unfreeze must be a number of epochs, not -1"):
         make_model({**MODEL, "unfreeze": -1}, shape=SHAPE, genres=2)
 
 
 def test_the_optimizer_has_all_parts_and_moves_the_unfrozen() -> None:
-    settings = {**MODEL, "learning": 2, "unfreeze": 1, "slower": 0.5}
+    settings = {**MODEL, "trained_modules": 2, "unfreeze": 1, "layer_decay": 0.5}
     model = make_model(settings, shape=SHAPE, genres=2).train()
     groups = model.learning_rates(0.1)
     assert [group["lr"] for group in groups] == pytest.approx([0.05, 0.025])
@@ -105,8 +105,13 @@ def test_checkpointing_in_parts_gives_the_same_gradients() -> None:
     gradients = []
     for checkpointing in (False, True):
         torch.manual_seed(0)
-        settings = {"kind": "finetuned", "encoder": "mobilenet_v2", "untrained": 0, "hidden": [4]}
-        settings |= {"dropout": 0, "checkpointing": checkpointing, "learning": 3}
+        settings = {
+            "kind": "finetuned",
+            "encoder": "mobilenet_v2",
+            "weights_seed": 0,
+            "hidden": [4],
+        }
+        settings |= {"dropout": 0, "checkpointing": checkpointing, "trained_modules": 3}
         model = make_model(settings, shape=(128, 200), genres=2).train()
         torch.nn.functional.cross_entropy(model(segments)[0], genres).backward()
         gradients.append([w.grad for w in model.parameters() if w.requires_grad])

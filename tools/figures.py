@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from genrescope.evaluation.bootstrap import mean
 from genrescope.evaluation.formatting import interval
-from genrescope.evaluation.metrics import calibration_error
+from genrescope.evaluation.metrics import confidence_bins
 from genrescope.evaluation.predictions import read_predictions
 from genrescope.evaluation.run_result import RunResult
 
@@ -87,7 +87,7 @@ def ece_by_chance(run: Path) -> str:
     up_to = np.cumsum(probabilities / probabilities.sum(axis=1, keepdims=True), axis=1)
     random = np.random.default_rng(0)
     drawn = (up_to < random.random((1000, len(probabilities), 1))).sum(axis=2)
-    errors = [calibration_error(truth, probabilities) for truth in drawn]
+    errors = [float(confidence_bins(truth, probabilities).error) for truth in drawn]
     return f"{100 * np.mean(errors):.1f} (up to {100 * np.quantile(errors, 0.95):.1f})"
 
 

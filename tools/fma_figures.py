@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--data", type=Path, default=PAGE.parents[2] / "shared" / "data")
     arguments = parser.parse_args()
-    found = [run for run in find_runs(arguments.runs)[0] if not run.is_evaluation]
+    found = [run for run in find_runs(arguments.runs)[0] if run.kind == "run"]
     sets = [run for run in found if run.split and run.split.kind == "lists"]
     texts = {
         "fma-sets": table_of_sets([run.folder for run in sets if run.folder], arguments.data),

@@ -228,7 +228,7 @@ def threshold(data: Path) -> str:
 
 def _music(prediction: Prediction) -> float:
     """Probability of music; of digital silence there is none."""
-    return prediction.tags.music if prediction.tags else 0.0
+    return prediction.labels.music if prediction.labels else 0.0
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from genrescope.errors import (
     FileError,
     GenrescopeError,
     RecipeError,
+    UnknownNameError,
 )
 
 # From 1.29 on ONNX Runtime keeps an identifier of the machine in the user's cache folder and
@@ -60,6 +61,7 @@ __all__ = [
     "RecipeError",
     "RunResult",
     "SegmentPrediction",
+    "UnknownNameError",
     "Waveform",
     "compare",
     "evaluate",

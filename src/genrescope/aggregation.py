@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator
 
-from genrescope.registry import Registry, did_you_mean
+from genrescope.errors import UnknownNameError
+from genrescope.registry import Registry, no_such
 
 Probabilities = NDArray[np.float64]
 
@@ -94,10 +95,7 @@ RULES = Registry("aggregation", "genrescope.aggregations", _BUILTIN)
 
 def _known(name: str) -> str:
     if name not in RULES:
-        known = RULES.names()
-        raise ValueError(
-            f"no aggregation {name!r}{did_you_mean(name, known)}; there are: {', '.join(known)}"
-        )
+        raise UnknownNameError(no_such("no aggregation", name, RULES.names()))
     return name
 
 

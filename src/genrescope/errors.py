@@ -33,6 +33,10 @@ class AudioError(FileError):
     """A file can't be decoded: not audio, truncated, empty, without sound, or too short."""
 
 
+class TooLongError(AudioError):
+    """An audio file is longer than `genrescope.audio.safely` allows."""
+
+
 class MissingPackageError(GenrescopeError, ImportError):
     """A module or function needs a package that is not installed; the message says which."""
 
@@ -47,6 +51,10 @@ class DatasetError(GenrescopeError):
 
 class RecipeError(GenrescopeError):
     """A recipe is malformed or asks for something that does not exist."""
+
+
+class UnknownNameError(RecipeError, ValueError):
+    """There is no encoder, layer, feature, classifier … of that name; the message lists them."""
 
 
 class BundleError(FileError):

@@ -24,6 +24,20 @@ AGGREGATIONS = {
 }
 PREDICTION_COLUMNS = {"part": "fold", "named": "predicted"}
 _DOTTED = {"voting": "aggregation", "training.average": "training.ema_decay"}
+# Settings of a section, where it is of that kind or states none.
+_SETTINGS = {
+    ("model", "finetuned"): {
+        "learning": "trained_modules",
+        "slower": "layer_decay",
+        "untrained": "weights_seed",
+    },
+    ("feature", "embedding"): {"untrained": "weights_seed"},
+}
+_DOTTED |= {
+    f"{section}.{old}": f"{section}.{new}"
+    for (section, _), settings in _SETTINGS.items()
+    for old, new in settings.items()
+}
 REMOVED_SETTINGS = {
     "augmentation.slope": "was removed in version 0.2; augmentation.equalizer does the most like it"
 }
@@ -52,6 +66,7 @@ def renamed_recipe(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
     if isinstance(new.get("training"), Mapping):
         new["training"] = dict(new["training"])
         _rename(new["training"], "average", "ema_decay", changes, prefix="training.")
+    _rename_settings(new, changes)
     _drop_slope(new)
     _drop_unused(new, changes)
     ensemble = new.get("ensemble")
@@ -165,6 +180,16 @@ def migrate_run_folder(folder: Path) -> None:
         (folder / "parts").rename(jobs)
 
 
+def _rename_settings(fields: dict[str, Any], changes: list[str], prefix: str = "") -> None:
+    """Rename the settings of the model and of the feature that had private names."""
+    for (section, kind), settings in _SETTINGS.items():
+        stated = fields.get(section)
+        if isinstance(stated, Mapping) and stated.get("kind", kind) == kind:
+            fields[section] = dict(stated)
+            for old, new in settings.items():
+                _rename(fields[section], old, new, changes, prefix=f"{prefix}{section}.")
+
+
 def _drop_slope(fields: dict[str, Any]) -> None:
     """Drop `augmentation.slope` where it is off, as nearly all recipes have it."""
     augmentation = fields.get("augmentation")
@@ -204,6 +229,7 @@ def _renamed_network(own: Any, changes: list[str]) -> Any:
     if not isinstance(own, Mapping):
         return own
     own = dict(own)
+    _rename_settings(own, changes, prefix="ensemble.")
     _drop_slope(own)
     if not isinstance(own.get("training"), Mapping):
         return own

@@ -16,7 +16,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from genrescope.errors import RecipeError
+from genrescope.errors import RecipeError, UnknownNameError
 
 
 class Registry:
@@ -69,15 +69,15 @@ class Registry:
 
         Raises
         ------
-        RecipeError
+        UnknownNameError
             When there is no such name.
         """
         name = self.aliases.get(name, name)
         defined = self.builtin.get(name) or self._places.get(name)
         if defined is None:
-            known = ", ".join(self.names())
-            hint = did_you_mean(name, [*self.names(), *self.aliases])
-            raise RecipeError(f"no {self.noun} {name!r}{hint}; there are: {known}")
+            raise UnknownNameError(
+                no_such(f"no {self.noun}", name, self.names(), also=self.aliases)
+            )
         return defined
 
     def get(self, name: str) -> Any:
@@ -85,8 +85,10 @@ class Registry:
 
         Raises
         ------
+        UnknownNameError
+            When there is no such name.
         RecipeError
-            When there is no such name, or a package that it needs is missing.
+            When a package that it needs is missing.
         """
         module, _, attribute = self.place(name).partition(":")
         try:
@@ -97,6 +99,30 @@ class Registry:
             raise RecipeError(f"{self.noun} {name}: needs {error.name}{fix}") from None
         except AttributeError:
             raise RecipeError(f"{self.noun} {name}: {module} defines no {attribute}") from None
+
+
+def no_such(what: str, name: object, known: Iterable[str], *, also: Iterable[str] = ()) -> str:
+    """The message for a name that is not among the known ones.
+
+    Parameters
+    ----------
+    what
+        The words before the name, such as "no encoder".
+    name
+        The name that was given.
+    known
+        Those there are, which are listed.
+    also
+        Others that are understood, but not listed.
+
+    Examples
+    --------
+    >>> no_such("no fruit", "aple", ["apple", "pear"])
+    "no fruit 'aple' (did you mean 'apple'?); there are: apple, pear"
+    """
+    names = list(known)
+    hint, there = did_you_mean(name, [*names, *also]), ", ".join(names) or "none"
+    return f"{what} {name!r}{hint}; there are: {there}"
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

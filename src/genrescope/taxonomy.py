@@ -67,11 +67,6 @@ class Taxonomy:
     uses: Mapping[str, str]
     sounds: Mapping[str, tuple[str, ...]]
 
-    @property
-    def style_genres(self) -> dict[str, str]:
-        """Each style's genre of the first level."""
-        return {style: genre.name for genre in self.genres.values() for style in genre.styles}
-
     def find(self, name: str) -> str | None:
         """The genre of the first level that a name means, or None.
 

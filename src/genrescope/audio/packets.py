@@ -7,12 +7,14 @@ formats of `genrescope.audio.kinds`, and the descriptor of the file that is open
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from genrescope.audio.kinds import DEMUXERS
+from genrescope.audio.workers import current_pool
 from genrescope.errors import AudioError
 
 _OPTIONS = {"format_whitelist": ",".join(sorted(DEMUXERS)), "protocol_whitelist": "fd,subfile"}
@@ -130,3 +132,22 @@ def links_of(file: BinaryIO, size: int) -> list[tuple[int, int]]:
 def _links(file: BinaryIO, size: int | None) -> list[tuple[int, int | None]]:
     found = links_of(file, os.fstat(file.fileno()).st_size if size is None else size)
     return [(0, size)] if len(found) == 1 else [*found]
+
+
+def audio_digest(path: str | os.PathLike[str], size: int | None = None) -> str:
+    """SHA-256 of `coded_audio`, in hexadecimal digits.
+
+    Within `genrescope.audio.safely` another process reads the packets.
+
+    Raises
+    ------
+    AudioError, OSError
+        As `coded_audio`.
+    """
+    pool = current_pool()
+    if pool is not None:
+        return pool.audio_digest(path, size)
+    digest = hashlib.sha256()
+    for part in coded_audio(path, size):
+        digest.update(part)
+    return digest.hexdigest()

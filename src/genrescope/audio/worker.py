@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from genrescope.audio.decode import BLOCK_SECONDS, info, open_stream
+from genrescope.audio.packets import audio_digest
 from genrescope.errors import AudioError
 from genrescope.heap import keep_freed_memory
 
 HEADER, BLOCK, WARNING, FAILED, END = b"H", b"B", b"W", b"F", b"E"
+_OPEN_FILES = 64
 LENGTH = struct.Struct("<cI")
 
 
@@ -40,13 +42,14 @@ def main(memory: int) -> None:
 
 
 def _limit(memory: int) -> None:
-    """No more address space than `memory` bytes, no files written, no core dumps."""
+    """No more address space than `memory` bytes, few open files, none written, no core dumps."""
     try:
         import resource
     except ImportError:  # Windows
         return
     for kind, most in (
         (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
@@ -63,10 +66,13 @@ def _answer(request: dict[str, Any], out: BinaryIO) -> None:
     path = request.pop("path")
     warnings: list[str] = []
     try:
-        if request.pop("info"):
+        kind = request.pop("kind")
+        if kind == "info":
             found = info(path)
             header = [found.duration, found.sample_rate, found.channels, found.format]
             _send(out, HEADER, json.dumps(header).encode())
+        elif kind == "digest":
+            _send(out, HEADER, json.dumps(audio_digest(path, **request)).encode())
         else:
             blocks = open_stream(path, block_seconds=BLOCK_SECONDS, warnings=warnings, **request)
             rate = next(blocks)
@@ -78,6 +84,10 @@ def _answer(request: dict[str, Any], out: BinaryIO) -> None:
     except AudioError as error:
         _send_warnings(out, warnings)
         _send(out, FAILED, error.reason.encode())
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _send(out, FAILED, f"not readable: {error.strerror}".encode())
     except MemoryError:
         _send(out, FAILED, b"it needs more memory than one file may have")
     else:

@@ -27,7 +27,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import numpy as np
 
 from genrescope.audio.files import Readable, open_regular, source_name
-from genrescope.errors import AudioError
+from genrescope.errors import AudioError, TooLongError
 from genrescope.parallel import available_cores
 
 if TYPE_CHECKING:
@@ -50,22 +50,27 @@ class DecoderPool:
         memory: int = 2**31,
         seconds: float = 120.0,
         longest: float | None = None,
+        total: float | None = None,
     ) -> None:
         self.processes = processes or available_cores()
         self.memory = memory
         self.seconds = seconds
         self.longest = longest
+        self.total = total
+        self.lost = 0
+        """Processes that crashed or had to be stopped."""
         self._lock = Lock()
         self._idle: list[_Worker] = []
         self._watch = _Watch()
 
     def info(self, path: Readable) -> tuple[float, int, int, str]:
         """Duration, sample rate, channels and format of a file, as its header states them."""
-        messages = self._ask(path, {"info": True}, [])
-        header = json.loads(next(messages))
-        messages.close()
-        duration, rate, channels, container = header
+        duration, rate, channels, container = self._header(path, {"kind": "info"})
         return float(duration), int(rate), int(channels), str(container)
+
+    def audio_digest(self, path: Readable, size: int | None) -> str:
+        """As `genrescope.audio.packets.audio_digest`."""
+        return str(self._header(path, {"kind": "digest", "size": size}))
 
     def stream(
         self,
@@ -76,7 +81,7 @@ class DecoderPool:
         warnings: list[str],
     ) -> Iterator[Any]:
         """As `genrescope.audio.decode.open_stream`: the rate, then blocks of half a minute."""
-        request: dict[str, Any] = {"info": False, "sample_rate": sample_rate}
+        request: dict[str, Any] = {"kind": "stream", "sample_rate": sample_rate}
         request |= {"offset": offset, "duration": duration}
         messages = self._ask(path, request, warnings)
         try:
@@ -87,7 +92,7 @@ class DecoderPool:
                 block: Samples = np.frombuffer(content, np.float32)
                 total += len(block)
                 if self.longest is not None and total > self.longest * rate:
-                    raise AudioError(source_name(path), f"longer than {self.longest:g} s")
+                    raise TooLongError(source_name(path), f"longer than {self.longest:g} s")
                 yield block
         finally:
             messages.close()
@@ -99,6 +104,14 @@ class DecoderPool:
         for worker in idle:
             worker.kill()
         self._watch.close()
+
+    def _header(self, path: Readable, request: dict[str, Any]) -> Any:
+        """The one message with which such a request is answered."""
+        messages = self._ask(path, request, [])
+        header = json.loads(next(messages))
+        for _ in messages:  # up to the end, after which the process is free again
+            pass
+        return header
 
     def _ask(
         self, path: Readable, request: dict[str, Any], warnings: list[str]
@@ -122,12 +135,14 @@ class DecoderPool:
         try:
             worker.ask({"path": file_name, **request})
         except OSError:
-            raise AudioError(name, worker.end(self.seconds)) from None
+            raise AudioError(name, self._reason(worker)) from None
+        end = float("inf") if self.total is None else monotonic() + self.total
         while True:
-            with self._watch.over(worker, self.seconds):
+            seconds = min(self.seconds, max(0.0, end - monotonic()))
+            with self._watch.over(worker, seconds):
                 message = worker.read()
             if message is None:
-                raise AudioError(name, worker.end(self.seconds))
+                raise AudioError(name, self._reason(worker, monotonic() >= end))
             kind, content = message
             if kind in (_END, _FAILED):
                 worker.busy = False
@@ -139,6 +154,16 @@ class DecoderPool:
                 warnings.append(content.decode())
             else:
                 yield content
+
+    def _reason(self, worker: _Worker, is_over: bool = False) -> str:
+        """Stop a process, and say why nothing more came."""
+        worker.kill()
+        self.lost += 1
+        if worker.overdue and is_over and self.total is not None:
+            return f"takes longer than {self.total:g} s"
+        if worker.overdue:
+            return f"the decoder was stopped: no result in {self.seconds:g} s"
+        return f"the decoder crashed (exit code {worker.process.returncode})"
 
     def _take(self) -> _Worker:
         with self._lock:
@@ -153,7 +178,8 @@ class DecoderPool:
         # One that still has something to say, because its reader stopped, is of no use any more.
         if not worker.busy:
             with self._lock:
-                if len(self._idle) < self.processes:
+                # One more than decode at the same time: another thread may read headers meanwhile.
+                if len(self._idle) <= self.processes > 0:
                     self._idle.append(worker)
                     return
         worker.kill()
@@ -210,13 +236,6 @@ class _Worker:
                 return None
             rest = rest[count:]
         return content
-
-    def end(self, seconds: float) -> str:
-        """Stop the process, and say why nothing more came."""
-        self.kill()
-        if self.overdue:
-            return f"the decoder was stopped: no result in {seconds:g} s"
-        return f"the decoder crashed (exit code {self.process.returncode})"
 
     def kill(self) -> None:
         if self.process.poll() is None and not self.busy:
@@ -289,7 +308,8 @@ def safely(
     memory: int = 2**31,
     seconds: float = 120.0,
     longest: float | None = None,
-) -> Iterator[None]:
+    total: float | None = None,
+) -> Iterator[DecoderPool]:
     """Within it, `load`, `stream` and `info` decode in processes of their own, in all threads.
 
     They return the same samples, and raise `AudioError` also for a file on which the decoder
@@ -308,6 +328,9 @@ def safely(
         The longest that half a minute of sound may take to decode.
     longest
         The most seconds of sound that are decoded of a file; no limit by default.
+    total
+        The longest that a file may take from its first block to its last, with what the reader
+        does in between; no limit by default.
 
     Examples
     --------
@@ -316,10 +339,10 @@ def safely(
     ...     audio.load("walking-bass.flac")
     Waveform(12.00 s, 22050 Hz)
     """
-    pool = DecoderPool(processes, memory=memory, seconds=seconds, longest=longest)
+    pool = DecoderPool(processes, memory=memory, seconds=seconds, longest=longest, total=total)
     _pools.append(pool)
     try:
-        yield
+        yield pool
     finally:
         _pools.remove(pool)
         pool.close()
@@ -332,7 +355,9 @@ def _import_folders() -> list[str]:
     return [str(package), *folders]
 
 
-def safely_for(files: int, processes: int | None = None) -> AbstractContextManager[None]:
+def safely_for(
+    files: int, processes: int | None = None
+) -> AbstractContextManager[DecoderPool | None]:
     """`safely` for a number of files that is worth the start of processes, else nothing."""
     return safely(processes) if files >= _WORTH_PROCESSES else nullcontext()
 

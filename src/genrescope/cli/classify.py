@@ -51,7 +51,7 @@ def classify(
         None,
         "--format",
         "-f",
-        help="How results are written; by default by the ending of --output, or as a table.",
+        help="How results are written; by default by the ending of --out, or as a table.",
         show_default=False,
     ),
     top: int = typer.Option(1, "--top", min=1, help="Show this many of the most probable genres."),
@@ -73,6 +73,7 @@ def classify(
     listen: str = LISTEN,
     destination: Path | None = typer.Option(
         None,
+        "--out",
         "--output",
         "-o",
         help="Write to this file; given again, a command that was stopped continues.",
@@ -109,12 +110,20 @@ def classify(
     count: int = typer.Option(
         TagOptions.count, "--count", min=1, help="With --write-tags: write up to this many genres."
     ),
+    library: str | None = typer.Option(
+        None,
+        "--library",
+        "-l",
+        metavar="PLACE",
+        help="With --write-tags: use the genres corrected in this library.",
+        show_default="the one in your data folder",
+    ),
 ) -> None:
     """Classify audio files by genre.
 
     A file that can't be decoded never stops the rest: it is listed at the end.
 
-    With --output the command can be stopped at any point, also by a crash: given again, it
+    With --out the command can be stopped at any point, also by a crash: given again, it
     continues there. Until it is complete, its rows lie next to FILE, in FILE.partial.
 
     Exit code 1: some files failed. 2: nothing could be classified.
@@ -125,7 +134,7 @@ def classify(
 
       genrescope classify song.mp3 --top 3 --timeline
 
-      genrescope classify '~/Music/**/*.flac' --output genres.csv
+      genrescope classify '~/Music/**/*.flac' --out genres.csv
 
       find . -name '*.opus' -print0 | genrescope classify - -0 --format jsonl
 
@@ -133,15 +142,15 @@ def classify(
 
       genrescope classify s3://bucket/music --engine ray --address auto -o genres.parquet
     """
-    tag_options = TagOptions(overwrite, append, force, min_confidence, count, dry_run, yes)
+    tag_options = TagOptions(overwrite, append, force, min_confidence, count, dry_run, yes, library)
     tag_options.check(write_tags)
     ending = destination.suffix.lower() if destination is not None else ""
     if format is None and ending not in (*_ENDINGS, "", ".txt"):
         known = ", ".join((*_ENDINGS, ".txt"))
-        raise typer.BadParameter(f"--output {destination}: name a format, or end it in {known}")
+        raise typer.BadParameter(f"--out {destination}: name a format, or end it in {known}")
     chosen = format or _ENDINGS.get(ending, RowFormat.table)
     if chosen is RowFormat.parquet and destination is None:
-        raise typer.BadParameter("Parquet needs --output")
+        raise typer.BadParameter("Parquet needs --out")
     amount = listen_option(listen)
     check_whole(engine, amount)
     classifier = Classifier.load(model)

@@ -30,7 +30,9 @@ def convert(
     precision: Precision = typer.Option(
         ..., "--precision", "-p", help="fp16: half the size. int8: a quarter."
     ),
-    out: Path = typer.Option(..., "--out", "-o", help="Folder of the new bundle; new or empty."),
+    out: Path = typer.Option(
+        ..., "--out", "--output", "-o", help="Folder of the new bundle; new or empty."
+    ),
     data: Path | None = typer.Option(
         None,
         "--data",

@@ -15,7 +15,7 @@ from rich.text import Text
 from genrescope.cli.terminal import Format, notice, printable, progress
 from genrescope.datasets import LAYOUTS, Dataset, Layout, read_dataset
 from genrescope.datasets.check import Report, check_dataset, is_table
-from genrescope.datasets.dataset import some
+from genrescope.datasets.dataset import first_names
 from genrescope.datasets.layouts import layout
 from genrescope.datasets.splits import SUBSETS
 
@@ -182,7 +182,7 @@ def _show(path: Path, report: Report) -> None:
         table.add_row(
             problem.kind,
             str(len(problem.tracks) or ""),
-            Text(printable(some(problem.tracks, _NAMED))),
+            Text(printable(first_names(problem.tracks, _NAMED))),
             Text(printable(problem.detail)),
         )
     console.print(table)

@@ -35,7 +35,7 @@ def embed(
         help="Files, folders (searched through), globs; - reads names from stdin.",
     ),
     out: Path = typer.Option(
-        ..., "--out", "-o", metavar="FILE", help="The table: NAME.parquet or NAME.npz."
+        ..., "--out", "--output", "-o", metavar="FILE", help="The table: NAME.parquet or NAME.npz."
     ),
     encoder: str | None = typer.Option(
         None, "--encoder", "-e", metavar="NAME", help="One of genrescope encoders list."

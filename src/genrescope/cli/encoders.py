@@ -171,7 +171,7 @@ def _fields(encoder: type[Encoder]) -> dict[str, Any]:
         "layers": encoder.layers,
         "default_layer": encoder.default_layer,
         "seconds": encoder.seconds,
-        "hop": encoder.hop,
+        "step": encoder.step,
         "weights": [
             {
                 **asdict(weights),
@@ -191,7 +191,7 @@ def _show(encoders: list[type[Encoder]]) -> None:
         layers = ", ".join(f"{layer} {size}" for layer, size in encoder.layers.items())
         console.print(Text(encoder.name, style="bold"))
         console.print(Text(f"  layers: {layers}; by default {encoder.default_layer}"))
-        console.print(Text(f"  segments: {encoder.seconds:g} s, one every {encoder.hop:g} s"))
+        console.print(Text(f"  segments: {encoder.seconds:g} s, one every {encoder.step:g} s"))
         for weights in encoder.weights:
             console.print(Text("  ").append(*_HERE[is_here(weights)]).append(_in_words(weights)))
             console.print(Text(f"    {weights.url}", style="dim"))

@@ -44,6 +44,7 @@ def evaluate(
     out: Path | None = typer.Option(
         None,
         "--out",
+        "--output",
         "-o",
         help="Folder for metrics.json, predictions.csv, pictures, report.html and report.md.",
     ),

@@ -56,7 +56,7 @@ def geometry(
         help="Of a run: the tracks that it was tested on (test, by default), or all of them.",
     ),
     out: Path | None = typer.Option(
-        None, "--out", "-o", help="Folder for report.html, pictures, CSV and JSON."
+        None, "--out", "--output", "-o", help="Folder for report.html, pictures, CSV and JSON."
     ),
     write: Path | None = typer.Option(
         None,

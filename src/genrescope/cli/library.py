@@ -153,7 +153,12 @@ def verify(
 def corrections(
     library: str | None = LIBRARY,
     out: Path | None = typer.Option(
-        None, "--out", "-o", metavar="FILE", help="Write them as a table to train on, path,genre."
+        None,
+        "--out",
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write them as a table to train on, path,genre.",
     ),
     write_tags: bool = typer.Option(
         False, "--write-tags", help="Write the corrected genres into the files' own tags."
@@ -191,7 +196,8 @@ def corrections(
         notice(f"wrote {write_training_table(found, out)} tracks to {printable(str(out))}")
     if not write_tags or not found:
         return
-    _ask(f"Write these genres into the tags of {len(found)} files?", yes)
+    files = "1 file" if len(found) == 1 else f"{len(found)} files"
+    _ask(f"Write these genres into the tags of {files}?", yes)
     journal, written = TagJournal(), 0
     for entry in found:
         try:

@@ -35,6 +35,7 @@ def map_library(
     out: Path = typer.Option(
         Path("map.html"),
         "--out",
+        "--output",
         "-o",
         metavar="FILE",
         help="The page; an existing file is replaced.",

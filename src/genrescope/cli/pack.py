@@ -13,7 +13,11 @@ from genrescope.errors import FileError
 def pack(
     model: str = typer.Argument(..., metavar="RUN", help="A run, a bundle, or a model's name."),
     out: Path = typer.Option(
-        Path("model.zip"), "--out", "-o", help="The file to write; its name ends in .zip."
+        Path("model.zip"),
+        "--out",
+        "--output",
+        "-o",
+        help="The file to write; its name ends in .zip.",
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a file that is there."),
 ) -> None:

@@ -20,7 +20,7 @@ def playlist(
     max_duration: float | None = MAX_DURATION,
     library: str | None = LIBRARY,
     out: Path | None = typer.Option(
-        None, "--out", "-o", metavar="FILE", help="Write the playlist as M3U8."
+        None, "--out", "--output", "-o", metavar="FILE", help="Write the playlist as M3U8."
     ),
     format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
 ) -> None:

@@ -15,6 +15,7 @@ from genrescope.cli.similar import MAX_DURATION, seconds_of, tag_of, write_playl
 from genrescope.cli.terminal import Format, notice, printable, stdout
 
 if TYPE_CHECKING:
+    from genrescope.library.corrections import read_corrections
     from genrescope.library.recommend import Recommendation
 
 
@@ -66,7 +67,9 @@ def recommend(
     space = Space(Library.open(library))
     genre = genre and space.genre(genre)
     likes, dislikes = ([space.find(track) for track in tracks] for tracks in (like, dislike))
-    filters = [TrackFilter(genre, years, max_duration=seconds_of(max_duration))]
+    corrections = read_corrections(space.library)
+    seconds = seconds_of(max_duration)
+    filters = [TrackFilter(genre, years, max_duration=seconds, corrections=corrections)]
     if not_same_artist:
         filters += [TrackFilter(not_artist=tag_of(each, "artist")) for each in (*likes, *dislikes)]
     found = find_recommended(space, likes, dislikes, n=n, diversity=diversity, filters=filters)

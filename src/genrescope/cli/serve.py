@@ -18,7 +18,9 @@ def serve(
     host: str = typer.Option(
         "127.0.0.1", "--host", help="Address to listen at; another one needs GENRESCOPE_API_KEY."
     ),
-    port: int = typer.Option(8000, "--port", min=0, max=65535, help="Port to listen at."),
+    port: int = typer.Option(
+        8000, "--port", min=0, max=65535, help="Port to listen at; 0 for a free one."
+    ),
     model: str | None = typer.Option(
         None,
         "--model",
@@ -31,7 +33,7 @@ def serve(
     workers: int | None = typer.Option(
         None, "--workers", min=1, max=64, help="Files classified at once; by default the cores."
     ),
-    queue: int = typer.Option(16, "--queue", min=0, help="Uploads that may wait; more get 503."),
+    queue: int = typer.Option(16, "--queue", min=0, help="Requests that may wait; more get 503."),
     max_mb: int = typer.Option(256, "--max-mb", min=1, help="Largest upload."),
     max_minutes: float = typer.Option(120, "--max-minutes", min=0.1, help="Longest track."),
     allow_host: list[str] = typer.Option(
@@ -51,9 +53,8 @@ def serve(
       GENRESCOPE_API_KEY=$(cat key) genrescope serve --host 0.0.0.0 --allow-host music.example
     """
     try:
-        import uvicorn
-
         from genrescope.service.app import create_app
+        from genrescope.service.server import bind, run
         from genrescope.service.settings import API_KEY_VARIABLE, ServiceSettings
     except ImportError as error:
         raise GenrescopeError(
@@ -62,7 +63,6 @@ def serve(
     place = _library(library)
     settings = ServiceSettings(
         host=host,
-        port=port,
         model=model or _model_of(place) or default_model(),
         library=place,
         runs=runs,
@@ -74,26 +74,16 @@ def serve(
         max_seconds=max_minutes * 60,
     )
     app = create_app(settings)
+    listening = bind(host, port)
     shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{port}"
+    address = f"http://{shown}:{listening.getsockname()[1]}"
     notice(f"{address}  model {settings.model}, library {place or 'none'}; Ctrl-C stops it")
     if open:
         import threading
         import webbrowser
 
         threading.Timer(1.0, webbrowser.open, [address]).start()
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_level="warning",
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=30,
-        timeout_keep_alive=15,
-        h11_max_incomplete_event_size=2**16,
-    )
-    uvicorn.Server(config).run()
+    run(app, listening)
 
 
 def _library(library: str | None) -> str | None:

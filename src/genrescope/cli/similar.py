@@ -57,6 +57,7 @@ def similar(
 
       genrescope similar song.mp3 --not-same-artist --year 1970-1979 --playlist like-song.m3u8
     """
+    from genrescope.library.corrections import read_corrections
     from genrescope.library.similar import Space, TrackFilter
     from genrescope.library.store import Library
 
@@ -69,7 +70,8 @@ def similar(
         years,
         tag_of(query, "artist") if not_same_artist else None,
         tag_of(query, "album") if not_same_album else None,
-        seconds_of(max_duration),
+        max_duration=seconds_of(max_duration),
+        corrections=read_corrections(space.library),
     )
     found = space.nearest(query, n, allowed)
     show_tracks(found, format)

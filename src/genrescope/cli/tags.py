@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from genrescope.cli.terminal import error_line, notice, printable, stderr, stdout
-from genrescope.errors import FileError, TagError
+from genrescope.errors import FileError, GenrescopeError, TagError
 
 if TYPE_CHECKING:
     from genrescope.library.tags import TagChange
@@ -41,6 +42,7 @@ class TagOptions:
     count: int = 1
     dry_run: bool = False
     yes: bool = False
+    library: str | None = None
 
     def check(self, write_tags: bool) -> None:
         """Refuse options that contradict each other, or need `--write-tags`.
@@ -52,8 +54,8 @@ class TagOptions:
         """
         if self != TagOptions() and not write_tags:
             raise typer.BadParameter(
-                "--overwrite, --append, --force, --min-confidence, --count, --dry-run and --yes "
-                "need --write-tags"
+                "--overwrite, --append, --force, --min-confidence, --count, --dry-run, --yes and "
+                "--library need --write-tags"
             )
         if self.overwrite and self.append:
             raise typer.BadParameter("choose one of --overwrite and --append")
@@ -88,7 +90,7 @@ def write_tags(
     failures: list[FileError] = []
     changes: list[tuple[TagChange, list[str], float]] = []
     others: Counter[str] = Counter()
-    for path, probable in named:
+    for path, probable in _with_corrections(named, options.library):
         confident = [
             genre_name(genre)
             for genre, probability in probable[: options.count]
@@ -133,6 +135,32 @@ def write_tags(
         raise typer.Exit(130) from None
     notice(f"wrote the genre into {_files(written)}; to undo: genrescope tags undo")
     return failures
+
+
+def _with_corrections(named: Sequence[Named], library: str | None) -> Iterator[Named]:
+    """The files; genres that were corrected in a library come first, with certainty."""
+    from genrescope.library.content import content_of
+    from genrescope.library.corrections import read_corrections
+    from genrescope.library.places import default_library
+    from genrescope.library.store import Library, is_library
+
+    corrections: dict[str, str] = {}
+    with suppress(GenrescopeError) if library is None else nullcontext():
+        place = library or default_library()
+        if library is not None or is_library(place):
+            corrections = read_corrections(Library.open(place))
+    used = 0
+    for path, probable in named:
+        genre = None
+        if corrections:
+            with suppress(FileError):  # which is told about when its tags are read
+                genre = corrections.get(content_of(Path(path)))
+        if genre is not None:
+            used += 1
+            probable = [(genre, 1.0), *(each for each in probable if each[0] != genre)]
+        yield path, probable
+    if used:
+        notice(f"{_files(used)} {'has' if used == 1 else 'have'} a genre corrected in the library")
 
 
 @app.callback()

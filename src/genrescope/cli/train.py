@@ -53,7 +53,7 @@ def train(
         help="A further data set to train on, not to test on; may be repeated.",
     ),
     out: Path | None = typer.Option(
-        None, "--out", "-o", help="Folder of the run; runs/<recipe> by default."
+        None, "--out", "--output", "-o", help="Folder of the run; runs/<recipe> by default."
     ),
     name: str | None = typer.Option(
         None, "--name", help="Name of the model and of its run; the recipe's by default."

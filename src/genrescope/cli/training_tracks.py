@@ -31,7 +31,7 @@ def note_training_tracks(
         bundle does not list its tracks.
     """
     from genrescope.datasets import Track
-    from genrescope.datasets.dataset import some
+    from genrescope.datasets.dataset import first_names
     from genrescope.datasets.fingerprints import training_note, used_in_training
 
     # By the sound alone: a file's name says nothing about the data set it may be of.
@@ -45,7 +45,7 @@ def note_training_tracks(
         notice("the model does not list the tracks it was trained on")
     elif note := training_note(used):
         names = [str(file) for file, each in zip(files, used, strict=True) if each is not False]
-        notice(f"{note}: {some(names, _NAMED)}")
+        notice(f"{note}: {first_names(names, _NAMED)}")
     else:
         notice(f"none of {len(files)} files was used in training")
     return used

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -35,7 +33,7 @@ def tune(
     ),
     jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Processes that work on it at once."),
     out: Path | None = typer.Option(
-        None, "--out", "-o", help="Folder of the study; runs/tune/<recipe> by default."
+        None, "--out", "--output", "-o", help="Folder of the study; runs/tune/<recipe> by default."
     ),
     changes: list[str] = CHANGES,
     format: Format = typer.Option(
@@ -55,10 +53,7 @@ def tune(
       genrescope train runs/tune/kth-table4/cnn/mfcc-delta/best.yaml --data gtzan
     """
     need_laboratory()
-    import torch
-
     from genrescope.training.recipe import load_recipe
-    from genrescope.training.tune import open_study
     from genrescope.training.tune import tune as search
 
     # When it is asked to end, it cleans up as after Ctrl-C.
@@ -67,11 +62,6 @@ def tune(
     inputs = read_options(data, features, artists, [])
     loaded = load_recipe(recipe, changes)
     folder = out or Path("runs") / "tune" / loaded.name
-    open_study(loaded, inputs.tracks, folder, inputs.vectors)  # before other processes join it
-    # Each process gets its share of the cores: more threads than cores only wait for each other.
-    threads = max(1, torch.get_num_threads() // jobs)
-    torch.set_num_threads(threads)
-    helpers = [_helper(folder, threads) for _ in range(jobs - 1)]
     try:
         with progress("trials") as bar:
             task = bar.add_task("Trials", total=trials)
@@ -87,6 +77,7 @@ def tune(
                 inputs.tracks,
                 folder,
                 trials=trials,
+                jobs=jobs,
                 vectors=inputs.vectors,
                 report=report,
                 notice=notice,
@@ -94,11 +85,6 @@ def tune(
     except KeyboardInterrupt:
         notice(f"interrupted; the same command resumes the search in {folder}")
         raise typer.Exit(130) from None
-    finally:
-        for helper in helpers:
-            helper.terminate()
-        for helper in helpers:
-            helper.wait()
     if format is Format.json:
         fields = {**vars(found), "recipe": str(found.recipe)}
         typer.echo(json.dumps(fields, indent=1))
@@ -114,15 +100,3 @@ def tune(
         f"{100 * found.best:.1f} % with the best; {found.pruned} trials stopped early."
     )
     stderr.print(f"Best recipe: {found.recipe}   Picture: {folder / 'tuning.png'}", markup=False)
-
-
-def _helper(folder: Path, threads: int) -> subprocess.Popen[bytes]:
-    """Start the same command once more, with one process and no output."""
-    arguments = [*sys.argv[1:], "--jobs", "1", "--out", str(folder)]
-    return subprocess.Popen(  # noqa: S603 - our own command line again
-        [sys.executable, "-m", "genrescope", *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )

@@ -22,10 +22,10 @@ from genrescope.atomic import open_atomic
 from genrescope.cli.terminal import drop_stdout, printable, stdout
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference import Prediction
-from genrescope.inference.labels import Tags
+from genrescope.inference.labels import SoundLabels
 
 _DETAILS = 4  # names of each group in the table
-_TAGS = ("answer", "kind", "music", "styles", "instruments", "moods")
+_LABELS = ("answer", "kind", "music", "styles", "instruments", "moods")
 
 
 @contextmanager
@@ -136,10 +136,10 @@ class Table(Writer):
             self.has_heading = True
 
     def _print(self, prediction: Prediction) -> None:
-        answer = prediction.answer if prediction.tags is not None else prediction.genre
+        answer = prediction.answer if prediction.labels is not None else prediction.genre
         confidence = None if prediction.genre is None else prediction.confidence
         self._line(answer, confidence, printable(prediction.path or ""))
-        if prediction.tags is not None and (details := _details(prediction.tags)):
+        if prediction.labels is not None and (details := _details(prediction.labels)):
             self.console.print(Text(f"  {details}", style="dim"))
         for genre, value in prediction.top(self.top)[1:]:
             self._line(genre, value, "", style="dim")
@@ -167,9 +167,9 @@ class Table(Writer):
         self.console.print(line)
 
 
-def _details(tags: Tags) -> str:
+def _details(labels: SoundLabels) -> str:
     """Styles, instruments and moods of a track in a line; empty where the model knows none."""
-    groups = (tags.styles, tags.instruments, tags.moods)
+    groups = (labels.styles, labels.instruments, labels.moods)
     return "; ".join(", ".join(list(group)[:_DETAILS]) for group in groups if group)
 
 
@@ -218,7 +218,7 @@ class Csv(Writer):
     def open(self) -> None:
         """Write the heading."""
         heading = ["path", "genre", "confidence", "duration", "warnings", *self.genres]
-        self.stream.write(_csv_line([*heading, *_TAGS]))
+        self.stream.write(_csv_line([*heading, *_LABELS]))
 
     def row(self, prediction: Prediction) -> str:
         """A row."""
@@ -231,7 +231,7 @@ class Csv(Writer):
                 fields["duration"],
                 "; ".join(prediction.warnings),
                 *(fields["probabilities"][genre] for genre in self.genres),
-                *(_cell(fields.get(name, "")) for name in _TAGS),
+                *(_cell(fields.get(name, "")) for name in _LABELS),
             ]
         )
 
@@ -253,16 +253,16 @@ class Parquet(Writer):
         text, number = pyarrow.string(), pyarrow.float64()
         columns = [("path", text), ("genre", text), ("confidence", number), ("duration", number)]
         columns += [("warnings", pyarrow.list_(text)), *((name, number) for name in self.genres)]
-        columns += [(name, text) for name in _TAGS]
+        columns += [(name, text) for name in _LABELS]
         self.arrow, self.schema = pyarrow, pyarrow.schema(columns)
         self.table: Any = None
         self.waiting: list[dict[str, Any]] = []
 
     def row(self, prediction: Prediction) -> str:
         """A row as JSON, which keeps numbers as they are."""
-        tags = prediction.tags.to_dict() if prediction.tags is not None else {}
-        if prediction.tags is not None:
-            tags["answer"] = prediction.answer
+        labels = prediction.labels.to_dict() if prediction.labels is not None else {}
+        if prediction.labels is not None:
+            labels["answer"] = prediction.answer
         row = {
             # A name need not be valid text, which Parquet demands.
             "path": (prediction.path or "").encode("utf-8", "backslashreplace").decode(),
@@ -271,7 +271,7 @@ class Parquet(Writer):
             "duration": prediction.duration,
             "warnings": prediction.warnings,
             **prediction.probabilities,
-            **{name: str(_cell(tags[name])) for name in _TAGS if name in tags},
+            **{name: str(_cell(labels[name])) for name in _LABELS if name in labels},
         }
         return json.dumps(row)
 

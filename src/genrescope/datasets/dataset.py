@@ -70,12 +70,15 @@ class Dataset:
         for left in self.left_out:
             of_reason[left.reason].append(left.id)
         return [
-            *(f"left out, {reason}: {some(names, at_most)}" for reason, names in of_reason.items()),
+            *(
+                f"left out, {reason}: {first_names(names, at_most)}"
+                for reason, names in of_reason.items()
+            ),
             *self.notes,
         ]
 
 
-def some(names: Sequence[str], at_most: int) -> str:
+def first_names(names: Sequence[str], at_most: int) -> str:
     """The first few names, and how many more there are."""
     more = len(names) - at_most
     return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")

@@ -113,7 +113,7 @@ def fingerprints(
 
 def spectrogram_fingerprint(spectrogram: Spectrogram) -> bytes | None:
     """Compute the fingerprint of a power spectrogram, from its start; None where it has none."""
-    frames = int(_SECONDS / spectrogram.hop)
+    frames = int(_SECONDS / spectrogram.hop_seconds)
     power = spectrogram.power[:, :frames]
     if power.shape[1] < _STRETCHES or not power.any():
         return None
@@ -122,7 +122,7 @@ def spectrogram_fingerprint(spectrogram: Spectrogram) -> bytes | None:
     averages = (
         _band_weights(spectrogram.frequencies)
         @ level
-        @ _stretch_weights(power.shape[1], spectrogram.hop)
+        @ _stretch_weights(power.shape[1], spectrogram.hop_seconds)
     )
     changes = np.diff(np.diff(averages, axis=0), axis=1)
     if np.median(np.abs(changes)) < _LEAST_CHANGE_DB:

@@ -21,6 +21,7 @@ from genrescope.datasets.tracks import Track, mark_repeats
 from genrescope.datasets.walk import genre_tree
 from genrescope.errors import DatasetError
 from genrescope.genres import genre_key, one_spelling
+from genrescope.registry import no_such
 
 
 def read_dataset(
@@ -62,8 +63,8 @@ def read_dataset(
         raise DatasetError(f"{root}: no such file or folder")
     found = layout(kind) if kind is not None else recognise(root)
     if subset is not None and subset not in found.subsets:
-        there = ", ".join(found.subsets) or "none"
-        raise DatasetError(f"{root}: {found.about.title} has no subset {subset!r}; it has: {there}")
+        what = f"{root}: {found.about.title} has no subset"
+        raise DatasetError(no_such(what, subset, found.subsets))
     dataset = found.read(root) if subset is None else found.read_subset(root, subset)
     dataset = _one_spelling(dataset)
     if genres is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from genrescope.errors import DatasetError
 from genrescope.genres import find_genre, same_genre
+from genrescope.registry import no_such
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def map_genres(
     for theirs, ours in mapping.items():
         named = [genre for genre in there if same_genre(genre, theirs)]
         if not named:
-            raise DatasetError(f"no track is of the genre {theirs!r}; there are {', '.join(there)}")
+            raise DatasetError(no_such("no track is of the genre", theirs, there))
         if find_genre(ours, known) is None:
             raise DatasetError(
                 f"{theirs!r} can't become {ours!r}; the model knows {', '.join(sorted(known))}"

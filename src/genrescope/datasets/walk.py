@@ -17,7 +17,7 @@ from pathlib import Path
 
 from genrescope.audio import AUDIO_SUFFIXES
 from genrescope.audio.files import find_audio
-from genrescope.datasets.dataset import Content, LeftOut, some
+from genrescope.datasets.dataset import Content, LeftOut, first_names
 from genrescope.datasets.tracks import Track
 from genrescope.errors import DatasetError
 
@@ -143,13 +143,13 @@ def _without_pictures(
     if stored:
         raise DatasetError(mixed(root, next(iter(audio.values())), stored))
     covers = [str(f.relative_to(root)) for files in pictures.values() for f in files]
-    note = f"ignored, pictures next to audio: {some(covers, _SHOWN)}"
+    note = f"ignored, pictures next to audio: {first_names(covers, _SHOWN)}"
     return GenreTree(root, dict(audio), notes=(note,))
 
 
 def mixed(root: Path, audio: Sequence[Path], stored: Sequence[Path]) -> str:
     """The words of an error about a data set that mixes audio and stored spectrograms."""
-    names = some([str(file) for file in stored], _SHOWN)
+    names = first_names([str(file) for file in stored], _SHOWN)
     return (
         f"{root}: mixes audio ({audio[0]}) and stored spectrograms ({names}), which no model is "
         "trained on together; keep one of the two"

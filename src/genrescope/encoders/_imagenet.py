@@ -64,8 +64,8 @@ class Pictures(base.Encoder):
         "n_mels": 224,
     }
     seconds = 10.0
-    hop = 5.0
-    whole = True
+    step = 5.0
+    any_length = True
     side: ClassVar[int]
     levels: ClassVar[tuple[float, tuple[float, float, float]]] = SYMMETRIC
 
@@ -144,12 +144,12 @@ class KerasPictures(Pictures):
     def load(self, network: nn.Module) -> None:
         """Put the published weights into the network, or those of a given file."""
         path = self.file(self.weights[0])
-        if self.given is None:
+        if self.weights_path is None:
             check_md5(path, self.md5)
         assert isinstance(network, PictureNetwork) and isinstance(network.backbone, KerasNetwork)  # noqa: S101
         load_keras(network.backbone.model, path)
 
-    def lowered(self, network: nn.Module) -> nn.Module:
+    def to_bfloat16(self, network: nn.Module) -> nn.Module:
         """The network in float32: Keras fixes a layer's precision when it is built."""
         return network
 

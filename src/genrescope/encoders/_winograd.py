@@ -82,7 +82,7 @@ class Winograd(nn.Module):
         return functional.relu(joined + self.bias)
 
 
-def halved(maps: Tensor) -> Tensor:
+def max_pooled(maps: Tensor) -> Tensor:
     """2 × 2 max pooling of `[rows, columns, n, channels]`."""
     rows = torch.maximum(maps[0::2], maps[1::2])
     return torch.maximum(rows[:, 0::2], rows[:, 1::2])

@@ -27,11 +27,11 @@ from genrescope.encoders.engine import BATCH_SIZE, Segments
 from genrescope.encoders.layer import AudioSource, encoder_layer, read_segments, torch_device
 from genrescope.encoders.store import Embedding
 from genrescope.encoders.weights import Weights, locate, obtain
-from genrescope.errors import FileError, RecipeError
+from genrescope.errors import FileError, UnknownNameError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.features.cache import FeatureCache
 from genrescope.paths import cache_folder
-from genrescope.registry import did_you_mean
+from genrescope.registry import no_such
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,7 @@ class Encoder(ABC):
     weights
         A file in the place of the first of `weights`, or a folder that holds all of them. Files
         that are not there are looked for in the cache, and downloaded when they are needed.
-    untrained
+    weights_seed
         Seed of random weights, for the architecture alone.
     device
         For torch: "cuda" where there is one, else "cpu".
@@ -90,14 +90,14 @@ class Encoder(ABC):
     default_layer
         The one that is taken when none is named.
     weights
-        The files it needs.
+        The files it needs; none where `build` draws or computes all of them.
     feature
         Settings of its front end's feature.
-    seconds, hop
+    seconds, step
         Length of a segment, and from one to the next, in seconds.
-    whole
+    any_length
         Whether the network takes segments of any length.
-    exported
+    uses_onnx
         Whether ONNX Runtime computes it on processors, which was measured to be faster than torch
         for all that are built in. Its graph is exported once, and kept on disk by the content of
         the weights.
@@ -114,22 +114,22 @@ class Encoder(ABC):
     weights: ClassVar[tuple[Weights, ...]]
     feature: ClassVar[dict[str, Any]]
     seconds: float
-    hop: float
-    whole: ClassVar[bool] = False
-    exported: ClassVar[bool] = True
+    step: float
+    any_length: ClassVar[bool] = False
+    uses_onnx: ClassVar[bool] = True
 
     def __init__(
         self,
         weights: Path | None = None,
         *,
-        untrained: int | None = None,
+        weights_seed: int | None = None,
         device: str | None = None,
         precision: Precision = "float32",
     ) -> None:
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be float32 or bfloat16, not {precision!r}")
-        self.given = None if weights is None else Path(weights)
-        self.untrained = untrained
+        self.weights_path = None if weights is None else Path(weights)
+        self.weights_seed = weights_seed
         self.device = device
         self.precision = precision
         self.cache: FeatureCache | None = FeatureCache(cache_folder("embeddings"))
@@ -150,17 +150,17 @@ class Encoder(ABC):
     def prepare(self, network: torch.nn.Module, layer: str) -> None:  # noqa: B027 - often nothing
         """Put weights into the network that one layer alone needs; most have none."""
 
-    def lowered(self, network: torch.nn.Module) -> torch.nn.Module:
+    def to_bfloat16(self, network: torch.nn.Module) -> torch.nn.Module:
         """The network in bfloat16; it may change the one it is given."""
         import torch
 
         return network.to(torch.bfloat16)
 
-    def quick(self, network: torch.nn.Module) -> torch.nn.Module:
+    def for_export(self, network: torch.nn.Module) -> torch.nn.Module:
         """The network in the form that is exported: within rounding it gives the same."""
         return network
 
-    def shipped(self) -> tuple[bytes, bytes] | None:
+    def packaged_graph(self) -> tuple[bytes, bytes] | None:
         """A graph of all layers and its weights, which need no torch; None where there is none."""
         return None
 
@@ -171,7 +171,7 @@ class Encoder(ABC):
     @cached_property
     def frontend(self) -> Frontend:
         """From audio to the segments that the network sees."""
-        overlap = max(0.0, 1 - self.hop / self.seconds)
+        overlap = max(0.0, 1 - self.step / self.seconds)
         segments = SegmentSettings(seconds=self.seconds, overlap=overlap)
         return Frontend(feature=self.feature, scale="none", segments=segments)
 
@@ -183,7 +183,7 @@ class Encoder(ABC):
         WeightsError
             When it can't be obtained, or is not the published one.
         """
-        return obtain(weights, locate(weights, self.weights[0], self.given))
+        return obtain(weights, locate(weights, self.weights[0], self.weights_path))
 
     def network(self) -> torch.nn.Module:
         """The network in evaluation mode, built once.
@@ -200,9 +200,9 @@ class Encoder(ABC):
             import torch
 
             with torch.random.fork_rng():
-                torch.manual_seed(self.untrained or 0)
+                torch.manual_seed(self.weights_seed or 0)
                 network = self.build()
-            if self.untrained is None:
+            if self.weights_seed is None:
                 self.load(network)
             self._network = network.to(torch_device(self.device)).eval()
         return self._network
@@ -241,7 +241,7 @@ class Encoder(ABC):
             When the file can't be decoded.
         WeightsError
             When the weights can't be obtained, or are not the published ones.
-        RecipeError
+        UnknownNameError
             When there is no such layer.
         """
         (result,) = self.embed_many([source], layer=layer, batch_size=batch_size)
@@ -276,7 +276,7 @@ class Encoder(ABC):
         ------
         WeightsError
             When the weights can't be obtained, or are not the published ones.
-        RecipeError
+        UnknownNameError
             When there is no such layer.
         """
         model = encoder_layer(self, self.checked_layer(layer))
@@ -287,14 +287,11 @@ class Encoder(ABC):
 
         Raises
         ------
-        RecipeError
+        UnknownNameError
             When there is no such layer.
         """
         if layer is None:
             return self.default_layer
         if layer not in self.layers:
-            hint, known = did_you_mean(layer, self.layers), ", ".join(self.layers)
-            raise RecipeError(
-                f"encoder {self.name} has no layer {layer!r}{hint}; there are: {known}"
-            )
+            raise UnknownNameError(no_such(f"encoder {self.name} has no layer", layer, self.layers))
         return layer

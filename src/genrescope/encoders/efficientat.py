@@ -62,7 +62,7 @@ class Encoder(base.Encoder):
     weights: ClassVar = (MN04,)
     feature: ClassVar = {"kind": "efficientat_mel"}
     seconds = 10.0
-    hop = 5.0
+    step = 5.0
     width: ClassVar[float] = 0.4
 
     def build(self) -> EfficientAT:

@@ -34,7 +34,8 @@ from genrescope.encoders.tables import (
     read_table,
     write_table,
 )
-from genrescope.errors import FileError, GenrescopeError
+from genrescope.errors import FileError, GenrescopeError, UnknownNameError
+from genrescope.registry import no_such
 from genrescope.untrusted import open_npz
 
 EmbedMany = Callable[..., Generator[Embedding | FileError, None, None]]
@@ -110,13 +111,15 @@ def embed_files(
 
     Raises
     ------
+    UnknownNameError
+        When there is no such pool.
     GenrescopeError
         When the table can't be written, holds other embeddings, or another process writes it.
     """
     out, tell = Path(out), progress or (lambda _done, _total: None)
     fail = failed or (lambda _failure: None)
     if pool not in POOLS:
-        raise GenrescopeError(f"no pool {pool!r}; there are: {', '.join(POOLS)}")
+        raise UnknownNameError(no_such("no pool", pool, POOLS))
     check_format(out)
     if not out.parent.is_dir():
         raise GenrescopeError(f"{out}: there is no folder {out.parent}")

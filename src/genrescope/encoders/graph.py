@@ -28,7 +28,7 @@ def to_onnx(
     shape: tuple[int, int],
     outputs: tuple[str, ...],
     *,
-    quick: nn.Module | None = None,
+    exported: nn.Module | None = None,
 ) -> bytes:
     """A network as ONNX: `segments` `[n, *shape]` to outputs `[n, …]`.
 
@@ -40,7 +40,7 @@ def to_onnx(
         Of a segment.
     outputs
         Their names.
-    quick
+    exported
         The same network in another form, which is exported instead.
 
     Raises
@@ -62,7 +62,7 @@ def to_onnx(
         # were kept on disk would have to be computed again, too.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            (quick or network).eval().cpu(),
+            (exported or network).eval().cpu(),
             (segments,),
             buffer,  # type: ignore[arg-type]
             input_names=["segments"],
@@ -80,10 +80,10 @@ def to_onnx(
 
 
 def layer_to_onnx(
-    network: nn.Module, quick: nn.Module, layer: str, shape: tuple[int, int]
+    network: nn.Module, exported: nn.Module, layer: str, shape: tuple[int, int]
 ) -> bytes:
     """One layer of a network that returns a dictionary of layers, as `to_onnx`."""
-    return to_onnx(_Layer(network, layer), shape, (layer,), quick=_Layer(quick, layer))
+    return to_onnx(_Layer(network, layer), shape, (layer,), exported=_Layer(exported, layer))
 
 
 def _check(

@@ -41,7 +41,7 @@ def encoder_layer(encoder: Encoder, layer: str) -> EmbeddingModel[AudioSource]:
     """A layer of an encoder as a model of the engine."""
     key = embedding_key(encoder, layer)
     store = None if encoder.cache is None else EmbeddingStore(encoder.cache, key)
-    fits = encoder.exported and encoder.precision == "float32"
+    fits = encoder.uses_onnx and encoder.precision == "float32"
     by_graph = fits and torch_device(encoder.device) == "cpu"
     return EmbeddingModel(
         read=lambda source: read_segments(encoder, source),
@@ -61,7 +61,7 @@ def embedding_key(encoder: Encoder, layer: str) -> str:
             "layer": layer,
             "weights": _identities(encoder),
             "precision": encoder.precision,
-            "hop": encoder.hop,
+            "hop": encoder.step,
             "frontend": encoder.frontend.model_dump(mode="json"),
         }
     )
@@ -69,10 +69,10 @@ def embedding_key(encoder: Encoder, layer: str) -> str:
 
 def _identities(encoder: Encoder) -> list[str]:
     """Of each file of weights its hash; as published, where it is what was published."""
-    if encoder.untrained is not None:
-        return [f"untrained {encoder.untrained}"]
+    if encoder.weights_seed is not None:
+        return [f"untrained {encoder.weights_seed}"]
     return [
-        identity(one, locate(one, encoder.weights[0], encoder.given), encoder.file)
+        identity(one, locate(one, encoder.weights[0], encoder.weights_path), encoder.file)
         for one in encoder.weights
     ]
 
@@ -106,14 +106,14 @@ def read_segments(encoder: Encoder, source: AudioSource) -> Iterator[Segments]:
         When the file can't be decoded, or a waveform is empty or not finite.
     """
     feature, length = encoder.frontend.computed, encoder.frontend.segment_frames
-    step = max(1, round(encoder.hop / feature.hop))
+    step = max(1, round(encoder.step / feature.hop_seconds))
     filled = (length + 2 * feature.edge_frames) * feature.hop_length + feature.frame_overlap
     stream = _Samples(source, feature.sample_rate, head=filled)
     first, pending = 0, None
     for values in stream_segments(stream_feature(feature, stream.blocks), length, step):
         if pending is not None:
             yield pending
-        starts = (first + np.arange(len(values), dtype=np.float64)) * (step * feature.hop)
+        starts = (first + np.arange(len(values), dtype=np.float64)) * (step * feature.hop_seconds)
         pending = Segments(values, starts, starts + encoder.seconds)
         first += len(values)
     if pending is None:
@@ -176,8 +176,8 @@ def _graph_run(encoder: Encoder, layer: str) -> Run:
     if layer not in encoder.sessions:
         threads = max(1, available_cores() // min(MAX_JOBS, available_cores()))
         shipped = None
-        if encoder.untrained is None and find_spec("torch") is None:
-            shipped = encoder.shipped()
+        if encoder.weights_seed is None and find_spec("torch") is None:
+            shipped = encoder.packaged_graph()
         graph, weights = shipped or (_graph(encoder, layer), None)
         encoder.sessions[layer] = onnx_session(graph, weights=weights, threads=threads)
     session = encoder.sessions[layer]
@@ -194,11 +194,11 @@ def _graph(encoder: Encoder, layer: str) -> bytes:
     def exported() -> NDArray[np.uint8]:
         network = encoder.network()
         encoder.prepare(network, layer)
-        quick = encoder.quick(network)
-        graph = graphs.layer_to_onnx(network, quick, layer, encoder.frontend.shape)
+        exportable = encoder.for_export(network)
+        graph = graphs.layer_to_onnx(network, exportable, layer, encoder.frontend.shape)
         return np.frombuffer(graph, np.uint8)
 
-    if encoder.untrained is not None:
+    if encoder.weights_seed is not None or not encoder.weights:
         return exported().tobytes()
     # All that the graph depends on, and nothing else: however segments overlap, it is the same.
     settings = json.dumps(
@@ -222,7 +222,7 @@ def _torch_run(encoder: Encoder, layer: str) -> Run:
     network = encoder.network()
     encoder.prepare(network, layer)
     if encoder.precision != "float32":
-        network = encoder.lowered(deepcopy(network))
+        network = encoder.to_bfloat16(deepcopy(network))
         encoder.prepare(network, layer)
     first = next(network.parameters())
 

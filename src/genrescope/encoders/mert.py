@@ -85,7 +85,7 @@ class Encoder(base.Encoder):
     weights = (CHECKPOINT,)
     feature: ClassVar = {"kind": "waveform", "sample_rate": 24000}
     seconds = 5.0
-    hop = 5.0
+    step = 5.0
 
     def build(self) -> MERT:
         """The network, with random weights.
@@ -99,8 +99,8 @@ class Encoder(base.Encoder):
 
     def file(self, weights: Weights) -> Path:
         """Where the weights are; of a `.safetensors` no hash is published, so none is checked."""
-        if self.given is not None and self.given.suffix == ".safetensors":
-            return self.given
+        if self.weights_path is not None and self.weights_path.suffix == ".safetensors":
+            return self.weights_path
         return super().file(weights)
 
     def load(self, network: nn.Module) -> None:

@@ -65,8 +65,8 @@ class Encoder(_imagenet.Pictures):
     def load(self, network: nn.Module) -> None:
         """Put the published weights into the network, or those of an `.npz`."""
         assert isinstance(network, _imagenet.PictureNetwork)  # noqa: S101
-        if self.given is not None and self.given.suffix == ".npz":
-            path = self.given
+        if self.weights_path is not None and self.weights_path.suffix == ".npz":
+            path = self.weights_path
             arrays = read_arrays(path)
             state = {n: torch.from_numpy(v.astype(np.float32)) for n, v in arrays.items()}
             # The classifier is for photographs.

@@ -87,7 +87,7 @@ class Encoder(base.Encoder):
     weights: ClassVar[tuple[Weights, ...]] = (WHEEL,)
     feature: ClassVar = {"kind": "musicnn_mel"}
     seconds = 187 * 256 / 16000
-    hop = 61 * 256 / 16000
+    step = 61 * 256 / 16000
 
     def __init__(self, weights: Path | None = None, **settings: Any) -> None:
         super().__init__(weights, **settings)
@@ -96,12 +96,12 @@ class Encoder(base.Encoder):
 
     def _converted(self) -> bool:
         """Whether the files of the conversion are given, or they alone are in the cache."""
-        if self.given is None:
+        if self.weights_path is None:
             return not is_here(WHEEL) and is_here(MODEL) and is_here(SHARD)
-        if self.given.is_dir():
-            here = (self.given / WHEEL.file).is_file()
-            return not here and (self.given / MODEL.file).is_file()
-        return self.given.suffix == ".json"
+        if self.weights_path.is_dir():
+            here = (self.weights_path / WHEEL.file).is_file()
+            return not here and (self.weights_path / MODEL.file).is_file()
+        return self.weights_path.suffix == ".json"
 
     def build(self) -> nn.Module:
         """The network, with random weights."""
@@ -116,7 +116,7 @@ class Encoder(base.Encoder):
         path, state = self._arrays()
         put(network, {name: torch.from_numpy(values) for name, values in state.items()}, path)
 
-    def shipped(self) -> tuple[bytes, bytes]:
+    def packaged_graph(self) -> tuple[bytes, bytes]:
         """The graph of both layers that comes with the package, and its weights."""
         path, state = self._arrays()
         return graph_of("musicnn"), fill(layout_of("musicnn"), state, path)

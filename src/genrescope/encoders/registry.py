@@ -46,7 +46,7 @@ def encoder_class(name: str) -> type[Encoder]:
 
 
 def make_encoder(
-    name: str, weights: Path | None = None, *, untrained: int | None = None
+    name: str, weights: Path | None = None, *, weights_seed: int | None = None
 ) -> Encoder:
     """Build an encoder; its weights are found, or downloaded, when they are first needed.
 
@@ -56,7 +56,7 @@ def make_encoder(
         One of `encoder_kinds()`.
     weights
         A file of weights, or a folder with all its files; by default the cache.
-    untrained
+    weights_seed
         Seed of random weights, for the architecture alone.
 
     Raises
@@ -64,4 +64,4 @@ def make_encoder(
     RecipeError
         When there is no such encoder, or a package that it needs is missing.
     """
-    return encoder_class(name)(weights, untrained=untrained)
+    return encoder_class(name)(weights, weights_seed=weights_seed)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from genrescope.audio import Waveform
 from genrescope.encoders import base
-from genrescope.encoders._winograd import Winograd, halved
+from genrescope.encoders._winograd import Winograd, max_pooled
 from genrescope.encoders.base import Check
 from genrescope.encoders.weights import Weights, WeightsError, put, read_arrays, read_state
 
@@ -87,7 +87,7 @@ class Encoder(base.Encoder):
     weights = (NETWORK, PCA)
     feature: ClassVar = {"kind": "vggish_mel"}
     seconds = 0.96
-    hop = 0.96
+    step = 0.96
 
     def build(self) -> VGGish:
         """The network, with random weights."""
@@ -98,8 +98,12 @@ class Encoder(base.Encoder):
 
     def file(self, weights: Weights) -> Path:
         """Where a file of weights is; an `.npz` is not compared with a hash: none is published."""
-        if self.given is not None and self.given.suffix == ".npz" and weights == self.weights[0]:
-            return self.given
+        if (
+            self.weights_path is not None
+            and self.weights_path.suffix == ".npz"
+            and weights == self.weights[0]
+        ):
+            return self.weights_path
         return super().file(weights)
 
     def load(self, network: nn.Module) -> None:
@@ -109,26 +113,26 @@ class Encoder(base.Encoder):
         state = from_tensorflow(read_arrays(path), path) if npz else read_state(path)
         # The PCA has a file of its own, which is only needed for its layer.
         pca = {name: values for name, values in network.state_dict().items() if "pproc" in name}
-        _pca(network).whole = "pproc.pca_means" in state
+        _pca(network).complete = "pproc.pca_means" in state
         put(network, {**pca, **state}, path)
 
     def prepare(self, network: nn.Module, layer: str) -> None:
         """Read the parameters of the PCA when they are needed."""
         pca = _pca(network)
-        if layer == "pca" and not pca.whole:
+        if layer == "pca" and not pca.complete:
             path = self.file(self.weights[1])
             put(pca, _pca_state(read_state(path), path), path)
-            pca.whole = True
+            pca.complete = True
 
-    def lowered(self, network: nn.Module) -> nn.Module:
+    def to_bfloat16(self, network: nn.Module) -> nn.Module:
         """The network in bfloat16, but for the PCA, whose output has 256 levels."""
         network.get_submodule("features").to(torch.bfloat16)
         network.get_submodule("embeddings").to(torch.bfloat16)
         return network
 
-    def quick(self, network: nn.Module) -> nn.Module:
+    def for_export(self, network: nn.Module) -> nn.Module:
         """The network with Winograd's convolutions."""
-        return Quick(cast(VGGish, network))
+        return WinogradVGGish(cast(VGGish, network))
 
     def checks(self) -> list[Check]:
         """Google's published smoke test: a sine of 1 kHz, 3 s at 44.1 kHz."""
@@ -168,18 +172,18 @@ class VGGish(nn.Module):
         # convolutions are faster, and the flattening below copies nothing.
         pictures = segments.transpose(1, 2).unsqueeze(1)
         maps = self.features(pictures.contiguous(memory_format=torch.channels_last))
-        return self.behind(maps.permute(0, 2, 3, 1).flatten(1))
+        return self.dense_layers(maps.permute(0, 2, 3, 1).flatten(1))
 
-    def behind(self, values: Tensor) -> dict[str, Tensor]:
+    def dense_layers(self, values: Tensor) -> dict[str, Tensor]:
         """All layers from the flattened maps, `[n, 12288]`, on."""
         found = {"conv": values}
         for number in (0, 2, 4):
             values = self.embeddings[number + 1](self.embeddings[number](values))
             found[f"fc{number // 2 + 1}"] = values
-        return {**found, "pca": self.pproc(values)} if self.pproc.whole else found
+        return {**found, "pca": self.pproc(values)} if self.pproc.complete else found
 
 
-class Quick(nn.Module):
+class WinogradVGGish(nn.Module):
     """VGGish with Winograd's convolutions and channels last, to be exported."""
 
     def __init__(self, network: VGGish) -> None:
@@ -196,8 +200,8 @@ class Quick(nn.Module):
         """All layers of log-mel segments, `[n, 64, 96]` to `[n, size]` each."""
         maps = self.first(segments.transpose(1, 2).unsqueeze(1)).permute(2, 3, 0, 1)
         for number, part in enumerate(self.rest):
-            maps = halved(part(maps)) if number in self.pooled else part(maps)
-        return self.network.behind(maps.permute(2, 0, 1, 3).flatten(1))
+            maps = max_pooled(part(maps)) if number in self.pooled else part(maps)
+        return self.network.dense_layers(maps.permute(2, 0, 1, 3).flatten(1))
 
 
 class Quantised(nn.Module):
@@ -205,11 +209,11 @@ class Quantised(nn.Module):
 
     Attributes
     ----------
-    whole
+    complete
         Whether its parameters are loaded.
     """
 
-    whole: bool = True
+    complete: bool = True
     pca_eigen_vectors: Tensor
     pca_means: Tensor
 

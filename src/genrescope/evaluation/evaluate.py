@@ -76,10 +76,20 @@ def evaluate(
 
     Examples
     --------
+    Two tracks as a data set; a folder or a table of tracks is read by its path.
+
+    >>> from pathlib import Path
+    >>> from genrescope.datasets import Dataset, Track
     >>> from genrescope.evaluation.evaluate import evaluate
-    >>> result = evaluate("default", "my-music")  # doctest: +SKIP
-    >>> result.percent("accuracy")  # doctest: +SKIP
-    77.8
+    >>> tracks = [
+    ...     Track("1", Path("walking-bass.flac"), "jazz"),
+    ...     Track("2", Path("palm-muted-guitars.flac"), "metal"),
+    ... ]
+    >>> result = evaluate("default", Dataset("two clips", "csv", tracks))
+    >>> result.n, result.name
+    (2, 'default on two clips')
+    >>> result.percent("accuracy") in (0, 50, 100)
+    True
     """
     target = None if folder is None else Path(folder)
     if target is not None and (target / RECIPE_FILE).is_file():

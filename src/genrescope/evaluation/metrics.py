@@ -95,7 +95,7 @@ def _by_genre(counts: NDArray[Any]) -> dict[str, Floats]:
     return {"precision": precision, "recall": recall, "f1": f1}
 
 
-def hits(truth: Labels, probabilities: Probabilities, k: int) -> NDArray[np.bool_]:
+def in_top_k(truth: Labels, probabilities: Probabilities, k: int) -> NDArray[np.bool_]:
     """Whether a track's genre is among its `k` most probable; of equals the first, as in argmax."""
     own = probabilities[np.arange(len(truth)), truth][:, None]
     earlier = np.arange(probabilities.shape[1]) < truth[:, None]
@@ -140,11 +140,6 @@ def confidence_bins(
     inside = np.eye(bins)[np.minimum((confidence * bins).astype(int), bins - 1)]
     columns = (np.ones(len(truth)), confidence, correct)
     return Bins(*(weights @ (inside * column[:, None]) for column in columns))
-
-
-def calibration_error(truth: Labels, probabilities: Probabilities, bins: int = 10) -> float:
-    """Expected calibration error: |accuracy - confidence|, weighted over bins by tracks."""
-    return float(confidence_bins(truth, probabilities, bins).error)
 
 
 def _roc_auc(truth: Labels, probabilities: Probabilities, weights: Floats) -> Floats:
@@ -192,7 +187,7 @@ def _weighted(
     counts = (weights @ cells).reshape(-1, genres, genres)
     present = counts.sum(axis=2) > 0
     genre = {name: np.where(present, x, np.nan) for name, x in _by_genre(counts).items()}
-    top = hits(truth, probabilities, max(1, min(3, genres - 1)))
+    top = in_top_k(truth, probabilities, max(1, min(3, genres - 1)))
     values = {
         "accuracy": weights @ (predicted == truth) / total,
         "top3_accuracy": weights @ top / total,

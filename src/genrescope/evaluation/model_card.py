@@ -19,7 +19,7 @@ from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
 from genrescope.evaluation.formatting import interval, percent
 from genrescope.evaluation.metrics import LABELS
-from genrescope.evaluation.run_result import RunResult
+from genrescope.evaluation.run_result import RunResult, result_of_bundle
 from genrescope.inference import Bundle
 from genrescope.onnx_session import WEIGHTS_FILE
 
@@ -40,7 +40,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
         empty.
     """
     manifest, provenance = bundle.manifest, bundle.manifest.provenance
-    result, head = RunResult.of_bundle(manifest), manifest.labels
+    result, head = result_of_bundle(manifest), manifest.labels
     recipe = provenance.get("recipe")
     recipe = recipe if isinstance(recipe, dict) else {}
     listed = (manifest.training_tracks or {}).get("ids")

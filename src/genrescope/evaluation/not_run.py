@@ -17,7 +17,7 @@ from genrescope.evaluation.published import (
 )
 from genrescope.evaluation.run_result import RunResult
 
-_NOT_YET = "the recipe is ready and was not run yet"
+_NOT_YET = "the recipe is ready but has no run yet"
 _ENCODERS = {
     "vgg16": "VGG16",
     "inception_v3": "InceptionV3",
@@ -52,16 +52,14 @@ def _reason(figure: PublishedFigure) -> tuple[str, str]:
     match figure.paper, figure.table:
         case "leiden", table:
             recipe = f"leiden-{table.replace(' ', '')}/{figure.model}"
-            return (
-                f"the ImageNet weights of {name} were not at hand" if name else _NOT_YET
-            ), recipe
+            return (f"needs the ImageNet weights of {name}" if name else _NOT_YET), recipe
         case "deepsound", _ if "vggish" in figure.features:
-            return "GTZAN's audio and VGGish's weights were not at hand", "deepsound-vggish"
+            return "needs GTZAN's audio and VGGish's weights", "deepsound-vggish"
         case "berkeley", "fig 7":
-            return "FMA-small's audio and VGGish's weights were not at hand", "berkeley-fig7"
+            return "needs FMA-small's audio and VGGish's weights", "berkeley-fig7"
         case "berkeley", "fig 8":
             return (
-                "FMA's features.csv and FMA-small's audio were not at hand",
+                "needs FMA's features.csv and FMA-small's audio",
                 "berkeley-fig8-table",
             )
     return _NOT_YET, ""

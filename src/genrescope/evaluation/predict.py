@@ -31,7 +31,7 @@ class TrackPredictions:
     Attributes
     ----------
     predictions
-        Of the tracks that could be decoded.
+        Of the tracks that could be decoded and have sound.
     tracks
         These, in the order of the predictions.
     failures
@@ -53,7 +53,8 @@ def predict_tracks(
 ) -> TrackPredictions:
     """Predict the genres of tracks, on all cores.
 
-    A track that the model takes for no music counts as wrong.
+    A track that the model takes for no music counts as wrong. One without any audible sound is left
+    out, by every model and in training as well: there is nothing in it to classify.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def predict_tracks(
         for track, result in zip(tracks, results, strict=True):
             if isinstance(result, FileError):
                 failures.append(result)
-            elif result.genre is None and result.tags is None:
+            elif result.genre is None and result.labels is None:  # no segment has sound
                 failures.append(FileError(track.path, result.warnings[-1]))
             else:
                 decoded.append(track)
@@ -99,5 +100,6 @@ def predict_tracks(
         folds=(ONLY,) * len(decoded),
         truth=np.array([classifier.genres.index(track.genre) for track in decoded]),
         probabilities=np.array(rows),
+        artists=tuple(track.artist or "" for track in decoded),
     )
     return TrackPredictions(predictions, tuple(decoded), tuple(failures))

@@ -2,9 +2,9 @@
 
 Conventions
 -----------
-One row is one track in one fold of the run, with the columns `track`, `fold`, `genre`, `predicted`,
-`confidence`, and one for the probability of each genre of the model. Where a run has no folds,
-`fold` is the name of its only training.
+One row is one track in one fold of the run, with the columns `track`, `fold`, `artist` (where any
+artist is known), `genre`, `predicted`, `confidence`, and one for the probability of each genre of
+the model. Where a run has no folds, `fold` is the name of its only training.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class Predictions:
         Index of each row's true genre, int `[n]`.
     probabilities
         Float `[n, genres]`.
+    artists
+        Of each row's track, empty where it is not known; no entries where none is.
     """
 
     genres: tuple[str, ...]
@@ -47,6 +49,7 @@ class Predictions:
     folds: tuple[str, ...]
     truth: NDArray[np.intp]
     probabilities: NDArray[np.float64]
+    artists: tuple[str, ...] = ()
 
     @property
     def predicted(self) -> NDArray[np.intp]:
@@ -58,17 +61,21 @@ def write_predictions(predictions: Predictions, folder: Path) -> None:
     """Write `predictions.csv` into a run's folder."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *predictions.genres])
-    for track, fold, truth, predicted, row in zip(
+    artists = [[name] for name in predictions.artists] if any(predictions.artists) else []
+    columns = [*_COLUMNS[:2], *["artist"] * bool(artists), *_COLUMNS[2:]]
+    writer.writerow([*columns, *predictions.genres])
+    for track, fold, artist, truth, predicted, row in zip(
         predictions.tracks,
         predictions.folds,
+        artists or [[]] * len(predictions.tracks),
         predictions.truth,
         predictions.predicted,
         predictions.probabilities,
         strict=True,
     ):
         genre, name = predictions.genres[truth], predictions.genres[predicted]
-        writer.writerow([track, fold, genre, name, *(f"{x:.6f}" for x in (row.max(), *row))])
+        figures = (f"{x:.6f}" for x in (row.max(), *row))
+        writer.writerow([track, fold, *artist, genre, name, *figures])
     # A file's name may hold bytes that are no UTF-8.
     write_atomic(folder / FILE, text.getvalue().encode("utf-8", "surrogateescape"))
 
@@ -85,6 +92,10 @@ def read_predictions(folder: Path) -> Predictions:
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             header, *rows = csv.reader(file)
+        artists: tuple[str, ...] = ()
+        if header[2:3] == ["artist"] and all(len(row) == len(header) for row in rows):
+            artists = tuple(row.pop(2) for row in rows)
+            header.pop(2)
         fixed = header[: len(_COLUMNS)]
         if [PREDICTION_COLUMNS.get(name, name) for name in fixed] != _COLUMNS or not rows:
             raise ValueError(f"its columns are not {', '.join(_COLUMNS)}, genres…")
@@ -97,6 +108,7 @@ def read_predictions(folder: Path) -> Predictions:
             tuple(row[1] for row in rows),
             np.array([genres.index(row[2]) for row in rows]),
             _probabilities([row[len(_COLUMNS) :] for row in rows]),
+            artists,
         )
     except FileNotFoundError:
         raise FileError(path, "no such file; a finished run has it") from None

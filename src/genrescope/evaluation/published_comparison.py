@@ -20,7 +20,7 @@ from typing import Any
 
 from genrescope.errors import FileError, RecipeError
 from genrescope.evaluation.published import PublishedFigure, published_figures, published_results
-from genrescope.evaluation.records import merged, with_correct_tracks
+from genrescope.evaluation.records import joined_with_runs, with_correct_tracks
 from genrescope.evaluation.run_result import RunResult, find_runs
 
 Interval = tuple[float, float]
@@ -190,7 +190,7 @@ def compare_with_published(
     found, damaged = find_runs(folder)
     runs = [
         run.model_copy(update={"outdated": outdated(run)})
-        for run in merged(records, [*map(with_correct_tracks, found)])
+        for run in joined_with_runs(records, [*map(with_correct_tracks, found)])
     ]
     runs.sort(key=lambda run: (run.name, run.folder))
     leak_free = [run for run in runs if not run.leaked]
@@ -290,7 +290,7 @@ def _letters(text: str) -> str:
 def _tracks(figure: PublishedFigure, run: RunResult) -> str:
     stated = re.search(r"(\d+)[ -]track", figure.dataset)
     theirs = int(stated[1]) if stated else _TRACKS.get(figure.dataset)
-    if run.is_evaluation:
+    if run.kind == "evaluation":
         return f"{run.n} other tracks" + (f" instead of its {theirs}" if theirs else "")
     if theirs is None or run.data.tracks is None:
         return ""

@@ -71,7 +71,7 @@ def with_correct_tracks(run: RunResult) -> RunResult:
     return run.model_copy(update={"tested": tracks.hexdigest()[:16], "right": right})
 
 
-def merged(records: Sequence[RunResult], runs: Sequence[RunResult]) -> list[RunResult]:
+def joined_with_runs(records: Sequence[RunResult], runs: Sequence[RunResult]) -> list[RunResult]:
     """The runs, and the records of other command lines."""
     commands = {run.command for run in runs}
     return [*runs, *(record for record in records if record.command not in commands)]

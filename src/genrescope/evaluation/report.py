@@ -109,7 +109,7 @@ def _data(result: RunResult) -> str:
     """What was trained and tested on, in a sentence."""
     tracks = result.data.tracks
     count = f"{tracks} track{'s' * (tracks != 1)} of " if tracks is not None else ""
-    verb = "Tested on" if result.is_evaluation else "Trained and tested on"
+    verb = "Tested on" if result.kind != "run" else "Trained and tested on"
     genres = len(result.by_genre)
     return f"{verb} {count}{result.data}, {genres} genre{'s' * (genres != 1)}."
 
@@ -118,7 +118,7 @@ def _blocks(run: _Run) -> Iterator[Block]:
     yield Paragraph(_data(run.result))
     # What a recipe without a published row says of its data may be of other data than this run's.
     description = run.result.settings.get("description")
-    if description and run.result.published and not run.result.is_evaluation:
+    if description and run.result.published and run.result.kind == "run":
         yield Paragraph(f"The recipe: {description}")
     if run.result.leaked:
         yield Alarm(

@@ -328,7 +328,7 @@ def _facts(run: RunResult, unit: str = "tracks") -> list[str]:
 
 def run_title(run: RunResult) -> str:
     """A run's name, and its folder's where that is another: one recipe may have many runs."""
-    if run.folder is None or run.is_evaluation or run.folder.as_posix().endswith(run.name):
+    if run.folder is None or run.kind == "evaluation" or run.folder.as_posix().endswith(run.name):
         return run.name
     return f"{run.name} ({run.folder.name})"
 

@@ -44,6 +44,8 @@ FILE = "metrics.json"
 RECIPE_FILE = "recipe.yaml"
 SCHEMA_VERSION: Literal[2] = 2
 
+Kind = Literal["run", "evaluation"]
+
 
 class RunResult(Values):
     """The result of a recipe's run, or of the evaluation of a finished model.
@@ -174,7 +176,7 @@ class RunResult(Values):
     outdated: str = Field(default="", exclude=True)
 
     @model_validator(mode="after")
-    def _of_something(self) -> RunResult:
+    def _names_recipe_or_model(self) -> RunResult:
         if (self.recipe is None) == (self.model is None):
             raise ValueError("expected the name of either a recipe or a model")
         return self
@@ -221,23 +223,15 @@ class RunResult(Values):
             reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
             raise FileError(path, f"can't be read: {reason}") from None
 
-    @classmethod
-    def of_bundle(cls, manifest: Manifest) -> RunResult | None:
-        """The result that a bundle states of itself; None where it states none that can be read."""
-        try:
-            return _parse(json.dumps(manifest.metrics).encode())
-        except (ValueError, RecursionError):
-            return None
-
     @property
-    def is_evaluation(self) -> bool:
-        """Whether a finished model was evaluated, and nothing was trained."""
-        return self.model is not None
+    def kind(self) -> Kind:
+        """Whether a recipe was carried out, or a finished model evaluated, and nothing trained."""
+        return "run" if self.model is None else "evaluation"
 
     @property
     def name(self) -> str:
         """The recipe's name, or the model's and the data set's."""
-        return f"{self.model} on {self.data}" if self.is_evaluation else str(self.recipe)
+        return f"{self.model} on {self.data}" if self.kind == "evaluation" else str(self.recipe)
 
     @property
     def tested_on_training_data(self) -> bool:
@@ -248,7 +242,7 @@ class RunResult(Values):
         if self.tracks_used_in_training is not None:
             return self.tracks_used_in_training > 0
         trained_on = self.provenance.data.name if self.provenance else ""
-        return self.is_evaluation and bool(trained_on) and trained_on == self.data.name
+        return self.kind == "evaluation" and bool(trained_on) and trained_on == self.data.name
 
     @property
     def training_note(self) -> str:
@@ -267,7 +261,7 @@ class RunResult(Values):
         row = self.published
         if row is None or self.leaked or self.tested_on_training_data:
             return None
-        if self.is_evaluation:
+        if self.kind == "evaluation":
             row = row.model_copy(update={"table": row.elsewhere})
         return row if row.table else None
 
@@ -300,6 +294,14 @@ class RunResult(Values):
         """The 95 % interval of a score, from 0 to 100; None where there is none."""
         low, high = self.interval.get(name) or (None, None)
         return None if low is None or high is None else (100 * low, 100 * high)
+
+
+def result_of_bundle(manifest: Manifest) -> RunResult | None:
+    """The result that a bundle states of itself; None where it states none that can be read."""
+    try:
+        return _parse(json.dumps(manifest.metrics).encode())
+    except (ValueError, RecursionError):
+        return None
 
 
 def find_runs(folder: Path) -> tuple[list[RunResult], list[FileError]]:
@@ -355,10 +357,10 @@ def _from_origin(result: RunResult, origin: Mapping[str, Any]) -> dict[str, Any]
     if not result.command:
         more["command"] = (
             f"genrescope evaluate {result.model} --data {result.data}"
-            if result.is_evaluation
+            if result.kind == "evaluation"
             else f"genrescope train {result.recipe}"
         )
-    if not result.is_evaluation:
+    if result.kind == "run":
         # A metrics.json of version 0.1 may lack these.
         if isinstance(data, dict) and result.data == DataDescription():
             more["data"] = DataDescription.model_validate(data)

@@ -19,9 +19,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from genrescope.atomic import open_atomic
-from genrescope.errors import FileError, GenrescopeError
+from genrescope.errors import FileError, GenrescopeError, UnknownNameError
 from genrescope.examples import pieces
 from genrescope.examples.instruments import SAMPLE_RATE, Sound
+from genrescope.registry import no_such
 
 __all__ = ["PIECES", "SAMPLE_RATE", "render", "write_examples"]
 
@@ -65,8 +66,10 @@ def render(name: str, *, seconds: float = 12.0, seed: int = 0) -> NDArray[np.int
 
     Raises
     ------
+    UnknownNameError
+        There is no such piece.
     GenrescopeError
-        There is no such piece, or the length or the seed is out of range.
+        The length or the seed is out of range.
 
     Examples
     --------
@@ -75,7 +78,7 @@ def render(name: str, *, seconds: float = 12.0, seed: int = 0) -> NDArray[np.int
     2.0
     """
     if name not in _PIECES:
-        raise GenrescopeError(f"no example {name!r}; there are: {', '.join(PIECES)}")
+        raise UnknownNameError(no_such("no example", name, PIECES))
     if not 1.0 <= seconds <= 600.0:
         raise GenrescopeError(f"an example lasts from 1 to 600 seconds, not {seconds:g}")
     if seed < 0:

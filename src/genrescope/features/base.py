@@ -73,7 +73,7 @@ class Feature(BaseModel, ABC):
         """
 
     @property
-    def hop(self) -> float:
+    def hop_seconds(self) -> float:
         """Seconds from one frame to the next."""
         return self.hop_length / self.sample_rate
 

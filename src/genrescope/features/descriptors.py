@@ -29,11 +29,12 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from genrescope.audio import Waveform
-from genrescope.errors import RecipeError
+from genrescope.errors import RecipeError, UnknownNameError
 from genrescope.features.base import Computed, StftFeature
 from genrescope.features.filterbank import mel_power, power_to_db
 from genrescope.features.mfcc import dct
 from genrescope.features.spectrogram import FloatArray, Spectrogram
+from genrescope.registry import no_such
 
 FAMILIES = {
     "chroma_cens": 12,
@@ -84,7 +85,7 @@ class Descriptors(StftFeature):
         families = tuple(SHORT_NAMES.get(name, name) for name in names)
         for family in families:
             if family not in FAMILIES:
-                raise ValueError(f"no family {family!r}; there are: {', '.join(FAMILIES)}")
+                raise UnknownNameError(no_such("no family", family, FAMILIES, also=SHORT_NAMES))
             if families.count(family) > 1:
                 raise ValueError(f"family {family!r} is named twice")
         return families

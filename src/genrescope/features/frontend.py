@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from genrescope import audio
-from genrescope.errors import AudioError, FileError
+from genrescope.errors import AudioError, FileError, RecipeError, UnknownNameError
 from genrescope.features.base import Feature, SpectrogramFeature, change_over_time, standardise
 from genrescope.features.image import Image
 from genrescope.features.plotted import is_plotted, load_plotted
@@ -149,7 +149,10 @@ class Frontend(BaseModel):
 
     def model_post_init(self, _: object) -> None:
         """Refuse an unknown feature at once, not at the first file."""
-        _ = self.computed
+        try:
+            _ = self.computed
+        except UnknownNameError as error:  # of a ValueError pydantic would make its own error
+            raise RecipeError(str(error)) from None
 
     @cached_property
     def computed(self) -> Feature:
@@ -157,9 +160,9 @@ class Frontend(BaseModel):
         return make_feature(self.feature)
 
     @property
-    def hop(self) -> float:
+    def hop_seconds(self) -> float:
         """Seconds from frame to frame."""
-        return self.computed.hop
+        return self.computed.hop_seconds
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -171,10 +174,10 @@ class Frontend(BaseModel):
     @property
     def segment_frames(self) -> int:
         """Frames in a segment."""
-        return max(1, round(self.segments.seconds / self.hop))
+        return max(1, round(self.segments.seconds / self.hop_seconds))
 
     @property
-    def segment_hop(self) -> int:
+    def segment_step(self) -> int:
         """Frames from one segment to the next."""
         return max(1, round(self.segment_frames * (1 - self.segments.overlap)))
 
@@ -204,14 +207,13 @@ class Frontend(BaseModel):
             blocks = iter([source.resampled(rate).samples])
             yield from self._windows_of_blocks(blocks, "waveform", info)
         elif isinstance(source, str | PathLike) and is_stored_spectrogram(source):
-            if isinstance(self.computed, SampledMel):
-                yield self._window_of_picture(*read_picture(self.computed, source), source, info)
-            elif isinstance(self.computed, Image) and is_plotted(source):
-                values = self.computed.of_plotted(load_plotted(source))
-                silent = np.zeros(values.shape[1], np.bool_)
-                yield self._window_of_picture(values, silent, source, info)
-            else:
+            picture = _read_picture(self.computed, source)
+            if picture is None:
                 yield from self._windows_of_stored(load_spectrogram(source), source, info)
+            else:  # of half a minute, which is one window
+                info.duration = picture[0].shape[1] * self.hop_seconds
+                _refuse_short(source, info.duration)
+                yield self._window(*picture, 0.0)
         else:
             blocks = audio.stream(source, sample_rate=rate, warnings=info.warnings)
             yield from self._windows_of_blocks(blocks, audio.source_name(source), info)
@@ -228,23 +230,11 @@ class Frontend(BaseModel):
         if not (fits and vectors.dtype.kind in "fiu" and np.isfinite(vectors).all()):
             raise FileError("vectors", f"expected {feature.width} finite numbers in each")
         values = feature.used(vectors).T.astype(np.float32)
-        info.duration = values.shape[1] * self.hop
+        info.duration = values.shape[1] * self.hop_seconds
         silent = np.zeros(values.shape[1], np.bool_)
         if self.scale != "none":
             values = standardise(values, silent, by_band=self.scale == "bands")
         return Window(values, silent, 0.0)
-
-    def _window_of_picture(
-        self,
-        values: FloatArray,
-        silent: NDArray[np.bool_],
-        source: str | PathLike[str],
-        info: StreamInfo,
-    ) -> Window:
-        """A picture of half a minute is one window."""
-        info.duration = values.shape[1] * self.hop
-        _refuse_short(source, info.duration)
-        return self._window(values, silent, 0.0)
 
     def _windows_of_stored(
         self, spectrogram: Spectrogram, source: str | PathLike[str], info: StreamInfo
@@ -253,28 +243,28 @@ class Frontend(BaseModel):
         if not isinstance(feature, SpectrogramFeature):
             needs = f"a stored spectrogram, but feature {feature.kind} is computed from audio"
             raise FileError(source, needs)
-        if abs(spectrogram.hop - self.hop) > 1e-6:
+        if abs(spectrogram.hop_seconds - self.hop_seconds) > 1e-6:
             raise FileError(
                 source,
-                f"stored at a hop of {spectrogram.hop * 1000:.1f} ms, "
-                f"but this model has one of {self.hop * 1000:.1f} ms",
+                f"stored at a hop of {spectrogram.hop_seconds * 1000:.1f} ms, "
+                f"but this model has one of {self.hop_seconds * 1000:.1f} ms",
             )
         total = spectrogram.power.shape[1]
         size = feature.frame_count(int(WINDOW_SECONDS * feature.sample_rate))
-        info.duration = total * spectrogram.hop
+        info.duration = total * spectrogram.hop_seconds
         _refuse_short(source, info.duration)
         for start in range(0, total, size):
             left, first = total - start, start
-            if start and left * spectrogram.hop < SHORTEST_SECONDS:
+            if start and left * spectrogram.hop_seconds < SHORTEST_SECONDS:
                 break
             if start and left < self.segment_frames:
                 first = total - size
             power = spectrogram.power[:, first : start + size]
-            part = Spectrogram(power, spectrogram.frequencies, spectrogram.hop)
+            part = Spectrogram(power, spectrogram.frequencies, spectrogram.hop_seconds)
             yield self._window(
                 feature.of_spectrogram(part),
                 part.silent,
-                first * spectrogram.hop,
+                first * spectrogram.hop_seconds,
                 reaches_back=first < start,
             )
 
@@ -344,7 +334,7 @@ class Frontend(BaseModel):
     ) -> Window:
         change = None
         if self.scale != "none":
-            if values.shape[1] * self.hop >= CHANGE_SECONDS:
+            if values.shape[1] * self.hop_seconds >= CHANGE_SECONDS:
                 change = change_over_time(values, silent)
             values = standardise(values, silent, by_band=self.scale == "bands")
         fresh = max(0, values.shape[1] - self.segment_frames) if reaches_back else 0
@@ -367,29 +357,41 @@ class Frontend(BaseModel):
             silent = np.pad(silent, (0, length - total), mode="wrap")
         frames = values.shape[1]
         starts = segment_starts(
-            frames, length, self.segment_hop, first=window.fresh, reach_end=True
+            frames, length, self.segment_step, first=window.fresh, reach_end=True
         )[: self.segments.most]
         sounding = {start: 1 - silent[start : start + length].mean() for start in starts}
         kept = [start for start in starts if sounding[start] >= 0.5]
         most = max(starts, key=sounding.__getitem__)
-        if not kept and sounding[most] * length * self.hop >= SHORTEST_SECONDS:
+        if not kept and sounding[most] * length * self.hop_seconds >= SHORTEST_SECONDS:
             kept = [most]
         return [
             Window(
                 values[:, start : start + length],
                 silent[start : start + length],
-                window.start + start * self.hop,
+                window.start + start * self.hop_seconds,
             )
             for start in kept
         ]
 
     def segments_of(self, window: Window) -> list[Segment]:
         """The segments of a window, as the model sees them, see `cuts`."""
-        lasts = min(self.segment_frames, window.values.shape[1]) * self.hop
+        lasts = min(self.segment_frames, window.values.shape[1]) * self.hop_seconds
         return [
             Segment(_pooled(cut, self.pool), cut.start, cut.start + lasts)
             for cut in self.cuts(window)
         ]
+
+
+def _read_picture(
+    feature: Feature, source: str | PathLike[str]
+) -> tuple[FloatArray, NDArray[np.bool_]] | None:
+    """The values and silent frames of a picture that is no power spectrogram; else None."""
+    if isinstance(feature, SampledMel):
+        return read_picture(feature, source)
+    if isinstance(feature, Image) and is_plotted(source):
+        values = feature.of_plotted(load_plotted(source))
+        return values, np.zeros(values.shape[1], np.bool_)
+    return None
 
 
 def _refuse_short(source: str | PathLike[str], seconds: float) -> None:

@@ -62,6 +62,6 @@ class Image(SpectrogramFeature):
         """Grey levels of a drawn spectrogram, resized; see `genrescope.features.plotted`."""
         from PIL import Image as Picture
 
-        size = (max(1, int(PLOTTED_SECONDS / self.hop)), self.n_mels)
+        size = (max(1, int(PLOTTED_SECONDS / self.hop_seconds)), self.n_mels)
         resized = Picture.fromarray(levels[::-1]).resize(size, Picture.Resampling.BOX)
         return np.ascontiguousarray(resized, np.float32)

@@ -39,7 +39,7 @@ class _Settings:
     ----------
     stft
         Values of the fields of `NetworkMel`.
-    window_length
+    win_length
         Samples of the Hann window; the FFT may be longer.
     pre_emphasis
         Factor of the sample before, which is taken off each sample.
@@ -48,7 +48,7 @@ class _Settings:
     """
 
     stft: dict[str, Any]
-    window_length: int
+    win_length: int
     pre_emphasis: float = 0.0
     pad_mode: Literal["constant", "reflect"] = "constant"
 
@@ -65,7 +65,7 @@ _SETTINGS: dict[Kind, _Settings] = {
             "fmin": 125.0,
             "fmax": 7500.0,
         },
-        window_length=400,
+        win_length=400,
     ),
     "musicnn_mel": _Settings(
         stft={
@@ -78,7 +78,7 @@ _SETTINGS: dict[Kind, _Settings] = {
             "fmin": 0.0,
             "fmax": 8000.0,
         },
-        window_length=512,
+        win_length=512,
     ),
     "efficientat_mel": _Settings(
         stft={
@@ -91,7 +91,7 @@ _SETTINGS: dict[Kind, _Settings] = {
             "fmin": 0.0,
             "fmax": 15000.0,
         },
-        window_length=800,
+        win_length=800,
         pre_emphasis=0.97,
         pad_mode="reflect",
     ),
@@ -109,7 +109,7 @@ class NetworkMel(SpectrogramFeature):
 
     @model_validator(mode="before")
     @classmethod
-    def _fixed(cls, fields: dict[str, Any]) -> dict[str, Any]:
+    def _with_published_settings(cls, fields: dict[str, Any]) -> dict[str, Any]:
         """Fill in the settings of the kind, and refuse others."""
         settings = _SETTINGS.get(fields["kind"])
         if settings is None:  # refused by the type of the field
@@ -125,7 +125,7 @@ class NetworkMel(SpectrogramFeature):
         """HTK's lowest bands may hold no bin; they were empty in training as well."""
 
     def spectrogram(self, waveform: Waveform) -> Spectrogram:
-        """The power spectrogram of a waveform, with the network's window and padding.
+        """The power spectrogram of a waveform, with the network's FFT window and padding.
 
         Raises
         ------
@@ -142,7 +142,7 @@ class NetworkMel(SpectrogramFeature):
             n_fft=self.n_fft,
             hop_length=self.hop_length,
             center=self.center,
-            window=_window(self.kind),
+            fft_window=_fft_window(self.kind),
             pad_mode=settings.pad_mode,
         )
 
@@ -160,11 +160,11 @@ class NetworkMel(SpectrogramFeature):
 
 
 @lru_cache(maxsize=3)
-def _window(kind: Kind) -> NDArray[np.floating] | None:
-    """The network's window, as long as a frame; None for the STFT's usual one."""
+def _fft_window(kind: Kind) -> NDArray[np.floating] | None:
+    """The network's FFT window, as long as a frame; None for the STFT's usual one."""
     if kind == "musicnn_mel":
         return None
-    length = _SETTINGS[kind].window_length
+    length = _SETTINGS[kind].win_length
     if kind == "efficientat_mel":
         # Symmetric, in the middle of the FFT's frame.
         rest = (_SETTINGS[kind].stft["n_fft"] - length) // 2

@@ -119,8 +119,10 @@ class SampledMel(Feature):
 
     def of_spectrogram(self, spectrogram: Spectrogram) -> Computed:
         """The feature of a stored power spectrogram, from the frames that are nearest in time."""
-        count = int(spectrogram.power.shape[1] * spectrogram.hop / self.hop)
-        frames = np.floor(np.arange(count) * self.hop / spectrogram.hop).astype(np.intp)
+        count = int(spectrogram.power.shape[1] * spectrogram.hop_seconds / self.hop_seconds)
+        frames = np.floor(np.arange(count) * self.hop_seconds / spectrogram.hop_seconds).astype(
+            np.intp
+        )
         power = np.ascontiguousarray(spectrogram.power[:, frames])
         bands = band_sums(self._filters_on(spectrogram.frequencies), power)
         return self._of_bands(bands), spectrogram.silent[frames]

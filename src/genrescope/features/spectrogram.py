@@ -51,7 +51,7 @@ class Spectrogram:
         float32 `[bins, frames]`, lowest frequency first.
     frequencies
         float64 `[bins]`, in Hz, increasing.
-    hop
+    hop_seconds
         Seconds from one frame to the next.
     inaudible
         Mean power per bin under which a frame is silence. By default only what is 0 throughout is,
@@ -60,7 +60,7 @@ class Spectrogram:
 
     power: FloatArray
     frequencies: NDArray[np.float64]
-    hop: float
+    hop_seconds: float
     inaudible: float = 1e-8
 
     @property
@@ -101,7 +101,7 @@ def power_spectrogram(
     hop_length: int = 512,
     center: bool = True,
     n_bins: int | None = None,
-    window: NDArray[np.floating] | None = None,
+    fft_window: NDArray[np.floating] | None = None,
     pad_mode: Literal["constant", "reflect"] = "constant",
 ) -> Spectrogram:
     """Squared magnitude of the short-time Fourier transform, as `|librosa.stft|²`.
@@ -111,15 +111,15 @@ def power_spectrogram(
     waveform
         Mono audio.
     n_fft
-        Window and FFT length in samples (periodic Hann window).
+        Length of the FFT and of its periodic Hann window, in samples.
     hop_length
         Samples from one frame to the next.
     center
-        Pad half a window of zeros on both sides, so that frame `t` is centred on sample
+        Pad `n_fft / 2` zeros on both sides, so that frame `t` is centred on sample
         `t * hop_length`. Without it frame `t` covers samples `[t * hop, t * hop + n_fft)`.
     n_bins
         Keep only this many evenly spread bins (see `kept_bins`); all by default.
-    window
+    fft_window
         At most `n_fft` samples in the place of the Hann window; frames are as long as it is, and
         zeros follow up to `n_fft`. Its type is the precision of the FFT.
     pad_mode
@@ -128,10 +128,11 @@ def power_spectrogram(
     Returns
     -------
     Spectrogram
-        `[n_fft / 2 + 1 or n_bins, frames]`; without `center` a waveform shorter than the window has
+        `[n_fft / 2 + 1 or n_bins, frames]`; without `center` a waveform shorter than `n_fft` has
         no frame.
     """
-    samples, window = waveform.samples, _hann(n_fft) if window is None else window
+    samples = waveform.samples
+    weights = _hann(n_fft) if fft_window is None else fft_window
     if center and (len(samples) or pad_mode == "constant"):
         # NumPy goes on reflecting where the waveform is shorter than the padding.
         samples = np.pad(samples, n_fft // 2, mode=pad_mode)
@@ -139,15 +140,15 @@ def power_spectrogram(
     frequencies = kept_frequencies(waveform.sample_rate, n_fft, n_bins)
     hop = hop_length / waveform.sample_rate
     # Of white noise the mean power of a bin is the variance times this sum.
-    inaudible = INAUDIBLE * float(np.square(window, dtype=np.float64).sum())
-    if len(samples) < len(window):
+    inaudible = INAUDIBLE * float(np.square(weights, dtype=np.float64).sum())
+    if len(samples) < len(weights):
         return Spectrogram(np.zeros((len(bins), 0), np.float32), frequencies, hop, inaudible)
-    frames = np.lib.stride_tricks.sliding_window_view(samples, len(window))[::hop_length]
+    frames = np.lib.stride_tricks.sliding_window_view(samples, len(weights))[::hop_length]
     power = np.empty((len(bins), len(frames)), np.float32)
-    # A block at a time: windowing all overlapping frames at once would take n_fft / hop copies.
+    # A block at a time: weighting all overlapping frames at once would take n_fft / hop copies.
     for start in range(0, len(frames), 128):
-        windowed = frames[start : start + 128] * window
-        spectrum = np.fft.rfft(windowed, n=n_fft, axis=1)[:, bins]
+        weighted = frames[start : start + 128] * weights
+        spectrum = np.fft.rfft(weighted, n=n_fft, axis=1)[:, bins]
         power[:, start : start + 128] = (spectrum.real**2 + spectrum.imag**2).T
     return Spectrogram(power, frequencies, hop, inaudible)
 

@@ -12,8 +12,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.errors import RecipeError
+from genrescope.errors import UnknownNameError
 from genrescope.features.spectrogram import FloatArray
+from genrescope.registry import no_such
 
 Statistic = Literal["mean", "std", "skew", "kurtosis", "median", "min", "max"]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
@@ -42,14 +43,14 @@ def statistics(values: FloatArray, names: Sequence[str] = STATISTICS) -> FloatAr
 
     Raises
     ------
-    RecipeError
+    UnknownNameError
         When a statistic is not known.
     ValueError
         When there is no frame or no statistic.
     """
     unknown = [name for name in names if name not in STATISTICS]
     if unknown:
-        raise RecipeError(f"no statistic {unknown[0]!r}; there are: {', '.join(STATISTICS)}")
+        raise UnknownNameError(no_such("no statistic", unknown[0], STATISTICS))
     if not names or not values.shape[1]:
         raise ValueError(f"{len(names)} statistics of {values.shape[1]} frames are no numbers")
     # The sum of float32 numbers is exact in float64: a row that does not vary deviates by just 0.

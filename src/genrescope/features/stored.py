@@ -57,7 +57,7 @@ class Stored(Feature):
         return np.concatenate([vectors[:, first:end] for first, end in self.columns], axis=1)
 
     @property
-    def hop(self) -> float:
+    def hop_seconds(self) -> float:
         """Seconds from vector to vector."""
         return self.seconds
 

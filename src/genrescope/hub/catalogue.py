@@ -21,6 +21,7 @@ from genrescope.hub.graph import graph_of, weights_of
 from genrescope.inference import Bundle, Manifest
 from genrescope.inference.bundle import fetched_folder
 from genrescope.inference.labels import GenreEvidence, LabelHead
+from genrescope.registry import did_you_mean
 from genrescope.taxonomy import taxonomy
 
 _HERE = Path(__file__).parent
@@ -105,7 +106,10 @@ def known_model(name: str) -> KnownModel:
         When there is none of that name.
     """
     if name not in KNOWN:
-        raise BundleError(name, f"no such model to fetch; there are: {', '.join(KNOWN)}")
+        raise BundleError(
+            name,
+            f"no such model to fetch{did_you_mean(name, KNOWN)}; there are: {', '.join(KNOWN)}",
+        )
     return KNOWN[name]
 
 

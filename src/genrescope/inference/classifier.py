@@ -16,11 +16,11 @@ from genrescope.audio import Waveform
 from genrescope.errors import AudioError, FileError
 from genrescope.features import Frontend, Segment, Source, StreamInfo, Window
 from genrescope.inference.bundle import Bundle, Manifest
-from genrescope.inference.jobs import CancelEvent, in_threads, until
-from genrescope.inference.labels import MUSIC, Tags
+from genrescope.inference.labels import MUSIC, SoundLabels
 from genrescope.inference.listening import CLEAR, Listen, check_listen, windows_of_parts
 from genrescope.inference.network import EMBEDDING, LOGITS, Network
 from genrescope.inference.prediction import Prediction, SegmentPrediction
+from genrescope.inference.threads import CancelEvent, in_threads, until
 
 Outputs = tuple[list[Segment], NDArray[np.float32], NDArray[np.float32]]
 _Outputs = tuple[list[Segment], Sequence[NDArray[np.float32]]]
@@ -262,10 +262,12 @@ class Classifier:
         )
         if not timeline:
             return no_genre
-        tags = _tags(self.manifest, label_logits, mean_embedding, max(info.changes, default=None))
-        if tags is not None and tags.kind != MUSIC:
-            reason = f"{tags.describe()}: cannot tell a genre"
-            return replace(no_genre, warnings=[*info.warnings, reason], tags=tags)
+        labels = _sound_labels(
+            self.manifest, label_logits, mean_embedding, max(info.changes, default=None)
+        )
+        if labels is not None and labels.kind != MUSIC:
+            reason = f"{labels.describe()}: cannot tell a genre"
+            return replace(no_genre, warnings=[*info.warnings, reason], labels=labels)
         table = np.concatenate(tables)
         if head is not None:
             # A spoken introduction says nothing about the music that follows.
@@ -281,7 +283,7 @@ class Classifier:
             embedding=mean_embedding,
             duration=info.duration,
             warnings=info.warnings,
-            tags=tags,
+            labels=labels,
         )
 
     def predict_many(
@@ -400,12 +402,12 @@ def noted(windows: Iterable[Window], info: StreamInfo) -> Iterator[Window]:
         yield window
 
 
-def _tags(
+def _sound_labels(
     manifest: Manifest,
     label_logits: list[NDArray[np.float32]],
     embedding: NDArray[np.float32],
     change: float | None,
-) -> Tags | None:
+) -> SoundLabels | None:
     """Kind, styles, instruments and moods of a recording, where the bundle has them."""
     if manifest.labels is not None:
         return manifest.labels.read(np.concatenate(label_logits))

@@ -15,7 +15,7 @@ from genrescope.features import Source
 from genrescope.features.spectrogram import FloatArray
 from genrescope.inference.bundle import Bundle
 from genrescope.inference.classifier import Classifier
-from genrescope.registry import did_you_mean
+from genrescope.registry import no_such
 
 
 def bundle_layer(
@@ -41,8 +41,7 @@ def bundle_layer(
     bundle = Bundle.load(source)
     classifier, name = Classifier(bundle), layer or "embedding"
     if name not in classifier.layers:
-        hint, known = did_you_mean(name, classifier.layers), ", ".join(classifier.layers)
-        raise BundleError(source, f"no layer {name!r}{hint}; there are: {known}")
+        raise BundleError(source, no_such("no layer", name, classifier.layers))
     frontend = bundle.manifest.frontend
 
     def read(track: Source) -> Iterator[Segments]:

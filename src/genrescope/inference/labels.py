@@ -31,7 +31,7 @@ _STEADY = 1 / 206
 
 
 @dataclass(frozen=True)
-class Tags:
+class SoundLabels:
     """Kind, styles, instruments and moods of a recording.
 
     Attributes
@@ -57,7 +57,7 @@ class Tags:
         return self.kind if self.kind in (MUSIC, NO_MUSIC) else f"{self.kind}, {NO_MUSIC}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The tags as JSON has them."""
+        """The labels as JSON has them."""
         groups = {name: getattr(self, name) for name in _GROUPS}
         return {
             "kind": self.kind,
@@ -135,14 +135,14 @@ class LabelHead(BaseModel):
         """Which segments are music, bool `[segments]`."""
         return np.asarray(_sigmoid(logits[:, self.music]) >= self.music_above)
 
-    def read(self, logits: NDArray[np.floating]) -> Tags:
-        """The tags of a track, from the logits of its segments `[segments, size]`."""
+    def read(self, logits: NDArray[np.floating]) -> SoundLabels:
+        """The labels of a track, from the logits of its segments `[segments, size]`."""
         probabilities = _sigmoid(logits).mean(axis=0)
         music = float(probabilities[self.music])
         groups = {name: self._likely(getattr(self, name), probabilities) for name in _GROUPS}
         if music >= self.music_above:
-            return Tags(MUSIC, music, **groups)
-        return Tags(self._sound(probabilities), music)
+            return SoundLabels(MUSIC, music, **groups)
+        return SoundLabels(self._sound(probabilities), music)
 
     def _likely(
         self, labels: Mapping[str, int], probabilities: NDArray[np.float64]
@@ -197,12 +197,12 @@ class MusicDetector(BaseModel):
         scaled = (embedding - np.array(self.mean)) / np.array(self.deviation)
         return float(_sigmoid(np.asarray(scaled @ np.array(self.weights) + self.bias)))
 
-    def read(self, embedding: NDArray[np.floating], change: float | None = None) -> Tags:
+    def read(self, embedding: NDArray[np.floating], change: float | None = None) -> SoundLabels:
         """Whether a track is music, from its mean embedding and how much it changes over time."""
         music = self.probability(embedding)
         if self.steady_below is not None and change is not None and change < self.steady_below:
             music = min(music, _STEADY)
-        return Tags(MUSIC if music >= self.music_above else NO_MUSIC, music)
+        return SoundLabels(MUSIC if music >= self.music_above else NO_MUSIC, music)
 
 
 def _sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:

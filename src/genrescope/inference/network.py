@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.errors import BundleError
+from genrescope.errors import BundleError, UnknownNameError
 from genrescope.features import Segment, Window
 from genrescope.inference.bundle import Bundle
 from genrescope.onnx_session import SessionError, onnx_session
+from genrescope.registry import no_such
 
 LOGITS = "logits"
 EMBEDDING = "embedding"
@@ -99,7 +100,7 @@ class Network:
         return {name: (total / max(count, 1)).astype(np.float32) for name, total in totals.items()}
 
     def check_layers(self, layers: Iterable[str]) -> None:
-        """Raise ValueError for a layer that is not one of `layers`."""
+        """Raise UnknownNameError for a layer that is not one of `layers`."""
         for layer in layers:
             if layer not in self.layers:
-                raise ValueError(f"no layer {layer!r}; there are: {', '.join(self.layers)}")
+                raise UnknownNameError(no_such("no layer", layer, self.layers))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import printable
-from genrescope.inference.labels import Tags
+from genrescope.inference.labels import SoundLabels
 from genrescope.inference.sections import Section, find_sections, shares_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Prediction:
         Decoded length in seconds.
     warnings
         Problems that did not prevent a prediction, in plain words.
-    tags
+    labels
         Styles, instruments, moods, and whether it is music at all; None where the model can't tell.
 
     Examples
@@ -85,13 +85,13 @@ class Prediction:
     embedding: NDArray[np.float32] = field(repr=False)
     duration: float
     warnings: list[str]
-    tags: Tags | None = None
+    labels: SoundLabels | None = None
 
     @property
     def answer(self) -> str:
         """The genre in words: two genres where either may be right, or what it is instead."""
         if self.genre is None:
-            return self.tags.kind if self.tags else "silence"
+            return self.labels.kind if self.labels else "silence"
         (first, likely), *rest = self.top(2)
         if rest and likely < _CERTAIN and rest[0][1] >= likely / 2:
             return f"{first} or {rest[0][0]}"
@@ -202,7 +202,7 @@ class Prediction:
             "shares": _rounded(shares_of(sections)),
             "duration": round(self.duration, 3),
             "warnings": self.warnings,
-            **({"answer": self.answer, **self.tags.to_dict()} if self.tags else {}),
+            **({"answer": self.answer, **self.labels.to_dict()} if self.labels else {}),
         }
 
 

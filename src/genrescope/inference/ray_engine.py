@@ -55,7 +55,7 @@ class Piece(NamedTuple):
     ends: Array
 
 
-class Job(Protocol[Result]):
+class Pipeline(Protocol[Result]):
     """The computation for each file. It is pickled once and loaded by each process."""
 
     def read(self, source: str, info: StreamInfo) -> Iterator[Piece]:
@@ -68,13 +68,13 @@ class Job(Protocol[Result]):
         """The result from starts, ends and outputs of each piece, in the driver."""
 
 
-class PredictionJob:
+class PredictionPipeline:
     """Predictions by a bundle."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
 
-    def __reduce__(self) -> tuple[type[PredictionJob], tuple[Bundle]]:
+    def __reduce__(self) -> tuple[type[PredictionPipeline], tuple[Bundle]]:
         return type(self), (self.bundle,)
 
     @cached_property
@@ -83,7 +83,7 @@ class PredictionJob:
         return Classifier(self.bundle)
 
     def read(self, source: str, info: StreamInfo) -> Iterator[Piece]:
-        """See `Job`."""
+        """See `Pipeline`."""
         frontend = self.bundle.manifest.frontend
         with open_source(source) as opened:
             for window in noted(frontend.windows(opened, info), info):
@@ -95,11 +95,11 @@ class PredictionJob:
                     )
 
     def run(self, values: Array) -> list[Array]:
-        """See `Job`."""
+        """See `Pipeline`."""
         return self.classifier.network.run(values, [LOGITS, EMBEDDING])
 
     def result(self, source: str, info: StreamInfo, outputs: list[list[Array]], /) -> Prediction:
-        """See `Job`."""
+        """See `Pipeline`."""
         nothing = np.zeros((0, 0), np.float32)  # the prediction needs the times alone
         windows = (
             ([Segment(nothing, float(a), float(b)) for a, b in zip(starts, ends, strict=True)], of)
@@ -108,7 +108,7 @@ class PredictionJob:
         return self.classifier.prediction_of(windows, info, path=source)
 
 
-class EmbeddingJob:
+class EmbeddingPipeline:
     """Embeddings by a layer of an encoder or of a bundle.
 
     Parameters
@@ -122,7 +122,7 @@ class EmbeddingJob:
     def __init__(self, make_model: Callable[[], EmbeddingModel[Any]], batch_size: int) -> None:
         self.make_model, self.batch_size = make_model, batch_size
 
-    def __reduce__(self) -> tuple[type[EmbeddingJob], tuple[Any, int]]:
+    def __reduce__(self) -> tuple[type[EmbeddingPipeline], tuple[Any, int]]:
         return type(self), (self.make_model, self.batch_size)
 
     @cached_property
@@ -136,7 +136,7 @@ class EmbeddingJob:
         return self.model.load()
 
     def read(self, source: str, info: StreamInfo) -> Iterator[Piece]:
-        """See `Job`."""
+        """See `Pipeline`."""
         with open_source(source) as opened:
             for values, starts, ends, padded in self.model.read(opened):
                 if padded:
@@ -144,14 +144,14 @@ class EmbeddingJob:
                 yield Piece(values, starts, ends)
 
     def run(self, values: Array) -> list[Array]:
-        """See `Job`."""
+        """See `Pipeline`."""
         size = self.batch_size
         batches = [values[start : start + size] for start in range(0, len(values), size)]
         parts = [self.network(batch) for batch in batches]
         return [np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)]
 
     def result(self, _source: str, info: StreamInfo, outputs: list[list[Array]], /) -> Embedding:
-        """See `Job`."""
+        """See `Pipeline`."""
         found = [piece for piece in outputs if len(piece[0])]
         columns = list(zip(*found, strict=True)) or [(np.zeros(0),)] * 2 + [(np.zeros((0, 0)),)]
         starts, ends, values = (np.concatenate(column) for column in columns)
@@ -205,7 +205,7 @@ class RayEngine:
         self, classifier: Classifier, sources: Iterable[str | os.PathLike[str]]
     ) -> Generator[Prediction | FileError, None, None]:
         """As `Classifier.predict_many`, for paths that every node can read, and addresses."""
-        yield from self._in_order(PredictionJob(classifier.bundle), sources)
+        yield from self._in_order(PredictionPipeline(classifier.bundle), sources)
 
     def embed_many(
         self,
@@ -215,38 +215,44 @@ class RayEngine:
         batch_size: int = BATCH_SIZE,
     ) -> Generator[Embedding | FileError, None, None]:
         """As `genrescope.encoders.engine.embed`; `make_model` makes the model on each node."""
-        yield from self._in_order(EmbeddingJob(make_model, batch_size), sources)
+        yield from self._in_order(EmbeddingPipeline(make_model, batch_size), sources)
 
     def _in_order(
-        self, job: Job[Result], sources: Iterable[str | os.PathLike[str]]
+        self, pipeline: Pipeline[Result], sources: Iterable[str | os.PathLike[str]]
     ) -> Generator[Result | FileError, None, None]:
         names = [os.fsdecode(source) for source in sources]
         waiting: dict[int, Result | FileError] = {}
         due = 0
-        for track, result in self._completed(job, names):
+        for track, result in self._completed(pipeline, names):
             waiting[track] = result
             while due in waiting:
                 yield waiting.pop(due)
                 due += 1
 
     def _completed(
-        self, job: Job[Result], names: Sequence[str]
+        self, pipeline: Pipeline[Result], names: Sequence[str]
     ) -> Iterator[tuple[int, Result | FileError]]:
         """Numbers and results of all sources, as they are completed."""
         missing = list(range(len(names)))
         for files_per_task in (_FILES_PER_TASK, 1):
             tracks = {index: _Track[Result](names[index]) for index in missing}
-            for index, window, content, note in self._rows(job, names, missing, files_per_task):
+            for index, window, content, note in self._rows(
+                pipeline, names, missing, files_per_task
+            ):
                 track = tracks.get(index)
                 if track is not None and track.add(window, content, note):
-                    yield index, track.result(job)
+                    yield index, track.result(pipeline)
                     del tracks[index]
             missing = list(tracks)
         for index in missing:
             yield index, FileError(names[index], "the process that decoded it died")
 
     def _rows(
-        self, job: Job[Any], names: Sequence[str], indices: Sequence[int], files_per_task: int
+        self,
+        pipeline: Pipeline[Any],
+        names: Sequence[str],
+        indices: Sequence[int],
+        files_per_task: int,
     ) -> Iterator[tuple[int, int, bytes, str]]:
         """The rows that the network gives, in any order."""
         if not indices:
@@ -257,7 +263,7 @@ class RayEngine:
         context.print_on_execution_start = False
         context.max_errored_blocks = -1  # a file that kills its decoder ends nothing else
         context.target_max_block_size = _BLOCK_BYTES
-        shared = self._ray.put(job)
+        shared = self._ray.put(pipeline)
         per_task = max(1, min(files_per_task, len(indices) // (4 * cores)))
         tasks = -(-len(indices) // per_task)
         items = [{"track": index, "name": os.fsencode(names[index])} for index in indices]
@@ -302,13 +308,15 @@ class _Track(Generic[Result]):
             self.windows[window] = _unpacked(content, note)
         return self.end is not None and len(self.windows) == self.end["windows"]
 
-    def result(self, job: Job[Result]) -> Result | FileError:
+    def result(self, pipeline: Pipeline[Result]) -> Result | FileError:
         """The result, once all rows are there."""
         end = self.end or {}
         if "reason" in end:
             return (AudioError if end["audio"] else FileError)(self.name, end["reason"])
         count = end.pop("windows")
-        return job.result(self.name, StreamInfo(**end), [self.windows[i] for i in range(count)])
+        return pipeline.result(
+            self.name, StreamInfo(**end), [self.windows[i] for i in range(count)]
+        )
 
 
 _COLUMNS = ("track", "window", "content", "note")
@@ -323,13 +331,13 @@ def _table(track: int, window: int, content: bytes, note: str) -> Any:
 
 def _decode(batch: Any, shared: Any) -> Iterator[Any]:
     """Rows of the windows of some files, and one that ends each file."""
-    job = _loaded(shared)
+    pipeline = _loaded(shared)
     columns = (batch.column(name).to_pylist() for name in ("track", "name"))
     for track, name in zip(*columns, strict=True):
         info, count, source = StreamInfo(), 0, os.fsdecode(name)
         end: dict[str, Any]
         try:
-            for piece in job.read(source, info):
+            for piece in pipeline.read(source, info):
                 yield _table(track, count, *_packed(piece))
                 count += 1
             end = {**asdict(info), "windows": count}
@@ -345,7 +353,7 @@ class _Network:
     """The actor: one copy of the network."""
 
     def __init__(self, shared: Any) -> None:
-        self.job = _loaded(shared)
+        self.pipeline = _loaded(shared)
 
     def __call__(self, batch: Any) -> Any:
         """Run the network on each window."""
@@ -355,25 +363,25 @@ class _Network:
         for row in batch.to_pylist():
             if row["window"] != _END:
                 values, starts, ends = _unpacked(row["content"], row["note"])
-                packed = _packed([starts, ends, *self.job.run(values)])
+                packed = _packed([starts, ends, *self.pipeline.run(values)])
                 row |= dict(zip(("content", "note"), packed, strict=True))
             tables.append(_table(*(row[name] for name in _COLUMNS)))
         return pyarrow.concat_tables(tables)
 
 
-_jobs: dict[Any, Job[Any]] = {}
+_pipelines: dict[Any, Pipeline[Any]] = {}
 
 
-def _loaded(shared: Any) -> Job[Any]:
-    """The job behind a reference, once a process; the one before it is dropped."""
+def _loaded(shared: Any) -> Pipeline[Any]:
+    """The pipeline behind a reference, once a process; the one before it is dropped."""
     import ray
 
     if not isinstance(shared, ray.ObjectRef):
         return shared  # type: ignore[no-any-return]
-    if shared not in _jobs:
-        _jobs.clear()
-        _jobs[shared] = ray.get(shared)
-    return _jobs[shared]
+    if shared not in _pipelines:
+        _pipelines.clear()
+        _pipelines[shared] = ray.get(shared)
+    return _pipelines[shared]
 
 
 def _packed(arrays: Iterable[Array]) -> tuple[bytes, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from genrescope.audio.packets import coded_audio
+from genrescope.audio import packets
 from genrescope.errors import AudioError, FileError
 from genrescope.library import trailing_tags
 
@@ -43,7 +43,4 @@ def audio_digest(file: Path) -> str:
         When it can't be read.
     """
     body, tags = trailing_tags.split(file)
-    digest = hashlib.sha256()
-    for part in coded_audio(file, body if tags else None):
-        digest.update(part)
-    return digest.hexdigest()
+    return packets.audio_digest(file, body if tags else None)

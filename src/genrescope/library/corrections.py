@@ -33,7 +33,13 @@ def read_corrections(library: Library) -> dict[str, str]:
     return dict(zip(rows["content"], rows["genre"], strict=True))
 
 
-def correct(library: Library, entries: Iterable[Entry], genre: str | None) -> dict[str, str]:
+def correct(
+    library: Library,
+    entries: Iterable[Entry],
+    genre: str | None,
+    *,
+    seconds: float | None = None,
+) -> dict[str, str]:
     """Correct the genre of tracks, or take corrections back; return all corrections.
 
     Parameters
@@ -44,11 +50,16 @@ def correct(library: Library, entries: Iterable[Entry], genre: str | None) -> di
         The tracks.
     genre
         A genre of the library's model, in any spelling; None takes corrections back.
+    seconds
+        The longest to wait for another process that writes to the library; as long as it takes by
+        default.
 
     Raises
     ------
     GenrescopeError
         The model has no such genre.
+    LibraryBusyError
+        Another process wrote for longer than that.
     LibraryError
         The library can't be written.
     """
@@ -58,7 +69,7 @@ def correct(library: Library, entries: Iterable[Entry], genre: str | None) -> di
     if genre is not None and named is None:
         known = ", ".join(library.model.genres)
         raise GenrescopeError(f"{genre}: no genre of the library's model; it knows {known}")
-    with locked(library.place):
+    with locked(library.place, seconds=seconds):
         corrections = read_corrections(library)
         for entry in entries:
             if named is None:

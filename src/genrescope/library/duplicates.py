@@ -10,6 +10,9 @@ steps are shorter). Fewer than 35 % different bits mean the same recording, as t
 ones differ in about half. Steps of silence are left out, for all silence is alike. Silence is what
 is below -80 dBFS, or 60 dB below the loudest frame: dither and the noise of a codec are no sound.
 
+`genrescope.datasets.fingerprints` has other ones: 128 bits, which a bundle can store for each
+track, but which find no copy that begins a second later. These find it, and are not stored.
+
 Fingerprints are compared only of tracks of equal length (within 2 %) whose embeddings are similar.
 Embeddings alone can't tell: strong compression changes them a little, while two pieces of one album
 may have the same.

@@ -36,6 +36,10 @@ _SCHEMES = ("s3", "gs", "az")
 _STORAGE = {"allow_http": "true", "connect_timeout": "5s", "client_retry_timeout": "15"}
 _NO_KEYS = "no keys for it in the environment, such as AWS_ACCESS_KEY_ID"
 _UNREACHED = "the storage can't be reached"
+# LanceDB (0.40) raises the same three built-in errors for all of these, without a class, code or
+# attribute of its own. A check before the call would need a client of each storage, which finds its
+# keys in another way than LanceDB does. So they are told apart by their text; a text that matches
+# nothing is shown as it is.
 _STORAGE_REASONS = {
     "NoSuchBucket|ContainerNotFound|bucket does not exist": "there is no such bucket",
     "no Azure account|Unable to find object store prefix": f"{_NO_KEYS} or "
@@ -57,6 +61,10 @@ _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.
 
 class LibraryError(FileError):
     """A library is missing, damaged, or was made with another model."""
+
+
+class LibraryBusyError(LibraryError):
+    """Another process writes to a library, for longer than a caller wants to wait."""
 
 
 def default_library() -> Path:
@@ -215,7 +223,12 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def locked(place: Place, waiting: Callable[[str], None] = lambda _pid: None) -> Iterator[None]:
+def locked(
+    place: Place,
+    waiting: Callable[[str], None] = lambda _pid: None,
+    *,
+    seconds: float | None = None,
+) -> Iterator[None]:
     """Hold the lock of a library, so that only one process of this machine writes to it.
 
     The operating system releases the lock when the process ends, however it ends. On a network
@@ -228,9 +241,13 @@ def locked(place: Place, waiting: Callable[[str], None] = lambda _pid: None) -> 
         storage is kept in the data folder of this machine.
     waiting
         Called with the process id of the holder, where there is one to wait for.
+    seconds
+        The longest to wait for it; as long as it takes by default.
 
     Raises
     ------
+    LibraryBusyError
+        When it took longer.
     LibraryError
         When the folder can't be written to.
     """
@@ -242,7 +259,10 @@ def locked(place: Place, waiting: Callable[[str], None] = lambda _pid: None) -> 
     holder = file.with_suffix(".pid")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock = _acquired(file, lambda: waiting(_holder(holder)))
+        lock = _acquired(file, lambda: waiting(_holder(holder)), seconds)
+        if lock is None:
+            reason = f"process {_holder(holder)} writes to it"
+            raise LibraryBusyError(place, reason)
         holder.write_text(str(os.getpid()), encoding="utf-8")
     except OSError as error:
         raise LibraryError(file.parent, f"can't be written: {error.strerror}") from error
@@ -252,16 +272,24 @@ def locked(place: Place, waiting: Callable[[str], None] = lambda _pid: None) -> 
         lock.release()
 
 
-def _acquired(file: Path, waiting: Callable[[], None]) -> BaseFileLock:
-    """Acquire the lock of a file; a thread that holds it already gets it again."""
+def _acquired(
+    file: Path, waiting: Callable[[], None], seconds: float | None
+) -> BaseFileLock | None:
+    """Acquire the lock of a file; a thread that holds it already gets it again.
+
+    None where another process holds it for longer than `seconds`.
+    """
     from filelock import FileLock, SoftFileLock, Timeout
 
-    def acquire(lock: BaseFileLock) -> BaseFileLock:
+    def acquire(lock: BaseFileLock) -> BaseFileLock | None:
         try:
             lock.acquire(timeout=0)
         except Timeout:
             waiting()
-            lock.acquire()
+            try:
+                lock.acquire(timeout=-1 if seconds is None else seconds)
+            except Timeout:
+                return None
         return lock
 
     try:

@@ -13,8 +13,8 @@ one library. Search compares all tracks; in a library of 100,000 and more it use
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from genrescope.library.index import Index, unit
 from genrescope.library.places import LibraryError
 from genrescope.library.queries import absolute, find_track, living_copies
 from genrescope.library.rows import Entry
-from genrescope.library.store import Library
+from genrescope.library.store import Library, quoted
 
 
 class ModelMismatchError(LibraryError):
@@ -57,18 +57,33 @@ class Query:
 
 @dataclass(frozen=True)
 class TrackFilter:
-    """Which tracks may be found; None where it does not matter. Durations are in seconds."""
+    """Which tracks may be found; None where it does not matter.
+
+    Attributes
+    ----------
+    genre
+        In any spelling.
+    years
+        The first and the last.
+    not_artist, not_album
+        Whose tracks are left out.
+    max_duration
+        Seconds; longer tracks are left out.
+    corrections
+        Corrected genres by content, see `library.corrections`; they take the place of the model's.
+    """
 
     genre: str | None = None
     years: tuple[int, int] | None = None
     not_artist: str | None = None
     not_album: str | None = None
     max_duration: float | None = None
+    corrections: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def allows(self, entry: Entry) -> bool:
         """Whether a track passes. One without a year or a genre fails where that is asked for."""
         return (
-            (self.genre is None or _same_genre(self.genre, entry.genre))
+            (self.genre is None or _same_genre(self.genre, self._genre_of(entry)))
             and (
                 self.years is None
                 or (entry.year is not None and self.years[0] <= entry.year <= self.years[1])
@@ -78,12 +93,21 @@ class TrackFilter:
             and not (self.not_album and _same(self.not_album, entry.album))
         )
 
+    def _genre_of(self, entry: Entry) -> str | None:
+        return self.corrections.get(entry.content) or entry.genre
+
     def sql(self, genres: Sequence[str]) -> str | None:
         """Genre, years and duration as SQL for the index; `genres` are those of the model."""
         conditions = []
         if self.genre is not None:
-            named = (genre.replace("'", "''") for genre in genres if same_genre(self.genre, genre))
-            conditions.append(" OR ".join(f"genre = '{genre}'" for genre in named) or "false")
+            named = [genre for genre in genres if same_genre(self.genre, genre)]
+            either = [f"genre = {quoted(genre)}" for genre in named]
+            corrected = [
+                quoted(content) for content, genre in self.corrections.items() if genre in named
+            ]
+            if corrected:
+                either.append(f"content IN ({', '.join(corrected)})")
+            conditions.append(" OR ".join(either) or "false")
         if self.years is not None:
             conditions.append(f"year >= {self.years[0]} AND year <= {self.years[1]}")
         if self.max_duration is not None:

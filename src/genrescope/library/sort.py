@@ -29,6 +29,7 @@ from genrescope.library.moves import Action, SortError, Step, with_links
 from genrescope.library.playlist import write_m3u8
 from genrescope.library.queries import distinct_files
 from genrescope.library.rows import Entry
+from genrescope.registry import did_you_mean
 
 By = Literal["track", "album"]
 MIN_CONFIDENCE = 0.5
@@ -249,7 +250,10 @@ def _template(text: str) -> list[str]:
         raise GenrescopeError(f"template {text!r}: {error}; fields are {known}") from None
     for field in fields:
         if field not in _FIELDS:
-            raise GenrescopeError(f"template {text!r}: no field {{{field}}}; there are {known}")
+            hint = did_you_mean(field, _FIELDS)
+            raise GenrescopeError(
+                f"template {text!r}: no field {{{field}}}{hint}; there are {known}"
+            )
     parts = text.split("/")
     if not text.strip() or any(part.strip() in ("", ".", "..") for part in parts):
         raise GenrescopeError(f"template {text!r}: it has to be a path below the folder")

@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.aggregation import softmax
-from genrescope.errors import GenrescopeError, RecipeError
+from genrescope.errors import GenrescopeError, RecipeError, UnknownNameError
+from genrescope.registry import no_such
 
 CHECKED = 500
 """Number of training vectors, evenly spaced, that an exported graph is checked on."""
@@ -132,11 +133,11 @@ def candidates(name: str) -> list[dict[str, Any]]:
 
     Raises
     ------
-    RecipeError
+    UnknownNameError
         When there is no such classifier.
     """
     if name not in _GRIDS:
-        raise RecipeError(f"no classifier {name!r}; there are: {', '.join(_GRIDS)}")
+        raise UnknownNameError(no_such("no classifier", name, _GRIDS))
     return _GRIDS[name]
 
 
@@ -172,8 +173,10 @@ class Classical:
 
     Raises
     ------
+    UnknownNameError
+        When there is no such classifier or argument.
     ValueError
-        When there is no such classifier, argument or number of components.
+        When there is no such number of components.
     RecipeError
         When scikit-learn, skl2onnx or XGBoost is missing.
     """
@@ -191,7 +194,7 @@ class Classical:
         **hyper: Any,
     ) -> None:
         if name not in _KINDS:
-            raise ValueError(f"no classifier {name!r}; there are: {', '.join(_KINDS)}")
+            raise UnknownNameError(no_such("no classifier", name, _KINDS))
         length = shape[0] * shape[1]
         if pca is not None and not 1 <= pca <= length:
             raise ValueError(f"pca: {pca} components of {length} numbers are not possible")
@@ -297,7 +300,7 @@ def _classifier(name: str, seed: int, hyper: dict[str, Any]) -> Any:
     known = estimator.get_params()
     for argument in hyper:
         if argument not in known:
-            raise ValueError(f"{name} has no setting {argument!r}; it has: {', '.join(known)}")
+            raise UnknownNameError(no_such(f"{name} has no setting", argument, known))
     seeded = {"random_state": seed} if "random_state" in known else {}
     return estimator.set_params(**seeded | hyper)
 

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from genrescope.encoders import make_encoder
 from genrescope.encoders._imagenet import PictureNetwork
-from genrescope.errors import RecipeError
-from genrescope.models.layers import dense, depths, layer_sizes
+from genrescope.errors import RecipeError, UnknownNameError
+from genrescope.models.layers import dense, dense_depths, layer_sizes
+from genrescope.registry import no_such
 
 _CHECKPOINTED = 8  # segments at a time
 
@@ -37,20 +38,20 @@ class FineTuned(nn.Module):
         One of `genrescope.encoders`, and one of its layers; its default layer if none is named.
     weights
         File or folder of its weights; by default the cache.
-    untrained
+    weights_seed
         Seed of random weights in the place of published ones.
     hidden
         Nodes of each dense layer.
     dropout
         After each dense layer, in training.
-    learning
+    trained_modules
         Number of the encoder's modules that are trained, counted from the output: 0 freezes the
         encoder, -1 trains all. What counts as one is a module with weights of its own; a network of
         Keras is one.
     unfreeze
         Number of epochs after which one more module is unfrozen, from the output to the input; the
-        head alone is trained before. 0 trains all `learning` modules from the start.
-    slower
+        head alone is trained before. 0 trains all `trained_modules` modules from the start.
+    layer_decay
         Factor of the learning rate from the head to the last module, and from each to the one
         before it.
     colours
@@ -74,39 +75,43 @@ class FineTuned(nn.Module):
         encoder: str,
         layer: str | None = None,
         weights: str | None = None,
-        untrained: int | None = None,
+        weights_seed: int | None = None,
         hidden: Sequence[int] = (256,),
         dropout: float = 0.2,
-        learning: int = -1,
+        trained_modules: int = -1,
         unfreeze: int = 0,
-        slower: float = 0.9,
+        layer_decay: float = 0.9,
         checkpointing: bool = False,
         colours: str | None = None,
         concatenate: bool = False,
     ) -> None:
         super().__init__()
-        source = make_encoder(encoder, Path(weights) if weights else None, untrained=untrained)
+        source = make_encoder(
+            encoder, Path(weights) if weights else None, weights_seed=weights_seed
+        )
         self.layer = layer or source.default_layer
         if self.layer not in source.layers:
-            raise ValueError(f"{encoder} has no layer {self.layer!r}: {', '.join(source.layers)}")
-        own = shape[1] if source.whole else source.frontend.segment_frames
+            raise UnknownNameError(no_such(f"{encoder} has no layer", self.layer, source.layers))
+        own = shape[1] if source.any_length else source.frontend.segment_frames
         self.count = shape[1] // own if concatenate else 1
         if self.count * own != shape[1] or not self.count:
             raise ValueError(
                 f"{encoder} takes segments of {own} frames ({source.seconds:g} s)"
                 f"{' or of a multiple' * concatenate}, not of {shape[1]}"
             )
-        if not 0 < slower <= 1:
-            raise ValueError(f"slower must be above 0 and at most 1, not {slower:g}")
+        if not 0 < layer_decay <= 1:
+            raise ValueError(f"layer_decay must be above 0 and at most 1, not {layer_decay:g}")
         self.pictures = {name: size for name, size in source.layers.items() if name == "none"}
         self.encoder = source.network()
         if colours:
             _paint(self.encoder, encoder, colours)
         if unfreeze < 0:
             raise ValueError(f"unfreeze must be a number of epochs, not {unfreeze}")
-        self.slower, self.unfreeze, self.checkpointing = slower, unfreeze, checkpointing
+        self.layer_decay, self.unfreeze, self.checkpointing = layer_decay, unfreeze, checkpointing
         self.parts = [m for m in self.encoder.modules() if list(m.parameters(recurse=False))]
-        self.learning = len(self.parts) if learning < 0 else min(learning, len(self.parts))
+        self.trained_modules = (
+            len(self.parts) if trained_modules < 0 else min(trained_modules, len(self.parts))
+        )
         self.at_epoch(0)
         hidden = layer_sizes("hidden", hidden)
         self.head = dense(self.count * source.layers[self.layer], hidden, dropout)
@@ -115,7 +120,11 @@ class FineTuned(nn.Module):
 
     def at_epoch(self, epoch: int) -> None:
         """Unfreeze the modules that are trained in an epoch, the first being 0."""
-        count = min(self.learning, epoch // self.unfreeze) if self.unfreeze else self.learning
+        count = (
+            min(self.trained_modules, epoch // self.unfreeze)
+            if self.unfreeze
+            else self.trained_modules
+        )
         for place, part in enumerate(reversed(self.parts)):
             for weight in part.parameters(recurse=False):
                 weight.requires_grad_(place < count)
@@ -125,9 +134,9 @@ class FineTuned(nn.Module):
 
         Those that are unfrozen only later are among them: without a gradient they do not change.
         """
-        parts = [*reversed(self.parts)][: self.learning]
+        parts = [*reversed(self.parts)][: self.trained_modules]
         return [
-            {"params": [*part.parameters(recurse=False)], "lr": rate * self.slower**place}
+            {"params": [*part.parameters(recurse=False)], "lr": rate * self.layer_decay**place}
             for place, part in enumerate(parts, 1)
         ]
 
@@ -167,7 +176,7 @@ class FineTuned(nn.Module):
             "embedding": embedding,
             **picture,
             "immediate": immediate,
-            **depths(self.head, immediate),
+            **dense_depths(self.head, immediate),
         }
 
     def _encoded(self, segments: Tensor) -> Tensor:

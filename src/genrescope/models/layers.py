@@ -37,7 +37,7 @@ def dense(inputs: int, sizes: Sequence[int], dropout: float) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def depths(layers: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
+def dense_depths(layers: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
     """The embeddings that the leiden paper takes from dense layers, `[n, nodes]`.
 
     Parameters

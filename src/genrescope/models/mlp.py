@@ -17,7 +17,7 @@ from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
-from genrescope.models.layers import dense, depths, layer_sizes
+from genrescope.models.layers import dense, dense_depths, layer_sizes
 
 
 class MLP(nn.Module):
@@ -61,4 +61,4 @@ class MLP(nn.Module):
         inputs, layers = segments.flatten(1), cast(nn.Sequential, self.hidden[1])
         embedding = layers(inputs)
         named = {"logits": self.output(embedding), "embedding": embedding}
-        return {**named, **depths(layers, inputs)}
+        return {**named, **dense_depths(layers, inputs)}

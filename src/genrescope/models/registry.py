@@ -9,8 +9,8 @@ from __future__ import annotations
 from inspect import signature
 from typing import Any
 
-from genrescope.errors import RecipeError
-from genrescope.registry import Registry, did_you_mean
+from genrescope.errors import RecipeError, UnknownNameError
+from genrescope.registry import Registry, no_such
 
 _BUILTIN = {
     "classical": "genrescope.models.classical:Classical",
@@ -87,10 +87,8 @@ def make_model(settings: dict[str, Any], *, shape: tuple[int, int], genres: int)
         names = [name for name in known if name not in ("shape", "genres")]
         for name in own:
             if name not in names:
-                hint, there = did_you_mean(name, names), ", ".join(names) or "none"
-                raise RecipeError(
-                    f"model {settings['kind']}: no setting {name!r}{hint}; there are: {there}"
-                )
+                what = f"model {settings['kind']}: no setting"
+                raise UnknownNameError(no_such(what, name, names))
     try:
         return model(shape, genres, **own)
     except (TypeError, ValueError) as error:

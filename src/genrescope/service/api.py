@@ -10,13 +10,16 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
+from genrescope.errors import printable
 from genrescope.inference.bundle import fetched_bundles, shipped_bundles
 from genrescope.library.map_page import look
 from genrescope.service import laboratory, schemas
-from genrescope.service.collection import Filter, public
+from genrescope.service.collection import Filter, name_of, public
 from genrescope.service.guard import COOKIE, session_of
+from genrescope.service.links import signed
 from genrescope.service.problems import ProblemError, responses
 from genrescope.service.state import Service
+from genrescope.service.work import Convert, Draw
 
 router = APIRouter()
 
@@ -31,6 +34,7 @@ _PLAYED = {
     ".wav": "audio/wav",
 }
 _CONVERTED_SECONDS = 600.0
+_M3U8 = "application/vnd.apple.mpegurl"
 _REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _TrackId = Annotated[str, Path(max_length=64)]
 _Sort = Literal["name", "artist", "album", "title", "year", "genre", "confidence", "duration"]
@@ -46,7 +50,10 @@ def _answer(**fields: Any) -> JSONResponse:
 
 
 @router.get(
-    "/v1/tracks", response_model=schemas.Tracks, responses=responses(404, 422), tags=["library"]
+    "/v1/tracks",
+    response_model=schemas.Tracks,
+    responses=responses(404, 409, 422),
+    tags=["library"],
 )
 def tracks(
     request: Request,
@@ -84,7 +91,7 @@ def track(request: Request, track_id: _TrackId) -> Response:
 @router.patch(
     "/v1/tracks/{track_id}",
     response_model=schemas.Track,
-    responses=responses(404, 409, 413, 422),
+    responses=responses(404, 409, 413, 422, 503),
     tags=["library"],
 )
 def correct_track(request: Request, track_id: _TrackId, body: schemas.Correction) -> Response:
@@ -96,7 +103,7 @@ def correct_track(request: Request, track_id: _TrackId, body: schemas.Correction
 @router.patch(
     "/v1/tracks",
     response_model=schemas.TrackList,
-    responses=responses(404, 409, 413, 422),
+    responses=responses(404, 409, 413, 422, 503),
     tags=["library"],
 )
 def correct_tracks(request: Request, body: schemas.Corrections) -> Response:
@@ -124,8 +131,8 @@ async def audio(request: Request, track_id: _TrackId) -> Response:
         return FileResponse(file, media_type=kind)
     target = service.folder.new(".wav")
     try:
-        asked = {"kind": "wav", "file": str(file), "target": str(target)}
-        await service.outcome({**asked, "max_seconds": _CONVERTED_SECONDS}, "done")
+        with service.pool.room.one():
+            await service.outcome(Convert(file, target, _CONVERTED_SECONDS), "done")
     except BaseException:
         target.unlink(missing_ok=True)
         raise
@@ -144,8 +151,8 @@ async def picture(request: Request, track_id: _TrackId) -> Response:
     service = _service(request)
     track = await run_in_threadpool(service.library.track, track_id)
     file = service.media(track.file)
-    asked = {"kind": "picture", "file": str(file)}
-    event = await service.outcome({**asked, "max_seconds": 0}, "picture")
+    with service.pool.room.one():
+        event = await service.outcome(Draw(file), "picture")
     return _answer(**{name: value for name, value in event.items() if name != "event"})
 
 
@@ -176,6 +183,32 @@ def recommend(request: Request, body: schemas.Recommend) -> Response:
 def playlist(request: Request, body: schemas.Playlist) -> Response:
     """Lead from one track to another in small steps."""
     return _answer(tracks=_service(request).library.playlist(body.start, body.end, body.length))
+
+
+@router.post(
+    "/v1/playlist.m3u8",
+    response_class=Response,
+    responses={
+        200: {"content": {_M3U8: {}}, "description": "The playlist."},
+        **responses(404, 413, 422),
+    },
+    tags=["library"],
+)
+def playlist_file(request: Request, body: schemas.PlaylistFile) -> Response:
+    """Export tracks as an M3U8 playlist, whose links play without the API key until they expire."""
+    service = _service(request)
+    found = [service.library.track(each) for each in body.ids]
+    scheme = "https" if _is_https(request) else "http"
+    origin = f"{scheme}://{request.headers['host']}"
+    lines = ["#EXTM3U"]
+    for track_id, entry in zip(body.ids, found, strict=True):
+        link = f"/v1/tracks/{track_id}/audio"
+        if service.settings.api_key is not None:
+            link = signed(link, service.settings.api_key, body.hours * 3600)
+        name = " ".join(printable(name_of(entry)).split())
+        lines += [f"#EXTINF:{round(entry.duration)},{name}", origin + link]
+    headers = {"Content-Disposition": 'attachment; filename="playlist.m3u8"'}
+    return Response("\n".join([*lines, ""]), media_type=_M3U8, headers=headers)
 
 
 @router.get(
@@ -242,9 +275,15 @@ def session(request: Request, body: schemas.Key) -> Response:
     if not hmac.compare_digest(body.key.encode("utf-8", "replace"), key.encode()):
         raise ProblemError(401, "that is not the API key")
     response = Response(status_code=204)
-    secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
-    response.set_cookie(COOKIE, session_of(key), httponly=True, samesite="strict", secure=secure)
+    response.set_cookie(
+        COOKIE, session_of(key), httponly=True, samesite="strict", secure=_is_https(request)
+    )
     return response
+
+
+def _is_https(request: Request) -> bool:
+    """Whether the client sees an HTTPS address, perhaps of a reverse proxy."""
+    return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
 
 
 @router.get("/healthz", response_model=schemas.Health, responses=responses(), tags=["health"])
@@ -255,7 +294,7 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", response_model=schemas.Health, responses=responses(503), tags=["health"])
 async def readyz(request: Request) -> dict[str, str]:
-    """A worker has loaded the model."""
+    """A file can be classified at once."""
     if not _service(request).pool.is_ready:
         raise ProblemError(503, "the model is being loaded", Retry_After="2")
     return {"status": "ready"}

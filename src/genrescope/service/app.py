@@ -64,7 +64,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     _answer_errors(app)
     _describe(app)
     _show_page(app)
-    return Guard(app, settings, service.metrics)
+    return Guard(app, settings, service.pool)
 
 
 def _answer_errors(app: FastAPI) -> None:

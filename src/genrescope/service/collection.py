@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any
@@ -18,6 +18,7 @@ from genrescope.genres import find_genre
 from genrescope.library.corrections import correct, marked, read_corrections
 from genrescope.library.map import Map, draw_map, position_of
 from genrescope.library.map_page import look, within_one
+from genrescope.library.places import LibraryBusyError
 from genrescope.library.playlist import playlist_between
 from genrescope.library.recommend import recommend
 from genrescope.library.rows import Entry, Model
@@ -26,6 +27,7 @@ from genrescope.library.store import Library
 from genrescope.service.problems import ProblemError
 
 _CHECKED_EVERY = 2.0
+_PATIENCE = 2.0  # seconds for another process that writes to the library
 _SORTED_BY = ("name", "artist", "album", "title", "year", "genre", "confidence", "duration")
 
 
@@ -121,8 +123,16 @@ class Collection:
     def tracks(
         self, chosen: Filter, sort: str, *, descending: bool, offset: int, limit: int
     ) -> tuple[list[Entry], int]:
-        """A page of the tracks that pass a filter, and how many pass it."""
+        """A page of the tracks that pass a filter, and how many pass it.
+
+        Raises
+        ------
+        ProblemError
+            409, when the model knows no such genre.
+        """
         state = self._now()
+        if chosen.genre is not None:
+            chosen = replace(chosen, genre=_genre_of(state, chosen.genre))
         entries = marked(state.tracks.values(), state.corrections)
         found = [entry for entry in entries if chosen.allows(entry)]
         found.sort(key=lambda entry: (name_of(entry).casefold(), id_of(entry)))
@@ -149,13 +159,24 @@ class Collection:
         return marked([entry], state.corrections)[0]
 
     def correct(self, ids: Sequence[str], genre: str | None) -> list[Entry]:
-        """Correct the genre of tracks, or take the corrections back; return the tracks."""
+        """Correct the genre of tracks, or take the corrections back; return the tracks.
+
+        Raises
+        ------
+        ProblemError
+            404, when there is no such track; 409, no such genre; 503, when a scan writes to the
+            library.
+        """
         state = self._now()
         entries = [self.track(each) for each in ids]
         if genre is not None:
             genre = _genre_of(state, genre)
-        # Not within the lock: a scan may hold the library for hours.
-        state.corrections = correct(state.library, entries, genre)
+        try:
+            # Not within our own lock, for a scan may hold the library for hours.
+            state.corrections = correct(state.library, entries, genre, seconds=_PATIENCE)
+        except LibraryBusyError:
+            detail = "a scan writes to the library: try again when it is done"
+            raise ProblemError(503, detail, Retry_After="10") from None
         return marked(entries, state.corrections)
 
     def query(self, track_id: str) -> Query:
@@ -264,7 +285,9 @@ class Collection:
         not_same_artist: bool,
     ) -> list[TrackFilter]:
         """The filters that a request names, in the spelling of the library's genres."""
-        found = [TrackFilter(genre and _genre_of(self._now(), genre), years)]
+        state = self._now()
+        named = genre and _genre_of(state, genre)
+        found = [TrackFilter(named, years, corrections=state.corrections)]
         if not_same_artist:
             found += [TrackFilter(not_artist=query.entry.artist) for query in queries]
         return found

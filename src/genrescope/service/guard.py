@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import math
+import re
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from genrescope.service.metrics import Metrics
+from genrescope.service.links import is_signed
+from genrescope.service.pool import Pool
 from genrescope.service.problems import MEDIA_TYPE, ProblemError, encoded
 from genrescope.service.settings import ServiceSettings
 
 COOKIE = "genrescope"
 _UPLOADS = ("/v1/classify", "/v1/similar")
+_LINKED = re.compile(r"/v1/tracks/[^/]+/audio")
 _JSON_BYTES = 2**20
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -41,14 +43,11 @@ def session_of(key: str) -> str:
 class Guard:
     """Middleware that refuses what is not for this service, and limits what is.
 
-    At most `settings.workers + settings.queue` uploads are in progress; further ones are refused
-    before their content is read.
+    Uploads for which there is no room are refused before their content is read.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings, metrics: Metrics) -> None:
-        self.app, self.settings, self.metrics = app, settings, metrics
-        self.room = settings.workers + settings.queue
-        self.uploads = 0
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, pool: Pool) -> None:
+        self.app, self.settings, self.room, self.metrics = app, settings, pool.room, pool.metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with a problem."""
@@ -56,7 +55,7 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return
-        started = False
+        started = is_upload = False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
@@ -72,30 +71,30 @@ class Guard:
                         if name.encode() not in own
                     ),
                 ]
-            await send(message)
+            if not is_upload:
+                await send(message)
+                return
+            try:
+                # Its room is not kept for a client that does not read.
+                await asyncio.wait_for(send(message), self.settings.max_idle_seconds)
+            except TimeoutError:
+                raise ConnectionError("the client does not read the response") from None
 
         try:
             headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
             texts = {name: value.decode("latin-1") for name, value in headers.items()}
             self._check_source(texts)
-            self._check_key(scope["path"], texts)
+            self._check_key(scope, texts)
             is_upload = scope["method"] == "POST" and scope["path"] in _UPLOADS
             largest = self.settings.max_bytes if is_upload else _JSON_BYTES
             limited = self._limited(receive, texts, largest)
             if not is_upload:
                 await self.app(scope, limited, send_with_headers)
                 return
-            if self.uploads >= self.room:
-                seconds = self.metrics.mean_seconds * self.uploads / self.settings.workers
-                wait = str(max(1, math.ceil(seconds)))
-                raise ProblemError(503, "too many uploads: try again later", Retry_After=wait)
-            self.uploads += 1
-            self.metrics.uploading(self.uploads)
-            try:
+            with self.room.one():
                 await self.app(scope, limited, send_with_headers)
-            finally:
-                self.uploads -= 1
-                self.metrics.uploading(self.uploads)
+        except ConnectionError:
+            return
         except ProblemError as problem:
             if not started:
                 await _answer(send_with_headers, problem)
@@ -113,8 +112,8 @@ class Guard:
         ):
             raise ProblemError(403, "requests from other pages are refused")
 
-    def _check_key(self, path: str, headers: dict[str, str]) -> None:
-        key = self.settings.api_key
+    def _check_key(self, scope: Scope, headers: dict[str, str]) -> None:
+        key, path = self.settings.api_key, scope["path"]
         is_open = not path.startswith(("/v1/", "/metrics", "/openapi")) or path == "/v1/session"
         if key is None or is_open:
             return
@@ -126,6 +125,10 @@ class Guard:
             return
         if hmac.compare_digest(_cookie(headers.get("cookie", "")), session_of(key)):
             return
+        if scope["method"] in ("GET", "HEAD") and _LINKED.fullmatch(path):
+            query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+            if is_signed(path, query, key):
+                return
         raise ProblemError(401, "an API key is needed", WWW_Authenticate="Bearer")
 
     def _limited(self, receive: Receive, headers: dict[str, str], largest: int) -> Receive:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 
@@ -19,11 +21,15 @@ class Metrics:
             buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
             registry=self._registry,
         )
-        self._restarts = Counter(
-            "genrescope_worker_restarts", "Workers that were replaced.", registry=self._registry
+        self._lost = Gauge(
+            "genrescope_lost_decoders",
+            "Decoder processes that crashed or were stopped.",
+            registry=self._registry,
         )
-        self._uploads = Gauge(
-            "genrescope_uploads", "Uploads in progress, waiting ones too.", registry=self._registry
+        self._working = Gauge(
+            "genrescope_uploads",
+            "Uploads and conversions in progress, waiting ones too.",
+            registry=self._registry,
         )
         self._seconds, self._files = 0.0, 0
 
@@ -37,13 +43,13 @@ class Metrics:
         self._seconds += seconds
         self._files += 1
 
-    def restarted(self) -> None:
-        """Count a worker that was replaced."""
-        self._restarts.inc()
+    def count_lost_decoders(self, count: Callable[[], float]) -> None:
+        """Take the number of lost decoder processes from a function."""
+        self._lost.set_function(count)
 
-    def uploading(self, count: int) -> None:
-        """Note how many uploads are in progress."""
-        self._uploads.set(count)
+    def working(self, count: int) -> None:
+        """Note how many uploads and conversions are in progress."""
+        self._working.set(count)
 
     @property
     def mean_seconds(self) -> float:

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, stream
+from genrescope.errors import CancelledError
 from genrescope.features.filterbank import mel_power, power_to_db
 from genrescope.features.spectrogram import power_spectrogram
+from genrescope.inference.threads import CancelEvent
 
 COLUMNS = 1000
 BANDS = 64
@@ -20,8 +22,15 @@ _HOP = 2048
 _RANGE_DB = 80.0
 
 
-def draw(file: Path) -> dict[str, Any]:
+def draw(file: Path, stop: CancelEvent | None = None) -> dict[str, Any]:
     """Compute both pictures of a file, in blocks.
+
+    Parameters
+    ----------
+    file
+        The file.
+    stop
+        Checked for every half minute of the track.
 
     Returns
     -------
@@ -34,9 +43,13 @@ def draw(file: Path) -> dict[str, Any]:
     ------
     AudioError
         When the file can't be decoded.
+    CancelledError
+        When `stop` was set.
     """
     peaks, bands = [], []
     for block in stream(file, sample_rate=_RATE):
+        if stop is not None and stop.is_set():
+            raise CancelledError("cancelled")
         frames = -(-len(block) // _HOP)
         padded = np.pad(np.abs(block), (0, frames * _HOP - len(block)))
         peaks.append(padded.reshape(frames, _HOP).max(axis=1))

@@ -1,232 +1,204 @@
-"""Worker processes and their one bounded queue."""
+"""Threads that work on files, their bounded queue, and the limits on the work for a file."""
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import queue
+import io
+import logging
+import math
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from pathlib import Path
+import wave
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from genrescope.errors import GenrescopeError
-from genrescope.service import worker
+import numpy as np
+
+from genrescope import audio
+from genrescope.errors import CancelledError, FileError, TooLongError
+from genrescope.inference import Classifier
 from genrescope.service.metrics import Metrics
+from genrescope.service.problems import ProblemError
 from genrescope.service.settings import ServiceSettings
 
-_START_SECONDS = 120.0
-_PATIENCE_SECONDS = 2.0
-_TICK = 0.1
+_log = logging.getLogger(__name__)
+# The longest that a decoder may take for half a minute of sound.
+_BLOCK_SECONDS = 30.0
 
 Event = dict[str, Any]
+Report = Callable[[Event], None]
 
 
-@dataclass(eq=False)
-class Job:
-    """A file for a worker.
+class Stop:
+    """Set when the work on a file should end: cancelled, over its time, or the service stops."""
 
-    Attributes
-    ----------
-    request
-        As `worker.main` reads it.
-    report
-        Called with each event, from another thread; the last one is `done` or `failed`.
-    cancelled
-        Set it to stop the work.
-    """
+    def __init__(self, closing: threading.Event, seconds: float) -> None:
+        self._closing, self._seconds = closing, seconds
+        self._cancelled = threading.Event()
+        self._deadline = math.inf
 
-    request: dict[str, Any]
-    report: Callable[[Event], None]
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    def begin(self) -> None:
+        """Start the clock."""
+        self._deadline = time.monotonic() + self._seconds
+
+    def cancel(self) -> None:
+        """Nobody waits for the result any more."""
+        self._cancelled.set()
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() > self._deadline
+
+    def is_set(self) -> bool:
+        """Whether the work should end."""
+        return self._cancelled.is_set() or self._closing.is_set() or self.is_overdue
 
 
-def classify_request(
-    file: Path,
-    max_seconds: float,
-    *,
-    timeline: bool = False,
-    styles: bool = True,
-    content: bool = False,
-    picture: bool = False,
-) -> dict[str, Any]:
-    """The request to classify a file."""
-    return {
-        "kind": "classify",
-        "file": str(file),
-        "max_seconds": max_seconds,
-        "timeline": timeline,
-        "styles": styles,
-        "content": content,
-        "picture": picture,
-    }
+Work = Callable[[Stop, Report], None]
 
 
 class Pool:
-    """Workers that are replaced when they die, take too long, or do not stop when asked to.
+    """Threads that work on a file each; they decode in the processes of `audio.safely`.
 
-    How many jobs may wait is limited by who calls `submit`, see `guard.Guard`.
+    `room` limits how many requests may wait.
     """
 
-    def __init__(self, settings: ServiceSettings, metrics: Metrics) -> None:
-        self.settings, self.metrics = settings, metrics
-        self._jobs: queue.Queue[Job | None] = queue.Queue()
-        self._ready = threading.Event()
-        self._closing = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
-            for number in range(settings.workers)
-        ]
+    def __init__(self, settings: ServiceSettings, metrics: Metrics, classifier: Classifier) -> None:
+        self.settings, self.metrics, self.classifier = settings, metrics, classifier
+        self.room = Room(settings, metrics)
+        self._threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="worker")
+        self._decoders = ExitStack()
+        self._closing, self._ready = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+        self._waiting = 0
 
     @property
     def is_ready(self) -> bool:
-        """Whether at least one worker has loaded the model."""
+        """Whether a file can be decoded and classified without further preparation."""
         return self._ready.is_set()
 
     @property
     def waiting(self) -> int:
-        """Number of jobs that no worker has taken yet."""
-        return self._jobs.qsize()
+        """Number of files that no thread works on yet."""
+        return self._waiting
 
     def start(self) -> None:
-        """Start the workers, without waiting for them."""
-        for thread in self._threads:
-            thread.start()
+        """Start threads and decoders, without waiting for them."""
+        settings = self.settings
+        decoders = audio.safely(
+            settings.workers,
+            memory=settings.max_decoder_bytes,
+            seconds=min(_BLOCK_SECONDS, settings.max_work_seconds),
+            longest=settings.max_seconds,
+            total=settings.max_work_seconds,
+        )
+        pool = self._decoders.enter_context(decoders)
+        self.metrics.count_lost_decoders(lambda: pool.lost)
+        for _ in range(settings.workers):
+            self._threads.submit(self._warm_up)
 
-    def wait(self) -> None:
-        """Wait until a worker is ready.
+    def close(self) -> None:
+        """End the work in hand at the next half minute of a track, and stop the processes."""
+        self._closing.set()
+        self._threads.shutdown()
+        self._decoders.close()
+
+    def submit(self, work: Work, report: Report) -> Stop:
+        """Hand work to the next free thread.
+
+        Parameters
+        ----------
+        work
+            Called with an event that stops it, and with `report`.
+        report
+            Called with each event, from another thread; the last one is `done` or `failed`.
+        """
+        stop = Stop(self._closing, self.settings.max_work_seconds)
+        with self._lock:
+            self._waiting += 1
+        try:
+            self._threads.submit(self._do, work, stop, report)
+        except RuntimeError:  # the threads have been shut down
+            report(_failed("the service is stopping", 503))
+        return stop
+
+    def _do(self, work: Work, stop: Stop, report: Report) -> None:
+        with self._lock:
+            self._waiting -= 1
+        stop.begin()
+        started = time.monotonic()
+        try:
+            if stop.is_set():
+                raise CancelledError("cancelled")
+            work(stop, report)
+        except TooLongError:
+            minutes = self.settings.max_seconds / 60
+            last = _failed(f"longer than {minutes:g} minutes", 413)
+        except FileError as error:
+            last = _failed(error.reason, 422)
+        except CancelledError:
+            seconds = self.settings.max_work_seconds
+            last = (
+                _failed(f"takes longer than {seconds:g} s", 422)
+                if stop.is_overdue
+                else _failed("the service is stopping", 503)
+            )
+        except MemoryError:
+            last = _failed("it takes too much memory", 413)
+        except Exception as error:  # one file must not end the thread
+            _log.exception("unexpected error at a file")
+            last = _failed(f"it can't be classified ({type(error).__name__})", 422)
+        else:
+            last = {"event": "done"}
+        self.metrics.worked(time.monotonic() - started)
+        report(last)
+
+    def _warm_up(self) -> None:
+        """Start a decoder, and import what libraries import at their first use."""
+        noise = np.random.default_rng(0).integers(-3000, 3000, 44100).astype(np.int16)
+        content = io.BytesIO()
+        with wave.open(content, "wb") as file:
+            file.setparams((1, 2, 22050, len(noise), "NONE", ""))
+            file.writeframes(noise.tobytes())
+        with suppress(Exception):  # which then is told about at the first file
+            self.classifier.predict(content.getvalue())
+        self._ready.set()
+
+
+class Room:
+    """How many requests may have work done or waiting at the same time.
+
+    Used on the event loop alone.
+    """
+
+    def __init__(self, settings: ServiceSettings, metrics: Metrics) -> None:
+        self.workers, self.most = settings.workers, settings.workers + settings.queue
+        self.metrics = metrics
+        self.taken = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Take the room of one request.
 
         Raises
         ------
-        GenrescopeError
-            When none becomes ready.
+        ProblemError
+            503, when there is none left.
         """
-        if not self._ready.wait(_START_SECONDS):
-            raise GenrescopeError("the worker process did not start")
-
-    def close(self) -> None:
-        """Stop the workers; each finishes the file it has in hand."""
-        self._closing.set()
-        for _ in self._threads:
-            self._jobs.put(None)
-        for thread in self._threads:
-            thread.join(self.settings.max_work_seconds)
-
-    def submit(self, job: Job) -> None:
-        """Hand a file to the next free worker."""
-        if self._closing.is_set():
-            job.report({"event": "failed", "reason": "the service is stopping", "status": 503})
-            return
-        self._jobs.put(job)
-
-    def _work(self) -> None:
-        """The life of one worker's thread."""
-        process = self._started()
-        while (job := self._jobs.get()) is not None:
-            if job.cancelled.is_set():
-                job.report({"event": "failed", "reason": "cancelled"})
-                continue
-            if process is None or not process.is_alive:
-                process = self._started()
-            if process is None:
-                job.report(_broken("no worker process can be started", 503))
-                continue
-            started = time.monotonic()
-            last = process.run(job, self.settings.max_work_seconds)
-            self.metrics.worked(time.monotonic() - started)
-            if not process.is_alive:
-                self.metrics.restarted()
-                job.report(last)
-                process = self._started()
-            else:
-                job.report(last)
-        if process is not None:
-            process.close()
-
-    def _started(self) -> _Process | None:
-        if self._closing.is_set():
-            return None
-        process = _Process(self.settings.model, self.settings.max_worker_bytes)
-        if process.is_alive:
-            self._ready.set()
-            return process
-        return None
-
-
-class _Process:
-    """A worker process, ready for work."""
-
-    def __init__(self, model: str, max_bytes: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe: Connection
-        self.pipe, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(
-            target=worker.main, args=(theirs, model, max_bytes), daemon=True
-        )
-        self.process.start()
-        theirs.close()
-        self.is_alive = True
-        if self._next(time.monotonic() + _START_SECONDS) is None:
-            self.kill()
-
-    def run(self, job: Job, seconds: float) -> Event:
-        """Pass the events of a job on; return its last one."""
-        deadline = time.monotonic() + seconds
-        asked_to_stop = False
+        if self.taken >= self.most:
+            seconds = self.metrics.mean_seconds * self.taken / self.workers
+            wait = str(max(1, math.ceil(seconds)))
+            raise ProblemError(503, "too many requests: try again later", Retry_After=wait)
+        self.taken += 1
+        self.metrics.working(self.taken)
         try:
-            self.pipe.send_bytes(json.dumps(job.request).encode())
-            while True:
-                event = self._next(time.monotonic() + _TICK)
-                if event is None and not self.is_alive:
-                    reason = "it can't be decoded: the decoder stopped at it"
-                    return _broken(reason, 422)
-                if event is not None:
-                    if event["event"] in ("done", "failed"):
-                        return event
-                    job.report(event)
-                if time.monotonic() > deadline:
-                    self.kill()
-                    if asked_to_stop:
-                        return _broken("cancelled", 503)
-                    return _broken(f"decoding it takes longer than {seconds:g} seconds", 422)
-                if job.cancelled.is_set() and not asked_to_stop:
-                    asked_to_stop = True
-                    deadline = min(deadline, time.monotonic() + _PATIENCE_SECONDS)
-                    self.pipe.send_bytes(b'{"cancel": true}')
-        except (OSError, ValueError, KeyError, TypeError):
-            self.kill()
-            return _broken("it can't be decoded: the decoder stopped at it", 422)
-
-    def _next(self, deadline: float) -> Event | None:
-        """The next event; None at the deadline, or when the process has died."""
-        try:
-            if not self.pipe.poll(max(0.0, deadline - time.monotonic())):
-                self.is_alive = self.process.is_alive()
-                return None
-            event: Event = json.loads(self.pipe.recv_bytes())
-        except (EOFError, OSError):
-            self.kill()
-            return None
-        return event
-
-    def kill(self) -> None:
-        """End the process at once."""
-        self.is_alive = False
-        self.process.kill()
-        self.process.join()
-        self.pipe.close()
-
-    def close(self) -> None:
-        """Let the process end."""
-        self.pipe.close()
-        self.process.join(_PATIENCE_SECONDS)
-        if self.process.is_alive():
-            self.kill()
+            yield
+        finally:
+            self.taken -= 1
+            self.metrics.working(self.taken)
 
 
-def _broken(reason: str, status: int) -> Event:
+def _failed(reason: str, status: int) -> Event:
     return {"event": "failed", "reason": reason, "status": status}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -142,6 +142,15 @@ class Playlist(BaseModel):
     start: str = Field(alias="from", max_length=64)
     end: str = Field(alias="to", max_length=64)
     length: int = Field(12, ge=2, le=200)
+
+
+class PlaylistFile(BaseModel):
+    """The tracks of a playlist in order, and how long its links work where there is an API key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: list[Annotated[str, Field(max_length=64)]] = Field(min_length=1, max_length=5000)
+    hours: int = Field(7 * 24, ge=1, le=365 * 24)
 
 
 class Key(BaseModel):

@@ -18,7 +18,7 @@ class ServiceSettings:
 
     Attributes
     ----------
-    host, port
+    host
         The address it is bound to.
     model
         A model's name, a run folder or a bundle.
@@ -27,9 +27,9 @@ class ServiceSettings:
     runs
         The folder of the laboratory's runs; None for none.
     workers
-        Processes that decode and classify, one file each at a time.
+        Files that are classified at the same time, and processes that decode.
     queue
-        Uploads that may wait for a worker; further ones are refused with 503.
+        Requests whose work may wait; further ones are refused with 503.
     api_key
         Required from every client where it is set.
     allowed_hosts
@@ -39,15 +39,14 @@ class ServiceSettings:
     max_seconds
         Longest audio that is classified.
     max_work_seconds
-        Longest time that a worker may spend on one file.
+        Longest time that may be spent on one file.
     max_idle_seconds
-        Longest pause within an upload.
-    max_worker_bytes
-        Memory that a worker may take beyond what the model needs.
+        Longest pause within an upload, and within the response to one.
+    max_decoder_bytes
+        Memory that a decoder process may take, as `genrescope.audio.safely` counts it.
     """
 
     host: str = "127.0.0.1"
-    port: int = 8000
     model: str = "default"
     library: str | None = None
     runs: Path | None = None
@@ -60,7 +59,7 @@ class ServiceSettings:
     max_seconds: float = 2 * 3600.0
     max_work_seconds: float = 120.0
     max_idle_seconds: float = 30.0
-    max_worker_bytes: int = 2**30
+    max_decoder_bytes: int = 2**31
 
     def __post_init__(self) -> None:
         if self.api_key and not self.api_key.isascii():

@@ -1,4 +1,4 @@
-"""State that the requests of a service share, and how a file passes through a worker."""
+"""State that the requests of a service share, and how a file passes through the pool."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 from genrescope.audio import AUDIO_SUFFIXES
-from genrescope.inference import Bundle
+from genrescope.inference import Classifier
 from genrescope.service.collection import Collection
 from genrescope.service.metrics import Metrics
-from genrescope.service.pool import Event, Job, Pool
+from genrescope.service.pool import Event, Pool, Work
 from genrescope.service.problems import ProblemError
 from genrescope.service.settings import ServiceSettings
 from genrescope.service.uploads import UploadFolder
 
 
 class Service:
-    """Settings, model, library, workers and the folder of uploads."""
+    """Settings, model, library, pool and the folder of uploads."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
-        self.manifest = Bundle.load(settings.model).manifest
+        self.classifier = Classifier.load(settings.model)
+        self.manifest = self.classifier.manifest
         self.metrics = Metrics()
-        self.pool = Pool(settings, self.metrics)
+        self.pool = Pool(settings, self.metrics, self.classifier)
         self.collection = Collection(settings.library) if settings.library else None
         self.uploads: UploadFolder | None = None
 
     def start(self) -> None:
-        """Make the folder of uploads and start the workers."""
+        """Make the folder of uploads and start the pool."""
         self.uploads = UploadFolder()
         self.pool.start()
 
     def close(self) -> None:
-        """Stop the workers and remove the uploads."""
+        """Stop the pool and remove the uploads."""
         self.pool.close()
         if self.uploads is not None:
             self.uploads.close()
@@ -60,11 +60,10 @@ class Service:
             raise ProblemError(404, "this service has no library: genrescope scan makes one")
         return self.collection
 
-    async def work(self, request: dict[str, Any]) -> AsyncGenerator[Event]:
-        """The events of a worker for one file; leaving the iteration stops the work."""
+    async def work(self, work: Work) -> AsyncGenerator[Event]:
+        """The events of the work on one file; leaving the iteration stops the work."""
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
-        job = Job(request, lambda event: _put(loop, events, event))
-        self.pool.submit(job)
+        stop = self.pool.submit(work, lambda event: _put(loop, events, event))
         try:
             while True:
                 event = await events.get()
@@ -72,18 +71,18 @@ class Service:
                 if event["event"] in ("done", "failed"):
                     return
         finally:
-            job.cancelled.set()
+            stop.cancel()
 
-    async def outcome(self, request: dict[str, Any], of: str) -> Event:
-        """The one event of a worker that matters.
+    async def outcome(self, work: Work, of: str) -> Event:
+        """The one event of the work on a file that matters.
 
         Raises
         ------
         ProblemError
-            The worker failed at the file.
+            The work failed.
         """
         found: Event = {}
-        async with aclosing(self.work(request)) as events:
+        async with aclosing(self.work(work)) as events:
             async for event in events:
                 if event["event"] == "failed":
                     raise problem_of(event)
@@ -108,8 +107,9 @@ class Service:
 
 
 def problem_of(event: Event) -> ProblemError:
-    """The problem that a worker's last event reports."""
-    return ProblemError(event.get("status", 413 if event.get("limit") else 422), event["reason"])
+    """The problem that the last event of failed work reports."""
+    headers = {"Retry_After": "5"} if event["status"] == 503 else {}
+    return ProblemError(event["status"], event["reason"], **headers)
 
 
 def _put(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event], event: Event) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from starlette.datastructures import UploadFile
 from genrescope.service import schemas
 from genrescope.service.collection import Collection
 from genrescope.service.forms import Form, form_schema, name_of, read_form
-from genrescope.service.pool import Event, classify_request
+from genrescope.service.pool import Event
 from genrescope.service.problems import ProblemError, document, responses
 from genrescope.service.state import Service, problem_of
+from genrescope.service.work import Classify
 
 router = APIRouter(prefix="/v1")
 
@@ -122,14 +124,11 @@ async def similar(request: Request) -> Response:
         await form.data.close()
 
     def find() -> list[dict[str, Any]]:
-        from genrescope.library.similar import TrackFilter
-
         [base] = library.filters([], fields["genre"], years, not_same_artist=False)
-        allowed = TrackFilter(
-            base.genre,
-            base.years,
-            query.entry.artist if not_same[0] else None,
-            query.entry.album if not_same[1] else None,
+        allowed = replace(
+            base,
+            not_artist=query.entry.artist if not_same[0] else None,
+            not_album=query.entry.album if not_same[1] else None,
         )
         return library.similar(query, n, allowed)
 
@@ -139,16 +138,16 @@ async def similar(request: Request) -> Response:
 
 
 async def _prediction(service: Service, upload: UploadFile, options: dict[str, bool]) -> Event:
-    """A worker's `prediction` event for an upload."""
+    """The `prediction` event of an upload."""
     async with _kept(service, upload) as path:
-        request = classify_request(path, service.settings.max_seconds, **options)
-        return await service.outcome(request, "prediction")
+        work = Classify(service.classifier, path, service.settings.max_seconds, **options)
+        return await service.outcome(work, "prediction")
 
 
 async def _all(
     service: Service, files: list[UploadFile], options: dict[str, bool]
 ) -> list[dict[str, Any] | ProblemError]:
-    """Results in the order of the files; as many are in work as there are workers."""
+    """Results in the order of the files; so many are in work as threads."""
     room = asyncio.Semaphore(service.settings.workers)
     own = {name: options[name] for name in ("timeline", "styles")}
 
@@ -172,10 +171,10 @@ async def _events(service: Service, form: Form, options: dict[str, bool]) -> Asy
             waiting = service.pool.waiting
             yield _event("file", number=number, path=name, waiting=waiting)
             async with _kept(service, upload) as path:
-                request = classify_request(
-                    path, service.settings.max_seconds, content=options["similar"], **own
-                )
-                async for event in service.work(request):
+                most = service.settings.max_seconds
+                content = options["similar"]
+                work = Classify(service.classifier, path, most, content=content, **own)
+                async for event in service.work(work):
                     kind = event["event"]
                     rest = {key: value for key, value in event.items() if key != "event"}
                     if kind == "failed":

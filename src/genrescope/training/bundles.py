@@ -140,11 +140,11 @@ def _licences(recipe: Recipe) -> list[str]:
     match recipe.embedding:
         case BundleSettings(bundle=bundle):
             return [Bundle.load(bundle).manifest.licence]
-        case EmbeddingSettings(encoder=str(encoder), untrained=None):
+        case EmbeddingSettings(encoder=str(encoder), weights_seed=None):
             pass
         case _:
             encoder = str(recipe.model.get("encoder"))
-            if encoder not in encoder_kinds() or recipe.model.get("untrained") is not None:
+            if encoder not in encoder_kinds() or recipe.model.get("weights_seed") is not None:
                 return []
     return [weights.licence for weights in encoder_class(encoder).weights]
 

@@ -40,7 +40,7 @@ Precision = Literal["fp16", "int8"]
 Floats = NDArray[np.float64]
 
 # One track of so many is used for calibration, the others for the comparison.
-_EACH = 4
+_EVERY_NTH = 4
 _MOST_CALIBRATING = 100
 _TIMINGS = 15
 _IDENTITY = ("name", "sha256", "weights_sha256")
@@ -162,7 +162,7 @@ def convert(
     if "converted" in bundle.manifest.metrics:
         raise BundleError(name, "was converted before; convert the bundle that it was made from")
     before = Classifier(bundle)  # also refuses what is no sound bundle
-    calibrating, compared = _shared_out(data, precision)
+    calibrating, compared = _split_tracks(data, precision)
     total, failures = len(calibrating) + len(compared), list[FileError]()
     batches: list[NDArray[np.float32]] = []
     for i, track in enumerate(calibrating):
@@ -194,13 +194,13 @@ def convert(
     return replace(made, manifest=manifest), conversion, failures
 
 
-def _shared_out(data: Dataset | None, precision: Precision) -> tuple[list[Track], list[Track]]:
+def _split_tracks(data: Dataset | None, precision: Precision) -> tuple[list[Track], list[Track]]:
     """Divide the tracks into those for calibration and those for the comparison."""
     if data is None or precision != "int8":
         return [], data.tracks if data else []
     if len(data.tracks) < 2:
         raise DatasetError(f"{data.name}: int8 needs at least two tracks, one to calibrate with")
-    places = set(range(0, len(data.tracks), _EACH)[:_MOST_CALIBRATING])
+    places = set(range(0, len(data.tracks), _EVERY_NTH)[:_MOST_CALIBRATING])
     return (
         [track for i, track in enumerate(data.tracks) if i in places],
         [track for i, track in enumerate(data.tracks) if i not in places],

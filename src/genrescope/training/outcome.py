@@ -15,7 +15,7 @@ from genrescope.evaluation.predictions import Predictions
 from genrescope.evaluation.run_result import RunResult
 from genrescope.features.segments import SEGMENT_RULE
 from genrescope.training.data import TrainingData
-from genrescope.training.protocols import Job, Protocol
+from genrescope.training.protocols import Protocol, TrainingJob
 from genrescope.training.recipe import Recipe
 from genrescope.training.run_folder import Logits
 from genrescope.training.trainers.base import TrainedModel
@@ -33,7 +33,7 @@ class Outcome:
         Of the job's predicted tracks.
     """
 
-    job: Job
+    job: TrainingJob
     model: TrainedModel
     logits: Logits
 
@@ -41,7 +41,7 @@ class Outcome:
 def temperatures(
     outcomes: Mapping[str, Outcome], data: TrainingData, recipe: Recipe
 ) -> dict[str, float]:
-    """Fit the temperature of each job, by its name, see `Job.calibration`."""
+    """Fit the temperature of each job, by its name, see `TrainingJob.calibration`."""
     found = dict.fromkeys(outcomes, 1.0)
     for name, outcome in outcomes.items():
         if calibration := outcome.job.calibration:
@@ -75,6 +75,7 @@ def predictions_of(
                 for job, track in pairs
             ]
         ),
+        artists=tuple(data.tracks[track].artist or "" for _, track in pairs),
     )
 
 

@@ -37,7 +37,7 @@ def pretrained_embedder(
     WeightsError
         When the weights can't be obtained.
     """
-    encoder = make_encoder(settings.encoder, weights, untrained=settings.untrained)
+    encoder = make_encoder(settings.encoder, weights, weights_seed=settings.weights_seed)
     layer = encoder.checked_layer(settings.layer)
     network = _PooledEncoder(encoder, layer, settings.pool, frontend.shape[1])
     graph = to_onnx(network, frontend.shape, network.outputs)
@@ -58,9 +58,9 @@ class _PooledEncoder(nn.Module):
     def __init__(self, encoder: Encoder, layer: str, pool: str, frames: int) -> None:
         super().__init__()
         self.network, self.layer, self.pool = encoder.network().cpu(), layer, pool
-        own, hop = encoder.frontend.segment_frames, encoder.frontend.computed.hop
-        self.length = frames if encoder.whole else own
-        step = max(1, round(encoder.hop / hop))
+        own, hop = encoder.frontend.segment_frames, encoder.frontend.computed.hop_seconds
+        self.length = frames if encoder.any_length else own
+        step = max(1, round(encoder.step / hop))
         if frames < self.length:
             raise RecipeError(
                 f"encoder {encoder.name} takes segments of {self.length * hop:.2f} s: "

@@ -29,11 +29,11 @@ Ids = tuple[str, ...]
 HOLDOUT = "only"
 """Name of the one job of a run without folds."""
 # Of the training tracks, where something is chosen and the split has no validation subset.
-_CHOSEN_ON = 0.2
+_VALIDATION_FRACTION = 0.2
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One training.
 
     Attributes
@@ -78,12 +78,12 @@ class Protocol:
         The split's own validation tracks.
     """
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[TrainingJob, ...]
     scored: Subset = "test"
     validation: Ids = ()
 
     @property
-    def final(self) -> Job:
+    def final(self) -> TrainingJob:
         """The job whose model is the run's result."""
         return self.jobs[-1]
 
@@ -97,7 +97,7 @@ class Protocol:
         used = {*job.train, *job.validation, *self.validation}
         return frozenset(used | {name.rpartition("#")[0] for name in used if "#" in name})
 
-    def scored_tracks(self, job: Job) -> Ids:
+    def scored_tracks(self, job: TrainingJob) -> Ids:
         """The tracks of a job whose predictions are scored."""
         return job.test if self.scored == "test" else job.validation
 
@@ -108,7 +108,7 @@ def make_protocol(
     groups: Mapping[str, str],
     *,
     seed: int,
-    chooses: bool,
+    needs_validation: bool,
     scored: Subset = "test",
 ) -> Protocol:
     """Divide tracks into the jobs of a run.
@@ -123,7 +123,7 @@ def make_protocol(
         Group of each track id; tracks of one group stay in one subset.
     seed
         Of random splits.
-    chooses
+    needs_validation
         Whether training chooses settings or an epoch on validation tracks.
     scored
         "validation" trains and scores without using the test subset, as a search does.
@@ -135,12 +135,12 @@ def make_protocol(
     RecipeError
         When the split has no validation subset and that is to be scored.
     """
-    hold_out = _Chooser(tracks, dict(groups), seed, chooses)
+    splitter = _ValidationSplitter(tracks, dict(groups), seed, needs_validation)
     if settings.kind == "folds":
-        protocol = _cross_validation(settings, hold_out, scored)
+        protocol = _cross_validation(settings, splitter, scored)
     else:
         split = _SPLITS[settings.kind](settings, tracks, dict(groups), seed)
-        protocol = _search(split) if scored == "validation" else _holdout(split, hold_out)
+        protocol = _search(split) if scored == "validation" else _holdout(split, splitter)
     recordings = group_tracks(tracks, by_artist=False)
     for job in protocol.jobs:
         Split(job.train, job.validation, job.test).check(recordings)
@@ -148,20 +148,20 @@ def make_protocol(
 
 
 @dataclass(frozen=True)
-class _Chooser:
+class _ValidationSplitter:
     """Holds tracks out of training that settings are chosen on."""
 
     tracks: Sequence[Track]
     groups: dict[str, str]
     seed: int
-    chooses: bool
+    needs_validation: bool
 
     def hold_out(self, train: Ids) -> tuple[Ids, Ids]:
         """Divide training tracks into those trained on and a fifth to choose on, if need be."""
-        if not self.chooses:
+        if not self.needs_validation:
             return train, ()
         by_id = {track.id: track for track in self.tracks}
-        fractions = [1 - _CHOSEN_ON, _CHOSEN_ON]
+        fractions = [1 - _VALIDATION_FRACTION, _VALIDATION_FRACTION]
         inside = [by_id[track] for track in train]
         held_out = divide(inside, self.groups, fractions, seed=self.seed)[1]
         if not held_out:
@@ -169,12 +169,12 @@ class _Chooser:
         return tuple(track for track in train if track not in set(held_out)), tuple(held_out)
 
 
-def _holdout(split: Split, chooser: _Chooser) -> Protocol:
+def _holdout(split: Split, splitter: _ValidationSplitter) -> Protocol:
     """One job; the temperature is fitted on the split's validation tracks."""
     train, validation = split.train, split.validation
     if not validation:
-        train, validation = chooser.hold_out(train)
-    job = Job(
+        train, validation = splitter.hold_out(train)
+    job = TrainingJob(
         HOLDOUT,
         train,
         validation,
@@ -190,7 +190,7 @@ def _search(split: Split) -> Protocol:
     """One job that is scored on the validation tracks, without a temperature."""
     if not split.validation:
         raise RecipeError("the split has no validation subset")
-    job = Job(
+    job = TrainingJob(
         HOLDOUT,
         split.train,
         split.validation,
@@ -200,7 +200,9 @@ def _search(split: Split) -> Protocol:
     return Protocol((job,), scored="validation")
 
 
-def _cross_validation(settings: SplitSettings, chooser: _Chooser, scored: Subset) -> Protocol:
+def _cross_validation(
+    settings: SplitSettings, splitter: _ValidationSplitter, scored: Subset
+) -> Protocol:
     """A job for each fold, and a final one on all tracks, whose model is the result.
 
     A fold's temperature is fitted to the logits that the other folds' models computed for their own
@@ -208,13 +210,13 @@ def _cross_validation(settings: SplitSettings, chooser: _Chooser, scored: Subset
     """
     if scored == "validation":
         raise RecipeError("a split into folds has no validation subset")
-    jobs: list[Job] = []
+    jobs: list[TrainingJob] = []
     repetitions = repeated_folds(
-        chooser.tracks,
-        chooser.groups,
+        splitter.tracks,
+        splitter.groups,
         folds=settings.folds,
         repeats=settings.repeats,
-        seed=chooser.seed,
+        seed=splitter.seed,
     )
     for repetition, splits in enumerate(repetitions, 1):
         prefix = "" if repetition == 1 else f"repeat-{repetition}-"
@@ -223,9 +225,9 @@ def _cross_validation(settings: SplitSettings, chooser: _Chooser, scored: Subset
             (name, track) for name, split in zip(names, splits, strict=True) for track in split.test
         ]
         for name, split in zip(names, splits, strict=True):
-            train, validation = chooser.hold_out(split.train)
+            train, validation = splitter.hold_out(split.train)
             jobs.append(
-                Job(
+                TrainingJob(
                     name,
                     train,
                     validation,
@@ -236,9 +238,9 @@ def _cross_validation(settings: SplitSettings, chooser: _Chooser, scored: Subset
                     calibration=tuple(pair for pair in tested if pair[0] != name),
                 )
             )
-    everything = tuple(track.id for track in chooser.tracks)
-    train, validation = chooser.hold_out(everything)
-    final = Job("final", train, validation, monitored=validation, calibration=tuple(tested))
+    everything = tuple(track.id for track in splitter.tracks)
+    train, validation = splitter.hold_out(everything)
+    final = TrainingJob("final", train, validation, monitored=validation, calibration=tuple(tested))
     return Protocol((*jobs, final))
 
 

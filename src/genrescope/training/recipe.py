@@ -327,7 +327,7 @@ def _validated(fields: dict[str, Any], source: object) -> Recipe:
         message = REMOVED_SETTINGS.get(place) or first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden" and place not in REMOVED_SETTINGS:
             message = f"there is no such setting{near_setting(place, Recipe)}"
-        raise RecipeError(f"recipe {source}: {place}: {message}") from None
+        raise RecipeError(f"recipe {source}: {place + ': ' if place else ''}{message}") from None
 
 
 def _filled(recipe: Recipe) -> Recipe:
@@ -361,9 +361,8 @@ def _locate(source: str | PathLike[str]) -> tuple[Path, list[str]]:
                 return Path(name).resolve(), parts[count:]
         except (OSError, RuntimeError, ValueError):
             break
-    near = did_you_mean(str(source).partition("/")[0], shipped_recipes())
-    names = "" if near else f"; shipped are: {', '.join(shipped_recipes())}"
-    raise RecipeError(f"{source}: no such recipe{near}{names}")
+    names, hint = shipped_recipes(), did_you_mean(source, shipped_recipes())
+    raise RecipeError(f"{source}: no such recipe{hint}; shipped are: {', '.join(names)}")
 
 
 def _axes(fields: dict[str, Any], source: object) -> list[dict[str, dict[str, Any]]]:

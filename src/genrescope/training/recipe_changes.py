@@ -32,7 +32,7 @@ def outdated(run: RunResult) -> str:
     text
         Empty where they are the same, or the recipe is none that is known here.
     """
-    if run.is_evaluation or not run.recipe or not run.settings:
+    if run.kind == "evaluation" or not run.recipe or not run.settings:
         return ""
     try:
         words = shlex.split(run.command)
@@ -60,7 +60,7 @@ def _repeats_segments(recipe: Recipe) -> bool:
     """Whether a last segment may begin so early that it is left out now."""
     if recipe.feature.get("kind") == "stored":
         return False
-    return recipe.frontend.segment_hop // REPEATED_PART > 1
+    return recipe.frontend.segment_step // REPEATED_PART > 1
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from genrescope.training.data import FloatArray, TrainingData, describe, load
 from genrescope.training.further import load_further, refuse_leaks, with_further, with_taxonomy
 from genrescope.training.graphs import join_graphs
 from genrescope.training.outcome import Outcome, predictions_of, result_of, temperatures
-from genrescope.training.protocols import Job, Subset, make_protocol
+from genrescope.training.protocols import Subset, TrainingJob, make_protocol
 from genrescope.training.recipe import Recipe
 from genrescope.training.reporter import DefaultReporter, Reporter
 from genrescope.training.run_folder import JobFolder, Logits, RunFolder
@@ -103,7 +103,7 @@ def execute(
         list(data.tracks.values()),
         data.groups,
         seed=recipe.seed,
-        chooses=trainer.chooses(recipe),
+        needs_validation=trainer.needs_validation(recipe),
         scored=scored,
     )
     if also:
@@ -173,7 +173,7 @@ def _of_the_taxonomy(recipe: Recipe, tracks: Sequence[Track], reporter: Reporter
 
 
 def _train(
-    job: Job,
+    job: TrainingJob,
     data: TrainingData,
     origin: Origin,
     trainer: Trainer,
@@ -192,7 +192,7 @@ def _train(
     folder.store(model, _predict(model, job, data, origin))
 
 
-def _predict(model: TrainedModel, job: Job, data: TrainingData, origin: Origin) -> Logits:
+def _predict(model: TrainedModel, job: TrainingJob, data: TrainingData, origin: Origin) -> Logits:
     """Compute the logits of a job's tracks, by the classifier that users run."""
     if data.encoder is not None:
         # The encoder's graph, which the bundle will contain, has computed the embeddings.

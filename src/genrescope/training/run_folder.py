@@ -28,7 +28,7 @@ from genrescope.evaluation.report import write_report
 from genrescope.evaluation.run_result import RunResult
 from genrescope.inference.bundle import Bundle
 from genrescope.legacy import migrate_run_folder, renamed_recipe
-from genrescope.training.protocols import Job
+from genrescope.training.protocols import TrainingJob
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import History, TrainedModel
 from genrescope.untrusted import open_npz, parse_yaml
@@ -120,7 +120,7 @@ class RunFolder:
             migrate_run_folder(path)
             # Before a job was begun, as after a mistyped command, there is nothing to mix up.
             begun = file.is_file() and _begun(path / "jobs")
-            if begun and not states(file, fields, ignoring=_COMMENTS):
+            if begun and not states_same_run(file, fields, ignoring=_COMMENTS):
                 raise RecipeError(
                     f"{path}: holds a run of another recipe or other data; "
                     "name another folder, or delete this one"
@@ -131,7 +131,7 @@ class RunFolder:
             raise FileError(path, f"can't be written: {error.strerror}") from None
         return cls(path)
 
-    def job(self, job: Job) -> JobFolder:
+    def job(self, job: TrainingJob) -> JobFolder:
         """Claim the folder of a job, or refuse one that was begun with other tracks.
 
         The lists of a split, or the subsets in a table, may have changed since.
@@ -184,7 +184,9 @@ def _read_json(path: Path) -> Any:
         return None
 
 
-def states(file: Path, fields: Mapping[str, Any], *, ignoring: Collection[str] = ()) -> bool:
+def states_same_run(
+    file: Path, fields: Mapping[str, Any], *, ignoring: Collection[str] = ()
+) -> bool:
     """Whether a `recipe.yaml` states these fields, apart from some settings of its recipe.
 
     Settings that were added to recipes later had their defaults.

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from genrescope.encoders import encoder_kinds
+from genrescope.errors import UnknownNameError
+from genrescope.registry import no_such
 
 SplitKind = Literal["random", "folds", "lists", "official", "by_segment"]
 
@@ -263,7 +265,7 @@ class EmbeddingSettings(Settings):
     pool
         How the embeddings within one segment are combined: "none" keeps the sequence, "mean" and
         "mean_std_max" are statistics over it.
-    untrained
+    weights_seed
         Seed of random weights instead of the published ones, as a baseline.
     """
 
@@ -271,13 +273,13 @@ class EmbeddingSettings(Settings):
     encoder: str
     layer: str | None = None
     pool: Literal["none", "mean", "mean_std_max"] = "mean"
-    untrained: int | None = Field(None, ge=0)
+    weights_seed: int | None = Field(None, ge=0)
 
     @field_validator("encoder")
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in encoder_kinds():
-            raise ValueError(f"no encoder {name!r}; there are: {', '.join(encoder_kinds())}")
+            raise UnknownNameError(no_such("no encoder", name, encoder_kinds()))
         return name
 
 

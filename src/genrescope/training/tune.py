@@ -9,9 +9,12 @@ several processes at once.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
+import signal
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +29,7 @@ from genrescope.training.data import describe
 from genrescope.training.recipe import Recipe, changed
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
-from genrescope.training.run_folder import states
+from genrescope.training.run_folder import states_same_run
 from genrescope.training.settings import Parameter
 from genrescope.training.trainers import make_trainer
 
@@ -96,6 +99,7 @@ def tune(
     folder: Path,
     *,
     trials: int,
+    jobs: int = 1,
     vectors: Mapping[str, Any] | None = None,
     report: Callable[[int, float | None], None] | None = None,
     notice: Callable[[str], None] = warnings.warn,
@@ -112,6 +116,9 @@ def tune(
         Of the study: `study.sqlite3`, `best.yaml`, `tuning.png`, `trials.json`.
     trials
         Number of trials of the study, including those of earlier calls and of other processes.
+    jobs
+        Processes that work on it at once, each on its share of the cores. Of a script that asks for
+        more than one, what it runs has to stand under `if __name__ == "__main__"`.
     report
         Called with the number of finished trials and the best accuracy so far.
     notice
@@ -122,10 +129,25 @@ def tune(
     RecipeError
         When there is nothing to search, or no validation subset, or the folder has another study.
     """
-    library = _optuna()
     recipe = adapt(recipe, tracks, {}, notice)
     study = open_study(recipe, tracks, folder, vectors)
-    start = _start(recipe)
+    threads = _share_cores(jobs)
+    with _other_processes(jobs - 1, (recipe, tracks, folder, trials, vectors, threads), notice):
+        _search(study, recipe, tracks, folder, trials, vectors, report)
+    return _conclude(study, recipe, folder)
+
+
+def _search(
+    study: optuna.Study,
+    recipe: Recipe,
+    tracks: Sequence[Track],
+    folder: Path,
+    trials: int,
+    vectors: Mapping[str, Any] | None,
+    report: Callable[[int, float | None], None] | None,
+) -> None:
+    """Try settings until the study has so many trials."""
+    library, start = _optuna(), _start(recipe)
 
     def objective(trial: optuna.Trial) -> float:
         # Seeded by trial: one process alone draws the same again, several never the same at once.
@@ -162,7 +184,64 @@ def tune(
             # Of `constant_liar`.
             warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
             study.optimize(objective, callbacks=[stop])
-    return _conclude(study, recipe, folder)
+
+
+def _share_cores(jobs: int) -> int:
+    """Give this process its share of the cores: more threads than cores only wait for each other.
+
+    Returns
+    -------
+    threads
+        Of each process.
+    """
+    import torch
+
+    threads = max(1, torch.get_num_threads() // jobs)
+    if jobs > 1:
+        torch.set_num_threads(threads)
+    return threads
+
+
+@contextmanager
+def _other_processes(
+    count: int, arguments: tuple[Any, ...], notice: Callable[[str], None]
+) -> Iterator[None]:
+    """Let other processes work on a study; they are ended on leaving. Their errors are shown."""
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_work, args=arguments) for _ in range(count)]
+    try:
+        for process in processes:
+            process.start()
+        yield
+        for process in processes:
+            if process.exitcode:
+                notice(f"a process of the search ended early, with exit code {process.exitcode}")
+    finally:
+        for process in processes:
+            if process.pid is not None:
+                process.terminate()
+        for process in processes:
+            if process.pid is not None:
+                process.join()
+
+
+def _work(
+    recipe: Recipe,
+    tracks: Sequence[Track],
+    folder: Path,
+    trials: int,
+    vectors: Mapping[str, Any] | None,
+    threads: int,
+) -> None:
+    """Work on a study in a process of its own, until it is done or the process is asked to end."""
+    import torch
+
+    # It cleans up as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        torch.set_num_threads(threads)
+        study = open_study(recipe, tracks, folder, vectors)
+        _search(study, recipe, tracks, folder, trials, vectors, None)
 
 
 def open_study(
@@ -238,7 +317,7 @@ def _claim(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
     fields = {"recipe": recipe.model_dump(mode="json"), "data": data}
     text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     path = folder / "recipe.yaml"
-    if path.is_file() and not states(path, fields):
+    if path.is_file() and not states_same_run(path, fields):
         raise RecipeError(
             f"{folder}: holds a study of another recipe or other data; name another folder"
         )

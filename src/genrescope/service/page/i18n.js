@@ -26,7 +26,7 @@ const texts = {
     run: "Run", accuracy: "Accuracy", macroF1: "Macro F1", interval: "95 % interval", report: "Report", leaked: "LEAKED", n: "Tracks",
     paper: "Paper", published: "Published", ours: "Ours", difference: "Difference",
     keyTitle: "API key", keyText: "This service asks for its API key.", unlock: "Unlock", keyWrong: "That is not the key.", all_genres: "all",
-    mapEmpty: "The map could not be drawn.", today: "this track",
+    loading: "Loading …", scanning: "A scan writes to the library. Try again when it is done.", mapEmpty: "The map could not be drawn.", today: "this track",
   },
   de: {
     skip: "Zum Inhalt", navigation: "Hauptmenü", listen: "Anhören", library: "Sammlung", laboratory: "Labor",
@@ -54,7 +54,7 @@ const texts = {
     run: "Lauf", accuracy: "Genauigkeit", macroF1: "Makro-F1", interval: "95-%-Intervall", report: "Bericht", leaked: "LECK", n: "Stücke",
     paper: "Veröffentlichung", published: "Veröffentlicht", ours: "Unsere", difference: "Abstand",
     keyTitle: "API-Schlüssel", keyText: "Dieser Dienst fragt nach seinem API-Schlüssel.", unlock: "Öffnen", keyWrong: "Das ist nicht der Schlüssel.", all_genres: "alle",
-    mapEmpty: "Die Karte konnte nicht gezeichnet werden.", today: "dieses Stück",
+    loading: "Wird geladen …", scanning: "Die Sammlung wird gerade eingelesen. Versuche es danach noch einmal.", mapEmpty: "Die Karte konnte nicht gezeichnet werden.", today: "dieses Stück",
   },
 };
 

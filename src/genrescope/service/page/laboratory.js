@@ -11,10 +11,19 @@ function table(label, heads, rows) {
 }
 
 export async function show() {
-  const [{runs}, {rows}] = await Promise.all([get("/v1/runs"), get("/v1/comparison")]);
+  for (const each of ["runs", "comparison"]) if (!at(each).hasChildNodes()) at(each).append(el("p", {class: "quiet"}, t("loading")));
+  await Promise.all([showRuns(), showComparison()]);
+}
+
+async function showRuns() {
+  const {runs} = await get("/v1/runs");
   at("runs").replaceChildren(runs.length ? table(t("runs"), [[t("run")], [t("accuracy"), 1], [t("interval"), 1], [t("macroF1"), 1], [t("n"), 1], [t("report")]],
     runs.map((run) => [run.leaked ? `${run.name} ${t("leaked")}` : run.name, points(run.accuracy), run.interval ? run.interval.map(points).join(" – ") : "–", points(run.macro_f1), String(run.n),
       run.has_report ? el("a", {href: `/v1/runs/${run.id}/report`, target: "_blank", rel: "noopener"}, t("report"), el("span", {class: "visually-hidden"}, ` ${run.name}`)) : ""])) : el("p", {class: "quiet"}, t("noRuns")));
+}
+
+async function showComparison() {
+  const {rows} = await get("/v1/comparison");
   at("comparison").replaceChildren(rows.length ? table(t("comparison"), [[t("paper")], [t("run")], [t("published"), 1], [t("ours"), 1], [t("difference"), 1]],
     rows.map((row) => [`${row.paper}, ${row.table}`, row.run?.name ?? "–", row.value_percent.toFixed(1), row.ours_percent?.toFixed(1) ?? "–", row.difference === null ? "–" : (row.difference > 0 ? "+" : "") + row.difference.toFixed(1)])) : el("p", {class: "quiet"}, t("noComparison")));
 }

@@ -1,5 +1,5 @@
 // The library: map, table, corrections, likes, recommendations, playlist.
-import {at, dot, el, get, icon, looks, send} from "./api.js";
+import {at, dot, el, get, icon, request, send} from "./api.js";
 import {clock, percent, t} from "./i18n.js";
 import {shared} from "./listen.js";
 import {MapView} from "./map.js";
@@ -158,7 +158,11 @@ function showBulk() {
 }
 
 async function correct(ids, genre) {
-  const {tracks} = await send("PATCH", "/v1/tracks", {ids, genre});
+  const problem = at("correct-problem");
+  let tracks;
+  problem.textContent = "";
+  try { ({tracks} = await send("PATCH", "/v1/tracks", {ids, genre})); }
+  catch (error) { problem.textContent = error.status === 503 ? t("scanning") : error.message; showTable(); return; }
   for (const track of tracks) {
     state.tracks = state.tracks.map((each) => (each.id === track.id ? track : each));
     if (selected.has(track.id)) selected.set(track.id, track);
@@ -224,9 +228,12 @@ async function between() {
   at("playlist-title").scrollIntoView({block: "nearest"});
 }
 
-function exportPlaylist() {
-  const lines = playlist.flatMap((track) => [`#EXTINF:${Math.round(track.duration)},${track.name}`, `${location.origin}/v1/tracks/${track.id}/audio`]);
-  const address = URL.createObjectURL(new Blob([`#EXTM3U\n${lines.join("\n")}\n`], {type: "audio/x-mpegurl"}));
+async function exportPlaylist() {
+  let file;
+  const ids = playlist.map((track) => track.id);
+  try { file = await (await request("/v1/playlist.m3u8", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify({ids})})).blob(); }
+  catch (problem) { at("playlist-hint").hidden = false; at("playlist-hint").textContent = problem.message; return; }
+  const address = URL.createObjectURL(file);
   el("a", {href: address, download: "playlist.m3u8"}).click();
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from genrescope.training.recipe import Recipe
     from genrescope.training.trainers.base import Trainer
 
-_PARTS = ("base", "lightning")
+_NO_TRAINERS = ("base", "lightning")
 
 TRAINERS = Registry(
     "trainer",
@@ -24,7 +24,7 @@ TRAINERS = Registry(
     {
         module.name: f"{__name__}.{module.name}:Trainer"
         for module in pkgutil.iter_modules(__path__)
-        if module.name not in _PARTS
+        if module.name not in _NO_TRAINERS
     },
 )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from genrescope.training.data import TrainingData
-from genrescope.training.protocols import Job
+from genrescope.training.protocols import TrainingJob
 from genrescope.training.recipe import Recipe
 
 History = list[dict[str, float]]
@@ -48,12 +48,12 @@ class Trainer(Protocol):
             Says what.
         """
 
-    def chooses(self, recipe: Recipe) -> bool:
+    def needs_validation(self, recipe: Recipe) -> bool:
         """Whether it chooses settings or an epoch on a job's validation tracks."""
 
     def train(
         self,
-        job: Job,
+        job: TrainingJob,
         data: TrainingData,
         recipe: Recipe,
         checkpoint: Path,

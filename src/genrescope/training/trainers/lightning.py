@@ -112,7 +112,7 @@ class _Task(pl.LightningModule):
         logits, embedding = self.network(segments)
         loss = genre_loss(logits.float(), labels, self.own_genres[0])
         for (other, other_labels, _), genres in zip(further, self.own_genres[1:], strict=True):
-            with own_statistics(self.network):
+            with frozen_batch_statistics(self.network):
                 other_logits, _ = self.network(other)
             weight = self.recipe.training.further_weight
             loss = loss + weight * genre_loss(other_logits.float(), other_labels, genres)
@@ -192,7 +192,7 @@ def genre_loss(logits: Tensor, labels: Tensor, genres: Tensor | None) -> Tensor:
 
 
 @contextlib.contextmanager
-def own_statistics(network: nn.Module) -> Iterator[None]:
+def frozen_batch_statistics(network: nn.Module) -> Iterator[None]:
     """Normalise a batch by its own statistics without their entering the running ones."""
     layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [layer.momentum for layer in layers]
@@ -246,7 +246,9 @@ class _Record(Callback):
         held_out: HeldOut | None,
     ) -> None:
         self.report, self.averaging, self.held_out = report, averaging, held_out
-        self.curves = {name: _middles(tracks, frames) for name, tracks in curves.items() if tracks}
+        self.curves = {
+            name: _middle_segments(tracks, frames) for name, tracks in curves.items() if tracks
+        }
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         number = trainer.current_epoch + 1
@@ -269,7 +271,7 @@ class _Record(Callback):
         self.report(number, epoch["loss"], epoch.get("accuracy"))
 
 
-def _middles(tracks: list[TrainingTrack], frames: int) -> tuple[Tensor, Tensor]:
+def _middle_segments(tracks: list[TrainingTrack], frames: int) -> tuple[Tensor, Tensor]:
     """The middle segment of each track, `[n, size, frames]`, and its label."""
     middles = []
     for track in tracks:

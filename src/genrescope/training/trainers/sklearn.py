@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from genrescope.errors import GenrescopeError, RecipeError
 from genrescope.models import make_model, model_class
 from genrescope.training.data import FloatArray, TrainingData
-from genrescope.training.protocols import Job
+from genrescope.training.protocols import TrainingJob
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import EpochReport, TrainedModel
 
@@ -36,13 +36,13 @@ class Trainer:
         if recipe.ensemble:
             raise RecipeError(f"{recipe.name}: an ensemble has to be of networks")
 
-    def chooses(self, recipe: Recipe) -> bool:
+    def needs_validation(self, recipe: Recipe) -> bool:
         """Whether the classifier's settings are chosen."""
         return bool(recipe.model.get("tuned"))
 
     def train(
         self,
-        job: Job,
+        job: TrainingJob,
         data: TrainingData,
         recipe: Recipe,
         checkpoint: Path,  # noqa: ARG002 - there is nothing to resume

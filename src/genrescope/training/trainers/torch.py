@@ -17,7 +17,7 @@ from genrescope.models import trainer_of
 from genrescope.training.augment import TrainingTrack
 from genrescope.training.data import TrainingData
 from genrescope.training.distillation import standardised_targets
-from genrescope.training.protocols import Job
+from genrescope.training.protocols import TrainingJob
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import EpochReport, History, TrainedModel
 from genrescope.training.trainers.held_out import HeldOut
@@ -44,13 +44,13 @@ class Trainer:
         if any(trainer_of(own.model) != "torch" for own in recipe.networks):
             raise RecipeError(f"{recipe.name}: an ensemble has to be of networks")
 
-    def chooses(self, recipe: Recipe) -> bool:
+    def needs_validation(self, recipe: Recipe) -> bool:
         """Whether the best epoch of a network is kept."""
         return any(own.training.keep == "best" for own in recipe.networks)
 
     def train(
         self,
-        job: Job,
+        job: TrainingJob,
         data: TrainingData,
         recipe: Recipe,
         checkpoint: Path,
@@ -62,7 +62,7 @@ class Trainer:
         if scaling:
             train, monitored = (_scaled(tracks, *scaling) for tracks in (train, monitored))
         held_out = None
-        if self.chooses(recipe):
+        if self.needs_validation(recipe):
             held_out = HeldOut.of(job.validation, data, scaling, recipe.aggregation)
         further = further_tracks(data)
         if scaling:
@@ -94,7 +94,7 @@ class Trainer:
         return TrainedModel(_exported(network, scaling, data.shape), history)
 
 
-def training_tracks(job: Job, data: TrainingData) -> list[TrainingTrack]:
+def training_tracks(job: TrainingJob, data: TrainingData) -> list[TrainingTrack]:
     """The job's training tracks as tensors, with changed copies and a teacher's targets."""
     tracks = _tracks(job.train, data)
     targets = standardised_targets(data.targets, job.train) if data.targets else {}

@@ -1,0 +1,127 @@
+"""What a thread of the service does with a file: classify it, draw it, or convert it.
+
+Each function takes an event that stops it, and a function that is called with events for the
+client, as `genrescope.service.pool.Pool` hands them over.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from genrescope import audio
+from genrescope.aggregation import aggregate
+from genrescope.errors import CancelledError, TooLongError
+from genrescope.inference import Classifier, SegmentPrediction
+from genrescope.service.picture import draw
+from genrescope.service.pool import Report, Stop
+
+_PLAYED_RATE = 44100
+
+
+@dataclass(frozen=True)
+class Classify:
+    """Classify a file.
+
+    Attributes
+    ----------
+    classifier
+        The model.
+    file
+        The file.
+    max_seconds
+        Longest audio that is classified.
+    timeline, styles
+        Whether the prediction has them.
+    content
+        Whether to tell the content of the file, by which the library knows it.
+    picture
+        Whether to draw the file, too.
+    """
+
+    classifier: Classifier
+    file: Path
+    max_seconds: float
+    timeline: bool = False
+    styles: bool = True
+    content: bool = False
+    picture: bool = False
+
+    def __call__(self, stop: Stop, report: Report) -> None:
+        """Report `sound`, `segments` for each half minute, `prediction` and `picture`."""
+        header = audio.info(self.file)
+        if header.duration > self.max_seconds:
+            raise TooLongError(self.file, "too long")
+        report({"event": "sound", "duration": round(header.duration, 3)})
+        classifier = self.classifier
+        rows: list[list[float]] = []
+
+        def show(new: list[SegmentPrediction]) -> None:
+            rows.extend([*segment.probabilities.values()] for segment in new)
+            so_far = aggregate(np.array(rows), classifier.manifest.aggregation)
+            report(
+                {
+                    "event": "segments",
+                    "segments": [asdict(segment) | {"genre": segment.genre} for segment in new],
+                    "probabilities": dict(zip(classifier.genres, map(float, so_far), strict=True)),
+                }
+            )
+
+        started = time.perf_counter()
+        prediction = classifier.predict(self.file, cancel=stop, progress=show)
+        result = prediction.to_dict(timeline=self.timeline)
+        if not self.styles and prediction.labels is not None:
+            for name in ("answer", *prediction.labels.to_dict()):
+                result.pop(name, None)
+        report(
+            {
+                "event": "prediction",
+                "prediction": result,
+                "embedding": [float(value) for value in prediction.embedding],
+                "content": _content(self.file) if self.content else "",
+                "seconds": round(time.perf_counter() - started, 4),
+            }
+        )
+        if self.picture:
+            report({"event": "picture", **draw(self.file, stop)})
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Draw the waveform and the mel spectrogram of a file."""
+
+    file: Path
+
+    def __call__(self, stop: Stop, report: Report) -> None:
+        """Report `picture`."""
+        report({"event": "picture", **draw(self.file, stop)})
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Write the first `max_seconds` of a file as WAV, which all browsers play."""
+
+    file: Path
+    target: Path
+    max_seconds: float
+
+    def __call__(self, stop: Stop, _: Report) -> None:
+        """Write the file; nothing is reported."""
+        import soundfile
+
+        blocks = audio.stream(self.file, sample_rate=_PLAYED_RATE, duration=self.max_seconds)
+        form = {"samplerate": _PLAYED_RATE, "channels": 1, "subtype": "PCM_16", "format": "WAV"}
+        with soundfile.SoundFile(self.target, "w", **form) as target:
+            for block in blocks:
+                if stop.is_set():
+                    raise CancelledError("cancelled")
+                target.write(block)
+
+
+def _content(file: Path) -> str:
+    from genrescope.library.content import content_of
+
+    return content_of(file)
