@@ -134,7 +134,7 @@ class _Kept:
     def data(self) -> bytes:
         self.head[22:26] = bytes(4)
         self.head[26] = len(self.table)
-        self.head[22:26] = struct.pack("<I", _checksum(self.head + self.table + self.body))
+        self.head[22:26] = struct.pack("<I", _checksum(bytes(self.head) + self.table + self.body))
         return bytes(self.head) + self.table + self.body
 
 

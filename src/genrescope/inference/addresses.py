@@ -52,8 +52,9 @@ def audio_at(address: str, passed_over: PassedOver | None = None) -> list[str]:
     except Exception as error:  # each protocol has errors of its own
         raise FileError(address, f"can't be listed: {_line(error)}") from None
     found = [name for name in names if not Path(name).name.startswith("._")]
-    for name in sorted(set(names) - set(found)) if passed_over is not None else ():
-        passed_over.note("files", name)
+    if passed_over is not None:
+        for name in sorted(set(names) - set(found)):
+            passed_over.note("files", name)
     if not found:
         raise FileError(address, "no audio files there")
     return [name if is_address(name) else prefix + name for name in found]

@@ -93,7 +93,7 @@ class AsfTags:
 
     def texts(self) -> dict[str, str]:
         """The first text under each lower-case name."""
-        texts = {}
+        texts: dict[str, str] = {}
         for found in self._objects:
             if found.guid == _CONTENT:
                 texts |= dict(_content(found.data))
