@@ -27,11 +27,24 @@ def same(one: Prediction, other: Prediction) -> bool:
     return one.timeline == other.timeline and np.array_equal(one.embedding, other.embedding)
 
 
-def test_positions_cover_the_track_evenly_however_many_there_are() -> None:
-    assert spread(7) == [1 / 2, 1 / 4, 3 / 4, 1 / 8, 5 / 8, 3 / 8, 7 / 8]
-    for count in range(1, 40):
-        edges = np.diff([0.0, *sorted(spread(count)), 1.0])
-        assert edges.max() <= 2 / (count + 1)
+@pytest.mark.parametrize("seconds", [5, 30, 31, 60, 100, 299])
+def test_windows_cover_the_track_evenly_and_do_not_overlap(seconds: float) -> None:
+    windows = spread(seconds, 330.0)
+    assert sum(length for _, length in windows) == pytest.approx(seconds)
+    assert max(length for _, length in windows) <= 30
+    edges = [0.0, *(edge for start, length in windows for edge in (start, start + length)), 330.0]
+    assert edges == sorted(edges)
+    gaps = np.diff(edges)[::2]
+    assert gaps[0] == pytest.approx(gaps[-1])
+    assert gaps[1:-1] == pytest.approx(2 * gaps[0])
+
+
+def test_as_many_seconds_are_read_as_were_asked_for(
+    classifier: Classifier, long_track: Path
+) -> None:
+    starts = [segment.start for segment in classifier.predict(long_track, listen=45).timeline]
+    first, second = starts[0], next(start for start in starts if start > 100)
+    assert (first, second) == (pytest.approx(50 - 11.25), pytest.approx(150 - 11.25))
 
 
 def test_half_a_minute_is_the_middle_of_the_track(classifier: Classifier, long_track: Path) -> None:
@@ -54,7 +67,6 @@ def test_auto_reads_a_minute_or_where_that_is_not_clear_all(
     assert same(minute, classifier.predict(long_track, listen=60))
     assert minute.duration == pytest.approx(200)
     assert len(minute.timeline) < len(full.timeline) / 2
-    assert minute.timeline == sorted(minute.timeline, key=lambda segment: segment.start)
     monkeypatch.setattr("genrescope.inference.classifier.CLEAR", 1.1)
     assert same(classifier.predict(long_track, listen="auto"), full)
 

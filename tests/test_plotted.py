@@ -9,6 +9,7 @@ import pytest
 from PIL import Image as Picture
 
 from genrescope.datasets import read_dataset
+from genrescope.datasets.check import check_dataset
 from genrescope.errors import FileError
 from genrescope.features.frontend import Frontend, StreamInfo
 from genrescope.features.plotted import is_plotted, load_plotted
@@ -77,6 +78,11 @@ def test_the_folder_of_the_kaggle_copy(tmp_path: Path) -> None:
     dataset = read_dataset(tmp_path / "Data/images_original")
     assert (dataset.kind, dataset.content) == ("gtzan_pictures", "drawn spectrograms")
     assert [track.id for track in dataset.tracks] == ["blues.00000", "blues.00001", "rock.00016"]
+    Picture.new("RGB", (432, 288), "white").save(dataset.tracks[-1].path)
+    report = check_dataset(dataset)
+    assert [(p.kind, p.tracks) for p in report.problems if p.kind == "corrupt"] == [
+        ("corrupt", ("rock.00016",))
+    ]
     frontend = Frontend.model_validate(
         {
             "feature": {"kind": "image", "hop_length": 1969, "n_mels": 128, "center": False},

@@ -13,6 +13,7 @@ import pytest
 
 from genrescope.examples import write_examples
 from serving import running
+from test_compare import put
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
@@ -39,9 +40,12 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from genrescope.library.scan import scan
 
-    place = str(tmp_path_factory.mktemp("library"))
+    place, runs = str(tmp_path_factory.mktemp("library")), tmp_path_factory.mktemp("runs")
     scan([music], library=place)
-    with running(library=place) as served:
+    for name, accuracy in (("kth-table4-5-epochs/lstm/mfcc", 0.7), ("a-run-of-a-long-name", 0.4)):
+        page = put(runs / name, accuracy) / "report.html"
+        page.write_text("<title>The report</title><h1>70 %</h1>", "utf-8")
+    with running(library=place, runs=runs) as served:
         yield served
 
 
@@ -167,6 +171,7 @@ def test_the_library_is_searched_corrected_and_put_into_a_playlist(
     rows.first.wait_for()
     assert rows.count() == len(list(music.iterdir()))
     # The map: a click chooses a point.
+    opened.locator("#legend button").first.wait_for()
     point = opened.evaluate("fetch('/v1/map').then(a => a.json()).then(m => m.tracks[0])")
     box = opened.locator("#map").bounding_box()
     scale = min(box["width"], box["height"]) / 2.25
@@ -213,11 +218,25 @@ def test_it_works_by_the_keyboard_alone(opened: Any, music: Path) -> None:
         opened.keyboard.press("Tab")
     opened.keyboard.press("Enter")  # the link to the library
     opened.locator("#tracks tbody tr").first.wait_for()
+    opened.locator("#legend button").first.wait_for()
     opened.locator("#map").focus()
     opened.keyboard.press("ArrowRight")
     opened.locator("#map-card .name").wait_for()
     opened.keyboard.press("Enter")
     until(opened, "document.getElementById('audio').currentTime > 0")
+
+
+def test_a_report_of_the_laboratory_is_opened_by_the_keyboard(opened: Any) -> None:
+    opened.goto(opened.url.partition("#")[0] + "#laboratory")
+    link = opened.locator("#runs a").nth(1)
+    link.wait_for()
+    opened.locator("#comparison td").first.wait_for()
+    assert "mfcc" in opened.locator("#runs").inner_text()
+    assert opened.locator("#comparison td").first.inner_text().startswith("kth")
+    link.focus()
+    with opened.context.expect_page() as report:
+        opened.keyboard.press("Enter")
+    assert report.value.locator("h1").inner_text() == "70 %"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -235,6 +254,9 @@ def test_axe_finds_no_serious_fault(browser: Any, address: str, music: Path, sch
     page.evaluate(AXE.read_text(encoding="utf-8"))
     for view in ("listen", "library", "laboratory"):
         page.click(f"nav a[href='#{view}']")
+        if view == "laboratory":
+            page.locator("#comparison td").first.wait_for()
+            page.locator("#runs a").first.wait_for()
         page.wait_for_timeout(300)
         found = page.evaluate("axe.run()")["violations"]
         serious = [

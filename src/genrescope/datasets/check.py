@@ -27,6 +27,8 @@ from genrescope.audio import AudioError, info, stream
 from genrescope.datasets.dataset import NO_FILE, NO_GENRE, Dataset
 from genrescope.datasets.layouts import LAYOUTS, layout
 from genrescope.datasets.tracks import Track
+from genrescope.errors import FileError
+from genrescope.features.plotted import is_plotted, load_plotted
 from genrescope.parallel import available_cores
 
 ODD_SECONDS = 1.0
@@ -194,6 +196,12 @@ def _silent_samples(block: NDArray[np.float32], stretch: int) -> int:
 def _read_spectrogram(path: Path) -> _Facts:
     from PIL import Image, UnidentifiedImageError
 
+    if is_plotted(path):
+        try:
+            levels = load_plotted(path)
+        except FileError as error:
+            return _Facts(error.reason)
+        return _Facts("", "columns", levels.shape[1], hashlib.sha256(levels.tobytes()).hexdigest())
     try:
         with Image.open(path) as image:
             if image.mode != "L":

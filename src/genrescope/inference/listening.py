@@ -2,13 +2,13 @@
 
 "auto" reads a minute, and where its genre is not clear then, all of the track.
 
-The windows lie at the middle of the track, then at its quarters, its eighths and so on, so that any
-number of them covers it evenly. The file is not read up to a window: the decoder jumps there.
+The windows cover the track evenly. The file is not read up to a window: the decoder jumps there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from os import PathLike
 from typing import Final, Literal
@@ -45,17 +45,15 @@ def check_listen(listen: Listen | str) -> Listen:
     return seconds
 
 
-def spread(count: int) -> list[float]:
-    """Positions between 0 and 1 in the order of the module: 1/2, 1/4, 3/4, 1/8 and so on.
+def spread(seconds: float, total: float) -> list[tuple[float, float]]:
+    """Start and length of windows that have so many seconds of a track together.
 
-    These are the numbers 1, 2, 3, … with their binary digits mirrored at the point (van der
-    Corput's sequence).
+    None is longer than half a minute, and none overlaps another: each lies in the middle of its
+    share of the track.
     """
-    positions = []
-    for number in range(1, count + 1):
-        digits = f"{number:b}"[::-1]
-        positions.append(int(digits, 2) / 2 ** len(digits))
-    return positions
+    count = max(1, math.ceil(seconds / WINDOW_SECONDS))
+    length, share = seconds / count, total / count
+    return [((number + 0.5) * share - length / 2, length) for number in range(count)]
 
 
 def windows_of_parts(
@@ -101,9 +99,7 @@ def windows_of_parts(
     wanted = _AUTO_SECONDS if isinstance(listen, str) else listen
     if total <= wanted + WINDOW_SECONDS:
         return None
-    seconds = min(WINDOW_SECONDS, wanted)
-    starts = [position * (total - seconds) for position in spread(round(wanted / seconds))]
-    parts = _parts(frontend, source, info, starts, seconds)
+    parts = _parts(frontend, source, info, spread(wanted, total))
     info.duration = total
     return _until_clear(parts, frontend, source, info, is_clear) if listen == "auto" else parts
 
@@ -112,18 +108,21 @@ def _parts(
     frontend: Frontend,
     source: audio.Readable,
     info: StreamInfo,
-    starts: list[float],
-    seconds: float,
+    parts: Iterable[tuple[float, float]],
 ) -> Iterator[Window]:
-    rate, warnings = frontend.computed.sample_rate, info.warnings
-    for start in starts:
+    rate = frontend.computed.sample_rate
+    for start, length in parts:
+        warnings: list[str] = []
         try:
             part = audio.load(
-                source, sample_rate=rate, offset=start, duration=seconds, warnings=warnings
+                source, sample_rate=rate, offset=start, duration=length, warnings=warnings
             )
             windows = [*frontend.windows(part)]
         except AudioError:
             continue  # its header promised more sound than there is
+        finally:
+            # Of a file each window tells the same.
+            info.warnings += [each for each in warnings if each not in info.warnings]
         for window in windows:
             yield replace(window, start=window.start + start)
 

@@ -108,7 +108,13 @@ def corrected(
 
 def marked(entries: Iterable[Entry], corrections: Mapping[str, str]) -> list[Entry]:
     """Tracks with the model's genre as it is, and `corrected_genre` where there is one."""
-    return [replace(each, corrected_genre=corrections.get(each.content)) for each in entries]
+    # A copy of each of ten thousand tracks would take a second.
+    return [
+        replace(each, corrected_genre=corrections.get(each.content))
+        if corrections.get(each.content) != each.corrected_genre
+        else each
+        for each in entries
+    ]
 
 
 def write_training_table(entries: Iterable[Entry], file: Path) -> int:

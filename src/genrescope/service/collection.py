@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
@@ -28,6 +29,7 @@ from genrescope.service.problems import ProblemError
 
 _CHECKED_EVERY = 2.0
 _PATIENCE = 2.0  # seconds for another process that writes to the library
+_MAP_PATIENCE = 10.0  # seconds for a map that is being drawn
 _SORTED_BY = ("name", "artist", "album", "title", "year", "genre", "confidence", "duration")
 
 
@@ -91,9 +93,18 @@ class _State:
         return Space(self.library)
 
     @cached_property
-    def map(self) -> Map:
-        """The library's map, drawn where it has none."""
-        return draw_map(self.library)
+    def map(self) -> Future[Map]:
+        """The library's map, drawn where it has none, by a thread that does not delay the end."""
+        drawn: Future[Map] = Future()
+
+        def draw() -> None:
+            try:
+                drawn.set_result(draw_map(self.library))
+            except BaseException as error:
+                drawn.set_exception(error)
+
+        threading.Thread(target=draw, name="map", daemon=True).start()
+        return drawn
 
 
 class Collection:
@@ -241,10 +252,15 @@ class Collection:
         ]
 
     def map(self) -> dict[str, Any]:
-        """The library's map: genres with colour and shape, and the tracks' positions."""
-        with self._lock:
-            state = self._now()
-            drawn = state.map
+        """The library's map: genres with colour and shape, and the tracks' positions.
+
+        Raises
+        ------
+        ProblemError
+            503, while a large library's is being drawn.
+        """
+        state = self._now()
+        drawn = self._drawn(state)
         positions, extent = within_one(drawn.positions)
         genres = []
         for number, genre in enumerate(drawn.genres):
@@ -267,14 +283,25 @@ class Collection:
             ],
         }
 
-    def position(self, query: Query) -> dict[str, float]:
-        """Where a track that is not in the library would be on its map."""
-        with self._lock:
-            state = self._now()
-            drawn = state.map
+    def position(self, query: Query) -> dict[str, float] | None:
+        """Where a track that is not in the library would be on its map; None while it is drawn."""
+        state = self._now()
+        try:
+            drawn = self._drawn(state)
+        except ProblemError:
+            return None
         place = position_of(drawn, state.space, query)
         scaled, _ = within_one(np.vstack([drawn.positions, place]))
         return {"x": round(float(scaled[-1, 0]), 5), "y": round(float(scaled[-1, 1]), 5)}
+
+    def _drawn(self, state: _State) -> Map:
+        with self._lock:
+            drawing = state.map
+        try:
+            return drawing.result(_MAP_PATIENCE)
+        except TimeoutError:
+            detail = "the map is being drawn: try again later"
+            raise ProblemError(503, detail, Retry_After="5") from None
 
     def filters(
         self,

@@ -20,6 +20,7 @@ from genrescope.service.settings import ServiceSettings
 COOKIE = "genrescope"
 _UPLOADS = ("/v1/classify", "/v1/similar")
 _LINKED = re.compile(r"/v1/tracks/[^/]+/audio")
+_HOST = re.compile(r"(\[[^\]]*\]|[^:@/]*)(?::[0-9]{1,5})?")
 _JSON_BYTES = 2**20
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -172,15 +173,16 @@ async def _answer(send: Any, problem: ProblemError) -> None:
 def _netloc(origin: str) -> str | None:
     """Host and port of an origin; None where it is malformed."""
     try:
-        return urlsplit(origin).netloc.lower()
+        parts = urlsplit(origin)
     except ValueError:
         return None
+    return parts.netloc.lower() if parts.scheme in ("http", "https") else None
 
 
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+def _without_port(host: str) -> str | None:
+    """The name in a `Host`; None where it is malformed."""
+    found = _HOST.fullmatch(host)
+    return found and found[1]
 
 
 def _cookie(header: str) -> str:

@@ -24,9 +24,9 @@ const texts = {
     similar: "Sounds alike", asModel: "as the model said", modelSaid: (g) => `model: ${g}`, genreOf: (n) => `Genre of ${n}`,
     runs: "Runs", comparison: "Compared with the papers", noRuns: "No finished runs in the folder of runs.", noComparison: "No run can be compared with a published figure.",
     run: "Run", accuracy: "Accuracy", macroF1: "Macro F1", interval: "95 % interval", report: "Report", leaked: "LEAKED", n: "Tracks",
-    paper: "Paper", published: "Published", ours: "Ours", difference: "Difference",
+    paper: "Paper", metric: "Metric", published: "Published", ours: "Ours", difference: "Difference",
     keyTitle: "API key", keyText: "This service asks for its API key.", unlock: "Unlock", keyWrong: "That is not the key.", all_genres: "all",
-    loading: "Loading …", scanning: "A scan writes to the library. Try again when it is done.", mapEmpty: "The map could not be drawn.", today: "this track",
+    loading: "Loading …", scanning: "A scan writes to the library. Try again when it is done.", mapDrawing: "The map is being drawn …", mapEmpty: "The map could not be drawn.", today: "this track",
   },
   de: {
     skip: "Zum Inhalt", navigation: "Hauptmenü", listen: "Anhören", library: "Sammlung", laboratory: "Labor",
@@ -52,9 +52,9 @@ const texts = {
     similar: "Ähnliches", asModel: "wie vom Modell", modelSaid: (g) => `Modell: ${g}`, genreOf: (n) => `Genre von ${n}`,
     runs: "Läufe", comparison: "Verglichen mit den Veröffentlichungen", noRuns: "Keine fertigen Läufe im Ordner der Läufe.", noComparison: "Kein Lauf lässt sich mit einer veröffentlichten Zahl vergleichen.",
     run: "Lauf", accuracy: "Genauigkeit", macroF1: "Makro-F1", interval: "95-%-Intervall", report: "Bericht", leaked: "LECK", n: "Stücke",
-    paper: "Veröffentlichung", published: "Veröffentlicht", ours: "Unsere", difference: "Abstand",
+    paper: "Veröffentlichung", metric: "Maß", published: "Veröffentlicht", ours: "Unsere", difference: "Abstand",
     keyTitle: "API-Schlüssel", keyText: "Dieser Dienst fragt nach seinem API-Schlüssel.", unlock: "Öffnen", keyWrong: "Das ist nicht der Schlüssel.", all_genres: "alle",
-    loading: "Wird geladen …", scanning: "Die Sammlung wird gerade eingelesen. Versuche es danach noch einmal.", mapEmpty: "Die Karte konnte nicht gezeichnet werden.", today: "dieses Stück",
+    loading: "Wird geladen …", scanning: "Die Sammlung wird gerade eingelesen. Versuche es danach noch einmal.", mapDrawing: "Die Karte wird gezeichnet …", mapEmpty: "Die Karte konnte nicht gezeichnet werden.", today: "dieses Stück",
   },
 };
 

@@ -24,6 +24,6 @@ async function showRuns() {
 
 async function showComparison() {
   const {rows} = await get("/v1/comparison");
-  at("comparison").replaceChildren(rows.length ? table(t("comparison"), [[t("paper")], [t("run")], [t("published"), 1], [t("ours"), 1], [t("difference"), 1]],
-    rows.map((row) => [`${row.paper}, ${row.table}`, row.run?.name ?? "–", row.value_percent.toFixed(1), row.ours_percent?.toFixed(1) ?? "–", row.difference === null ? "–" : (row.difference > 0 ? "+" : "") + row.difference.toFixed(1)])) : el("p", {class: "quiet"}, t("noComparison")));
+  at("comparison").replaceChildren(rows.length ? table(t("comparison"), [[t("paper")], [t("run")], [t("metric")], [t("published"), 1], [t("ours"), 1], [t("difference"), 1]],
+    rows.map((row) => [`${row.paper}, ${row.table}`, row.run?.name ?? "–", row.metric, row.value_percent.toFixed(1), row.ours_percent?.toFixed(1) ?? "–", row.difference === null ? "–" : (row.difference > 0 ? "+" : "") + row.difference.toFixed(1)])) : el("p", {class: "quiet"}, t("noComparison")));
 }

@@ -45,11 +45,19 @@ export async function start(models) {
   map = new MapView(at("map"), {onchoose: showCard, onhover: hover});
   at("map").addEventListener("playchosen", (e) => playTrack(e.detail));
   showPlaylist(); showLikes();
-  await Promise.all([load(), loadMap()]);
+  shared.mapDrawn = loadMap();
+  await load();
 }
 
 async function loadMap() {
-  try { shared.map = await get("/v1/map"); } catch (problem) { at("map").hidden = true; at("legend").textContent = problem.message; return; }
+  for (;;) {
+    try { shared.map = await get("/v1/map"); break; }
+    catch (problem) {
+      at("legend").textContent = problem.status === 503 ? t("mapDrawing") : problem.message;
+      if (problem.status !== 503) { at("map").hidden = true; return; }
+      await new Promise((done) => setTimeout(done, 1000 * problem.retryAfter));
+    }
+  }
   map.set(shared.map.tracks);
   const counts = Map.groupBy(shared.map.tracks, (track) => track.genre);
   at("legend").replaceChildren(...[...counts].sort((a, b) => b[1].length - a[1].length).map(([genre, tracks]) =>

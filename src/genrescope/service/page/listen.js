@@ -5,7 +5,7 @@ import {MapView} from "./map.js";
 import {follow, play, playTrack} from "./player.js";
 
 let number = 0, waiting = Promise.resolve();
-export const shared = {map: null, hasLibrary: false};
+export const shared = {map: null, mapDrawn: Promise.resolve(), hasLibrary: false};
 
 export function start() {
   const drop = at("drop"), files = at("files");
@@ -160,12 +160,12 @@ class Result {
       icon("▶", `${t("play")}: ${track.name}`, () => playTrack(track)),
       el("span", {class: "name"}, track.name), el("span", {class: "meta"}, dot(track.genre), track.genre ?? "", " ", percent(Math.max(0, track.similarity))))));
     this.more.replaceChildren(el("div", {}, el("h3", {}, t("sounds")), tracks.length ? list : el("p", {class: "quiet"}, detail ?? t("noneAlike"))));
-    if (position && shared.map) {
+    if (position) {
       const canvas = el("canvas", {class: "small-map", role: "img", "aria-label": t("onMap")});
       this.more.append(el("div", {}, el("h3", {}, t("onMap")), canvas));
       const view = new MapView(canvas, {still: true});
       view.mark = position;
-      view.set(shared.map.tracks);
+      shared.mapDrawn.then(() => view.set(shared.map?.tracks ?? []));
     }
   }
 
