@@ -182,10 +182,10 @@ def _absent(recipe: Recipe) -> str:
     if recipe.feature.get("kind") == "stored":
         return "no stored vectors: --features FILE"
     settings = recipe.embedding
-    name, untrained = str(recipe.model.get("encoder")), recipe.model.get("untrained")
+    name, seed = str(recipe.model.get("encoder")), recipe.model.get("weights_seed")
     if isinstance(settings, EmbeddingSettings):
-        name, untrained = settings.encoder, settings.untrained
-    if name not in encoder_kinds() or untrained is not None or recipe.weights is not None:
+        name, seed = settings.encoder, settings.weights_seed
+    if name not in encoder_kinds() or seed is not None or recipe.weights is not None:
         return ""
     # The weights of an encoder with several alternatives are those that it names first.
     if any(is_here(weights) for weights in encoder_class(name).weights):

@@ -15,7 +15,6 @@ from genrescope.cli.similar import MAX_DURATION, seconds_of, tag_of, write_playl
 from genrescope.cli.terminal import Format, notice, printable, stdout
 
 if TYPE_CHECKING:
-    from genrescope.library.corrections import read_corrections
     from genrescope.library.recommend import Recommendation
 
 
@@ -59,6 +58,7 @@ def recommend(
       genrescope recommend --like waltz.flac --like riff.mp3 --dislike noise.mp3 -n 30
       --not-same-artist --playlist more.m3u8
     """
+    from genrescope.library.corrections import read_corrections
     from genrescope.library.recommend import recommend as find_recommended
     from genrescope.library.similar import Space, TrackFilter
     from genrescope.library.store import Library
