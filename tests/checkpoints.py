@@ -6,6 +6,7 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,3 +75,52 @@ def _number(value: int) -> bytes:
 
 def _tuple(values: tuple[int, ...]) -> bytes:
     return b"(" + b"".join(map(_number, values)) + b"t"
+
+
+def write_tensorflow_1(path: Path, tensors: dict[str, NDArray[Any]]) -> Path:
+    """A TensorFlow checkpoint of version 1 with tensors of float32 and int64."""
+
+    def field(number: int, content: bytes | int) -> bytes:
+        if isinstance(content, int):
+            return _varint(number << 3) + _varint(content)
+        return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+    kinds = {"f": 1, "i": 9}
+    described, entries = b"", []
+    for name, values in sorted(tensors.items()):
+        shape = b"".join(field(2, field(1, size)) for size in values.shape)
+        about = field(1, name.encode()) + field(2, shape) + field(3, kinds[values.dtype.kind])
+        described += field(1, about)
+        number = 5 if values.dtype.kind == "f" else 10
+        numbers = field(1, kinds[values.dtype.kind]) + field(number, values.tobytes())
+        part = field(1, name.encode()) + field(2, b"") + field(3, numbers)
+        entries.append((b"\0" + name.encode(), field(2, part)))
+    entries.insert(0, (b"", field(1, described)))
+
+    def block(pairs: list[tuple[bytes, bytes]]) -> bytes:
+        lines = (
+            _varint(0) + _varint(len(key)) + _varint(len(value)) + key + value
+            for key, value in pairs
+        )
+        # One restart at 0; the block is not compressed; its checksum is not looked at.
+        return b"".join(lines) + struct.pack("<II", 0, 1) + bytes(5)
+
+    data, place, index = b"", 0, []
+    with path.open("wb") as file:
+        for key, value in entries:
+            data = block([(key, value)])
+            index.append((key, _varint(place) + _varint(len(data) - 5)))
+            place += file.write(data)
+        directory = block(index)
+        file.write(directory)
+        footer = _varint(0) + _varint(0) + _varint(place) + _varint(len(directory) - 5)
+        file.write(footer.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57))
+    return path
+
+
+def _varint(number: int) -> bytes:
+    found = b""
+    while number > 127:
+        found += bytes([number & 127 | 128])
+        number >>= 7
+    return found + bytes([number])

@@ -18,9 +18,9 @@ from genrescope.errors import GenrescopeError
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - torch first
 
+from genrescope.encoders._vggish import VGGish, WinogradVGGish  # noqa: E402
 from genrescope.encoders._winograd import Winograd, max_pooled  # noqa: E402
 from genrescope.encoders.graph import layer_to_onnx, to_onnx  # noqa: E402
-from genrescope.encoders.vggish import VGGish, WinogradVGGish  # noqa: E402
 from genrescope.encoders.weights import put, read_state  # noqa: E402
 
 

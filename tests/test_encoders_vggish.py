@@ -15,17 +15,20 @@ import numpy as np
 import pytest
 import soundfile
 
+from checkpoints import write_tensorflow_1
 from clips import music, write_wav
 from genrescope.audio import Waveform, load
 from genrescope.encoders import Embedding, layer, make_encoder
 from genrescope.encoders.layer import embedding_key
+from genrescope.encoders.tensorflow_checkpoint import read_slices
 from genrescope.encoders.weights import WeightsError
 from genrescope.errors import AudioError, RecipeError
 from genrescope.features import Frontend, SegmentSettings, make_feature
 
 torch = pytest.importorskip("torch")
 from genrescope.encoders import vggish  # noqa: E402 - torch first
-from genrescope.encoders.vggish import Encoder, VGGish, from_tensorflow  # noqa: E402
+from genrescope.encoders._vggish import Quantised, VGGish  # noqa: E402
+from genrescope.encoders.vggish import Encoder, from_tensorflow  # noqa: E402
 
 FEATURE = make_feature({"kind": "vggish_mel"})
 
@@ -132,7 +135,7 @@ class TestArchitecture:
         assert conv[:, place] == pytest.approx(maps[:, channel, time, band], abs=1e-6)
 
     def test_quantising(self) -> None:
-        layer = vggish.Quantised()
+        layer = Quantised()
         layer.pca_means[:] = 1
         layer.pca_eigen_vectors[:] = torch.eye(128).flip(0)
         embeddings = torch.zeros(1, 128)
@@ -287,6 +290,17 @@ def state_of(network: VGGish, *, pca: bool = False) -> dict[str, torch.Tensor]:
     return {name: values for name, values in state.items() if pca or "pproc" not in name}
 
 
+def as_variables(network: VGGish) -> dict[str, np.ndarray]:
+    """The network's weights by TensorFlow's names, in its order of axes."""
+    state, variables = state_of(network), {}
+    for ours, theirs in vggish.TENSORFLOW.items():
+        weight = state[f"{ours}.weight"].numpy()
+        order = (2, 3, 1, 0) if weight.ndim == 4 else (1, 0)
+        variables[f"vggish/{theirs}/weights"] = weight.transpose(order)
+        variables[f"vggish/{theirs}/biases"] = state[f"{ours}.bias"].numpy()
+    return variables
+
+
 def flat_state() -> dict[str, torch.Tensor]:
     """Weights that give the figures of the smoke test whatever the audio, in a small file."""
     with torch.device("meta"):
@@ -368,12 +382,11 @@ class TestWeights:
 
     def test_tensorflows_values(self, network: VGGish, tmp_path: Path) -> None:
         state = state_of(network)
-        variables: dict[str, np.ndarray] = {"global_step": np.int64(7)}
-        for ours, theirs in vggish.TENSORFLOW.items():
-            weight = state[f"{ours}.weight"].numpy()
-            order = (2, 3, 1, 0) if weight.ndim == 4 else (1, 0)
-            variables[f"vggish/{theirs}/weights"] = weight.transpose(order)
-            variables[f"vggish/{theirs}/biases:0"] = state[f"{ours}.bias"].numpy()
+        variables = {
+            name + ":0" * ("biases" in name): values
+            for name, values in as_variables(network).items()
+        }
+        variables["global_step"] = np.int64(7)
         assert variables["vggish/conv2/weights"].shape == (3, 3, 64, 128)
         assert variables["vggish/fc1/fc1_1/weights"].shape == (12288, 4096)
         np.savez(tmp_path / "tf.npz", **variables)
@@ -384,6 +397,69 @@ class TestWeights:
             from_tensorflow(variables)
         with pytest.raises(WeightsError, match="conv2/weights has the shape"):
             from_tensorflow({**variables, "vggish/conv2/weights": kernel[:2]})
+
+
+class TestWithoutTorch:
+    """The graph that comes with the package, filled with the arrays of a checkpoint."""
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("kind", ["port", "TensorFlow"])
+    def test_it_gives_what_torch_gives(
+        self, network: VGGish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        vectors, means = (torch.from_numpy(each) for each in flat_pca(np.float32).values())
+        vectors[:, 1:] = torch.eye(128)[:, 1:]
+        folder = publish(
+            tmp_path / "w",
+            monkeypatch,
+            state_of(network),
+            flat_pca() | {"pca_eigen_vectors": vectors},
+        )
+        given = folder
+        if kind == "TensorFlow":
+            given = tmp_path / "w" / "vggish_model.ckpt"
+            variables = {
+                name: np.ascontiguousarray(values) for name, values in as_variables(network).items()
+            }
+            write_tensorflow_1(given, variables)
+            (folder / Encoder.weights[0].file).unlink()
+        bare = Encoder(given)
+        monkeypatch.setattr(layer, "find_spec", lambda name: None)
+        segments, *_ = bare.segments(sound(3))
+        with torch.inference_mode():
+            expected = network(torch.from_numpy(segments))
+            whitened = torch.clamp((expected["fc3"] - means) @ vectors.T, -2, 2)
+        for name in Encoder.layers:
+            found = layer._graph_run(bare, name)(segments)
+            wanted = expected[name].numpy()
+            if name == "pca":
+                assert np.abs(found - (whitened.numpy() + 2) * 255 / 4).max() <= 0.501
+                continue
+            assert np.abs(found - wanted).max() <= 1e-5 * max(1.0, np.abs(wanted).max())
+            bare.sessions.clear()  # each holds a copy of the weights
+
+    def test_it_is_imported_without_torch(self) -> None:
+        code = (
+            "import sys; from genrescope.encoders import make_encoder; make_encoder('vggish'); "
+            "sys.exit('torch' in sys.modules)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+    def test_a_checkpoint_of_tensorflow_1(self, tmp_path: Path) -> None:
+        variables = {
+            "a/weights": np.arange(6, dtype=np.float32).reshape(2, 3),
+            "b": np.float32([1.5]),
+            "global_step": np.int64([7]),
+        }
+        path = write_tensorflow_1(tmp_path / "x.ckpt", variables)
+        found = read_slices(path.read_bytes(), path)
+        assert sorted(found) == ["a/weights", "b"]
+        for name, values in found.items():
+            np.testing.assert_array_equal(values, variables[name])
+        for content in (path.read_bytes()[:-60], path.read_bytes()[30:], b"", b"junk" * 20):
+            with pytest.raises(WeightsError, match="not a TensorFlow checkpoint"):
+                read_slices(content, path)
 
 
 class TestCommand:

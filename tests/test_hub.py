@@ -21,11 +21,11 @@ from typer.testing import CliRunner
 from checkpoints import random_tensors, tensor_program, write_archive, write_checkpoint
 from genrescope import Bundle, Classifier, Waveform
 from genrescope.cli import app
+from genrescope.encoders.torch_checkpoint import CheckpointError, read_checkpoint
 from genrescope.encoders.weights import WeightsError
 from genrescope.errors import BundleError, FileError
 from genrescope.hub import catalogue
 from genrescope.hub.catalogue import AUDIOSET, AUDIOSET_LARGE, KnownModel, fetch, make_bundle
-from genrescope.hub.checkpoint import CheckpointError, read_checkpoint
 from genrescope.hub.graph import layout_of
 from genrescope.settings import default_model
 

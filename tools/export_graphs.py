@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from genrescope.encoders._musicnn import MusiCNN
+from genrescope.encoders._vggish import VGGish
 from genrescope.encoders.efficientat import EfficientAT
 from genrescope.onnx_session import WEIGHTS_FILE
 
@@ -105,6 +106,7 @@ def main() -> None:
         "efficientat_mn04": (EfficientAT(0.4), *tagger),
         "efficientat_mn10": (EfficientAT(1.0), *tagger),
         "musicnn": (MusiCNN(), (96, 187), ("penultimate", "taggram")),
+        "vggish": (VGGish(), (64, 96), ("conv", "fc1", "fc2", "fc3", "pca")),
     }
     for name, (network, shape, layers) in networks.items():
         model = export(network.eval(), shape, layers)

@@ -220,7 +220,7 @@ def _embeddings_seeds() -> list[bytes]:
 
 
 def _checkpoint(file: Path) -> None:
-    from genrescope.hub.checkpoint import read_checkpoint
+    from genrescope.encoders.torch_checkpoint import read_checkpoint
 
     read_checkpoint(file)
 

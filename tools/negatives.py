@@ -127,6 +127,21 @@ def _sine(frequency: float) -> Sound:
     return np.sin(2 * np.pi * frequency * _time())
 
 
+def _wave(kind: str, cycles: Sound) -> Sound:
+    """A wave form at each of these numbers of cycles."""
+    phase = cycles % 1
+    match kind:
+        case "triangle":
+            return np.abs(4 * phase - 2) - 1
+        case "saw":
+            return 2 * phase - 1
+        case "square":
+            return np.sign(phase - 0.5)
+        case "pulse":
+            return np.where(phase < 0.1, 1.0, -0.1)
+    return np.sin(2 * np.pi * phase)
+
+
 def _coloured(random: Generator, power: float) -> Sound:
     """Noise whose amplitude falls with frequency to a power."""
     count = SECONDS * RATE
@@ -182,6 +197,15 @@ def _test(random: Generator) -> Iterator[tuple[str, Sound, float]]:
         yield f"tone sine {frequency} Hz", _sine(frequency), 0.4
     yield "tone saw 300 Hz", 2 * ((300 * time) % 1) - 1, 0.3
     yield "tone triangle 150 Hz", np.abs(4 * ((150 * time) % 1) - 2) - 1, 0.4
+    # Of every wave form: held, three at once, and gliding.
+    for kind in ("sine", "triangle", "saw", "square", "pulse"):
+        low, high = np.exp(random.uniform(4.0, 8.0, 2))
+        yield f"tone {kind} {low:.0f} Hz", _wave(kind, low * time), 0.4
+        chord = sum(_wave(kind, low * ratio * time) for ratio in (1, 1.26, 1.5))
+        yield f"tone chord of {kind}s {low:.0f} Hz", np.asarray(chord), 0.4
+        pitch = low * (high / low) ** (time / SECONDS)
+        glide = _wave(kind, np.cumsum(pitch) / RATE)
+        yield f"tone {kind} gliding {low:.0f} to {high:.0f} Hz", glide, 0.4
     yield "tone dial", _sine(350) + _sine(440), 0.4
     yield "tone ringing", (_sine(440) + _sine(480)) * (time % 6 < 2), 0.4
     yield "tone keypad", (_sine(697) + _sine(1336)) * (time % 0.5 < 0.25), 0.4

@@ -80,13 +80,9 @@ def weights() -> list[tuple[str, str, str, str]]:
         for each in encoder_class(name).weights
     }
     rows |= {
-        model.weights.file: (
-            model.weights.file,
-            model.weights.licence,
-            model.weights.about,
-            model.weights.url,
-        )
+        each.file: (each.file, each.licence, each.about, each.url)
         for model in KNOWN.values()
+        for each in (model.weights, *model.further)
     }
     return sorted(rows.values())
 

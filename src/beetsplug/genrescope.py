@@ -107,7 +107,7 @@ class GenrescopePlugin(BeetsPlugin):  # type: ignore[misc]  # beets has no type 
                 self._log.warning("{}: only silence, or no music", name)
                 continue
             predictions.append((item, result))
-            genres = self._confident(result.probabilities)
+            genres = self._confident(dict(result.tag_values(self.config["count"].get(int))))
             prediction = f"{result.genre} {result.confidence:.0%}"
             if not genres:
                 self._log.info("{}: not confident enough ({})", name, prediction)

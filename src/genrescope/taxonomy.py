@@ -127,4 +127,6 @@ def _spellings() -> dict[str, str]:
 
 
 def _titled(name: str) -> str:
+    if name != name.lower():  # spelt by somebody already
+        return name
     return " ".join(w if w in ("and", "of") else w.capitalize() for w in name.split())

@@ -108,7 +108,10 @@ def classify(
         help="With --write-tags: write no genre of a lower probability.",
     ),
     count: int = typer.Option(
-        TagOptions.count, "--count", min=1, help="With --write-tags: write up to this many genres."
+        TagOptions.count,
+        "--count",
+        min=1,
+        help="With --write-tags: genres and styles to write at most.",
     ),
     library: str | None = typer.Option(
         None,
@@ -146,8 +149,8 @@ def classify(
     tag_options.check(write_tags)
     ending = destination.suffix.lower() if destination is not None else ""
     if format is None and ending not in (*_ENDINGS, "", ".txt"):
-        known = ", ".join((*_ENDINGS, ".txt"))
-        raise typer.BadParameter(f"--out {destination}: name a format, or end it in {known}")
+        endings = ", ".join((*_ENDINGS, ".txt"))
+        raise typer.BadParameter(f"--out {destination}: name a format, or end it in {endings}")
     chosen = format or _ENDINGS.get(ending, RowFormat.table)
     if chosen is RowFormat.parquet and destination is None:
         raise typer.BadParameter("Parquet needs --out")
@@ -197,7 +200,7 @@ def classify(
                 if isinstance(result, FileError):
                     failures.append(result)
                 else:
-                    probable = result.top(tag_options.count) if result.genre else []
+                    probable = result.tag_values(tag_options.count)
                     named.append((result.path or "", probable))
                     rows.add(result, probable)
                 bar.advance(task)
@@ -220,7 +223,9 @@ def classify(
         decoded = [Path(path) for path, _ in named if path]
         note_training_tracks(classifier.manifest.training_tracks, decoded, jobs=jobs)
     if write_tags:
-        failures += apply_tags(named, classifier.genres, tag_options)
+        labels = classifier.manifest.labels
+        known = [*classifier.genres, *(labels.styles if labels else ())]
+        failures += apply_tags(named, known, tag_options)
     if failures:
         stderr.print(f"{len(named)} classified, {len(failures)} failed", style="bold")
         raise typer.Exit(1 if named else 2)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import typer
 
+from genrescope.cli.filters import GENRE, INSTRUMENT, MOOD, STYLE, YEAR, filter_of
 from genrescope.cli.scan import LIBRARY
+from genrescope.cli.similar import write_playlist
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 from genrescope.errors import TagError
 
@@ -50,6 +52,52 @@ def info(
         text = f"{root.path}: {root.tracks} tracks, {root.deleted} deleted"
         missing = "" if root.exists else ", the folder is missing"
         stdout.print(printable(f"{'folder':8} {text}{missing}"), markup=False)
+
+
+@app.command("list")
+def list_tracks(
+    library: str | None = LIBRARY,
+    genre: str | None = GENRE,
+    style: str | None = STYLE,
+    instrument: str | None = INSTRUMENT,
+    mood: str | None = MOOD,
+    year: str | None = YEAR,
+    playlist: Path | None = typer.Option(
+        None, "--playlist", metavar="FILE", help="Write these tracks as M3U8."
+    ),
+    format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
+) -> None:
+    """List the tracks of a library, with genre, styles, instruments and moods.
+
+    Examples:
+
+      genrescope library list --genre jazz --instrument saxophone
+
+      genrescope library list --style techno --playlist techno.m3u8
+    """
+    from genrescope.library.store import Library
+
+    opened = Library.open(library)
+    allowed = filter_of(
+        opened, genre=genre, style=style, instrument=instrument, mood=mood, year=year
+    )
+    entries = [each for each in opened.entries() if not each.deleted and allowed.allows(each)]
+    entries.sort(key=lambda entry: entry.file)
+    if format is Format.json:
+        typer.echo(json.dumps([entry.to_dict() for entry in entries], indent=1))
+    for entry in entries if format is Format.table else ():
+        named = allowed.corrections.get(entry.content) or entry.genre
+        genre_and_kind = named or ("no genre" if entry.kind == "music" else entry.kind)
+        labels = "; ".join(
+            ", ".join(group) for group in (entry.styles, entry.instruments, entry.moods) if group
+        )
+        line = f"{genre_and_kind or '?':12} {entry.name}" + (f"  ({labels})" if labels else "")
+        stdout.print(printable(line), markup=False)
+    if playlist is not None and entries:
+        write_playlist(playlist, entries)
+    if not entries:
+        notice("no track in the library matches")
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -64,13 +64,18 @@ def list_(
 def fetch(
     name: str = typer.Argument(..., help="One of genrescope models list."),
     weights: Path | None = typer.Option(
-        None, "--weights", metavar="FILE", help="The published file, where it is here already."
+        None,
+        "--weights",
+        metavar="FILE",
+        help="The published file, or a folder of all of them, where they are here already.",
     ),
 ) -> None:
     """Fetch a model: download its published weights, check them, and make a bundle of them.
 
     A download that broke off continues where it stopped. With GENRESCOPE_OFFLINE=1 nothing is
     downloaded. No torch is needed.
+
+    A model whose licence forbids commercial use says so.
 
     Exit code 2: the weights could not be had; the message says which file to put where.
 
@@ -79,6 +84,8 @@ def fetch(
       genrescope models fetch audioset
 
       genrescope models fetch audioset --weights ~/Downloads/mn04_as_mAP_432.pt
+
+      genrescope models fetch discogs400 --weights ~/Downloads
     """
     from genrescope.encoders.weights import is_here
     from genrescope.hub.catalogue import fetch as fetch_model
@@ -91,6 +98,8 @@ def fetch(
     else:
         folder = fetch_model(model, weights)
     typer.echo(printable(str(folder)))
+    if "-NC-" in model.weights.licence:
+        notice(f"its licence is {model.weights.licence}: not for commercial use")
     if default_model() != name:
         notice(f"use it with --model {name}, or always after: genrescope models use {name}")
 

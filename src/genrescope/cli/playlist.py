@@ -6,8 +6,9 @@ from pathlib import Path
 
 import typer
 
+from genrescope.cli.filters import GENRE, INSTRUMENT, MAX_DURATION, MOOD, STYLE, YEAR, filter_of
 from genrescope.cli.scan import LIBRARY
-from genrescope.cli.similar import MAX_DURATION, seconds_of, show_tracks, write_playlist
+from genrescope.cli.similar import show_tracks, write_playlist
 from genrescope.cli.terminal import Format
 
 
@@ -17,8 +18,13 @@ def playlist(
     length: int = typer.Option(
         12, "--length", min=2, max=200, help="Number of tracks, including both ends."
     ),
-    max_duration: float | None = MAX_DURATION,
     library: str | None = LIBRARY,
+    genre: str | None = GENRE,
+    style: str | None = STYLE,
+    instrument: str | None = INSTRUMENT,
+    mood: str | None = MOOD,
+    max_duration: float | None = MAX_DURATION,
+    year: str | None = YEAR,
     out: Path | None = typer.Option(
         None, "--out", "--output", "-o", metavar="FILE", help="Write the playlist as M3U8."
     ),
@@ -26,19 +32,30 @@ def playlist(
 ) -> None:
     """Make a playlist that leads from one track to another in small steps.
 
-    No recording comes twice. Each track is shown with its similarity to the one before.
+    No recording comes twice. Each track is shown with its similarity to the one before. Filters
+    choose the tracks between the two ends.
 
     Examples:
 
       genrescope playlist --from waltz.flac --to riff.mp3 --length 12 --out path.m3u8
+
+      genrescope playlist --from waltz.flac --to riff.mp3 --instrument piano
     """
     from genrescope.library.playlist import playlist_between
     from genrescope.library.similar import Space
     from genrescope.library.store import Library
 
-    tracks, steps = playlist_between(
-        Space(Library.open(library)), start, end, length, max_duration=seconds_of(max_duration)
+    opened = Library.open(library)
+    allowed = filter_of(
+        opened,
+        genre=genre,
+        style=style,
+        instrument=instrument,
+        mood=mood,
+        year=year,
+        max_duration=max_duration,
     )
+    tracks, steps = playlist_between(Space(opened), start, end, length, allowed)
     show_tracks(list(zip(tracks, [None, *steps], strict=True)), format)
     if out is not None:
         write_playlist(out, tracks)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
+from genrescope.cli.filters import GENRE, INSTRUMENT, MAX_DURATION, MOOD, STYLE, YEAR, filter_of
 from genrescope.cli.scan import LIBRARY
-from genrescope.cli.similar import MAX_DURATION, seconds_of, tag_of, write_playlist, years_of
+from genrescope.cli.similar import tag_of, write_playlist
 from genrescope.cli.terminal import Format, notice, printable, stdout
 
 if TYPE_CHECKING:
@@ -37,9 +38,12 @@ def recommend(
     not_same_artist: bool = typer.Option(
         False, "--not-same-artist", help="Leave out the artists of the named tracks."
     ),
-    genre: str | None = typer.Option(None, "--genre", help="Only of this predicted genre."),
-    year: str | None = typer.Option(None, "--year", metavar="A-B", help="Only from these years."),
+    genre: str | None = GENRE,
+    style: str | None = STYLE,
+    instrument: str | None = INSTRUMENT,
+    mood: str | None = MOOD,
     max_duration: float | None = MAX_DURATION,
+    year: str | None = YEAR,
     playlist: Path | None = typer.Option(
         None, "--playlist", metavar="FILE", help="Write the recommended tracks as M3U8."
     ),
@@ -58,18 +62,23 @@ def recommend(
       genrescope recommend --like waltz.flac --like riff.mp3 --dislike noise.mp3 -n 30
       --not-same-artist --playlist more.m3u8
     """
-    from genrescope.library.corrections import read_corrections
     from genrescope.library.recommend import recommend as find_recommended
     from genrescope.library.similar import Space, TrackFilter
     from genrescope.library.store import Library
 
-    years = years_of(year)
-    space = Space(Library.open(library))
-    genre = genre and space.genre(genre)
+    opened = Library.open(library)
+    allowed = filter_of(
+        opened,
+        genre=genre,
+        style=style,
+        instrument=instrument,
+        mood=mood,
+        year=year,
+        max_duration=max_duration,
+    )
+    space = Space(opened)
     likes, dislikes = ([space.find(track) for track in tracks] for tracks in (like, dislike))
-    corrections = read_corrections(space.library)
-    seconds = seconds_of(max_duration)
-    filters = [TrackFilter(genre, years, max_duration=seconds, corrections=corrections)]
+    filters = [allowed]
     if not_same_artist:
         filters += [TrackFilter(not_artist=tag_of(each, "artist")) for each in (*likes, *dislikes)]
     found = find_recommended(space, likes, dislikes, n=n, diversity=diversity, filters=filters)

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
 from rich.text import Text
 
+from genrescope.cli.filters import GENRE, INSTRUMENT, MAX_DURATION, MOOD, STYLE, YEAR, filter_of
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.terminal import Format, notice, printable, stdout
 
 if TYPE_CHECKING:
     from genrescope.library.rows import Entry
     from genrescope.library.similar import Query
-
-
-MAX_DURATION = typer.Option(
-    None,
-    "--max-duration",
-    metavar="MINUTES",
-    min=0,
-    help="Leave out longer tracks, such as mixes.",
-)
 
 
 def similar(
@@ -38,9 +30,12 @@ def similar(
     not_same_album: bool = typer.Option(
         False, "--not-same-album", help="Leave out tracks of the same album."
     ),
-    genre: str | None = typer.Option(None, "--genre", help="Only of this predicted genre."),
-    year: str | None = typer.Option(None, "--year", metavar="A-B", help="Only from these years."),
+    genre: str | None = GENRE,
+    style: str | None = STYLE,
+    instrument: str | None = INSTRUMENT,
+    mood: str | None = MOOD,
     max_duration: float | None = MAX_DURATION,
+    year: str | None = YEAR,
     playlist: Path | None = typer.Option(
         None, "--playlist", metavar="FILE", help="Write the track and these tracks as M3U8."
     ),
@@ -57,21 +52,25 @@ def similar(
 
       genrescope similar song.mp3 --not-same-artist --year 1970-1979 --playlist like-song.m3u8
     """
-    from genrescope.library.corrections import read_corrections
-    from genrescope.library.similar import Space, TrackFilter
+    from genrescope.library.similar import Space
     from genrescope.library.store import Library
 
-    years = years_of(year)
-    space = Space(Library.open(library))
-    genre = genre and space.genre(genre)
+    opened = Library.open(library)
+    allowed = filter_of(
+        opened,
+        genre=genre,
+        style=style,
+        instrument=instrument,
+        mood=mood,
+        year=year,
+        max_duration=max_duration,
+    )
+    space = Space(opened)
     query = space.find(track)
-    allowed = TrackFilter(
-        genre,
-        years,
-        tag_of(query, "artist") if not_same_artist else None,
-        tag_of(query, "album") if not_same_album else None,
-        max_duration=seconds_of(max_duration),
-        corrections=read_corrections(space.library),
+    allowed = replace(
+        allowed,
+        not_artist=tag_of(query, "artist") if not_same_artist else None,
+        not_album=tag_of(query, "album") if not_same_album else None,
     )
     found = space.nearest(query, n, allowed)
     show_tracks(found, format)
@@ -105,24 +104,6 @@ def write_playlist(file: Path, entries: Sequence[Entry]) -> None:
 
     for left_out in write_m3u8(file, entries):
         notice(f"not in the playlist, for its name holds a line break: {left_out}")
-
-
-def seconds_of(minutes: float | None) -> float | None:
-    """`--max-duration` in seconds."""
-    return None if minutes is None else 60.0 * minutes
-
-
-def years_of(text: str | None) -> tuple[int, int] | None:
-    """The first and last year of `--year`, which is 1975 or 1970-1979."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{4})(?:-(\d{4}))?", text.strip())
-    if match is None:
-        raise typer.BadParameter(f"--year has to be like 1975 or 1970-1979, not {text}")
-    first, last = int(match[1]), int(match[2] or match[1])
-    if first > last:
-        raise typer.BadParameter(f"--year has to be in order: {last}-{first}, not {text}")
-    return first, last
 
 
 def tag_of(query: Query, tag: Literal["artist", "album"]) -> str | None:

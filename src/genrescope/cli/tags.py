@@ -78,7 +78,7 @@ def write_tags(
     named
         Classified files; without any genre where nothing can be told.
     genres
-        Those that the model knows.
+        Those that the model knows, and its styles.
     options
         How.
     """

@@ -160,8 +160,11 @@ class Encoder(ABC):
         """The network in the form that is exported: within rounding it gives the same."""
         return network
 
-    def packaged_graph(self) -> tuple[bytes, bytes] | None:
-        """A graph of all layers and its weights, which need no torch; None where there is none."""
+    def packaged_graph(self, layer: str) -> tuple[bytes, bytes] | None:  # noqa: ARG002 - of subclasses
+        """A graph of all layers and its weights, which need no torch; None where there is none.
+
+        The weights that one layer alone needs are only read for it.
+        """
         return None
 
     def checks(self) -> list[Check]:

@@ -177,7 +177,7 @@ def _graph_run(encoder: Encoder, layer: str) -> Run:
         threads = max(1, available_cores() // min(MAX_JOBS, available_cores()))
         shipped = None
         if encoder.weights_seed is None and find_spec("torch") is None:
-            shipped = encoder.packaged_graph()
+            shipped = encoder.packaged_graph(layer)
         graph, weights = shipped or (_graph(encoder, layer), None)
         encoder.sessions[layer] = onnx_session(graph, weights=weights, threads=threads)
     session = encoder.sessions[layer]

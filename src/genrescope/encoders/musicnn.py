@@ -116,7 +116,7 @@ class Encoder(base.Encoder):
         path, state = self._arrays()
         put(network, {name: torch.from_numpy(values) for name, values in state.items()}, path)
 
-    def packaged_graph(self) -> tuple[bytes, bytes]:
+    def packaged_graph(self, layer: str) -> tuple[bytes, bytes]:  # noqa: ARG002 - the same for both
         """The graph of both layers that comes with the package, and its weights."""
         path, state = self._arrays()
         return graph_of("musicnn"), fill(layout_of("musicnn"), state, path)

@@ -4,8 +4,11 @@ A checkpoint of version 2 is two files. The index is a sorted table in LevelDB's
 48 bytes names a block of blocks; a block is a list of entries whose keys share prefixes) from names
 to descriptions: type, shape, and place in the data file, as protocol buffers
 (`BundleEntryProto` in TensorFlow's `tensor_bundle.proto`). The data file is the numbers one after
-another, little-endian. Only what `tf.train.Saver` writes by default is read: one data file, blocks
-that are not compressed, tensors of float32; tensors of other types are left out.
+another, little-endian. A checkpoint of version 1 is one file, such a table from the parts of
+tensors to `SavedTensorSlices` (`saved_tensor_slice.proto`), which hold the numbers.
+
+Only what `tf.train.Saver` writes by default is read: one data file, blocks that are not compressed,
+tensors of float32 in one part; tensors of other types are left out.
 """
 
 from __future__ import annotations
@@ -51,6 +54,50 @@ def read_checkpoint(index: bytes, data: bytes, path: Path) -> dict[str, NDArray[
     except (_DamagedError, IndexError, ValueError, struct.error, UnicodeDecodeError) as error:
         reason = str(error) if isinstance(error, _DamagedError) else "damaged"
         raise WeightsError(path, f"not a TensorFlow checkpoint: {reason}") from None
+
+
+def read_slices(content: bytes, path: Path) -> dict[str, NDArray[np.float32]]:
+    """The tensors of a checkpoint of version 1 by name.
+
+    Parameters
+    ----------
+    content
+        That of the file.
+    path
+        Named in errors.
+
+    Raises
+    ------
+    WeightsError
+        When it is damaged, or not of this form.
+    """
+    try:
+        return dict(_slices(content))
+    except (_DamagedError, IndexError, ValueError, KeyError, TypeError, struct.error) as error:
+        reason = str(error) if isinstance(error, _DamagedError) else "damaged"
+        raise WeightsError(path, f"not a TensorFlow checkpoint: {reason}") from None
+
+
+def _slices(content: bytes) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for key, entry in _table(content):
+        message: dict[int, Any] = dict(_fields(entry))
+        if not key:  # what there is: name, shape and type of each
+            for number, described in _fields(message[1]):
+                if number == 1 and isinstance(described, bytes):
+                    about: dict[int, Any] = dict(_fields(described))
+                    if about.get(3) == _FLOAT32:
+                        shapes[about[1].decode()] = tuple(_dimensions(about.get(2, b"")))
+            continue
+        part: dict[int, Any] = dict(_fields(message[2]))
+        name = part[1].decode()
+        if name not in shapes:
+            continue
+        tensor: dict[int, Any] = dict(_fields(part[3]))
+        numbers = np.frombuffer(tensor.get(4) or tensor.get(5, b""), "<f4")
+        if len(numbers) != prod(shapes[name]):
+            raise _DamagedError(f"{name} is not in one part")
+        yield name, numbers.reshape(shapes[name])
 
 
 def _tensors(index: bytes, data: bytes) -> Iterator[tuple[str, NDArray[np.float32] | None]]:

@@ -4,8 +4,8 @@ Hershey et al., "CNN architectures for large-scale audio classification" (ICASSP
 have the names of the common PyTorch port, so that its published checkpoint fits; the last layer has
 a ReLU, as in the port and in the first published TensorFlow code.
 
-The variables of TensorFlow's own checkpoint are read too, from an `.npz` file that TensorFlow
-writes by
+Google's own checkpoint, `vggish_model.ckpt`, is read too, without TensorFlow, and so are its
+variables from an `.npz` file that TensorFlow writes by
 
     reader = tf.train.load_checkpoint("vggish_model.ckpt")
     names = reader.get_variable_to_shape_map()
@@ -16,18 +16,23 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from genrescope.audio import Waveform
 from genrescope.encoders import base
-from genrescope.encoders._winograd import Winograd, max_pooled
 from genrescope.encoders.base import Check
+from genrescope.encoders.shipped import fill, graph_of, layout_of
+from genrescope.encoders.tensorflow_checkpoint import read_slices
+from genrescope.encoders.torch_checkpoint import read_checkpoint
 from genrescope.encoders.weights import Weights, WeightsError, put, read_arrays, read_state
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from genrescope.encoders._vggish import Quantised, VGGish
 
 _RELEASE = "https://github.com/harritaylor/torchvggish/releases/download/v0.1"
 NETWORK = Weights(
@@ -56,8 +61,7 @@ _SMOKE_TEST = (
     ("pca", "mean", 123.0),
     ("pca", "std", 75.0),
 )
-_CHANNELS = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0)  # 0: 2 × 2 max pooling
-_QUANTISED = 2.0  # whitened components from -2 to 2 are quantised to 0 … 255
+_CHECKPOINTS = (".npz", ".ckpt")  # those of TensorFlow
 
 TENSORFLOW = {
     "features.0": "conv1",
@@ -91,26 +95,32 @@ class Encoder(base.Encoder):
 
     def build(self) -> VGGish:
         """The network, with random weights."""
+        import torch
+
+        from genrescope.encoders._vggish import VGGish
+
         network = VGGish()
         # With channels last in memory convolutions are faster.
         network.features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network
 
     def file(self, weights: Weights) -> Path:
-        """Where a file of weights is; an `.npz` is not compared with a hash: none is published."""
-        if (
-            self.weights_path is not None
-            and self.weights_path.suffix == ".npz"
-            and weights == self.weights[0]
-        ):
-            return self.weights_path
+        """Where a file of weights is; of TensorFlow's checkpoint no hash is published."""
+        given = self.weights_path
+        if given is not None and given.suffix in _CHECKPOINTS and weights == self.weights[0]:
+            return given
         return super().file(weights)
 
     def load(self, network: nn.Module) -> None:
-        """Put the published weights into the network, or those of TensorFlow's `.npz`."""
+        """Put the published weights into the network, or those of TensorFlow's checkpoint."""
+        import torch
+
         path = self.file(self.weights[0])
-        npz = path.suffix == ".npz"
-        state = from_tensorflow(read_arrays(path), path) if npz else read_state(path)
+        if path.suffix in _CHECKPOINTS:
+            arrays = from_tensorflow(_variables(path), path)
+            state = {name: torch.from_numpy(values) for name, values in arrays.items()}
+        else:
+            state = read_state(path)
         # The PCA has a file of its own, which is only needed for its layer.
         pca = {name: values for name, values in network.state_dict().items() if "pproc" in name}
         _pca(network).complete = "pproc.pca_means" in state
@@ -118,20 +128,44 @@ class Encoder(base.Encoder):
 
     def prepare(self, network: nn.Module, layer: str) -> None:
         """Read the parameters of the PCA when they are needed."""
+        import torch
+
         pca = _pca(network)
         if layer == "pca" and not pca.complete:
             path = self.file(self.weights[1])
-            put(pca, _pca_state(read_state(path), path), path)
+            arrays = _pca_state(read_state(path), path)
+            put(pca, {name: torch.from_numpy(values) for name, values in arrays.items()}, path)
             pca.complete = True
+
+    def packaged_graph(self, layer: str) -> tuple[bytes, bytes]:
+        """The graph of all layers that comes with the package, and its weights."""
+        path = self.file(self.weights[0])
+        if path.suffix in _CHECKPOINTS:
+            arrays: dict[str, NDArray[Any]] = {**from_tensorflow(_variables(path), path)}
+        else:
+            arrays = read_checkpoint(path)
+        # The PCA has a file of its own, which is only needed for its layer.
+        if "pproc.pca_means" not in arrays:
+            pca: dict[str, NDArray[Any]]
+            pca = {"pca_eigen_vectors": np.eye(128), "pca_means": np.zeros(128)}
+            if layer == "pca":
+                pca_path = self.file(self.weights[1])
+                pca = _pca_state(read_checkpoint(pca_path), pca_path)
+            arrays |= {f"pproc.{name}": values for name, values in _pca_state(pca, path).items()}
+        return graph_of("vggish"), fill(layout_of("vggish"), arrays, path)
 
     def to_bfloat16(self, network: nn.Module) -> nn.Module:
         """The network in bfloat16, but for the PCA, whose output has 256 levels."""
+        import torch
+
         network.get_submodule("features").to(torch.bfloat16)
         network.get_submodule("embeddings").to(torch.bfloat16)
         return network
 
     def for_export(self, network: nn.Module) -> nn.Module:
         """The network with Winograd's convolutions."""
+        from genrescope.encoders._vggish import VGGish, WinogradVGGish
+
         return WinogradVGGish(cast(VGGish, network))
 
     def checks(self) -> list[Check]:
@@ -145,93 +179,9 @@ class Encoder(base.Encoder):
         ]
 
 
-class VGGish(nn.Module):
-    """The network, 72 141 184 parameters, and the fixed PCA behind it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        convolutions: list[nn.Module] = []
-        before = 1
-        for channels in _CHANNELS:
-            if channels:
-                convolutions += [nn.Conv2d(before, channels, 3, padding=1), nn.ReLU(inplace=True)]
-                before = channels
-            else:
-                convolutions.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*convolutions)
-        self.embeddings = nn.Sequential(
-            *(nn.Linear(6 * 4 * 512, 4096), nn.ReLU(inplace=True)),
-            *(nn.Linear(4096, 4096), nn.ReLU(inplace=True)),
-            *(nn.Linear(4096, 128), nn.ReLU(inplace=True)),
-        )
-        self.pproc = Quantised()
-
-    def forward(self, segments: Tensor) -> dict[str, Tensor]:
-        """All layers of log-mel segments, `[n, 64, 96]` to `[n, size]` each."""
-        # As pictures of one channel, time down and bands across. With channels last in memory the
-        # convolutions are faster, and the flattening below copies nothing.
-        pictures = segments.transpose(1, 2).unsqueeze(1)
-        maps = self.features(pictures.contiguous(memory_format=torch.channels_last))
-        return self.dense_layers(maps.permute(0, 2, 3, 1).flatten(1))
-
-    def dense_layers(self, values: Tensor) -> dict[str, Tensor]:
-        """All layers from the flattened maps, `[n, 12288]`, on."""
-        found = {"conv": values}
-        for number in (0, 2, 4):
-            values = self.embeddings[number + 1](self.embeddings[number](values))
-            found[f"fc{number // 2 + 1}"] = values
-        return {**found, "pca": self.pproc(values)} if self.pproc.complete else found
-
-
-class WinogradVGGish(nn.Module):
-    """VGGish with Winograd's convolutions and channels last, to be exported."""
-
-    def __init__(self, network: VGGish) -> None:
-        super().__init__()
-        self.network = network
-        # The first two convolutions have too few channels to become faster.
-        self.first, rest = network.features[:6], network.features[6:]
-        self.rest = nn.ModuleList(
-            Winograd(part) for part in rest.children() if isinstance(part, nn.Conv2d)
-        )
-        self.pooled = (1, 3)  # after these of the rest
-
-    def forward(self, segments: Tensor) -> dict[str, Tensor]:
-        """All layers of log-mel segments, `[n, 64, 96]` to `[n, size]` each."""
-        maps = self.first(segments.transpose(1, 2).unsqueeze(1)).permute(2, 3, 0, 1)
-        for number, part in enumerate(self.rest):
-            maps = max_pooled(part(maps)) if number in self.pooled else part(maps)
-        return self.network.dense_layers(maps.permute(2, 0, 1, 3).flatten(1))
-
-
-class Quantised(nn.Module):
-    """AudioSet's form of an embedding: whitened by PCA, then quantised to 8 bits; not trained.
-
-    Attributes
-    ----------
-    complete
-        Whether its parameters are loaded.
-    """
-
-    complete: bool = True
-    pca_eigen_vectors: Tensor
-    pca_means: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("pca_eigen_vectors", torch.eye(128))
-        self.register_buffer("pca_means", torch.zeros(128, 1))
-
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """Whole numbers from 0 to 255, `[n, 128]`."""
-        whitened = (embeddings.float() - self.pca_means.T) @ self.pca_eigen_vectors.T
-        kept = whitened.clamp(-_QUANTISED, _QUANTISED)
-        return torch.round((kept + _QUANTISED) * (255 / (2 * _QUANTISED)))
-
-
 def from_tensorflow(
     variables: dict[str, NDArray[Any]], path: str | PathLike[str] = "TensorFlow checkpoint"
-) -> dict[str, Tensor]:
+) -> dict[str, NDArray[np.float32]]:
     """The port's tensors from the variables of TensorFlow's checkpoint.
 
     Parameters
@@ -248,8 +198,7 @@ def from_tensorflow(
         When one is missing or has another shape.
     """
     plain = {name.removesuffix(":0"): values for name, values in variables.items()}
-    with torch.device("meta"):
-        ports = VGGish().state_dict()
+    shapes = {entry["name"]: tuple(entry["shape"]) for entry in layout_of("vggish")}
     state = {}
     for ours, theirs in TENSORFLOW.items():
         for part, their_part in (("weight", "weights"), ("bias", "biases")):
@@ -261,25 +210,36 @@ def from_tensorflow(
                 values = values.transpose(3, 2, 0, 1)
             elif values.ndim == 2:
                 values = values.T
-            shape = tuple(ports[f"{ours}.{part}"].shape)
+            shape = shapes[f"{ours}.{part}"]
             if values.shape != shape:
                 reason = f"{name} has the shape {plain[name].shape}, which gives no {shape}"
                 raise WeightsError(path, reason)
-            state[f"{ours}.{part}"] = torch.from_numpy(np.ascontiguousarray(values))
+            state[f"{ours}.{part}"] = np.ascontiguousarray(values)
     return state
 
 
 def _pca(network: nn.Module) -> Quantised:
-    return cast(Quantised, network.get_submodule("pproc"))
+    return cast("Quantised", network.get_submodule("pproc"))
 
 
-def _pca_state(stored: dict[str, Any], path: Path) -> dict[str, Tensor]:
+def _variables(path: Path) -> dict[str, NDArray[Any]]:
+    """The variables of TensorFlow's checkpoint, or of an `.npz` of them."""
+    if path.suffix == ".npz":
+        return read_arrays(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(path, f"can't be read: {error.strerror or error}") from None
+    return dict(read_slices(content, path))
+
+
+def _pca_state(stored: dict[str, Any], path: Path) -> dict[str, NDArray[np.float32]]:
     """The PCA's parameters, stored as arrays or as tensors, the means as a row or as a column."""
     try:
         vectors, means = stored["pca_eigen_vectors"], stored["pca_means"]
     except KeyError as error:
         raise WeightsError(path, f"holds no {error.args[0]}") from None
     return {
-        "pca_eigen_vectors": torch.as_tensor(vectors, dtype=torch.float32),
-        "pca_means": torch.as_tensor(means, dtype=torch.float32).reshape(-1, 1),
+        "pca_eigen_vectors": np.asarray(vectors, np.float32),
+        "pca_means": np.asarray(means, np.float32).reshape(-1, 1),
     }

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from math import ceil
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,10 @@ from genrescope.features.spectrogram import (
 )
 
 Computed = tuple[FloatArray, NDArray[np.bool_]]
+
+
+# Decibels below the loudest band, see `Change`.
+_LOUD = 20.0
 
 
 class Feature(BaseModel, ABC):
@@ -256,12 +260,37 @@ def standardise(
     return scaled
 
 
-def change_over_time(values: FloatArray, silent: NDArray[np.bool_]) -> float:
-    """Standard deviation from each band's mean, over the frames that are not silent; 0 of none.
+class Change(NamedTuple):
+    """How much a decibel spectrogram changes over time, in its loud bands.
 
-    Of a steady sound, a tone or noise, it is smaller than of music.
+    Attributes
+    ----------
+    total
+        Standard deviation from each band's mean, over the bands whose mean is within 20 dB of the
+        loudest. Of a steady sound, a tone or noise, it is smaller than of music.
+    step
+        Median over frames of the root mean square difference from the frame before, over the bands
+        within 20 dB of either frame's loudest. Of a tone that glides it is smaller than of music.
+    """
+
+    total: float
+    step: float
+
+
+def change_over_time(values: FloatArray, silent: NDArray[np.bool_]) -> Change:
+    """How much a spectrogram changes, over the frames that are not silent; 0 of fewer than two.
+
+    Quiet bands are left out: between the harmonics of a tone they hold rounding or what a codec
+    left there, which changes from frame to frame.
     """
     sounding = values[:, ~silent]
-    if not sounding.size:
-        return 0.0
-    return float((sounding - sounding.mean(axis=1, keepdims=True)).std())
+    if sounding.shape[1] < 2:
+        return Change(0.0, 0.0)
+    level = sounding.mean(axis=1)
+    loud = sounding[level > level.max() - _LOUD]
+    total = float((loud - loud.mean(axis=1, keepdims=True)).std())
+    pairs = np.maximum(sounding[:, 1:], sounding[:, :-1])
+    near = pairs > pairs.max(axis=0) - _LOUD
+    squares = np.diff(sounding, axis=1) ** 2
+    steps = np.sqrt((squares * near).sum(axis=0) / near.sum(axis=0))
+    return Change(total, float(np.median(steps)))

@@ -23,7 +23,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from genrescope import audio
 from genrescope.errors import AudioError, FileError, RecipeError, UnknownNameError
-from genrescope.features.base import Feature, SpectrogramFeature, change_over_time, standardise
+from genrescope.features.base import (
+    Change,
+    Feature,
+    SpectrogramFeature,
+    change_over_time,
+    standardise,
+)
 from genrescope.features.image import Image
 from genrescope.features.plotted import is_plotted, load_plotted
 from genrescope.features.registry import make_feature
@@ -42,8 +48,8 @@ from genrescope.features.stored import Stored
 Source = audio.Readable | audio.Waveform | FloatArray
 
 WINDOW_SECONDS = 30.0
-# A few seconds of music can be as steady as noise.
-CHANGE_SECONDS = 9.0
+# Less music than this can be as steady as a tone.
+CHANGE_SECONDS = 2.5
 # What is shorter than a second holds too little music to classify.
 SHORTEST_SECONDS = 1.0
 
@@ -64,16 +70,15 @@ class Window:
         First frame that a segment may begin at. It is 0 but for a last window that begins before
         the end of the window before it, of which one segment is left to classify.
     change
-        How much the feature changes over time: the standard deviation over frames that are not
-        silent, from each band's own mean, before scaling. None where it was not measured, and of
-        less than `CHANGE_SECONDS`.
+        How much the feature changes over time, before scaling. None where it was not measured,
+        and of less than `CHANGE_SECONDS`.
     """
 
     values: FloatArray
     silent: NDArray[np.bool_]
     start: float
     fresh: int = 0
-    change: float | None = None
+    change: Change | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class StreamInfo:
 
     duration: float = 0.0
     warnings: list[str] = field(default_factory=list)
-    changes: list[float] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
 
 
 class SegmentSettings(BaseModel):

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from genrescope import __version__
-from genrescope.encoders.weights import Weights, find, obtain
+from genrescope.encoders.weights import Weights, digest, find, locate, obtain
 from genrescope.errors import BundleError, FileError
 from genrescope.features import Frontend, SegmentSettings
+from genrescope.hub import discogs
 from genrescope.hub.graph import graph_of, weights_of
 from genrescope.inference import Bundle, Manifest
 from genrescope.inference.bundle import fetched_folder
@@ -45,9 +46,11 @@ class KnownModel:
     weights
         The published file.
     graph
-        Name of its graph in this package.
+        Name of its graph in this package; "" where the file holds the graph.
     paper
         Who made it.
+    further
+        Further published files that it needs.
     """
 
     name: str
@@ -55,6 +58,7 @@ class KnownModel:
     weights: Weights
     graph: str
     paper: str
+    further: tuple[Weights, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -94,7 +98,37 @@ AUDIOSET_LARGE = KnownModel(
     graph="efficientat_mn10",
     paper=_PAPER,
 )
-KNOWN = {model.name: model for model in (AUDIOSET, AUDIOSET_LARGE)}
+_ESSENTIA = "https://essentia.upf.edu/models"
+_NON_COMMERCIAL = "CC-BY-NC-SA-4.0"
+DISCOGS = KnownModel(
+    name="discogs400",
+    about="Discogs' genres and 400 styles; Essentia's EffNet; not for commercial use",
+    weights=Weights(
+        file="discogs-effnet-bsdynamic-1.onnx",
+        url=f"{_ESSENTIA}/feature-extractors/discogs-effnet/discogs-effnet-bsdynamic-1.onnx",
+        sha256="",
+        size=18_027_718,
+        licence=_NON_COMMERCIAL,
+        about="Essentia's graph of embeddings and styles",
+    ),
+    graph="",
+    paper=(
+        "Alonso-Jiménez, Serra, Bogdanov: Music representation learning based on editorial "
+        "metadata from Discogs, ISMIR 2022"
+    ),
+    further=(
+        Weights(
+            file="genre_discogs400-discogs-effnet-1.json",
+            url=f"{_ESSENTIA}/classification-heads/genre_discogs400"
+            "/genre_discogs400-discogs-effnet-1.json",
+            sha256="",
+            size=15_000,
+            licence=_NON_COMMERCIAL,
+            about="the names of the styles",
+        ),
+    ),
+)
+KNOWN = {model.name: model for model in (AUDIOSET, AUDIOSET_LARGE, DISCOGS)}
 
 
 def known_model(name: str) -> KnownModel:
@@ -144,13 +178,16 @@ def fetch(
     """
     from genrescope.encoders.weights import fetch as download
 
-    if given is not None:
-        path = find(model.weights, given)
-    elif report is not None:
-        path = download(model.weights, report)
+    def file(weights: Weights) -> Path:
+        if given is not None:
+            return find(weights, locate(weights, model.weights, given) or given.parent)
+        return obtain(weights) if report is None else download(weights, report)
+
+    path = file(model.weights)
+    if model.further:
+        bundle = make_style_bundle(model, path, *map(file, model.further))
     else:
-        path = obtain(model.weights)
-    bundle = make_bundle(model, path)
+        bundle = make_bundle(model, path)
     try:
         bundle.save(model.folder)
     except OSError as error:
@@ -195,6 +232,47 @@ def make_bundle(model: KnownModel, checkpoint: Path) -> Bundle:
         weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
     return Bundle(manifest, graph, weights)
+
+
+def make_style_bundle(model: KnownModel, extractor: Path, metadata: Path) -> Bundle:
+    """The bundle of Discogs' styles, from the published graph and its metadata.
+
+    Raises
+    ------
+    FileError
+        When they are damaged, or of another model.
+    """
+    pairs = discogs.read_styles(metadata)
+    head: Path | None = extractor.with_name(discogs.HEAD_FILE)
+    head = head if head is not None and head.is_file() else None
+    graph = discogs.style_graph(extractor, pairs, head)
+    labels = discogs.style_head(pairs)
+    used = (extractor, metadata, *([head] if head else []))
+    manifest = Manifest(
+        schema_version=3,
+        name=model.name,
+        genres=list(labels.genres),
+        frontend=Frontend(
+            feature={"kind": "musicnn_mel"},
+            scale="none",
+            # As Essentia cuts them: 128 frames, the next begins 62 frames later.
+            segments=SegmentSettings(seconds=128 * 256 / 16000, overlap=1 - 62 / 128),
+        ),
+        aggregation="mean_logits",
+        labels=labels,
+        provenance={
+            "made_by": f"genrescope models fetch {model.name}",
+            "version": __version__,
+            "weights": model.weights.url,
+            "files_sha256": {path.name: digest(path) for path in used},
+            "paper": model.paper,
+            "taxonomy": "Discogs",
+        },
+        metrics={},
+        licence=model.weights.licence,
+        sha256=hashlib.sha256(graph).hexdigest(),
+    )
+    return Bundle(manifest, graph)
 
 
 def fitted_head() -> dict[str, Any]:

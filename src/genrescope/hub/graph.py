@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from genrescope.encoders.shipped import fill, graph_of, layout_of
-from genrescope.hub.checkpoint import read_checkpoint
+from genrescope.encoders.torch_checkpoint import read_checkpoint
 
 __all__ = ["graph_of", "layout_of", "weights_of"]
 

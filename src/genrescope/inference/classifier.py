@@ -15,6 +15,7 @@ from genrescope.aggregation import aggregate, softmax
 from genrescope.audio import Waveform
 from genrescope.errors import AudioError, FileError
 from genrescope.features import Frontend, Segment, Source, StreamInfo, Window
+from genrescope.features.base import Change
 from genrescope.inference.bundle import Bundle, Manifest
 from genrescope.inference.labels import MUSIC, SoundLabels
 from genrescope.inference.listening import CLEAR, Listen, check_listen, windows_of_parts
@@ -262,9 +263,7 @@ class Classifier:
         )
         if not timeline:
             return no_genre
-        labels = _sound_labels(
-            self.manifest, label_logits, mean_embedding, max(info.changes, default=None)
-        )
+        labels = _sound_labels(self.manifest, label_logits, mean_embedding, info.changes)
         if labels is not None and labels.kind != MUSIC:
             reason = f"{labels.describe()}: cannot tell a genre"
             return replace(no_genre, warnings=[*info.warnings, reason], labels=labels)
@@ -406,11 +405,11 @@ def _sound_labels(
     manifest: Manifest,
     label_logits: list[NDArray[np.float32]],
     embedding: NDArray[np.float32],
-    change: float | None,
+    changes: Sequence[Change],
 ) -> SoundLabels | None:
     """Kind, styles, instruments and moods of a recording, where the bundle has them."""
     if manifest.labels is not None:
         return manifest.labels.read(np.concatenate(label_logits))
     if manifest.music_detector is not None:
-        return manifest.music_detector.read(embedding, change)
+        return manifest.music_detector.read(embedding, changes)
     return None

@@ -22,11 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from genrescope.features.base import Change
+
 MUSIC = "music"
 NO_MUSIC = "no music"
 # A kind of sound must be this probable to be named; otherwise it is just "no music".
 _NAMED_ABOVE = 0.1
-# Of a steady sound at most: none of 204 cuts of 10 s of music is as steady (`tools/no_music.py`).
+# Of a steady sound at most: none of 408 cuts of music is as steady (`tools/no_music.py`).
 _STEADY = 1 / 206
 
 
@@ -43,6 +45,8 @@ class SoundLabels:
     styles, instruments, moods, uses
         Name to probability, the likeliest first; those under the threshold are left out. They do
         not exclude each other.
+    style_genres
+        The genre of the first level that each of the model's styles belongs to.
     """
 
     kind: str
@@ -51,6 +55,7 @@ class SoundLabels:
     instruments: Mapping[str, float] = field(default_factory=dict)
     moods: Mapping[str, float] = field(default_factory=dict)
     uses: Mapping[str, float] = field(default_factory=dict)
+    style_genres: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
         """The kind of sound in words: "music", "no music", or "speech, no music"."""
@@ -93,6 +98,8 @@ class LabelHead(BaseModel):
         Probability of music under which a recording is no music.
     styles, instruments, moods, uses
         Name to label.
+    style_genres
+        Style to genre; by default as in the taxonomy.
     shown_above
         Probability under which a style, instrument, mood or use is left out.
     sounds
@@ -106,6 +113,7 @@ class LabelHead(BaseModel):
     music: int
     music_above: float = Field(gt=0, lt=1)
     styles: dict[str, int] = {}
+    style_genres: dict[str, str] = {}
     instruments: dict[str, int] = {}
     moods: dict[str, int] = {}
     uses: dict[str, int] = {}
@@ -141,7 +149,8 @@ class LabelHead(BaseModel):
         music = float(probabilities[self.music])
         groups = {name: self._likely(getattr(self, name), probabilities) for name in _GROUPS}
         if music >= self.music_above:
-            return SoundLabels(MUSIC, music, **groups)
+            parents = self.style_genres or _usual_style_genres()
+            return SoundLabels(MUSIC, music, **groups, style_genres=parents)
         return SoundLabels(self._sound(probabilities), music)
 
     def _likely(
@@ -171,8 +180,11 @@ class MusicDetector(BaseModel):
     music_above
         Probability under which a recording is no music.
     steady_below
-        A recording whose feature changes less over time than this (`Window.change`, in its largest
-        window) is a steady sound and no music, whatever its embedding; None to leave that out.
+        A recording that changes less than this in total, see `genrescope.features.base.Change`, in
+        the window where it changes most, is a steady sound and no music, whatever its embedding;
+        None to leave that out.
+    smooth_below
+        The same for its change from frame to frame: of tones that glide.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -183,6 +195,7 @@ class MusicDetector(BaseModel):
     bias: float
     music_above: float = Field(gt=0, lt=1)
     steady_below: float | None = Field(None, gt=0)
+    smooth_below: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
@@ -197,12 +210,22 @@ class MusicDetector(BaseModel):
         scaled = (embedding - np.array(self.mean)) / np.array(self.deviation)
         return float(_sigmoid(np.asarray(scaled @ np.array(self.weights) + self.bias)))
 
-    def read(self, embedding: NDArray[np.floating], change: float | None = None) -> SoundLabels:
-        """Whether a track is music, from its mean embedding and how much it changes over time."""
+    def read(self, embedding: NDArray[np.floating], changes: Sequence[Change] = ()) -> SoundLabels:
+        """Whether a track is music, from its mean embedding and how much its windows change."""
         music = self.probability(embedding)
-        if self.steady_below is not None and change is not None and change < self.steady_below:
-            music = min(music, _STEADY)
+        if changes:
+            most = (max(c.total for c in changes), max(c.step for c in changes))
+            limits = (self.steady_below, self.smooth_below)
+            if any(m < limit for m, limit in zip(most, limits, strict=True) if limit is not None):
+                music = min(music, _STEADY)
         return SoundLabels(MUSIC if music >= self.music_above else NO_MUSIC, music)
+
+
+def _usual_style_genres() -> Mapping[str, str]:
+    from genrescope.taxonomy import taxonomy  # reads YAML, which other models need not
+
+    genres = taxonomy().genres.values()
+    return {style: genre.name for genre in genres for style in genre.styles}
 
 
 def _sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:

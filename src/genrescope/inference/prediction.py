@@ -140,6 +140,19 @@ class Prediction:
         """The `n` most probable genres with their probabilities; none where there is no genre."""
         return [] if self.genre is None else list(self.probabilities.items())[:n]
 
+    def tag_values(self, n: int) -> list[tuple[str, float]]:
+        """At most `n` genres and styles for a file's tag, each with a genre's probability.
+
+        The most probable genre comes first, then its styles, then the next genre. A style has the
+        probability of its genre, so that it is written where the genre is.
+        """
+        tags = self.labels
+        found: list[tuple[str, float]] = []
+        for genre, probability in self.top(n):
+            styles = [s for s in tags.styles if tags.style_genres.get(s) == genre] if tags else []
+            found += [(name, probability) for name in (genre, *styles)]
+        return found[:n]
+
     def sections(self) -> list[Section]:
         """The timeline as sections of one genre each, see `genrescope.inference.sections`."""
         return find_sections(self.timeline)

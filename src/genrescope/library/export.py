@@ -11,7 +11,7 @@ from typing import Any
 
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
-from genrescope.library.rows import Entry
+from genrescope.library.rows import LABELS, Entry
 
 
 def export(entries: Sequence[Entry], genres: Sequence[str], path: Path) -> None:
@@ -44,13 +44,20 @@ def export(entries: Sequence[Entry], genres: Sequence[str], path: Path) -> None:
 
 
 def _flat(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A column for each genre's probability, as in `genrescope classify --format csv`."""
-    return [{**row, **row["probabilities"]} for row in rows]
+    """A column for each genre's probability, as in `genrescope classify --format csv`.
+
+    Of styles, instruments, moods and uses only the names are kept, most probable first.
+    """
+    return [
+        {**row, **{group: list(row[group]) for group in LABELS}, **row["probabilities"]}
+        for row in rows
+    ]
 
 
 def _csv(rows: list[dict[str, Any]], _: Sequence[Entry]) -> bytes:
     text = io.StringIO()
-    flat = [{**row, "warnings": "; ".join(row["warnings"])} for row in _flat(rows)]
+    lists = ("warnings", *LABELS)
+    flat = [{**row, **{name: "; ".join(row[name]) for name in lists}} for row in _flat(rows)]
     names = [name for name in (flat[0] if flat else {}) if name != "probabilities"]
     writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -69,6 +76,10 @@ def _parquet(rows: list[dict[str, Any]], entries: Sequence[Entry]) -> bytes:
     table = pa.Table.from_pylist(
         [{k: v for k, v in row.items() if k != "probabilities"} for row in _flat(rows)]
     )
+    for name in (*LABELS, "warnings"):  # lists that are all empty have no type of their own
+        if name in table.column_names:
+            texts = table[name].cast(pa.list_(pa.string()))
+            table = table.set_column(table.column_names.index(name), name, texts)
     width = len(entries[0].embedding) if entries else 1
     embeddings = pa.array([e.embedding for e in entries], pa.list_(pa.float32(), width))
     file = io.BytesIO()

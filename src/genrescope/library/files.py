@@ -19,7 +19,7 @@ import numpy as np
 
 from genrescope.audio.files import FoundAudio, find_audio
 from genrescope.errors import FileError, TagError
-from genrescope.library.rows import Entry, inode_of
+from genrescope.library.rows import LABELS, Entry, inode_of
 from genrescope.library.tag_containers import read_texts
 from genrescope.library.tags import read_genre
 
@@ -143,7 +143,16 @@ def classified(fields: dict[str, Any], prediction: Prediction, genres: Sequence[
         confidence=prediction.confidence,
         duration=prediction.duration,
         warnings=[as_text(warning) for warning in prediction.warnings],
+        **_labelled(prediction),
     )
+
+
+def _labelled(prediction: Prediction) -> dict[str, Any]:
+    """Kind and labels of a prediction as an `Entry` has them."""
+    tags = prediction.labels
+    if tags is None:
+        return {}
+    return {"kind": tags.kind, **{group: dict(getattr(tags, group)) for group in LABELS}}
 
 
 def is_text(name: str) -> bool:

@@ -34,6 +34,7 @@ COLOURS = (
 SHAPES = ("circle", "square", "triangle", "diamond")
 _MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
 _LAYERS = 8
+_LABELS_SHOWN = 3
 
 
 def check_writable(path: Path) -> None:
@@ -165,6 +166,7 @@ def _data(drawn: Map) -> str:
             entry.path,
             entry.name,
             _album(entry),
+            _labels(entry),
         ]
         for entry, position in zip(drawn.entries, positions, strict=True)
     ]
@@ -187,6 +189,12 @@ def _album(entry: Entry) -> str:
     if entry.artist and not entry.title:
         parts.insert(0, entry.artist)
     return ", ".join(each for each in parts if each)
+
+
+def _labels(entry: Entry) -> str:
+    """Styles, instruments and moods, a few of each."""
+    groups = (entry.styles, entry.instruments, entry.moods)
+    return " · ".join(", ".join(list(group)[:_LABELS_SHOWN]) for group in groups if group)
 
 
 def within_one(positions: Positions) -> tuple[Positions, list[float]]:

@@ -56,7 +56,8 @@ def migrated(rows: pyarrow.Table, model: Model) -> pyarrow.Table:
     """Rows of any older format in the present one.
 
     Format 1 (version 0.1) knew no inodes: they are looked up where the files still are what was
-    classified, and left unknown otherwise.
+    classified, and left unknown otherwise. Formats 1 and 2 knew no styles, instruments and moods:
+    these columns are empty until the tracks are classified again.
     """
     entries = from_table(rows, model)
     return to_table((replace(entry, inode=_inode(entry)) for entry in entries), model)

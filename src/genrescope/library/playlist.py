@@ -26,7 +26,7 @@ from genrescope.atomic import write_atomic
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.queries import same_file
 from genrescope.library.rows import Entry
-from genrescope.library.similar import Space, mean_similarity
+from genrescope.library.similar import Space, TrackFilter, mean_similarity
 
 _CANDIDATES = 400
 _FEWEST_A_POINT = 8
@@ -37,8 +37,7 @@ def playlist_between(
     start: str | os.PathLike[str],
     end: str | os.PathLike[str],
     length: int,
-    *,
-    max_duration: float | None = None,
+    allowed: TrackFilter | None = None,
 ) -> tuple[list[Entry], list[float]]:
     """Find a playlist from one track of a library to another, in small steps, without repeats.
 
@@ -48,8 +47,8 @@ def playlist_between(
         Tracks of the library, as `Space.find` takes them.
     length
         Tracks, both ends counted; at least 2.
-    max_duration
-        Seconds; longer tracks are left out, other than the ends.
+    allowed
+        Which tracks may come between the ends.
 
     Returns
     -------
@@ -66,18 +65,17 @@ def playlist_between(
     if length < 2:
         raise GenrescopeError(f"a playlist has two ends: a length of {length} is too short")
     ends = [_position(space, track) for track in (start, end)]
-    free = _first_of_each_content(space.entries)
-    if max_duration is not None:
-        free &= np.array([entry.duration <= max_duration for entry in space.entries])
+    suitable = [allowed is None or allowed.allows(entry) for entry in space.entries]
+    free = _first_of_each_content(space.entries, suitable)
     for row in ends:
         free &= np.array([e.content != space.entries[row].content for e in space.entries])
     if space.entries[ends[0]].content == space.entries[ends[1]].content:
         raise GenrescopeError("both ends are the same recording")
     if free.sum() < length - 2:
         have = int(free.sum()) + 2
-        kept = "" if max_duration is None else f" of at most {max_duration / 60:g} minutes"
+        suited = "" if allowed is None else " that the filters allow"
         raise GenrescopeError(
-            f"the library has only {have} different recordings{kept}, not {length}"
+            f"the library has only {have} different recordings{suited}, not {length}"
         )
     points = _between(space.directions[ends], length - 2)
     order = _path(space.directions, ends, _near(space.directions, points, free), length)
@@ -136,10 +134,15 @@ def _position(space: Space, track: str | os.PathLike[str]) -> int:
     raise FileError(os.fspath(track), "not in the library: its folder has to be scanned first")
 
 
-def _first_of_each_content(entries: Sequence[Entry]) -> NDArray[np.bool_]:
-    """Which tracks to take so that copies of one recording count once."""
+def _first_of_each_content(entries: Sequence[Entry], suitable: Sequence[bool]) -> NDArray[np.bool_]:
+    """Which suitable tracks to take so that copies of one recording count once."""
     seen: set[str] = set()
-    return np.array([not (e.content in seen or seen.add(e.content)) for e in entries])  # type: ignore[func-returns-value]
+    chosen = np.zeros(len(entries), bool)
+    for row, entry in enumerate(entries):
+        if suitable[row] and entry.content not in seen:
+            seen.add(entry.content)
+            chosen[row] = True
+    return chosen
 
 
 def _between(ends: NDArray[np.float32], count: int) -> NDArray[np.float32]:

@@ -7,14 +7,18 @@ rows of a library come from one model, which the table's metadata names. A track
 decoded has a `problem`; its probabilities and its embedding are zeros, and so are those of digital
 silence.
 
-Format 1 is that of version 0.1; format 2 added the column `inode`. `from_table` reads both.
+A track's labels (styles, instruments, moods, uses) are those that its model shows, with their
+probabilities, most probable first; there are none where the model knows none.
+
+Format 1 is that of version 0.1; format 2 added the column `inode`; format 3 added `kind` and the
+labels. `from_table` reads them all.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +29,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pyarrow
 
-FORMAT = 2
+FORMAT = 3
+LABELS = ("styles", "instruments", "moods", "uses")
+"""Columns of labels, each a list of names with probabilities."""
+
 HAS_EMBEDDING = "NOT deleted AND genre IS NOT NULL"
 """`Entry.has_embedding` as SQL."""
 
@@ -86,6 +93,10 @@ class Entry:
         The file was missing at the last scan.
     inode
         The file's number on its disk, by which hard links are found; None where it is not known.
+    kind
+        "music", or what it is instead, such as "speech"; None where the model can't tell.
+    styles, instruments, moods, uses
+        Name to probability, most probable first; see `genrescope.inference.labels.Tags`.
     corrected_genre
         The owner's correction, where it was read (see `genrescope.library.corrections`); it is not
         stored with the track.
@@ -110,6 +121,11 @@ class Entry:
     problem: str | None = None
     deleted: bool = False
     inode: int | None = None
+    kind: str | None = None
+    styles: Mapping[str, float] = field(default_factory=dict)
+    instruments: Mapping[str, float] = field(default_factory=dict)
+    moods: Mapping[str, float] = field(default_factory=dict)
+    uses: Mapping[str, float] = field(default_factory=dict)
     corrected_genre: str | None = None
 
     @property
@@ -141,11 +157,18 @@ class Entry:
             "genre": self.genre,
             "corrected_genre": self.corrected_genre,
             "confidence": round(self.confidence, 6),
+            "kind": self.kind,
+            **{group: rounded(getattr(self, group)) for group in LABELS},
             "duration": round(self.duration, 3),
             "warnings": list(self.warnings),
             "problem": self.problem,
             "deleted": self.deleted,
         }
+
+
+def rounded(labels: Mapping[str, float]) -> dict[str, float]:
+    """Labels with their probabilities as JSON has them."""
+    return {name: round(probability, 4) for name, probability in labels.items()}
 
 
 def inode_of(status: os.stat_result) -> int | None:
@@ -157,6 +180,7 @@ def schema(model: Model) -> pyarrow.Schema:
     """The columns of a library of this model, with the model in their metadata."""
     import pyarrow as pa
 
+    label = pa.struct([("name", pa.string()), ("probability", pa.float32())])
     types = {
         **dict.fromkeys(["root", "path", "content"], pa.string()),
         **dict.fromkeys(["size", "mtime_ns"], pa.int64()),
@@ -170,6 +194,8 @@ def schema(model: Model) -> pyarrow.Schema:
         "problem": pa.string(),
         "deleted": pa.bool_(),
         "inode": pa.int64(),
+        "kind": pa.string(),
+        **dict.fromkeys(LABELS, pa.list_(label)),
     }
     metadata = {_METADATA_KEY: json.dumps({"format": FORMAT, **asdict(model)})}
     return pa.schema(list(types.items()), metadata=metadata)
@@ -199,6 +225,8 @@ def to_table(entries: Iterable[Entry], model: Model) -> pyarrow.Table:
     columns = schema(model)
     names = [each.name for each in fields(Entry) if each.name in columns.names]
     rows = [{name: getattr(entry, name) for name in names} for entry in entries]
+    for row in rows:
+        row |= {group: _as_list(row[group]) for group in LABELS}
     return pa.Table.from_pylist(rows, schema=columns)
 
 
@@ -208,10 +236,23 @@ def from_table(table: pyarrow.Table, model: Model) -> list[Entry]:
     embeddings = matrix(table["embedding"], model.embedding_size)
     names = [each.name for each in fields(Entry) if each.name in table.column_names]
     rows = table.select([name for name in names if name not in _VECTORS]).to_pylist()
+    groups = [group for group in LABELS if group in names]
+    for row in rows:
+        row |= {group: labels_of(row[group]) for group in groups}
     return [
         Entry(**row, probabilities=p, embedding=e)
         for row, p, e in zip(rows, probabilities, embeddings, strict=True)
     ]
+
+
+def labels_of(stored: list[dict[str, Any]] | None) -> dict[str, float]:
+    """Labels from their form in a column."""
+    return {each["name"]: each["probability"] for each in stored or ()}
+
+
+def _as_list(labels: Mapping[str, float]) -> list[dict[str, Any]] | None:
+    pairs = labels.items()
+    return [{"name": name, "probability": value} for name, value in pairs] or None
 
 
 def matrix(column: pyarrow.ChunkedArray, width: int) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ from genrescope.library.files import Found, classified, described
 from genrescope.library.index import Index, unit
 from genrescope.library.places import LibraryError
 from genrescope.library.queries import absolute, find_track, living_copies
-from genrescope.library.rows import Entry
+from genrescope.library.rows import Entry, labels_of
 from genrescope.library.store import Library, quoted
 
 
@@ -77,6 +77,9 @@ class TrackFilter:
     years: tuple[int, int] | None = None
     not_artist: str | None = None
     not_album: str | None = None
+    style: str | None = None
+    instrument: str | None = None
+    mood: str | None = None
     max_duration: float | None = None
     corrections: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -88,6 +91,9 @@ class TrackFilter:
                 self.years is None
                 or (entry.year is not None and self.years[0] <= entry.year <= self.years[1])
             )
+            and has_label(entry.styles, self.style)
+            and has_label(entry.instruments, self.instrument)
+            and has_label(entry.moods, self.mood)
             and (self.max_duration is None or entry.duration <= self.max_duration)
             and not (self.not_artist and _same(self.not_artist, entry.artist))
             and not (self.not_album and _same(self.not_album, entry.album))
@@ -97,7 +103,10 @@ class TrackFilter:
         return self.corrections.get(entry.content) or entry.genre
 
     def sql(self, genres: Sequence[str]) -> str | None:
-        """Genre, years and duration as SQL for the index; `genres` are those of the model."""
+        """Genre and years as SQL for the index; `genres` are those of the model.
+
+        The rest of the filter is left to `allows`.
+        """
         conditions = []
         if self.genre is not None:
             named = [genre for genre in genres if same_genre(self.genre, genre)]
@@ -110,8 +119,6 @@ class TrackFilter:
             conditions.append(" OR ".join(either) or "false")
         if self.years is not None:
             conditions.append(f"year >= {self.years[0]} AND year <= {self.years[1]}")
-        if self.max_duration is not None:
-            conditions.append(f"duration <= {self.max_duration!r}")
         return " AND ".join(f"({each})" for each in conditions) or None
 
 
@@ -176,21 +183,6 @@ class Space:
         """A track as a query, from its row; `name` is what it is called in results."""
         return Query(name, self._direction(entry.embedding), entry)
 
-    def genre(self, name: str) -> str:
-        """A genre as the library's model spells it, from any spelling.
-
-        Raises
-        ------
-        GenrescopeError
-            The model has no genre of that name.
-        """
-        genres = self.library.model.genres
-        found = find_genre(name, genres)
-        if found is None:
-            known = ", ".join(genres)
-            raise GenrescopeError(f"{name}: no genre of the library's model; it knows {known}")
-        return found
-
     def nearest(
         self, query: Query, n: int = 10, allowed: TrackFilter | None = None
     ) -> list[tuple[Entry, float]]:
@@ -242,6 +234,58 @@ class Space:
         prediction = classifier.predict(file)
         found = Found.of(file)
         return classified(described(found, file.parent, content_of(file)), prediction, model.genres)
+
+
+def genre_of(library: Library, name: str) -> str:
+    """A genre as the library's model spells it, from any spelling.
+
+    Raises
+    ------
+    GenrescopeError
+        The model has no genre of that name.
+    """
+    genres = library.model.genres
+    found = find_genre(name, genres)
+    if found is None:
+        known = ", ".join(genres)
+        raise GenrescopeError(f"{name}: no genre of the library's model; it knows {known}")
+    return found
+
+
+def has_label(labels: Mapping[str, float], name: str | None) -> bool:
+    """Whether a track has a label, however it is spelt; it has None."""
+    return name is None or any(same_genre(name, each) for each in labels)
+
+
+def find_label(library: Library, group: str, name: str) -> str:
+    """A style, instrument or mood as the library spells it, from any spelling.
+
+    Parameters
+    ----------
+    group
+        One of `genrescope.library.rows.LABELS`.
+    name
+        The label.
+
+    Raises
+    ------
+    GenrescopeError
+        No track of the library has it.
+    """
+    column = library.columns([group])
+    stored = column[group].to_pylist() if group in column.column_names else []
+    known = sorted({label for each in stored for label in labels_of(each)})
+    found = find_genre(name, known)
+    if found is not None:
+        return found
+    if known:
+        reason = f"none of the library's {group}, which are {', '.join(known)}"
+    else:
+        reason = (
+            f"the library has no {group}: a model that knows them finds them, "
+            "such as genrescope scan --rescan --model audioset"
+        )
+    raise GenrescopeError(f"{name}: {reason}")
 
 
 def mean_similarity(directions: NDArray[np.float32], order: Sequence[int]) -> float:

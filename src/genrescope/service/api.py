@@ -64,13 +64,27 @@ def tracks(
     first_year: Annotated[int | None, Query(ge=0, le=9999)] = None,
     last_year: Annotated[int | None, Query(ge=0, le=9999)] = None,
     corrected: bool | None = None,
+    style: Annotated[str | None, Query(max_length=100)] = None,
+    instrument: Annotated[str | None, Query(max_length=100)] = None,
+    mood: Annotated[str | None, Query(max_length=100)] = None,
     sort: _Sort = "name",
     descending: bool = False,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> Response:
     """List the tracks of the library, page by page."""
-    chosen = Filter(q, genre, min_confidence, max_confidence, first_year, last_year, corrected)
+    chosen = Filter(
+        q,
+        genre,
+        min_confidence,
+        max_confidence,
+        first_year,
+        last_year,
+        corrected,
+        style,
+        instrument,
+        mood,
+    )
     found, total = _service(request).library.tracks(
         chosen, sort, descending=descending, offset=offset, limit=limit
     )
@@ -169,7 +183,15 @@ def recommend(request: Request, body: schemas.Recommend) -> Response:
     has_years = body.first_year is not None or body.last_year is not None
     last = 9999 if body.last_year is None else body.last_year
     years = (body.first_year or 0, last) if has_years else None
-    filters = library.filters(queries, body.genre, years, not_same_artist=body.not_same_artist)
+    filters = library.filters(
+        queries,
+        body.genre,
+        years,
+        not_same_artist=body.not_same_artist,
+        style=body.style,
+        instrument=body.instrument,
+        mood=body.mood,
+    )
     found = library.recommend(body.likes, body.dislikes, body.n, body.diversity, filters)
     return _answer(tracks=found)
 

@@ -23,7 +23,7 @@ from genrescope.library.places import LibraryBusyError
 from genrescope.library.playlist import playlist_between
 from genrescope.library.recommend import recommend
 from genrescope.library.rows import Entry, Model
-from genrescope.library.similar import Query, Space, TrackFilter
+from genrescope.library.similar import Query, Space, TrackFilter, has_label
 from genrescope.library.store import Library
 from genrescope.service.problems import ProblemError
 
@@ -44,6 +44,9 @@ class Filter:
     first_year: int | None = None
     last_year: int | None = None
     is_corrected: bool | None = None
+    style: str | None = None
+    instrument: str | None = None
+    mood: str | None = None
 
     def allows(self, entry: Entry) -> bool:
         """Whether a track passes. Its genre is the corrected one, where there is one."""
@@ -58,6 +61,9 @@ class Filter:
             and (self.max_confidence is None or entry.confidence <= self.max_confidence)
             and (self.first_year is None or (year is not None and year >= self.first_year))
             and (self.last_year is None or (year is not None and year <= self.last_year))
+            and has_label(entry.styles, self.style)
+            and has_label(entry.instruments, self.instrument)
+            and has_label(entry.moods, self.mood)
             and (self.is_corrected is None or self.is_corrected == bool(entry.corrected_genre))
         )
 
@@ -310,11 +316,15 @@ class Collection:
         years: tuple[int, int] | None,
         *,
         not_same_artist: bool,
+        **labels: str | None,
     ) -> list[TrackFilter]:
-        """The filters that a request names, in the spelling of the library's genres."""
+        """The filters that a request names, in the spelling of the library's genres.
+
+        `labels` are the style, the instrument and the mood.
+        """
         state = self._now()
         named = genre and _genre_of(state, genre)
-        found = [TrackFilter(named, years, corrections=state.corrections)]
+        found = [TrackFilter(named, years, **labels, corrections=state.corrections)]  # type: ignore[arg-type]
         if not_same_artist:
             found += [TrackFilter(not_artist=query.entry.artist) for query in queries]
         return found

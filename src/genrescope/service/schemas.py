@@ -28,6 +28,11 @@ class Track(BaseModel):
     genre: str | None
     corrected_genre: str | None
     confidence: float
+    kind: str | None
+    styles: dict[str, float]
+    instruments: dict[str, float]
+    moods: dict[str, float]
+    uses: dict[str, float]
     duration: float
     warnings: list[str]
     problem: str | None
@@ -129,6 +134,9 @@ class Recommend(BaseModel):
     n: int = Field(20, ge=1, le=200)
     diversity: float = Field(0.3, ge=0, le=1)
     genre: str | None = Field(None, max_length=100)
+    style: str | None = Field(None, max_length=100)
+    instrument: str | None = Field(None, max_length=100)
+    mood: str | None = Field(None, max_length=100)
     first_year: int | None = Field(None, ge=0, le=9999)
     last_year: int | None = Field(None, ge=0, le=9999)
     not_same_artist: bool = False

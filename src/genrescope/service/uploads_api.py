@@ -25,6 +25,7 @@ from genrescope.service.work import Classify
 
 router = APIRouter(prefix="/v1")
 
+_LABELS = ("style", "instrument", "mood")
 _FLAG = {"type": "boolean", "default": False}
 _EVENT_STREAM = "text/event-stream"
 _FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
@@ -92,6 +93,9 @@ async def classify(request: Request) -> Response:
         track={"type": "string", "maxLength": 64},
         n={"type": "integer", "minimum": 1, "maximum": 200, "default": 10},
         genre={"type": "string"},
+        style={"type": "string"},
+        instrument={"type": "string"},
+        mood={"type": "string"},
         first_year={"type": "integer", "minimum": 0, "maximum": 9999},
         last_year={"type": "integer", "minimum": 0, "maximum": 9999},
         not_same_artist=dict(_FLAG),
@@ -104,7 +108,7 @@ async def similar(request: Request) -> Response:
     form = await read_form(request, 1)
     try:
         library = service.library
-        fields = {name: form.fields.get(name) for name in ("track", "genre")}
+        fields = {name: form.fields.get(name) for name in ("track", "genre", *_LABELS)}
         n = form.number("n", 10, 1, 200) or 10
         first, last = (form.number(f"{end}_year", None, 0, 9999) for end in ("first", "last"))
         not_same = [form.flag(f"not_same_{what}") for what in ("artist", "album")]
@@ -124,7 +128,8 @@ async def similar(request: Request) -> Response:
         await form.data.close()
 
     def find() -> list[dict[str, Any]]:
-        [base] = library.filters([], fields["genre"], years, not_same_artist=False)
+        labels = {name: fields[name] for name in _LABELS}
+        [base] = library.filters([], fields["genre"], years, not_same_artist=False, **labels)
         allowed = replace(
             base,
             not_artist=query.entry.artist if not_same[0] else None,

@@ -1,12 +1,12 @@
 "use strict";
 // Positions lie within -1 to 1, y upwards. A track is [x, y, genre, confidence, root, path, name,
-// words]; `words` are further words that the search looks at.
+// words, labels]; the search looks at `words` and at `labels`: styles, instruments, moods.
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 const canvas = at("map"), pen = canvas.getContext("2d");
-const tracks = data.tracks.map(([x, y, genre, confidence, root, path, name, words], number) =>
-  ({number, x, y, genre, confidence, root, path, name, words,
-    plain: plain(`${name} ${words} ${path}`), shown: true, found: true}));
+const tracks = data.tracks.map(([x, y, genre, confidence, root, path, name, words, labels], number) =>
+  ({number, x, y, genre, confidence, root, path, name, words, labels,
+    plain: plain(`${name} ${words} ${labels} ${path}`), shown: true, found: true}));
 // Small ones on top of large ones, so that none is covered.
 const order = [...tracks].sort((a, b) => b.confidence - a.confidence || a.number - b.number);
 const dark = matchMedia("(prefers-color-scheme: dark)");

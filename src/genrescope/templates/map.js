@@ -32,6 +32,11 @@ function hover(track, x, y) {
       name.textContent = track.name;
       genre.textContent = describe(track);
       tip.replaceChildren(name, genre);
+      if (track.labels) {
+        const labels = document.createElement("span");
+        labels.textContent = track.labels;
+        tip.append(labels);
+      }
     }
     redraw();
   }
@@ -85,7 +90,7 @@ function address(track) {
 function fillCard(track) {
   const player = at("player"), genre = data.genres[track.genre];
   at("name").textContent = track.name;
-  at("genre").textContent = [describe(track), track.words].filter(Boolean).join(" · ");
+  at("genre").textContent = [describe(track), track.labels, track.words].filter(Boolean).join(" · ");
   at("path").textContent = `${data.roots[track.root].path.replace(/\/$/, "")}/${track.path}`;
   player.pause();
   report("");

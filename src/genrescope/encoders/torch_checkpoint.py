@@ -1,10 +1,14 @@
 """Reads the tensors of a checkpoint that `torch.save` wrote, with NumPy alone and without pickle.
 
 A checkpoint is a zip archive: `data.pkl`, a pickle that describes the tensors, and one file of raw
-numbers for each storage. The pickle is not loaded. Its opcodes are interpreted by a small machine
-that has no way to import or call anything: it knows dictionaries, tuples, numbers and strings, and
-three names (`OrderedDict`, `_rebuild_tensor_v2` and the storage types), which it treats as symbols.
-Everything else is refused.
+numbers for each storage. Before torch 1.6 it was one stream: a magic number, a version and a
+description of the machine, as pickles of their own; the pickle that describes the tensors; a pickle
+of the storages' keys; and of each storage the count of its numbers and the numbers.
+
+The pickle is not loaded. Its opcodes are interpreted by a small machine that has no way to import
+or call anything: it knows dictionaries, tuples, numbers and strings, and a few names
+(`OrderedDict`, `_rebuild_tensor_v2`, the storage types, and those by which NumPy's arrays are
+pickled), which it treats as symbols. Everything else is refused.
 
 Compressed archives are refused too, because `torch.save` writes none and a small one could claim to
 hold any number of bytes.
@@ -17,7 +21,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +41,15 @@ _TYPES: Final[dict[str, np.dtype[Any]]] = {
 }
 _REBUILD = "torch._utils _rebuild_tensor_v2"
 _ORDERED = "collections OrderedDict"
+_RECONSTRUCT = (
+    "numpy.core.multiarray _reconstruct",
+    "numpy._core.multiarray _reconstruct",
+)
+_ARRAY, _DTYPE, _ENCODE = "numpy ndarray", "numpy dtype", "_codecs encode"
+_NUMPY: Final = (*_RECONSTRUCT, _ARRAY, _DTYPE, _ENCODE)
+_ARRAY_TYPES: Final = ("f4", "f8", "i4", "i8")
+_MAGIC: Final = 0x1950A86A20F9469CFC6C
+_COUNT: Final = 8  # bytes before the numbers of a storage in a stream
 
 
 class CheckpointError(FileError):
@@ -54,13 +67,20 @@ class _Symbol:
     name: str
 
 
+@dataclass
+class _Numpy:
+    """A pickled array or data type of NumPy, whose state comes after it."""
+
+    value: Any = None
+
+
 def read_checkpoint(path: Path) -> dict[str, Array]:
     """Read a dictionary of tensors, such as a network's `state_dict`.
 
     Parameters
     ----------
     path
-        A file that `torch.save` wrote (the zip format, torch 1.6 and later).
+        A file that `torch.save` wrote, in either format.
 
     Returns
     -------
@@ -73,11 +93,8 @@ def read_checkpoint(path: Path) -> dict[str, Array]:
         When the file is damaged, or holds anything but named tensors.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = _members(archive)
-            program = archive.read(members["data.pkl"])
-            machine = _Machine(lambda key: archive.read(members[f"data/{key}"]))
-            found = machine.run(program)
+        with path.open("rb") as file:
+            found = _read_archive(file) if zipfile.is_zipfile(file) else _read_stream(file)
     except _RefusedError as error:
         raise CheckpointError(path, f"not a checkpoint of tensors alone: {error}") from None
     except OSError as error:
@@ -86,12 +103,68 @@ def read_checkpoint(path: Path) -> dict[str, Array]:
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(path, f"not a checkpoint: {reason}") from None
+    if isinstance(found, dict):
+        arrays = {k: v.value if isinstance(v, _Numpy) else v for k, v in found.items()}
+        found = arrays
     named = isinstance(found, dict) and found
     if not named or not all(
         isinstance(name, str) and isinstance(value, np.ndarray) for name, value in found.items()
     ):
         raise CheckpointError(path, "not a checkpoint of tensors alone: expected named tensors")
     return dict(found)
+
+
+def _read_archive(file: IO[bytes]) -> Any:
+    with zipfile.ZipFile(file) as archive:
+        members = _members(archive)
+        program = archive.read(members["data.pkl"])
+        return _Machine(lambda key, _: archive.read(members[f"data/{key}"])).run(program)
+
+
+def _read_stream(file: IO[bytes]) -> Any:
+    """The format before torch 1.6."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    if not file.read(2).startswith(b"\x80"):
+        raise _RefusedError("neither a zip archive nor a pickle")
+    file.seek(0)
+    if _Machine(_no_storage).run(file) != _MAGIC:
+        raise _RefusedError("no magic number of torch")
+    _Machine(_no_storage).run(file)  # the version
+    system = _Machine(_no_storage).run(file)
+    if not isinstance(system, dict) or system.get("little_endian") is not True:
+        raise _RefusedError("not little-endian")
+    start = file.tell()
+    # The storages come after the tensors that are made of them: at first only their lengths count.
+    lengths: dict[str, int] = {}
+
+    def note(key: str, length: int) -> None:
+        lengths[key] = length
+
+    noted = _Machine(note).run(file)
+    end = file.tell()
+    keys = _Machine(_no_storage).run(file)
+    if not isinstance(keys, list) or sorted(keys) != sorted(lengths):
+        raise _RefusedError("its list of storages does not fit")
+    if not keys:
+        return noted
+    places, place = {}, file.tell()
+    for key in keys:
+        places[key] = place + _COUNT
+        place += _COUNT + lengths[key]
+    if place > size:
+        raise _RefusedError("it ends within a storage")
+
+    def read(key: str, length: int) -> bytes:
+        file.seek(places[key])
+        return file.read(length)
+
+    file.seek(start)
+    return _Machine(read).run(file.read(end - start))
+
+
+def _no_storage(*_: Any) -> None:
+    raise _RefusedError("a storage where none can be")
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -114,14 +187,14 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 class _Machine:
     """Interprets the few pickle opcodes that a dictionary of tensors needs."""
 
-    def __init__(self, read: Callable[[str], bytes]) -> None:
+    def __init__(self, read: Callable[[str, int], bytes | None]) -> None:
         self.read = read
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        self.storages: dict[tuple[str, str], Array] = {}
+        self.storages: dict[tuple[str, str], Array | None] = {}
 
-    def run(self, program: bytes) -> Any:
+    def run(self, program: bytes | IO[bytes]) -> Any:
         """The object that the program leaves on the stack."""
         for opcode, given, _ in pickletools.genops(program):
             name, argument = opcode.name, given if given is not None else ""
@@ -147,6 +220,13 @@ class _Machine:
                 self.marks.append(len(self.stack))
             case "EMPTY_DICT":
                 self.stack.append({})
+            case "EMPTY_LIST":
+                self.stack.append([])
+            case "APPEND" | "APPENDS":
+                items = self._pop(1) if name == "APPEND" else self._since_mark()
+                if not isinstance(self.stack[-1], list):
+                    raise _RefusedError("it adds to an object that is not a list")
+                self.stack[-1].extend(items)
             case "EMPTY_TUPLE":
                 self.stack.append(())
             case "TUPLE":
@@ -168,9 +248,11 @@ class _Machine:
                 called, arguments = self._pop(2)
                 self.stack.append(self._reduce(called, arguments))
             case "BUILD":
-                # Attributes of a state_dict, such as its `_metadata`: not needed here.
-                target, _ = self._pop(2)
-                if not isinstance(target, dict):
+                # Attributes of a state_dict, such as its `_metadata`, are not needed here.
+                target, state = self._pop(2)
+                if isinstance(target, _Numpy):
+                    target.value = _numpy_state(target.value, state)
+                elif not isinstance(target, dict):
                     raise _RefusedError("it sets attributes of an object")
                 self.stack.append(target)
             case _:
@@ -198,7 +280,7 @@ class _Machine:
 
     @staticmethod
     def _symbol(name: str) -> _Symbol:
-        if name not in (_REBUILD, _ORDERED, *_TYPES):
+        if name not in (_REBUILD, _ORDERED, *_NUMPY, *_TYPES):
             raise _RefusedError(f"it names {name.replace(' ', '.')}")
         return _Symbol(name)
 
@@ -207,17 +289,31 @@ class _Machine:
             return {}
         if called == _Symbol(_REBUILD) and isinstance(arguments, tuple) and len(arguments) >= 4:
             return _tensor(*arguments[:4])
+        match called, arguments:
+            case _Symbol(name=name), (_Symbol(name=array), (0,), b"b") if (
+                name in _RECONSTRUCT and array == _ARRAY
+            ):
+                return _Numpy()
+            case _Symbol(name=name), (str(kind), *_) if name == _DTYPE and kind in _ARRAY_TYPES:
+                return _Numpy(np.dtype(kind))
+            case _Symbol(name=name), (str(text), "latin1") if name == _ENCODE:
+                return text.encode("latin1")
         raise _RefusedError("it calls something else than a tensor's constructor")
 
-    def _storage(self, address: Any) -> Array:
-        """The numbers of a storage: `("storage", type, key, device, count)`."""
+    def _storage(self, address: Any) -> Array | None:
+        """The numbers of a storage: `("storage", type, key, device, count)`; None where unread."""
         match address:
-            case ("storage", _Symbol(name=kind), str(key), str(), int(count)) if kind in _TYPES:
+            case ("storage", _Symbol(name=kind), str(key), str(), int(count), *rest) if (
+                kind in _TYPES and count >= 0 and rest in ([], [None])
+            ):
                 pass
             case _:
                 raise _RefusedError("it names something that is not a storage")
         if (kind, key) not in self.storages:
-            content = self.read(key)
+            content = self.read(key, count * _TYPES[kind].itemsize)
+            if content is None:
+                self.storages[kind, key] = None
+                return None
             if len(content) != count * _TYPES[kind].itemsize:
                 raise _RefusedError(f"storage {key} has not the length that it claims")
             self.storages[kind, key] = np.frombuffer(content, _TYPES[kind])
@@ -231,8 +327,20 @@ _LITERALS: Final = (
 )
 
 
+def _numpy_state(before: Any, state: Any) -> Any:
+    """What the state of a pickled array or data type of NumPy makes of it."""
+    match before, state:
+        case np.dtype(), (int(), "<", *_):
+            return before.newbyteorder("<")
+        case None, (1, tuple(shape), _Numpy(value=np.dtype() as kind), False, bytes(content)):
+            return np.frombuffer(content, kind).reshape(shape)
+    raise _RefusedError("an array is not of numbers in order")
+
+
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> Array:
     """A tensor as a copy of its part of the storage."""
+    if storage is None:  # only its length is of interest
+        return np.zeros(0, np.float32)
     numbers = (offset, *shape, *strides)
     whole = all(type(number) is int and number >= 0 for number in numbers)
     if not isinstance(storage, np.ndarray) or not whole or len(shape) != len(strides):
