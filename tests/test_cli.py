@@ -412,7 +412,7 @@ class TestWhatIsAsked:
         done = genrescope("classify", address)
         assert done.returncode == 2
         assert done.stdout == ""
-        assert f"{address}: an address, not a file: download it first" in done.stderr
+        assert f"{address}: an address, not a file: download it, or use --engine ray" in done.stderr
 
     def test_nothing_classified_prints_no_heading(self, folder: Path) -> None:
         done = genrescope("classify", folder / "broken.mp3")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from genrescope.cli import app
 from genrescope.errors import GenrescopeError
-from genrescope.library.moves import carry_out, undo
+from genrescope.library.moves import Step, carry_out, undo, unfinished_moves
 from genrescope.library.rows import Entry
 from genrescope.library.sort import plan
 from libraries import MODEL, entry, make_library
@@ -214,3 +214,30 @@ def test_the_command_shows_the_changes_first(tmp_path: Path) -> None:
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("to undo: ")]
     assert CliRunner().invoke(app, line.split()[3:]).stdout == "2 undone, 0 left as they are\n"
     assert not (tmp_path / "s" / "Jazz").exists()
+
+
+def test_a_move_that_was_stopped_between_two_names_is_finished(tmp_path: Path) -> None:
+    """A file is moved by giving it a second name, and taking the first."""
+    source, target = tmp_path / "a.wav", tmp_path / "sorted/Jazz/a.wav"
+    source.write_bytes(b"music")
+    status = source.stat()
+    step = Step(str(source), str(target), status.st_size, status.st_mtime_ns)
+    target.parent.mkdir(parents=True)
+    target.hardlink_to(source)
+    _, failures = carry_out([step], "move", tmp_path / "sorted")
+    assert not failures
+    assert not source.exists()
+    assert target.read_bytes() == b"music"
+    assert unfinished_moves(tmp_path / "sorted") == {(str(source), str(target))}
+
+
+def test_a_folder_reached_by_two_paths_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "music").mkdir()
+    (tmp_path / "same").symlink_to(tmp_path / "music")
+    source = tmp_path / "music/a.wav"
+    source.write_bytes(b"music")
+    status = source.stat()
+    step = Step(str(source), str(tmp_path / "same/a.wav"), status.st_size, status.st_mtime_ns)
+    _, failures = carry_out([step], "move", tmp_path)
+    assert len(failures) == 1
+    assert source.read_bytes() == b"music"

@@ -192,7 +192,7 @@ def _deadly(base: type) -> type:
 
 
 def test_an_address_is_read_and_listed(music: Path, server: str) -> None:
-    from genrescope.inference.addresses import audio_at, open_source
+    from genrescope.audio.addresses import audio_at, open_source
 
     listed = audio_at(f"{server}/")
     assert len(listed) == len(list(music.iterdir()))

@@ -198,6 +198,11 @@ def files_below(folder: str) -> dict[str, str]:
     }
 
 
+def sorted_files(folder: str) -> dict[str, str]:
+    """Files by their paths, without those that undo the sorting, whose names tell the time."""
+    return {name: of for name, of in files_below(folder).items() if not name.startswith("undo-")}
+
+
 def library_rows(place: str) -> list[str]:
     """The rows of a library."""
     from genrescope.library.store import Library
@@ -264,6 +269,8 @@ class Job:
         Names that may be left after the job was stopped and finished.
     needs
         What must be run in the folder before the job is.
+    resumes
+        Whether it may go on after its input was changed and restored; a run on other data may not.
     """
 
     name: str
@@ -321,6 +328,7 @@ def jobs() -> dict[str, Job]:
             inputs="data",
             data="data",
             imports=_LAB,
+            resumes=False,
         ),
         Job(
             "tune",
@@ -329,11 +337,12 @@ def jobs() -> dict[str, Job]:
             inputs="data",
             data="data",
             imports=(*_LAB, "optuna"),
+            resumes=False,
         ),
         Job(
             "sort --move",
             [_SCAN, ["sort", "--to", "sorted", "--move", "--yes", "--library", "lib"]],
-            ("files_below", {"folder": "sorted"}),
+            ("sorted_files", {"folder": "sorted"}),
             inputs="",
             leftovers=("undo-",),
             needs=[_SCAN],

@@ -7,6 +7,10 @@ The simulation is of discrete events. A file passes three stages: it is fetched 
 takes a latency and a share of the bandwidth), decoded (a core), and run through the network (a
 core). Cores are shared by the last two, the network first; at most `ahead` files wait between two
 stages, which is the back-pressure.
+
+The check uses costs in seconds of a core, so that other programs don't count in them, and what
+these programs took of the cores in the very run that is checked: of the time in which a thread
+could have run, the share in which it did, as Linux tells of each thread.
 """
 
 from __future__ import annotations
@@ -14,10 +18,13 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import math
 import statistics
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +66,8 @@ class Machine:
         Requests that run at once.
     ahead
         Files that may wait before each stage.
+    share
+        Of each core, that other programs leave.
     """
 
     cores: int = 2
@@ -66,6 +75,7 @@ class Machine:
     latency: float = 0.0
     requests: int = 4
     ahead: int = 8
+    share: float = 1.0
 
 
 def simulate(files: Sequence[Costs], machine: Machine) -> float:
@@ -87,11 +97,11 @@ def simulate(files: Sequence[Costs], machine: Machine) -> float:
             cores -= 1
             if decoded:
                 file = decoded.popleft()
-                start(file.network, "network", file)
+                start(file.network / machine.share, "network", file)
             else:
                 file = fetched.popleft()
                 blocked += 1  # its place in the queue behind it
-                start(file.decode, "decode", file)
+                start(file.decode / machine.share, "decode", file)
         while waiting and fetching < machine.requests and len(fetched) + fetching < machine.ahead:
             file = waiting.popleft()
             fetching += 1
@@ -133,6 +143,50 @@ def stage_costs(classifier: Any, path: Path) -> tuple[Costs, Costs]:
     return wall, core
 
 
+class Share:
+    """What other programs leave of the cores, while it is entered.
+
+    Attributes
+    ----------
+    value
+        Of the time in which threads of this process ran or waited for a core, the share in which
+        they ran; 1 where the system does not tell.
+    """
+
+    def __init__(self) -> None:
+        self.value = 1.0
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._before: dict[str, tuple[int, int]] = {}
+        self._done = threading.Event()
+        self._watcher = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Share:
+        self._look()
+        self._before = dict(self._seen)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._watcher.join()
+        nothing = (0, 0)
+        pairs = [(self._before.get(thread, nothing), now) for thread, now in self._seen.items()]
+        ran = sum(now[0] - before[0] for before, now in pairs)
+        waited = sum(now[1] - before[1] for before, now in pairs)
+        if ran:
+            self.value = ran / (ran + waited)
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.05):  # a thread that has ended tells nothing any more
+            self._look()
+
+    def _look(self) -> None:
+        for file in Path("/proc/self/task").glob("*/schedstat"):
+            with suppress(OSError):
+                ran, waited, _ = file.read_text().split()
+                self._seen[file.parent.name] = int(ran), int(waited)
+
+
 def measure(folder: Path, rounds: int, per_round: int) -> dict[str, Any]:
     """Stage costs on some files, and the real engine on others, in turn.
 
@@ -148,14 +202,19 @@ def measure(folder: Path, rounds: int, per_round: int) -> dict[str, Any]:
     for number in range(rounds):
         chosen = files[2 * per_round * number : 2 * per_round * (number + 1)]
         real, both = chosen[::2], [stage_costs(classifier, path) for path in chosen[1::2]]
-        measured = [wall for wall, _ in both]
-        costs += [core for _, core in both]
+        measured = [core for _, core in both]
+        costs += measured
         for cores in (1, 2):
-            begun = time.perf_counter()
-            count = sum(1 for _ in classifier.predict_many(real, jobs=cores))
-            seconds = time.perf_counter() - begun
-            expected = simulate(measured, Machine(cores=cores)) * count / len(measured)
-            checks.append({"cores": cores, "measured_s": seconds, "simulated_s": expected})
+            begun, used = time.perf_counter(), time.process_time()
+            with Share() as share:
+                count = sum(1 for _ in classifier.predict_many(real, jobs=cores))
+            seconds, used = time.perf_counter() - begun, time.process_time() - used
+            scale = count / len(measured)
+            expected = simulate(measured, Machine(cores=cores, share=share.value)) * scale
+            check = {"cores": cores, "measured_s": seconds, "simulated_s": expected}
+            check |= {"share": share.value, "measured_core_s": used}
+            check["expected_core_s"] = sum(each.decode + each.network for each in measured) * scale
+            checks.append(check)
     return {"costs": [asdict(each) for each in costs], "checks": checks}
 
 
@@ -165,15 +224,22 @@ def report(stages: dict[str, Any], track_seconds: float, price: float, rate: flo
     audio = sum(each.seconds for each in costs)
     decode = sum(each.decode for each in costs) / audio
     network = sum(each.network for each in costs) / audio
-    lines = ["| cores | simulated / measured (median) | lowest | highest |", "|---|---|---|---|"]
+    lines = [
+        "| cores | runs | simulated / measured (median) | lowest | highest | left by others "
+        "| core-seconds, simulated / measured |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for cores in (1, 2):
-        ratios = [
-            check["simulated_s"] / check["measured_s"]
-            for check in stages["checks"]
-            if check["cores"] == cores
-        ]
+        own = [check for check in stages["checks"] if check["cores"] == cores]
+        ratios = [check["simulated_s"] / check["measured_s"] for check in own]
         middle = statistics.median(ratios)
-        lines.append(f"| {cores} | {middle:.2f} | {min(ratios):.2f} | {max(ratios):.2f} |")
+        share = statistics.median(check.get("share", 1.0) for check in own)
+        used = sum(check.get("measured_core_s", 0.0) for check in own)
+        core = sum(check.get("expected_core_s", 0.0) for check in own) / used if used else math.nan
+        lines.append(
+            f"| {cores} | {len(own)} | {middle:.2f} | {min(ratios):.2f} | {max(ratios):.2f} "
+            f"| {share:.2f} | {core:.2f} |"
+        )
     lines += [
         "",
         f"Per minute of audio: decoding and features {60000 * decode:.0f} ms, network "

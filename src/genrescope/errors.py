@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from os import PathLike, fspath
 
 
@@ -33,8 +35,28 @@ class AudioError(FileError):
     """A file can't be decoded: not audio, truncated, empty, without sound, or too short."""
 
 
+class UnreadableError(AudioError):
+    """A file could not be read this time, whatever its content.
+
+    The disk or the network gave an error, the file changed while it was read, or its decoder was
+    stopped. The next attempt may succeed, so this is never remembered of a file, unlike other
+    `AudioError`s.
+    """
+
+
 class TooLongError(AudioError):
     """An audio file is longer than `genrescope.audio.safely` allows."""
+
+
+def check_disk(path: str | PathLike[str], fault: Exception) -> None:
+    """Raise an error of the disk as an `UnreadableError`; others, and a missing file, pass.
+
+    Libraries raise an `OSError` without a number for a file of a content that they don't like.
+    """
+    number = getattr(fault, "errno", None)
+    passing = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EISDIR)
+    if number is not None and number not in passing:
+        raise UnreadableError(path, f"not readable: {os.strerror(number)}") from fault
 
 
 class MissingPackageError(GenrescopeError, ImportError):

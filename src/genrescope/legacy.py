@@ -48,6 +48,14 @@ _UNUSED_SETTINGS = {
 }
 # Files in the folder of a job, which version 0.1 called a part.
 _JOB_FILES = {"heard.npz": "logits.npz", "learned.json": "training.json"}
+# How the problems begin that version 0.1 stored in libraries although they need not last.
+_PASSING_PROBLEMS = (
+    "not readable: ",
+    "no such file",
+    "unexpected ",
+    "the decoder was stopped",
+    "the process that decoded it died",
+)
 _JOB_TRACKS = {"aside": "monitored", "heard": "predicted"}
 
 
@@ -251,3 +259,8 @@ def _rename_value(fields: dict[str, Any], key: str, changes: list[str]) -> None:
     if isinstance(value, str) and value in AGGREGATIONS:
         fields[key] = AGGREGATIONS[value]
         changes.append(f"{key}: {value} -> {fields[key]}")
+
+
+def is_passing_problem(problem: str | None) -> bool:
+    """Whether a problem in a library's row was no decode error, so that the file is tried again."""
+    return problem is not None and problem.startswith(_PASSING_PROBLEMS)

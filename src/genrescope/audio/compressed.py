@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +14,7 @@ import numpy as np
 import soxr
 from av.stream import Discard
 
+from genrescope.audio.files import check_readable
 from genrescope.audio.kinds import PLAUSIBLE_RATES, mp3_frames
 from genrescope.audio.mixdown import Mixer, Rows, Samples
 from genrescope.audio.packets import links_of, open_container
@@ -71,6 +73,8 @@ class CompressedSource:
         self._file = file
         # The links of a chained Ogg file are opened one after another.
         self._links = links_of(file, os.fstat(file.fileno()).st_size)
+        self._size = os.fstat(file.fileno()).st_size
+        self._jumped = False
         self._open()
         try:
             self._head = list(islice(self._frames, 3))
@@ -114,6 +118,7 @@ class CompressedSource:
         frames: Iterator[Any] = chain(self._head, self._frames)
         if start > _WORTH_A_JUMP_SECONDS * self.sample_rate and len(self._links) == 1:
             position, frames = self._jump(start)
+            self._jumped = True
         mixer = Mixer(self.sample_rate, position)
         try:
             for block in self._mono(frames, mixer):
@@ -301,7 +306,10 @@ class CompressedSource:
     def _report(self, warnings: list[str]) -> None:
         """Say what was missing once the end has been reached."""
         promised, decoded = self._promised, self.end / self.sample_rate
-        if promised is not None and promised - decoded > _TOLERATED_SECONDS:
+        is_short = promised is not None and promised - decoded > _TOLERATED_SECONDS
+        if is_short or self._broken_off or self._damaged:
+            self._check_reading()
+        if promised is not None and is_short:
             warnings.append(
                 f"damaged or cut short: {promised - decoded:.1f} s of {promised:.1f} s "
                 "could not be decoded"
@@ -310,6 +318,25 @@ class CompressedSource:
             warnings.append("the last part could not be decoded")
         elif self._damaged:
             warnings.append("damaged: some pieces could not be decoded and were left out")
+
+    def _check_reading(self) -> None:
+        """Raise OSError where not the file's content but reading it is why something is missing.
+
+        FFmpeg's errors don't tell: it reports a cut file as an error of the disk, too.
+        """
+        check_readable(self._file, self._size)
+        if self._jumped:
+            return
+        read = self._packets
+        self.close()
+        try:
+            self._open()
+            for packet in self._container.demux(self._stream):
+                self._packets += bool(packet.size)
+        except (*FAULTS, NoSoundError):
+            pass  # as the first time, or worse
+        if self._packets > read:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def _why_silent(self) -> str:
         if self._stream.codec_context is None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 import numpy as np
 import soxr
 
-from genrescope.audio.files import Readable, open_regular, source_name
+from genrescope.audio.files import Readable, check_readable, open_regular, source_name
 from genrescope.audio.kinds import HEAD, PLAUSIBLE_RATES, UNCOMPRESSED, kind_of, mp4_is_cut
 from genrescope.audio.waveform import Samples, Waveform
 from genrescope.audio.workers import current_pool
-from genrescope.errors import AudioError
+from genrescope.errors import AudioError, UnreadableError
 
 if TYPE_CHECKING:
     from genrescope.audio.uncompressed import UncompressedSource
@@ -264,6 +264,8 @@ def _open(path: Readable) -> Iterator[Source]:
             if source.sample_rate not in PLAUSIBLE_RATES:
                 raise AudioError(name, f"damaged: a sample rate of {source.sample_rate} Hz")
             yield source
+        except OSError as fault:
+            raise UnreadableError(name, f"not readable: {fault.strerror}") from fault
         finally:
             source.close()
 
@@ -273,7 +275,19 @@ def _source(path: str, file: BinaryIO, size: int) -> Source:
     try:
         kind = kind_of(file.read(HEAD))
     except OSError as fault:
-        raise AudioError(path, f"not readable: {fault.strerror}") from fault
+        raise UnreadableError(path, f"not readable: {fault.strerror}") from fault
+    try:
+        return _decoder(path, file, size, kind)
+    except AudioError:
+        try:  # whether that is because of its content
+            check_readable(file, size)
+        except OSError as fault:
+            raise UnreadableError(path, f"not readable: {fault.strerror}") from fault
+    file.seek(0)
+    return _decoder(path, file, size, kind)  # an error of the disk may have been the only one
+
+
+def _decoder(path: str, file: BinaryIO, size: int, kind: str | None) -> Source:
     empty = False
     if kind in UNCOMPRESSED:
         source = _uncompressed(file)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from genrescope.audio.kinds import AUDIO_SUFFIXES, SHARED_SUFFIXES, is_text
-from genrescope.errors import AudioError, FileError
+from genrescope.errors import AudioError, FileError, UnreadableError
 
 Readable = str | PathLike[str] | bytes | BinaryIO
 """A path, or the content of a file as bytes or as a binary file object."""
@@ -36,6 +37,8 @@ _SYSTEM_FOLDER = re.compile(
 )
 # Metadata that macOS keeps in files of their own, and copies of ours that an interruption left.
 _SYSTEM_FILE = re.compile(r"\._.*|\.genrescope-.*", re.DOTALL)
+_BLOCK = 2**20
+_MOST_CHECKED = 2**28
 
 
 _MOST_NAMES = 3
@@ -264,7 +267,8 @@ def open_regular(source: Readable) -> Iterator[tuple[BinaryIO, int]]:
     Raises
     ------
     AudioError
-        If there is no such file, it is a folder, a pipe or a device, empty, or not readable.
+        If there is no such file, it is a folder, a pipe or a device, empty, or not readable
+        (`UnreadableError`).
     """
     if isinstance(source, str | PathLike):
         with _open_path(source) as opened:
@@ -277,7 +281,9 @@ def open_regular(source: Readable) -> Iterator[tuple[BinaryIO, int]]:
                 file.write(source)
             else:
                 shutil.copyfileobj(source, file)
-        except (TypeError, ValueError, OSError) as fault:
+        except OSError as fault:
+            raise UnreadableError(name, f"not readable: {fault}") from fault
+        except (TypeError, ValueError) as fault:
             raise AudioError(name, f"not readable: {fault}") from fault
         size = file.tell()
         if size == 0:
@@ -305,8 +311,30 @@ def _open_path(path: str | PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
     except PermissionError as fault:
         raise AudioError(path, "not readable: permission denied") from fault
     except OSError as fault:
-        raise AudioError(path, f"not readable: {fault.strerror}") from fault
+        raise UnreadableError(path, f"not readable: {fault.strerror}") from fault
     except ValueError as fault:  # a NUL or a lone surrogate in the name
         raise AudioError(path, "no such file: no file can have this name") from fault
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         yield file, status.st_size
+
+
+def check_readable(file: BinaryIO, size: int) -> None:
+    """Read a file that can't be decoded once more, to tell whether its content is the reason.
+
+    Parameters
+    ----------
+    file
+        Open for reading; where it stands in the file changes.
+    size
+        In bytes, when it was opened.
+
+    Raises
+    ------
+    OSError
+        When its first quarter of a gigabyte can't be read, or its size has changed.
+    """
+    file.seek(0)
+    while file.tell() < _MOST_CHECKED and file.read(_BLOCK):
+        pass
+    if os.fstat(file.fileno()).st_size != size:
+        raise OSError(errno.EIO, "it changed while it was read")

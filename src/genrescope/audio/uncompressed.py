@@ -8,6 +8,8 @@ three times as fast as FFmpeg.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 
@@ -18,6 +20,7 @@ from genrescope.audio.mixdown import Mixer, Samples
 
 FAULTS = (soundfile.LibsndfileError, OSError, ValueError, RuntimeError)
 
+_SYSTEM_ERROR = 2  # libsndfile's code where reading the file fails, not interpreting it
 _BLOCK_VALUES = 2**16  # samples times channels that are read at once
 
 # libsndfile's log of the header where the size of the sound and of the file disagree.
@@ -80,7 +83,9 @@ class UncompressedSource:
             self._file.seek(min(start, self.frames))
             while count := len(self._file.read(out=block)):
                 yield block[:count].T
-        except FAULTS:
+        except FAULTS as fault:
+            if getattr(fault, "code", None) == _SYSTEM_ERROR:
+                raise OSError(errno.EIO, os.strerror(errno.EIO)) from fault
             failed.append("the last part could not be decoded")
 
 

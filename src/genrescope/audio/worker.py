@@ -16,10 +16,10 @@ from typing import Any, BinaryIO
 
 from genrescope.audio.decode import BLOCK_SECONDS, info, open_stream
 from genrescope.audio.packets import audio_digest
-from genrescope.errors import AudioError
+from genrescope.errors import AudioError, UnreadableError
 from genrescope.heap import keep_freed_memory
 
-HEADER, BLOCK, WARNING, FAILED, END = b"H", b"B", b"W", b"F", b"E"
+HEADER, BLOCK, WARNING, FAILED, UNREADABLE, END = b"H", b"B", b"W", b"F", b"U", b"E"
 _OPEN_FILES = 64
 LENGTH = struct.Struct("<cI")
 
@@ -83,11 +83,12 @@ def _answer(request: dict[str, Any], out: BinaryIO) -> None:
             _send_warnings(out, warnings)
     except AudioError as error:
         _send_warnings(out, warnings)
-        _send(out, FAILED, error.reason.encode())
+        kind = UNREADABLE if isinstance(error, UnreadableError) else FAILED
+        _send(out, kind, error.reason.encode())
     except BrokenPipeError:
         raise
     except OSError as error:
-        _send(out, FAILED, f"not readable: {error.strerror}".encode())
+        _send(out, UNREADABLE, f"not readable: {error.strerror}".encode())
     except MemoryError:
         _send(out, FAILED, b"it needs more memory than one file may have")
     else:

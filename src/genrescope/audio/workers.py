@@ -27,16 +27,17 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import numpy as np
 
 from genrescope.audio.files import Readable, open_regular, source_name
-from genrescope.errors import AudioError, TooLongError
+from genrescope.errors import AudioError, TooLongError, UnreadableError
 from genrescope.parallel import available_cores
 
 if TYPE_CHECKING:
     from genrescope.audio.waveform import Samples
 
 # As in `genrescope.audio.worker`, which this process does not import.
-_HEADER, _BLOCK, _WARNING, _FAILED, _END = b"H", b"B", b"W", b"F", b"E"
+_HEADER, _BLOCK, _WARNING, _FAILED, _UNREADABLE, _END = b"H", b"B", b"W", b"F", b"U", b"E"
 _PROGRAM = "import sys; from genrescope.audio.worker import main; main(int(sys.argv[1]))"
 _WORTH_PROCESSES = 12  # files; a process takes as long to start as two or three do to decode
+_SIGKILL = 9
 _LONGEST_MESSAGE = 2**27  # half a minute of sound at 1 MHz; more is no message of ours
 
 
@@ -135,35 +136,40 @@ class DecoderPool:
         try:
             worker.ask({"path": file_name, **request})
         except OSError:
-            raise AudioError(name, self._reason(worker)) from None
+            raise self._end(name, worker) from None
         end = float("inf") if self.total is None else monotonic() + self.total
         while True:
             seconds = min(self.seconds, max(0.0, end - monotonic()))
             with self._watch.over(worker, seconds):
                 message = worker.read()
             if message is None:
-                raise AudioError(name, self._reason(worker, monotonic() >= end))
+                raise self._end(name, worker, monotonic() >= end)
             kind, content = message
-            if kind in (_END, _FAILED):
+            if kind in (_END, _FAILED, _UNREADABLE):
                 worker.busy = False
             if kind == _END:
                 return
-            if kind == _FAILED:
-                raise AudioError(name, content.decode())
+            if kind in (_FAILED, _UNREADABLE):
+                kind_of_error = AudioError if kind == _FAILED else UnreadableError
+                raise kind_of_error(name, content.decode())
             if kind == _WARNING:
                 warnings.append(content.decode())
             else:
                 yield content
 
-    def _reason(self, worker: _Worker, is_over: bool = False) -> str:
-        """Stop a process, and say why nothing more came."""
+    def _end(self, name: str, worker: _Worker, is_over: bool = False) -> AudioError:
+        """Stop a process, and say of a file why nothing more came."""
         worker.kill()
         self.lost += 1
         if worker.overdue and is_over and self.total is not None:
-            return f"takes longer than {self.total:g} s"
+            return UnreadableError(name, f"takes longer than {self.total:g} s")
         if worker.overdue:
-            return f"the decoder was stopped: no result in {self.seconds:g} s"
-        return f"the decoder crashed (exit code {worker.process.returncode})"
+            reason = f"the decoder was stopped: no result in {self.seconds:g} s"
+            return UnreadableError(name, reason)
+        # Killed by the system for want of memory, perhaps: that need not be the file's fault.
+        was_killed = worker.process.returncode == -_SIGKILL
+        reason = f"the decoder crashed (exit code {worker.process.returncode})"
+        return (UnreadableError if was_killed else AudioError)(name, reason)
 
     def _take(self) -> _Worker:
         with self._lock:
@@ -222,7 +228,10 @@ class _Worker:
         if head is None:
             return None
         kind, length = bytes(head[:1]), int.from_bytes(head[1:], "little")
-        if kind not in (_HEADER, _BLOCK, _WARNING, _FAILED, _END) or length > _LONGEST_MESSAGE:
+        if (
+            kind not in (_HEADER, _BLOCK, _WARNING, _FAILED, _UNREADABLE, _END)
+            or length > _LONGEST_MESSAGE
+        ):
             return None
         content = self._exactly(length)
         return None if content is None else (kind, content)

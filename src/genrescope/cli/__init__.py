@@ -118,6 +118,10 @@ def main() -> None:
         code = end.code
     except BrokenPipeError:
         code = 1
+    except OSError as error:  # a full disk, say, where nothing else could be said of it
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        error_line(f"{where}{error.strerror or error}")
+        code = 2
     try:
         sys.stdout.flush()
     except OSError:  # whoever read our output has closed it, or the disk is full

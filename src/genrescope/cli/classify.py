@@ -12,7 +12,15 @@ import typer
 
 from genrescope.audio.files import PassedOver
 from genrescope.audio.workers import safely_for
-from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_whole, find_sources, ray_engine
+from genrescope.cli.engines import (
+    ADDRESS,
+    ENGINE,
+    Engine,
+    check_local,
+    check_whole,
+    find_sources,
+    ray_engine,
+)
 from genrescope.cli.files import find
 from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.models import note_better_model
@@ -157,15 +165,16 @@ def classify(
     amount = listen_option(listen)
     check_whole(engine, amount)
     classifier = Classifier.load(model)
-    cluster = ray_engine(engine, address, jobs)
     passed_over = PassedOver()
     found: list[Path | str | FileError] = (
         list(find(paths, null=null, passed_over=passed_over))
-        if cluster is None
+        if engine is Engine.local
         else find_sources(paths, null=null, passed_over=passed_over)
     )
     files = [item for item in found if not isinstance(item, FileError)]
     failures = [item for item in found if isinstance(item, FileError)]
+    check_local(files, {"--write-tags": write_tags, "--verbose": verbose})
+    cluster = ray_engine(engine, address, jobs)
     settings = {
         "model": classifier.manifest.sha256,
         "format": chosen.value,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from genrescope.cli.engines import ADDRESS, ENGINE, Engine, ray_engine
+from genrescope.audio.files import PassedOver
+from genrescope.cli.engines import ADDRESS, ENGINE, Engine, find_sources, ray_engine
 from genrescope.cli.files import find
 from genrescope.cli.terminal import echo, error_line, notice, printable, progress
 from genrescope.errors import FileError
@@ -89,7 +90,12 @@ def embed(
     chosen = _model(encoder, model, layer, weights)
     cluster = ray_engine(engine, address, jobs)
     make_model = partial(_model, encoder, model, layer, weights)
-    found = list(find(paths))
+    passed_over = PassedOver()
+    found: list[Path | str | FileError] = (
+        list(find(paths, passed_over=passed_over))
+        if cluster is None
+        else find_sources(paths, null=False, passed_over=passed_over)
+    )
     failures = [each for each in found if isinstance(each, FileError)]
     files = [each for each in found if not isinstance(each, FileError)]
     for failure in failures:

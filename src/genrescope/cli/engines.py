@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from genrescope.audio.files import PassedOver
-from genrescope.cli.files import find
+from genrescope.cli.files import find, names_on_stdin
 from genrescope.errors import FileError
 from genrescope.inference.listening import Listen
 
@@ -53,6 +54,8 @@ def ray_engine(engine: Engine, address: str | None, jobs: int | None) -> RayEngi
         if address is not None:
             raise typer.BadParameter("--address needs --engine ray")
         return None
+    if jobs is not None and (address or os.environ.get("RAY_ADDRESS")):
+        raise typer.BadParameter("--jobs is for Ray on this machine: a cluster has its own size")
     from genrescope.inference.ray_engine import RayEngine
 
     return RayEngine(address, jobs)
@@ -70,15 +73,35 @@ def check_whole(engine: Engine, listen: Listen) -> None:
         raise typer.BadParameter("--engine ray reads whole tracks: leave --listen out")
 
 
+def check_local(sources: Iterable[Path | str], options: Mapping[str, bool]) -> None:
+    """Refuse options that need files of this machine where there are addresses.
+
+    Raises
+    ------
+    typer.BadParameter
+        For the first option that is on.
+    """
+    first = next((each for each in sources if isinstance(each, str)), None)
+    for name, is_on in options.items():
+        if is_on and first is not None:
+            raise typer.BadParameter(f"{name} needs files of this machine, not {first}")
+
+
 def find_sources(
     arguments: Iterable[str], *, null: bool, passed_over: PassedOver
 ) -> list[Path | str | FileError]:
     """As `find`, with the audio files at addresses, for engines that read them."""
-    from genrescope.inference.addresses import audio_at, is_address
+    from genrescope.audio.addresses import audio_at, is_address
 
     found: list[Path | str | FileError] = []
     for argument in arguments:
-        if not is_address(argument):
+        if argument == "-" and not os.path.lexists(argument):
+            if names := names_on_stdin(null):
+                found += find_sources(names, null=null, passed_over=passed_over)
+            else:
+                found.append(FileError("-", "no names on stdin"))
+            continue
+        if not is_address(argument) or os.path.lexists(argument):
             found += find([argument], null=null, passed_over=passed_over)
             continue
         try:

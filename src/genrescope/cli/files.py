@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from genrescope.audio.addresses import is_address
 from genrescope.audio.files import PassedOver, find_audio
 from genrescope.errors import FileError
-
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def find(
@@ -40,7 +38,7 @@ def find(
             # A shell leaves ~ alone in a quoted glob, and so does make in MUSIC=~/Music.
             name = os.path.expanduser(name)  # noqa: PTH111 - any bytes
         if name == "-":
-            names = _names_on_stdin(null)
+            names = names_on_stdin(null)
             yield from find(names, passed_over=passed_over)
             if not names:
                 yield FileError("-", "no names on stdin")
@@ -50,8 +48,8 @@ def find(
             yield from _audio_in(name, passed_over)
         elif os.path.lexists(name):
             yield Path(name)
-        elif _ADDRESS.match(name):
-            yield FileError(name, "an address, not a file: download it first")
+        elif is_address(name):
+            yield FileError(name, "an address, not a file: download it, or use --engine ray")
         elif not glob.has_magic(name):
             yield Path(name)
         else:
@@ -78,7 +76,8 @@ def _audio_in(folder: str, passed_over: PassedOver) -> list[Path | FileError]:
     return [*found.files, *found.errors]
 
 
-def _names_on_stdin(null: bool) -> list[str]:
+def names_on_stdin(null: bool) -> list[str]:
+    """The names on stdin, one a line, or each with a NUL byte behind it."""
     # Names need not be UTF-8: they are read as the file system's own bytes.
     lines = sys.stdin.buffer.read().split(b"\0" if null else b"\n")
     if not null:  # lists made on Windows end their lines with a carriage return, too

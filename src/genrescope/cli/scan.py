@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from genrescope.audio.addresses import is_address
 from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_whole, ray_engine
 from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
@@ -36,7 +37,7 @@ LIBRARY = typer.Option(
 
 
 def scan(
-    folders: list[Path] = typer.Argument(..., metavar="FOLDER", help="Folders of music."),
+    folders: list[str] = typer.Argument(..., metavar="FOLDER", help="Folders of music."),
     library: str | None = LIBRARY,
     model: str = typer.Option(
         default_model,
@@ -91,6 +92,9 @@ def scan(
       genrescope scan ~/Music --watch
     """
     amount = listen_option(listen)
+    for folder in folders:
+        if is_address(folder) and not Path(folder).exists():
+            raise typer.BadParameter(f"{folder}: scan reads folders; mount it, or use classify")
     check_whole(engine, amount)
     cluster = ray_engine(engine, address, jobs)
     if watch:
@@ -107,7 +111,7 @@ def scan(
         raise typer.Exit(1)
 
 
-def _changes(folders: list[Path], library: str | None) -> Iterator[bool]:
+def _changes(folders: list[str], library: str | None) -> Iterator[bool]:
     """True at once, then False each time that files have changed and rested for some seconds."""
     from genrescope.library.places import default_library, place_of
 
@@ -141,7 +145,7 @@ def _changes(folders: list[Path], library: str | None) -> Iterator[bool]:
 
 
 def _scan_once(
-    folders: list[Path],
+    folders: list[str],
     library: str | None,
     model: str,
     rescan: bool,
@@ -184,6 +188,8 @@ def _scan_once(
             )
         except ModelMismatchError as error:
             raise GenrescopeError(f"{error}; --rescan classifies everything again") from None
+    if report.restored:
+        notice("the library's last write was damaged: it was taken back to its state before that")
     if report.passed_over:
         notice(str(report.passed_over))
     for failure in report.failures:

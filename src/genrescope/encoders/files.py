@@ -23,6 +23,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from genrescope.atomic import open_atomic, write_atomic
+from genrescope.audio.addresses import is_address, stamp_of
 from genrescope.encoders import engine
 from genrescope.encoders.engine import BATCH_SIZE, EmbeddingModel
 from genrescope.encoders.store import Embedding
@@ -87,7 +88,7 @@ def embed_files(
     Parameters
     ----------
     paths
-        Files of audio.
+        Files of audio; addresses as text, for an `embed_many` that reads them.
     out
         The table; its name ends in `.parquet` or `.npz`.
     model
@@ -138,7 +139,7 @@ def embed_files(
 
 
 def _embed(
-    files: dict[str, Path],
+    files: dict[str, Path | str],
     parts: _Parts,
     embed_many: EmbedMany,
     batch_size: int,
@@ -311,20 +312,26 @@ def _rows(name: str, stamp: tuple[int, int], embedding: Embedding, pool: str) ->
     return TrackRows(name, stamp, found.values, found.starts, found.ends)
 
 
-def _distinct(paths: Iterable[str | PathLike[str]]) -> dict[str, Path]:
-    """Files by their names as text, each once, however it is named."""
-    seen: dict[str, Path] = {}
+def _distinct(paths: Iterable[str | PathLike[str]]) -> dict[str, Path | str]:
+    """Files by their names as text, each once, however it is named; addresses as they are."""
+    seen: dict[str, Path | str] = {}
     for path in paths:
-        seen.setdefault(os.path.realpath(path), Path(path))
+        if isinstance(path, str) and is_address(path):
+            seen.setdefault(path, path)
+        else:
+            seen.setdefault(os.path.realpath(path), Path(path))
     # A name need not be UTF-8, but text in a table has to be.
-    names: Iterator[tuple[str, Path]] = (
+    names: Iterator[tuple[str, Path | str]] = (
         (os.fsdecode(path).encode("utf-8", "backslashreplace").decode(), path)
         for path in seen.values()
     )
     return dict(names)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path | str) -> tuple[int, int]:
+    if isinstance(path, str):
+        size, version = stamp_of(path) or (-1, -1)
+        return size, version
     try:
         status = path.stat()
     except (OSError, ValueError):

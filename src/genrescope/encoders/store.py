@@ -6,7 +6,8 @@ result does not depend on whether it was there before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Protocol
 
@@ -67,6 +68,7 @@ class EmbeddingStore:
     cache: FeatureCache
     key: str
     timed: bool = True
+    _read: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def get(self, path: str | PathLike[str]) -> Embedding | None:
         """The stored embedding of a file; None where there is none.
@@ -76,6 +78,7 @@ class EmbeddingStore:
         FileError
             When the file can't be read.
         """
+        self._read[os.fspath(path)] = self.cache.content(path)
         kept = self.cache.get(path, self.key)
         return None if kept is None else self._unpacked(kept)
 
@@ -88,6 +91,9 @@ class EmbeddingStore:
             When the file can't be read.
         """
         packed = _packed(embedding) if self.timed else embedding.values
+        content = self._read.pop(os.fspath(path), None)
+        if content is not None and content != self.cache.content(path):
+            return self._unpacked(packed)  # it is the embedding of what the file was before
         return self._unpacked(self.cache.get_or_compute(path, self.key, lambda: packed))
 
     def _unpacked(self, kept: NDArray[Any]) -> Embedding:

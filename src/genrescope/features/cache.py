@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from genrescope.atomic import write_atomic
 from genrescope.audio.files import open_regular
-from genrescope.errors import FileError
+from genrescope.errors import UnreadableError
 from genrescope.paths import cache_folder
 
 FEATURE_VERSION = 2
@@ -54,7 +54,7 @@ class FeatureCache:
         FileError
             When the file can't be read.
         """
-        return _read(self._entry(self._content(path), settings))
+        return _read(self._entry(self.content(path), settings))
 
     def get_or_compute(
         self, path: str | PathLike[str], settings: str, compute: Callable[[], NDArray[Any]]
@@ -77,14 +77,14 @@ class FeatureCache:
         FileError
             When the file can't be read.
         """
-        content = self._content(path)
+        content = self.content(path)
         entry = self._entry(content, settings)
         kept = _read(entry)
         if kept is not None:
             return kept
         values = compute()
         # A file that was replaced meanwhile is not the one that was looked up.
-        if self._content(path) == content:
+        if self.content(path) == content:
             with suppress(OSError):
                 entry.parent.mkdir(parents=True, exist_ok=True)
                 _write(entry, values)
@@ -95,8 +95,14 @@ class FeatureCache:
         key = hashlib.sha256(f"{FEATURE_VERSION}\n{content}\n{settings}".encode()).hexdigest()
         return self.folder / key[:2] / f"{key}.npy"
 
-    def _content(self, path: str | PathLike[str]) -> str:
-        """SHA-256 of a file, remembered for as long as its size and time stay what they are."""
+    def content(self, path: str | PathLike[str]) -> str:
+        """SHA-256 of a file, remembered for as long as its size and time stay what they are.
+
+        Raises
+        ------
+        AudioError
+            When the file can't be read.
+        """
         with open_regular(path) as (file, size):
             status = os.fstat(file.fileno())
             look = (status.st_dev, status.st_ino, size, status.st_mtime_ns)
@@ -106,7 +112,7 @@ class FeatureCache:
                     while block := file.read(_BLOCK):
                         digest.update(block)
                 except OSError as error:
-                    raise FileError(path, f"not readable: {error.strerror}") from error
+                    raise UnreadableError(path, f"not readable: {error.strerror}") from error
                 self._known[look] = digest.hexdigest()
             return self._known[look]
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from genrescope.audio import Waveform
-from genrescope.errors import FileError
+from genrescope.errors import FileError, check_disk
 from genrescope.features.base import Computed, Feature
 from genrescope.features.filterbank import (
     band_sums,
@@ -188,6 +188,13 @@ def load_sampled_mel(path: str | PathLike[str]) -> FloatArray:
             if image.mode != "L" or image.size != size:
                 raise FileError(path, f"not a grey image of 128 x 128 ({image.mode} {image.size})")
             pixels: NDArray[np.float32] = np.asarray(image)[::-1].astype(np.float32)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as fault:
+        check_disk(path, fault)
         raise FileError(path, "not a readable PNG image") from None
     return ((4 * pixels + 1.5) / 255 * 80 - 80).astype(np.float32)

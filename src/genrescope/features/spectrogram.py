@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
-from genrescope.errors import FileError
+from genrescope.errors import FileError, check_disk
 from genrescope.features.silence import INAUDIBLE
 
 FloatArray = NDArray[np.float32]
@@ -174,7 +174,14 @@ def load_spectrogram(path: str | PathLike[str]) -> Spectrogram:
             if image.mode != "L":
                 raise FileError(path, f"not an 8-bit grey image (mode {image.mode})")
             pixels = np.asarray(image)[::-1]
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as fault:
+        check_disk(path, fault)
         reason = "not a readable PNG image" if Path(path).is_file() else "no such file"
         raise FileError(path, reason) from None
     if pixels.shape == _FMA_MEL_SHAPE and pixels.max() <= _FMA_MEL_LEVELS:

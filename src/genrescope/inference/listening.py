@@ -14,7 +14,7 @@ from os import PathLike
 from typing import Final, Literal
 
 from genrescope import audio
-from genrescope.errors import AudioError
+from genrescope.errors import AudioError, UnreadableError
 from genrescope.features import Frontend, StreamInfo, Window, is_stored_spectrogram
 from genrescope.features.frontend import WINDOW_SECONDS
 
@@ -118,6 +118,8 @@ def _parts(
                 source, sample_rate=rate, offset=start, duration=length, warnings=warnings
             )
             windows = [*frontend.windows(part)]
+        except UnreadableError:
+            raise
         except AudioError:
             continue  # its header promised more sound than there is
         finally:

@@ -24,11 +24,11 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.audio.addresses import open_source
 from genrescope.encoders.engine import BATCH_SIZE, EmbeddingModel
 from genrescope.encoders.store import Embedding
-from genrescope.errors import AudioError, FileError, GenrescopeError
+from genrescope.errors import AudioError, FileError, GenrescopeError, UnreadableError
 from genrescope.features import Segment, StreamInfo
-from genrescope.inference.addresses import open_source
 from genrescope.inference.bundle import Bundle
 from genrescope.inference.classifier import Classifier, noted
 from genrescope.inference.network import EMBEDDING, LOGITS
@@ -43,6 +43,7 @@ _RETRIES = 2
 """How often a decoding task is repeated whose process died."""
 _BLOCK_BYTES = 2**24
 """Windows are handed to the network in blocks of about this size."""
+_ERRORS = {each.__name__: each for each in (UnreadableError, AudioError, FileError)}
 _END = -1
 """The number of the row that ends a track, in place of a window's."""
 
@@ -312,7 +313,7 @@ class _Track(Generic[Result]):
         """The result, once all rows are there."""
         end = self.end or {}
         if "reason" in end:
-            return (AudioError if end["audio"] else FileError)(self.name, end["reason"])
+            return _ERRORS[end["error"]](self.name, end["reason"])
         count = end.pop("windows")
         return pipeline.result(
             self.name, StreamInfo(**end), [self.windows[i] for i in range(count)]
@@ -342,10 +343,11 @@ def _decode(batch: Any, shared: Any) -> Iterator[Any]:
                 count += 1
             end = {**asdict(info), "windows": count}
         except FileError as error:
-            end = {"reason": error.reason, "audio": isinstance(error, AudioError), "windows": count}
+            kind = next(each for each in _ERRORS.values() if isinstance(error, each))
+            end = {"reason": error.reason, "error": kind.__name__, "windows": count}
         except Exception as error:  # the rest of the work goes on, whatever a decoder raises
             reason = f"unexpected {type(error).__name__}: {error}"
-            end = {"reason": reason, "audio": False, "windows": count}
+            end = {"reason": reason, "error": FileError.__name__, "windows": count}
         yield _table(track, _END, b"", json.dumps(end))
 
 

@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 
 from genrescope.audio import packets
-from genrescope.errors import AudioError, FileError
+from genrescope.errors import AudioError, FileError, UnreadableError
 from genrescope.library import trailing_tags
 
 
@@ -25,6 +25,8 @@ def content_of(file: Path) -> str:
     try:
         try:
             return audio_digest(file)
+        except UnreadableError:
+            raise
         except AudioError:
             with file.open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -196,13 +196,37 @@ def _rename_to_new(source: Path, target: Path) -> None:
     try:
         target.hardlink_to(source)  # fails where the name is taken, unlike a rename
     except FileExistsError:
-        raise
+        if target.is_symlink() or not target.samefile(source):
+            raise
+        _drop_name(source, target)  # a run was stopped between the two names
     except OSError:  # a file system without links, such as a memory card's
         if os.path.lexists(target):
             raise FileExistsError(17, "the name was taken meanwhile") from None
         source.rename(target)
     else:
         source.unlink()
+
+
+def _drop_name(source: Path, target: Path) -> None:
+    """Remove one of two names of a file, unless both are one, as below a folder mounted twice."""
+    with temporary_copy(source) as spare:
+        source.rename(spare)
+        if not os.path.lexists(target):
+            spare.rename(source)
+            raise FileExistsError(17, "it is there already by another path")
+
+
+def unfinished_moves(folder: Path) -> set[tuple[str, str]]:
+    """Sources and targets of all moves into a folder of which there are undo files."""
+    found: set[tuple[str, str]] = set()
+    for file in folder.glob("undo-*.json"):
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8", errors="surrogateescape"))
+            if stored["action"] == "move":
+                found |= {(step["source"], step["target"]) for step in stored["steps"]}
+        except (OSError, ValueError, TypeError, KeyError):
+            continue  # no file of ours
+    return found
 
 
 def _take_back(step: Step, action: Action) -> bool:

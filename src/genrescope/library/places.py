@@ -52,7 +52,7 @@ _STORAGE_REASONS = {
 }
 # LanceDB appends where in its own code something went wrong.
 _INNER = re.compile(r",?\s*(location: Location \{[^}]*\}|\S*/\.cargo/\S*)")
-_LANCE_ERRORS = (OSError, RuntimeError, ValueError)
+LANCE_ERRORS = (OSError, RuntimeError, ValueError)
 _ATTEMPTS = 8
 _MISSING = "libraries need LanceDB: pip install 'genrescope[library]'"
 # What network shares answer that have no locks.
@@ -121,7 +121,7 @@ def connect(place: str) -> Any:
         raise GenrescopeError(_MISSING) from None
     try:
         return lancedb.connect(place, storage_options=_STORAGE if is_address(place) else None)
-    except _LANCE_ERRORS as error:  # it has a first look at an address
+    except LANCE_ERRORS as error:  # it has a first look at an address
         raise damaged(place, error) from error
 
 
@@ -144,7 +144,7 @@ def has_table(place: str, connection: Any, name: str) -> bool:
             token = page.page_token
             if name in names or not token:
                 return name in names
-    except _LANCE_ERRORS as error:
+    except LANCE_ERRORS as error:
         raise damaged(place, error) from error
 
 
@@ -169,7 +169,7 @@ def reading(place: str) -> Iterator[None]:
     """Turn what LanceDB can raise while it reads into a LibraryError of one line."""
     try:
         yield
-    except _LANCE_ERRORS as error:
+    except LANCE_ERRORS as error:
         raise damaged(place, error) from error
 
 
@@ -178,7 +178,7 @@ def writing(place: str) -> Iterator[None]:
     """Turn what the disk and LanceDB can raise while they write into a LibraryError of one line."""
     try:
         yield
-    except _LANCE_ERRORS as error:
+    except LANCE_ERRORS as error:
         raise LibraryError(place, f"can't be written: {_reason(error)}") from error
 
 
@@ -195,7 +195,7 @@ def commit(place: str, table: Any, write: Callable[[], Any]) -> None:
             before = table.version
             try:
                 write()
-            except _LANCE_ERRORS:
+            except LANCE_ERRORS:
                 time.sleep(0.1 * attempt)
                 table.checkout_latest()
                 if attempt == _ATTEMPTS or table.version == before:

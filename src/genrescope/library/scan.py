@@ -22,72 +22,33 @@ import numpy as np
 
 from genrescope.audio.files import PassedOver
 from genrescope.audio.workers import safely_for
-from genrescope.errors import FileError
+from genrescope.errors import AudioError, FileError, UnreadableError
 from genrescope.inference import Classifier, Prediction
 from genrescope.inference.listening import Listen
+from genrescope.legacy import is_passing_problem
 from genrescope.library.content import content_of
 from genrescope.library.files import Found, as_text, classified, described, music_in
 from genrescope.library.index import refresh
-from genrescope.library.places import LibraryError, Place, default_library, locked, place_of
+from genrescope.library.places import (
+    LibraryError,
+    Place,
+    default_library,
+    is_address,
+    locked,
+    place_of,
+    writing,
+)
 from genrescope.library.queries import identity
+from genrescope.library.recovery import take_back
 from genrescope.library.rows import Entry, Model
+from genrescope.library.scan_report import Report
 from genrescope.library.similar import ModelMismatchError
-from genrescope.library.store import Library, is_library
+from genrescope.library.store import TRACKS, Library, is_library
 
 _SECONDS_BETWEEN_WRITES = 3.0
 
 PredictMany = Callable[[Classifier, Iterable[Path]], Iterator[Prediction | FileError]]
 """A function that classifies files in their order, such as `RayEngine.predict_many`."""
-
-
-@dataclass
-class Counts:
-    """Result of a scan.
-
-    Attributes
-    ----------
-    classified, unchanged, moved, recognised
-        See the module's conventions.
-    deleted
-        Files that are gone since the last scan.
-    failed
-        Files that could not be decoded, or not even read, at this scan.
-    """
-
-    classified: int = 0
-    unchanged: int = 0
-    moved: int = 0
-    recognised: int = 0
-    deleted: int = 0
-    failed: int = 0
-
-
-@dataclass
-class Report:
-    """The outcome of a scan.
-
-    Attributes
-    ----------
-    library
-        The library, open.
-    counts
-        What happened to how many files.
-    failures
-        The files that failed at this scan, with the reason.
-    failed_before
-        Unchanged files that could not be decoded at an earlier scan, and were not tried again.
-    interrupted
-        The scan was stopped; what was classified until then is in the library.
-    passed_over
-        What the search of the folders left out.
-    """
-
-    library: Library
-    counts: Counts = field(default_factory=Counts)
-    failures: list[FileError] = field(default_factory=list)
-    failed_before: int = 0
-    interrupted: bool = False
-    passed_over: PassedOver = field(default_factory=PassedOver)
 
 
 def _no(*_: Any) -> bool:
@@ -160,6 +121,7 @@ def scan(
     classifier = Classifier.load(model)
     with locked(place, waiting):
         present = _model_of(classifier, model)
+        restored = not rescan and _restored(place)
         if rescan:
             roots += _known_roots(place)
         search = _Search.of([root for root in roots if root not in missing])
@@ -168,6 +130,7 @@ def scan(
             raise FileError(roots[0], f"no music files in this folder{over}")
         opened = Library.create(place, present) if rescan else _open_or_create(place, present)
         work = _Scan(opened, classifier, roots, progress)
+        work.report.restored = restored
         work.take(search)
         work.keep_unmounted(is_gone, missing)
         try:
@@ -234,6 +197,20 @@ def _open_or_create(place: str, model: Model) -> Library:
     return opened
 
 
+def _restored(place: str) -> bool:
+    """Take back the last writes of an earlier scan where a full disk has cut them.
+
+    Raises
+    ------
+    LibraryError
+        When the folder can't be written to.
+    """
+    if is_address(place) or not is_library(place):
+        return False
+    with writing(place):
+        return take_back(place, TRACKS)
+
+
 def _known_roots(place: str) -> list[Path]:
     """The folders that a library knows and that exist; none of a damaged one."""
     try:
@@ -278,7 +255,8 @@ class _Scan:
         self.known = {entry.file: entry for entry in library.entries()}
         self.by_content: defaultdict[str, list[Entry]] = defaultdict(list)
         for entry in self.known.values():
-            self.by_content[entry.content].append(entry)
+            if not is_passing_problem(entry.problem):
+                self.by_content[entry.content].append(entry)
         self.moved: set[Path] = set()  # former paths of moved files
         self.pending: deque[tuple[Found, str]] = deque()
         self.ready: list[Entry] = []
@@ -342,6 +320,8 @@ class _Scan:
         if entry.deleted:  # it came back as it was
             self._take(replace(entry, deleted=False, inode=found.inode), "recognised")
             return True
+        if is_passing_problem(entry.problem):
+            return False
         self.report.counts.unchanged += 1
         self.report.failed_before += entry.problem is not None
         return True
@@ -382,6 +362,12 @@ class _Scan:
 
     def _settle(self, found: Found, content: str, result: Prediction | FileError) -> None:
         """Turn the classifier's result into a row."""
+        if not _is_as_found(found):
+            result = FileError(found.file, "it changed while it was read")
+        if isinstance(result, FileError) and not _is_of_content(result):
+            self._fail(result)  # not stored: it is tried again at the next scan
+            self._advance()
+            return
         fields = described(found, self._root_of(found.file), content)
         if isinstance(result, FileError):
             self._fail(result)
@@ -444,6 +430,20 @@ class _Scan:
         # Their predictions are kept, in case the files come back.
         self.library.put([replace(entry, deleted=True) for entry in gone])
         self.report.counts.deleted = len(gone)
+
+
+def _is_as_found(found: Found) -> bool:
+    """Whether a file is still what it was when the folder was searched."""
+    try:
+        status = found.file.stat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (found.size, found.mtime_ns)
+
+
+def _is_of_content(error: FileError) -> bool:
+    """Whether a file failed because of its content, so that it will always fail."""
+    return isinstance(error, AudioError) and not isinstance(error, UnreadableError)
 
 
 def _is_below(file: Path, folder: Path) -> bool:

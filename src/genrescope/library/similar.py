@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,8 @@ class TrackFilter:
     style: str | None = None
     instrument: str | None = None
     mood: str | None = None
-    max_duration: float | None = None
+    # Not `float | None`: a caller hands the texts of several fields over as one dictionary.
+    max_duration: Any = None
     corrections: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def allows(self, entry: Entry) -> bool:

@@ -25,7 +25,7 @@ import numpy as np
 
 from genrescope.errors import GenrescopeError
 from genrescope.library.genre_names import genre_name
-from genrescope.library.moves import Action, SortError, Step, with_links
+from genrescope.library.moves import Action, SortError, Step, unfinished_moves, with_links
 from genrescope.library.playlist import write_m3u8
 from genrescope.library.queries import distinct_files
 from genrescope.library.rows import Entry
@@ -134,6 +134,7 @@ def plan(
     placed: list[Placed] = []
     taken: dict[str, str] = {}  # names to contents
     in_place = skipped = 0
+    begun = unfinished_moves(folder) if action == "move" else set()
     for entry in tracks:
         try:
             status = entry.file.stat()
@@ -150,6 +151,8 @@ def plan(
         # Some file systems hold upper and lower case to be the same.
         taken[str(target).casefold()] = entry.content
         placed.append(Placed(entry, name, confidence, target))
+        if is_there and (str(entry.file), str(target)) in begun and entry.file != target:
+            is_there = False  # a run was stopped when it had both names
         in_place += is_there
         if not is_there:
             steps.append(Step(str(entry.file), str(target), status.st_size, status.st_mtime_ns))

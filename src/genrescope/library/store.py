@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrescope.library import places
+from genrescope.library import places, recovery
 from genrescope.library.migrations import migrate, needs_migration
 from genrescope.library.places import LibraryError, Place, default_library
 from genrescope.library.rows import (
@@ -38,9 +39,10 @@ if TYPE_CHECKING:
     import pyarrow
 
 INDEX = "index"
-_TABLE = "tracks"
+TRACKS = "tracks"
 # Readers that began before a scan ended keep their state for so long.
 _KEEP_OLD = timedelta(hours=1)
+_KEEP_ALL = timedelta(days=36_500)
 
 
 class Library:
@@ -78,7 +80,7 @@ class Library:
         # LanceDB makes the folder that it connects to.
         if places.is_address(place) or is_library(place):
             connection = places.connect(place)
-            table = places.open_table(place, connection, _TABLE)
+            table = places.open_table(place, connection, TRACKS)
         if table is None:
             raise LibraryError(place, "no library there: scan a folder of music to make one")
         try:
@@ -89,7 +91,7 @@ class Library:
             raise LibraryError(place, "made by a newer version of Genrescope: update this one")
         if needs_migration(table):
             with suppress(LibraryError):  # read-only: its rows can be read all the same
-                table = migrate(place, connection, _TABLE)
+                table = migrate(place, connection, TRACKS)
         return cls(place, connection, table, model)
 
     @classmethod
@@ -107,13 +109,13 @@ class Library:
                 Path(place).mkdir(parents=True, exist_ok=True)
             connection = places.connect(place)
             try:
-                exists = places.open_table(place, connection, _TABLE) is not None
+                exists = places.open_table(place, connection, TRACKS) is not None
             except LibraryError:  # LanceDB can't replace a damaged table
                 exists = False
             if not exists:  # versions begin anew, so an old index could be taken for one of them
-                for name in (_TABLE, INDEX):
+                for name in (TRACKS, INDEX):
                     connection.drop_table(name, ignore_missing=True)
-            table = connection.create_table(_TABLE, schema=schema(model), mode="overwrite")
+            table = connection.create_table(TRACKS, schema=schema(model), mode="overwrite")
         return cls(place, connection, table, model)
 
     def entries(self, where: str | None = None) -> list[Entry]:
@@ -194,7 +196,9 @@ class Library:
             entries = [e for e in self.entries() if (e.root, e.path) in repeated]
             self.remove(entries)
             self.put(entries)
-        self.commit(lambda: self._table.optimize(cleanup_older_than=_KEEP_OLD))
+        # Old versions go when the new one is known to be on disk.
+        for age in (_KEEP_ALL, _KEEP_OLD):
+            self.commit(partial(self._table.optimize, cleanup_older_than=age))
 
     def further_table(self, name: str) -> Any:
         """A further table of the library, as LanceDB opens it; None where it does not exist.
@@ -209,11 +213,21 @@ class Library:
     def write_table(self, name: str, table: pyarrow.Table) -> None:
         """Store a further table with its metadata, in one commit; one of that name is replaced."""
         name = _further(name)
-        self.commit(lambda: self._connection.create_table(name, table, mode="overwrite"))
+        write = partial(self._connection.create_table, name, table, mode="overwrite")
+        self.commit(write, name)
 
-    def commit(self, write: Callable[[], Any]) -> None:
-        """Write; again, on top of it, where another machine committed in between."""
+    def commit(self, write: Callable[[], Any], name: str = TRACKS) -> None:
+        """Write to a table; again, on top of it, where another machine committed in between.
+
+        A commit that a full disk has cut is taken back.
+
+        Raises
+        ------
+        LibraryError
+            When it can't be written.
+        """
         places.commit(self.place, self._table, write)
+        recovery.check_commit(self.place, name)
 
 
 def is_library(place: Place) -> bool:
@@ -226,8 +240,8 @@ def is_library(place: Place) -> bool:
     """
     if places.is_address(place):
         place = places.place_of(place)
-        return places.has_table(place, places.connect(place), _TABLE)
-    return places.has_table(str(place), None, _TABLE)
+        return places.has_table(place, places.connect(place), TRACKS)
+    return places.has_table(str(place), None, TRACKS)
 
 
 def read_table(library: Library, name: str) -> pyarrow.Table | None:
@@ -250,6 +264,6 @@ def quoted(text: str) -> str:
 
 def _further(name: str) -> str:
     """The name of a table other than the tracks'."""
-    if name == _TABLE:
+    if name == TRACKS:
         raise ValueError(f"{name} are written by Library.put")
     return name

@@ -324,7 +324,7 @@ class Collection:
         """
         state = self._now()
         named = genre and _genre_of(state, genre)
-        found = [TrackFilter(named, years, **labels, corrections=state.corrections)]  # type: ignore[arg-type]
+        found = [TrackFilter(named, years, **labels, corrections=state.corrections)]
         if not_same_artist:
             found += [TrackFilter(not_artist=query.entry.artist) for query in queries]
         return found

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from genrescope import audio
 from genrescope.audio.augment import gain, noise, semitones
 from genrescope.datasets import Track, group_tracks
-from genrescope.errors import DatasetError, FileError
+from genrescope.errors import DatasetError, FileError, UnreadableError
 from genrescope.features import Frontend, Source, Window, is_stored_spectrogram
 from genrescope.features.cache import FeatureCache
 from genrescope.inference import Bundle
@@ -168,6 +168,8 @@ def load(
     DatasetError
         When the tracks that can be used are of fewer than two genres, or the split is by artist
         and no artist is known.
+    UnreadableError
+        When the disk does not give a file this time: the same command may succeed later.
     """
     genres_of(tracks)
     windows, left_out = read_windows(recipe.frontend, tracks, vectors, reporter)
@@ -311,6 +313,8 @@ def read_windows(
                     raise FileError(track.id, "no vectors are stored for it")
                 return list(frontend.windows(vectors[track.id]))
             return _unpacked(_cached(cache, track, settings, frontend.windows))
+        except UnreadableError:
+            raise  # a run of fewer tracks is not the one that was asked for
         except FileError as error:
             return error
 

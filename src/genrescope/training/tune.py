@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from filelock import BaseFileLock, FileLock, Timeout
 
 from genrescope.atomic import write_atomic
 from genrescope.datasets import Track
@@ -130,10 +131,12 @@ def tune(
         When there is nothing to search, or no validation subset, or the folder has another study.
     """
     recipe = adapt(recipe, tracks, {}, notice)
-    study = open_study(recipe, tracks, folder, vectors)
-    threads = _share_cores(jobs)
-    with _other_processes(jobs - 1, (recipe, tracks, folder, trials, vectors, threads), notice):
-        _search(study, recipe, tracks, folder, trials, vectors, report)
+    with _stored(folder):
+        study = open_study(recipe, tracks, folder, vectors)
+        threads = _share_cores(jobs)
+        with _other_processes(jobs - 1, (recipe, tracks, folder, trials, vectors, threads), notice):
+            _search(study, recipe, tracks, folder, trials, vectors, report)
+        _fail_dead(study, folder)
     return _conclude(study, recipe, folder)
 
 
@@ -155,6 +158,7 @@ def _search(
         study.sampler = library.samplers.TPESampler(seed=seed % 2**32, constant_liar=True)
         drawn = {name: _draw(trial, name, p) for name, p in recipe.search.items()}
         own = folder / f"trial-{trial.number}"
+        held = _held(folder, trial.number)
         try:
             result = execute(
                 changed(recipe, drawn),
@@ -165,11 +169,12 @@ def _search(
                 scored="validation",
             )
         except GenrescopeError as error:
-            if trial.params == start:
+            if trial.params == start or isinstance(error, FileError):
                 raise  # it would be the same with any settings
             raise library.TrialPruned from error  # these settings do not go together
         finally:
             shutil.rmtree(own, ignore_errors=True)
+            _release(held)
         return result.accuracy
 
     def stop(study: optuna.Study, _: object) -> None:
@@ -244,6 +249,21 @@ def _work(
         _search(study, recipe, tracks, folder, trials, vectors, None)
 
 
+@contextmanager
+def _stored(folder: Path) -> Iterator[None]:
+    """Turn what the data base of a study raises where the disk fails into a FileError."""
+    _optuna()
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import DatabaseError
+
+    try:
+        yield
+    except (DatabaseError, StorageInternalError) as error:
+        reason = getattr(error, "orig", None) or error.__cause__ or error
+        line = (str(reason).splitlines() or [type(error).__name__])[0]
+        raise FileError(folder, f"the study can't be written: {line}") from error
+
+
 def open_study(
     recipe: Recipe,
     tracks: Sequence[Track],
@@ -288,19 +308,49 @@ def open_study(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
         library.storages.fail_stale_trials(study)
-    _clear(study, folder)
+    _fail_dead(study, folder)
     kept = [t for t in study.get_trials(deepcopy=False) if t.state.name != "FAIL"]
     if not any(start in (t.params, t.system_attrs.get("fixed_params")) for t in kept):
         study.enqueue_trial(start)
     return study
 
 
-def _clear(study: optuna.Study, folder: Path) -> None:
-    """Remove the folders of trials whose processes were killed."""
-    running = {t.number for t in study.get_trials(deepcopy=False) if t.state.name == "RUNNING"}
-    for trial in folder.glob("trial-*"):
-        if trial.name not in {f"trial-{number}" for number in running}:
-            shutil.rmtree(trial, ignore_errors=True)
+def _fail_dead(study: optuna.Study, folder: Path) -> None:
+    """Let trials fail whose processes were killed, and remove their folders.
+
+    A process holds the lock of its trial, which the system releases when it ends; a heartbeat alone
+    would tell a minute later.
+    """
+    running = {t.number: t for t in study.get_trials(deepcopy=False) if t.state.name == "RUNNING"}
+    names = {path.stem for path in folder.glob("trial-*")}
+    for number in sorted(int(name[6:]) for name in names if name[6:].isdecimal()):
+        try:
+            lock = _held(folder, number)
+        except Timeout:
+            continue  # another process is at it
+        if number in running:
+            study.tell(number, state=_optuna().trial.TrialState.FAIL, skip_if_finished=True)
+        shutil.rmtree(folder / f"trial-{number}", ignore_errors=True)
+        _release(lock)
+
+
+def _held(folder: Path, number: int) -> BaseFileLock:
+    """The lock of a trial, acquired.
+
+    Raises
+    ------
+    Timeout
+        When another process has it.
+    """
+    lock = FileLock(folder / f"trial-{number}.lock", blocking=False)
+    with suppress(NotImplementedError):  # a share without locks
+        lock.acquire()
+    return lock
+
+
+def _release(lock: BaseFileLock) -> None:
+    Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
 
 
 def _optuna() -> Any:

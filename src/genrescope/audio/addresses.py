@@ -6,11 +6,13 @@ needed; their keys, regions and endpoints come from the usual environment variab
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import unquote, urlsplit
 
 from genrescope.audio.kinds import AUDIO_SUFFIXES
 from genrescope.errors import AudioError, FileError, GenrescopeError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _BY_PYARROW = ("s3", "gs", "gcs")
+# What servers and object stores tell of a file's version.
+_VERSION = ("ETag", "Content-MD5", "Digest", "Last-Modified", "mtime", "LastModified", "updated")
 
 
 def is_address(name: str) -> bool:
@@ -44,7 +48,7 @@ def audio_at(address: str, passed_over: PassedOver | None = None) -> list[str]:
     """
     try:
         files, path, prefix = _file_system(address)
-        if Path(path).suffix.lower() in AUDIO_SUFFIXES:
+        if _is_audio(path):
             return [address]
         names = sorted(name for name in files.find(path) if _is_audio(name))
     except GenrescopeError:
@@ -85,7 +89,28 @@ def open_source(source: str) -> Iterator[Path | BinaryIO]:
         yield file
 
 
+def stamp_of(address: str) -> list[int]:
+    """Numbers that change with what is at an address; empty where nothing is known of it.
+
+    They are the size in bytes, and a hash of what the server tells of the file's version: its ETag,
+    its checksum or the time of its last change.
+    """
+    try:
+        files, path, _ = _file_system(address)
+        known = files.info(path)
+    except Exception:  # each protocol has errors of its own; reading it will say why
+        return []
+    version = [f"{name}={known[name]}" for name in _VERSION if known.get(name)]
+    if known.get("size") is None and not version:
+        return []
+    digest = hashlib.sha256("\n".join(version).encode()).digest()
+    return [int(known.get("size") or 0), int.from_bytes(digest[:7], "big") if version else 0]
+
+
 def _is_audio(name: str) -> bool:
+    # The address of a web server may end in a signature: song.mp3?Expires=…
+    if name.lower().startswith(("http://", "https://")):
+        name = unquote(urlsplit(name).path)
     return Path(name).suffix.lower() in AUDIO_SUFFIXES
 
 

@@ -1,0 +1,63 @@
+"""The outcome of a scan, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from genrescope.audio.files import PassedOver
+from genrescope.errors import FileError
+from genrescope.library.store import Library
+
+
+@dataclass
+class Counts:
+    """Result of a scan.
+
+    Attributes
+    ----------
+    classified, unchanged, moved, recognised
+        See the module's conventions.
+    deleted
+        Files that are gone since the last scan.
+    failed
+        Files that could not be decoded, or not even read, at this scan.
+    """
+
+    classified: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    recognised: int = 0
+    deleted: int = 0
+    failed: int = 0
+
+
+@dataclass
+class Report:
+    """The outcome of a scan.
+
+    Attributes
+    ----------
+    library
+        The library, open.
+    counts
+        What happened to how many files.
+    failures
+        The files that failed at this scan, with the reason.
+    failed_before
+        Unchanged files that could not be decoded at an earlier scan, and were not tried again.
+    interrupted
+        The scan was stopped; what was classified until then is in the library.
+    passed_over
+        What the search of the folders left out.
+    restored
+        The last write of an earlier scan was damaged, and the library was taken back to its state
+        before it.
+    """
+
+    library: Library
+    counts: Counts = field(default_factory=Counts)
+    failures: list[FileError] = field(default_factory=list)
+    failed_before: int = 0
+    interrupted: bool = False
+    passed_over: PassedOver = field(default_factory=PassedOver)
+    restored: bool = False
