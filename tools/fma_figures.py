@@ -32,23 +32,26 @@ def percent(result: RunResult) -> str:
 
 
 def table_of_sets(folders: list[Path], data: Path) -> str:
-    """One row for each run on GTZAN: the same 51 clips as pictures and as audio."""
+    """One row for each run on GTZAN: the same 51 clips as pictures and as audio, and Emotify."""
     lines = [
-        "| Trained on | Genres | Clips | As stored spectrograms | As audio | Same answer |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| Trained on | Genres | Clips | As stored spectrograms | As audio | Same answer "
+        "| Emotify's clips, of its genres | |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for folder in folders:
         run = RunResult.read(folder)
         out = folder / "audio"
         on_audio = evaluate(folder, data / "gtzan-audio", folder=out)
+        elsewhere = evaluate(folder, data / "emotify-audio", folder=folder / "emotify")
         stored, played = read_predictions(folder), read_predictions(out)
         answers = dict(zip(stored.tracks, np.array(stored.genres)[stored.predicted], strict=True))
         others = dict(zip(played.tracks, np.array(played.genres)[played.predicted], strict=True))
         same = sum(answers[_name(track)] == genre for track, genre in others.items())
         also = re.findall(r"--also (\S+)", run.command)
+        sets = " and ".join(["gtzan-spectrograms", *also])
         lines.append(
-            f"| {' and '.join(['gtzan-spectrograms', *also])} | {len(stored.genres)} | {run.n} "
-            f"| {percent(run)} | {percent(on_audio)} | {same} |"
+            f"| {sets} | {len(stored.genres)} | {run.n} | {percent(run)} | {percent(on_audio)} "
+            f"| {same} | {elsewhere.n} | {percent(elsewhere)} |"
         )
     commands = "\n".join(f"- `{RunResult.read(folder).command}`" for folder in folders)
     return "\n".join(lines) + f"\n\nCommands:\n\n{commands}"
