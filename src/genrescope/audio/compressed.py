@@ -177,12 +177,13 @@ class CompressedSource:
         yield from self._decode_link()
         while self._next_link < len(self._links):
             self._container.close()
-            try:
+            any_frame = False
+            with suppress(*FAULTS, NoSoundError):
                 self._open_link()
-            except (*FAULTS, NoSoundError):
-                self._broken_off = True
-                continue
-            yield from self._decode_link()
+                for frame in self._decode_link():
+                    any_frame = True
+                    yield frame
+            self._damaged += not any_frame
 
     def _decode_link(self) -> Iterator[Any]:
         """Yield the frames from where the container stands; step over what is damaged."""
@@ -307,16 +308,18 @@ class CompressedSource:
         """Say what was missing once the end has been reached."""
         promised, decoded = self._promised, self.end / self.sample_rate
         is_short = promised is not None and promised - decoded > _TOLERATED_SECONDS
-        if is_short or self._broken_off or self._damaged:
+        # Reading it once more, to check, begins these anew.
+        broken_off, damaged = self._broken_off, self._damaged
+        if is_short or broken_off or damaged:
             self._check_reading()
         if promised is not None and is_short:
             warnings.append(
                 f"damaged or cut short: {promised - decoded:.1f} s of {promised:.1f} s "
                 "could not be decoded"
             )
-        elif self._broken_off:
+        elif broken_off:
             warnings.append("the last part could not be decoded")
-        elif self._damaged:
+        elif damaged:
             warnings.append("damaged: some pieces could not be decoded and were left out")
 
     def _check_reading(self) -> None:
