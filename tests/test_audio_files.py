@@ -94,10 +94,28 @@ class TestSearch:
         assert [path.name for path in found.files] == ["song.mp3"]
         assert found.passed_over.repeated == 2
 
-    def test_hard_links_are_files_of_their_own(self, tmp_path: Path) -> None:
-        touched(tmp_path, "a.mp3")
-        os.link(tmp_path / "a.mp3", tmp_path / "b.mp3")
-        assert names(tmp_path) == ["a.mp3", "b.mp3"]
+    def test_hard_links_are_one_file(self, tmp_path: Path) -> None:
+        touched(tmp_path, "a.mp3", "copy.mp3")
+        (tmp_path / "copy.mp3").write_bytes((tmp_path / "a.mp3").read_bytes())
+        (tmp_path / "sub").mkdir()
+        os.link(tmp_path / "a.mp3", tmp_path / "sub" / "b.mp3")
+        (tmp_path / "c.mp3").symlink_to("sub/b.mp3")
+        found = find_audio(tmp_path)
+        assert [path.name for path in found.files] == ["a.mp3", "copy.mp3"]
+        assert found.passed_over == PassedOver(repeated=2)
+        assert str(found.passed_over) == (
+            "passed over: 2 links to what was found already "
+            f"({tmp_path / 'sub' / 'b.mp3'}, {tmp_path / 'c.mp3'})"
+        )
+        assert len(find_audio(tmp_path, hard_links=True).files) == 3
+
+    def test_the_first_names_are_said(self, tmp_path: Path) -> None:
+        touched(tmp_path, "a.mp3", ".git/x.mp3", *(f"._{n}.mp3" for n in range(5)))
+        text = str(find_audio(tmp_path).passed_over)
+        named = ", ".join(str(tmp_path / f"._{n}.mp3") for n in range(3))
+        assert text == (
+            f"passed over: 5 system files ({named}, ...), 1 system folder ({tmp_path / '.git'})"
+        )
 
     def test_a_broken_link_is_an_error(self, tmp_path: Path) -> None:
         touched(tmp_path, "a.mp3")

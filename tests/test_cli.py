@@ -149,6 +149,7 @@ class TestClassify:
             ["a.wav", "--jobs", "0"],
             ["a.wav", "--model", "nowhere"],
             ["a.wav", "--out", "no/such/folder/file"],
+            ["a.wav", "--out", "genres.xlsx"],
             ["a.wav", "--overwrite"],
             ["a.wav", "--write-tags"],
             ["-"],
@@ -445,7 +446,10 @@ class TestWhatIsAsked:
         assert [Path(path).relative_to(music).as_posix() for path in paths] == [
             "...And Justice/1.wav", "...Baby.wav", "usb/far.wav",
         ]  # fmt: skip
-        assert done.stderr.startswith("passed over: 1 system file (._*), 1 system folder")
+        assert done.stderr.startswith(
+            f"passed over: 1 system file ({music / '._1.wav'}), "
+            f"1 system folder ({music / '@eaDir'})"
+        )
 
     def test_a_folder_without_audio_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "._a.mp3").write_bytes(b"x")

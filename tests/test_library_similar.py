@@ -111,6 +111,17 @@ class TestSimilar:
         found.discard("copy of 05.mp3")
         assert found == {f"{i:02d}.mp3" for i in range(59) if allowed(i)}
 
+    def test_long_tracks_are_left_out(self, tmp_path: Path) -> None:
+        directions = np.eye(16, dtype=np.float32)
+        rows = [entry(f"{n}.mp3", directions[n] + 1, duration=60.0 * (n + 1)) for n in range(6)]
+        space = Space(make_library(tmp_path / "library", rows))
+        found = space.nearest(space.find("5.mp3"), 9, TrackFilter(max_duration=180.0))
+        assert sorted(each.path for each, _ in found) == ["0.mp3", "1.mp3", "2.mp3"]
+        tracks, _ = playlist_between(space, "5.mp3", "0.mp3", 4, TrackFilter(max_duration=180.0))
+        assert {each.path for each in tracks} == {"5.mp3", "0.mp3", "1.mp3", "2.mp3"}
+        with pytest.raises(GenrescopeError, match="only 4 different recordings"):
+            playlist_between(space, "5.mp3", "0.mp3", 5, TrackFilter(max_duration=180.0))
+
     def test_by_name_and_what_is_not_there(self, space: Space) -> None:
         assert space.find("Artist 1 - Song 7").entry.path == "07.mp3"
         for track, why in (

@@ -127,6 +127,17 @@ def test_names_are_no_tags(run: Path) -> None:
     assert "```<script>" in page.words
 
 
+def test_it_describes_the_data_that_were_used(run: Path, tmp_path: Path) -> None:
+    """The description of a recipe that reproduces no paper may be of other data."""
+    assert "The recipe: ```<script>" not in Page((run / "report.html").read_text()).words
+    row = {"paper": "kth", "table": "table 4"}
+    paper = write_run(tmp_path / "paper", published=row, data={"name": "own & odd", "tracks": 30})
+    write_report(paper)
+    words = Page((paper / "report.html").read_text()).words
+    assert "Trained and tested on 30 tracks of own & odd, " in words
+    assert "The recipe: ```<script>" in words
+
+
 def test_it_has_all_scores(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     page = Page((run / "report.html").read_text())

@@ -57,7 +57,8 @@ def audio_at(address: str, passed_over: PassedOver | None = None) -> list[str]:
         raise FileError(address, f"can't be listed: {_line(error)}") from None
     found = [name for name in names if not Path(name).name.startswith("._")]
     if passed_over is not None:
-        passed_over.files += len(names) - len(found)
+        for name in sorted(set(names) - set(found)):
+            passed_over.note("files", name)
     if not found:
         raise FileError(address, "no audio files there")
     return [name if is_address(name) else prefix + name for name in found]

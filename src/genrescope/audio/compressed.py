@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
@@ -16,7 +17,7 @@ from av.stream import Discard
 from genrescope.audio.files import check_readable
 from genrescope.audio.kinds import PLAUSIBLE_RATES, mp3_frames
 from genrescope.audio.mixdown import Mixer, Rows, Samples
-from genrescope.audio.packets import open_container
+from genrescope.audio.packets import links_of, open_container
 
 FAULTS = (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, RuntimeError)
 
@@ -70,6 +71,8 @@ class CompressedSource:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        # The links of a chained Ogg file are opened one after another.
+        self._links = links_of(file, os.fstat(file.fileno()).st_size)
         self._size = os.fstat(file.fileno()).st_size
         self._jumped = False
         self._open()
@@ -96,9 +99,11 @@ class CompressedSource:
     def duration(self) -> float:
         """Seconds of sound according to the header, or else an estimate."""
         declared = self._declared_seconds()
+        promised = self._promised
+        if len(self._links) > 1 and promised is not None:
+            return promised
         if declared is None:
             declared = self._seconds_by_packets()
-        promised = self._promised
         if promised is not None and abs(promised - declared) > _TOLERATED_SECONDS:
             return promised  # FFmpeg guessed, for tags at the end made the file too long
         return declared
@@ -111,7 +116,7 @@ class CompressedSource:
         """Yield the sound from sample `start` on, mixed down, in blocks of float32 [n]."""
         position = 0
         frames: Iterator[Any] = chain(self._head, self._frames)
-        if start > _WORTH_A_JUMP_SECONDS * self.sample_rate:
+        if start > _WORTH_A_JUMP_SECONDS * self.sample_rate and len(self._links) == 1:
             position, frames = self._jump(start)
             self._jumped = True
         mixer = Mixer(self.sample_rate, position)
@@ -128,22 +133,59 @@ class CompressedSource:
 
     def _open(self) -> None:
         frames = mp3_frames(self._file)
-        self._file.seek(0)
-        self._container = open_container(self._file)
-        self._stream = self._container.streams.best("audio")
-        if self._stream is None:
-            only_video = bool(self._container.streams.video)
-            self._container.close()
-            raise NoSoundError("no sound in it" + (": only video" if only_video else ""))
-        for other in self._container.streams:
-            if other is not self._stream:
-                other.discard = Discard.all  # their bytes are skipped, not read
-        self._promised = self._promised_seconds(frames)
+        self._promised = None if len(self._links) == 1 else self._seconds_of_links()
+        self._next_link = 0
+        self._open_link()
+        if len(self._links) == 1:
+            self._promised = self._promised_seconds(frames)
         self._frames = self._decode()
         self._packets = self._damaged = 0
         self._broken_off = False
 
+    def _open_link(self) -> None:
+        """Open the next link of a chain, or the file itself."""
+        self._file.seek(0)
+        start, end = self._links[self._next_link]
+        self._next_link += 1
+        if len(self._links) == 1:
+            self._container = open_container(self._file)
+        else:
+            self._container = open_container(self._file, end, start)
+        stream = self._container.streams.best("audio")
+        if stream is None:
+            only_video = bool(self._container.streams.video)
+            self._container.close()
+            raise NoSoundError("no sound in it" + (": only video" if only_video else ""))
+        self._stream = stream
+        for other in self._container.streams:
+            if other is not self._stream:
+                other.discard = Discard.all  # their bytes are skipped, not read
+
+    def _seconds_of_links(self) -> float:
+        """The length of a chain: the sum of its links', as far as they can be opened."""
+        seconds = 0.0
+        self._next_link = 0
+        while self._next_link < len(self._links):
+            with suppress(*FAULTS, NoSoundError):
+                self._open_link()
+                seconds += self._declared_seconds() or 0.0
+                self._container.close()
+        return seconds
+
     def _decode(self) -> Iterator[Any]:
+        """Yield the frames from where the container stands, and those of the next links."""
+        yield from self._decode_link()
+        while self._next_link < len(self._links):
+            self._container.close()
+            any_frame = False
+            with suppress(*FAULTS, NoSoundError):
+                self._open_link()
+                for frame in self._decode_link():
+                    any_frame = True
+                    yield frame
+            self._damaged += not any_frame
+
+    def _decode_link(self) -> Iterator[Any]:
         """Yield the frames from where the container stands; step over what is damaged."""
         if self._stream.codec_context is None:
             return
@@ -266,16 +308,18 @@ class CompressedSource:
         """Say what was missing once the end has been reached."""
         promised, decoded = self._promised, self.end / self.sample_rate
         is_short = promised is not None and promised - decoded > _TOLERATED_SECONDS
-        if is_short or self._broken_off or self._damaged:
+        # Reading it once more, to check, begins these anew.
+        broken_off, damaged = self._broken_off, self._damaged
+        if is_short or broken_off or damaged:
             self._check_reading()
         if promised is not None and is_short:
             warnings.append(
                 f"damaged or cut short: {promised - decoded:.1f} s of {promised:.1f} s "
                 "could not be decoded"
             )
-        elif self._broken_off:
+        elif broken_off:
             warnings.append("the last part could not be decoded")
-        elif self._damaged:
+        elif damaged:
             warnings.append("damaged: some pieces could not be decoded and were left out")
 
     def _check_reading(self) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from genrescope.audio.kinds import AUDIO_SUFFIXES, SHARED_SUFFIXES, is_text
 from genrescope.errors import AudioError, FileError, UnreadableError
@@ -41,6 +41,9 @@ _BLOCK = 2**20
 _MOST_CHECKED = 2**28
 
 
+_MOST_NAMES = 3
+
+
 @dataclass
 class PassedOver:
     """How many things a search of a folder left out.
@@ -52,30 +55,52 @@ class PassedOver:
     folders
         Folders that belong to the system (`.git`, `@eaDir`), with all that is in them.
     repeated
-        Files and folders that symbolic links lead to a second time.
+        Further names of what was found already: symbolic and hard links.
+    names
+        The first names of each of these.
     """
 
     files: int = 0
     folders: int = 0
     repeated: int = 0
+    names: dict[str, list[str]] = field(default_factory=dict, compare=False)
+
+    def note(self, kind: Literal["files", "folders", "repeated"], path: Path | str) -> None:
+        """Count one, and keep its name if it is among the first."""
+        setattr(self, kind, getattr(self, kind) + 1)
+        kept = self.names.setdefault(kind, [])
+        if len(kept) < _MOST_NAMES:
+            kept.append(os.fsdecode(path))
 
     def add(self, other: PassedOver) -> None:
-        """Add the counts of another search."""
+        """Add the counts and names of another search."""
         self.files += other.files
         self.folders += other.folders
         self.repeated += other.repeated
+        for kind, names in other.names.items():
+            self.names[kind] = [*self.names.get(kind, []), *names][:_MOST_NAMES]
 
     def __bool__(self) -> bool:
         return any((self.files, self.folders, self.repeated))
 
     def __str__(self) -> str:
         counts = (
-            (self.files, "system file", "._*"),
-            (self.folders, "system folder", ".git, @eaDir, ..."),
-            (self.repeated, "link", "to what was found already"),
+            ("files", self.files, "system file", ""),
+            ("folders", self.folders, "system folder", ""),
+            ("repeated", self.repeated, "link", " to what was found already"),
         )
-        texts = [f"{n} {what}{'s' * (n != 1)} ({which})" for n, what, which in counts if n]
+        texts = [
+            f"{n} {what}{'s' * (n != 1)}{rest}{self._named(kind, n)}"
+            for kind, n, what, rest in counts
+            if n
+        ]
         return f"passed over: {', '.join(texts)}" if texts else ""
+
+    def _named(self, kind: str, count: int) -> str:
+        names = [name if name.isprintable() else ascii(name) for name in self.names.get(kind, [])]
+        if not names:
+            return ""
+        return f" ({', '.join(names)}{', ...' if count > len(names) else ''})"
 
 
 @dataclass
@@ -93,14 +118,17 @@ def is_system_folder(name: str) -> bool:
 
 
 def find_audio(
-    folder: str | PathLike[str], suffixes: frozenset[str] = AUDIO_SUFFIXES
+    folder: str | PathLike[str],
+    suffixes: frozenset[str] = AUDIO_SUFFIXES,
+    *,
+    hard_links: bool = False,
 ) -> FoundAudio:
     """Find the audio files in a folder and in all folders below it.
 
     Files are recognised by their suffix (`AUDIO_SUFFIXES`), and where text files have the same one
     (`.ts`), by their content. Symbolic links are followed; what they lead to is given once, by its
-    own name where that is in the folder, too. Hard links are files like any other. Only files and
-    folders of the system are passed over, see `PassedOver`.
+    own name where that is in the folder, too. Of hard links the first is given. Files and folders
+    of the system are passed over, too, see `PassedOver`.
 
     Parameters
     ----------
@@ -108,6 +136,8 @@ def find_audio(
         Where to search.
     suffixes
         Lower-case suffixes of what counts as audio.
+    hard_links
+        Give each of them, for a caller that knows which of the names it prefers.
 
     Examples
     --------
@@ -115,14 +145,14 @@ def find_audio(
     >>> [path.name for path in find_audio(".").files][:2]
     ['four-on-the-floor.flac', 'guitar-shuffle.flac']
     """
-    return _Search(suffixes).run(Path(folder))
+    return _Search(suffixes, hard_links).run(Path(folder))
 
 
 class _Search:
     """One search: what was found, and where it has been."""
 
-    def __init__(self, suffixes: frozenset[str]) -> None:
-        self.suffixes = suffixes
+    def __init__(self, suffixes: frozenset[str], hard_links: bool) -> None:
+        self.suffixes, self.hard_links = suffixes, hard_links
         self.found = FoundAudio()
         self.folders: set[tuple[int, int]] = set()
         self.files: set[tuple[int, int]] = set()
@@ -145,7 +175,7 @@ class _Search:
             try:
                 identity = _identity(folder.stat())
                 if identity in self.folders:
-                    self.found.passed_over.repeated += 1
+                    self.found.passed_over.note("repeated", folder)
                     continue
                 self.folders.add(identity)
                 with os.scandir(folder) as entries:
@@ -157,11 +187,13 @@ class _Search:
             for entry in listed:
                 path = folder / entry.name
                 if entry.is_symlink():
-                    if not is_system_folder(entry.name):
+                    if is_system_folder(entry.name):
+                        self.found.passed_over.note("folders", path)
+                    else:
                         self.links.append(path)
                 elif entry.is_dir():
                     if is_system_folder(entry.name):
-                        self.found.passed_over.folders += 1
+                        self.found.passed_over.note("folders", path)
                     else:
                         below.append(path)
                 else:
@@ -179,7 +211,7 @@ class _Search:
         if suffix not in self.suffixes:
             return
         if _SYSTEM_FILE.fullmatch(path.name):
-            self.found.passed_over.files += 1
+            self.found.passed_over.note("files", path)
             return
         try:
             status = path.stat()
@@ -190,8 +222,9 @@ class _Search:
         except OSError as error:
             self._failed(path, error)
             return
-        if self.following and _identity(status) in self.files:
-            self.found.passed_over.repeated += 1
+        again = self.following or (status.st_nlink > 1 and not self.hard_links)
+        if again and _identity(status) in self.files:
+            self.found.passed_over.note("repeated", path)
             return
         self.files.add(_identity(status))
         self.found.files.append(path)

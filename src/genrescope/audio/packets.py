@@ -20,7 +20,7 @@ from genrescope.errors import AudioError
 _OPTIONS = {"format_whitelist": ",".join(sorted(DEMUXERS)), "protocol_whitelist": "fd,subfile"}
 
 
-def open_container(file: BinaryIO, size: int | None = None) -> Any:
+def open_container(file: BinaryIO, size: int | None = None, start: int = 0) -> Any:
     """Open a file as an `av.container.InputContainer`, if it is one of the kinds listed.
 
     Parameters
@@ -30,6 +30,8 @@ def open_container(file: BinaryIO, size: int | None = None) -> Any:
         with the container.
     size
         Read only so many bytes, as if the file ended there; None for the whole file.
+    start
+        Read from this byte on, as if the file began there.
 
     Raises
     ------
@@ -38,10 +40,34 @@ def open_container(file: BinaryIO, size: int | None = None) -> Any:
     """
     import av
 
+    try:
+        return _opened(file, size, start)
+    except av.InvalidDataError:
+        end = os.fstat(file.fileno()).st_size if size is None else size
+        mended = _mended(file, end) if start == 0 else None
+        if mended is None:
+            raise
+        with mended:  # FFmpeg has a descriptor of its own
+            return _opened(mended, None, 0)
+
+
+def _opened(file: BinaryIO, size: int | None, start: int) -> Any:
+    import av
+
     # FFmpeg reads the descriptor itself: no name to be misunderstood, no Python between.
     options = {**_OPTIONS, "fd": str(file.fileno())}
-    source = "fd:" if size is None else f"subfile,,start,0,end,{size},,:fd:"
+    whole = size is None and start == 0
+    end = os.fstat(file.fileno()).st_size if size is None else size
+    source = "fd:" if whole else f"subfile,,start,{start},end,{end},,:fd:"
     return av.open(source, mode="r", container_options=options, metadata_errors="replace")
+
+
+def _mended(file: BinaryIO, size: int) -> BinaryIO | None:
+    """A copy of an Ogg file that FFmpeg refuses, made so that it does not."""
+    from genrescope.audio import ogg
+
+    file.seek(0)
+    return ogg.without_repeated_headers(file, size) if file.read(4) == b"OggS" else None
 
 
 def coded_audio(path: str | os.PathLike[str], size: int | None = None) -> Iterator[bytes]:
@@ -70,14 +96,42 @@ def coded_audio(path: str | os.PathLike[str], size: int | None = None) -> Iterat
 
     with Path(path).open("rb", buffering=0) as file:
         try:
-            with open_container(file, size) as container:
-                stream = container.streams.audio[0]
-                codec = stream.codec_context
-                yield f"{codec.name} {stream.rate} {codec.channels}\n".encode()
-                for packet in container.demux(stream):
-                    yield bytes(packet)
+            for start, end in _links(file, size):
+                with open_container(file, end, start) as container:
+                    stream = container.streams.audio[0]
+                    codec = stream.codec_context
+                    yield f"{codec.name} {stream.rate} {codec.channels}\n".encode()
+                    for packet in container.demux(stream):
+                        yield bytes(packet)
         except (av.FFmpegError, IndexError, ValueError, AttributeError) as error:
             raise AudioError(path, "no audio in it that can be read") from error
+
+
+def links_of(file: BinaryIO, size: int) -> list[tuple[int, int]]:
+    """The first byte of each stream of a chained Ogg file, and the one after its last.
+
+    Parameters
+    ----------
+    file
+        An audio file of any kind; most are one stream.
+    size
+        In bytes.
+    """
+    file.seek(0)
+    is_ogg = file.read(4) == b"OggS"
+    file.seek(0)
+    if not is_ogg:
+        return [(0, size)]
+    from genrescope.audio.ogg import links
+
+    found = links(file, size)
+    file.seek(0)
+    return found
+
+
+def _links(file: BinaryIO, size: int | None) -> list[tuple[int, int | None]]:
+    found = links_of(file, os.fstat(file.fileno()).st_size if size is None else size)
+    return [(0, size)] if len(found) == 1 else [*found]
 
 
 def audio_digest(path: str | os.PathLike[str], size: int | None = None) -> str:

@@ -157,6 +157,9 @@ def classify(
     tag_options = TagOptions(overwrite, append, force, min_confidence, count, dry_run, yes, library)
     tag_options.check(write_tags)
     ending = destination.suffix.lower() if destination is not None else ""
+    if format is None and ending not in (*_ENDINGS, "", ".txt"):
+        endings = ", ".join((*_ENDINGS, ".txt"))
+        raise typer.BadParameter(f"--out {destination}: name a format, or end it in {endings}")
     chosen = format or _ENDINGS.get(ending, RowFormat.table)
     if chosen is RowFormat.parquet and destination is None:
         raise typer.BadParameter("Parquet needs --out")

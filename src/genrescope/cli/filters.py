@@ -15,6 +15,9 @@ GENRE = typer.Option(None, "--genre", help="Only of this predicted genre.")
 STYLE = typer.Option(None, "--style", help="Only with this style, such as techno.")
 INSTRUMENT = typer.Option(None, "--instrument", help="Only with this instrument.")
 MOOD = typer.Option(None, "--mood", help="Only with this mood.")
+MAX_DURATION = typer.Option(
+    None, "--max-duration", metavar="MINUTES", min=0, help="Leave out longer tracks, such as mixes."
+)
 YEAR = typer.Option(None, "--year", metavar="A-B", help="Only from these years.")
 
 
@@ -26,8 +29,9 @@ def filter_of(
     instrument: str | None = None,
     mood: str | None = None,
     year: str | None = None,
+    max_duration: float | None = None,
 ) -> TrackFilter:
-    """The filter of the options, in the spelling of the library.
+    """The filter of the options, in the spelling of the library; `max_duration` in minutes.
 
     Raises
     ------
@@ -44,6 +48,7 @@ def filter_of(
         style=style and find_label(library, "styles", style),
         instrument=instrument and find_label(library, "instruments", instrument),
         mood=mood and find_label(library, "moods", mood),
+        max_duration=None if max_duration is None else 60.0 * max_duration,
         corrections=read_corrections(library),
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from genrescope.cli.files import not_music
-from genrescope.cli.filters import GENRE, INSTRUMENT, MOOD, STYLE, YEAR, filter_of
+from genrescope.cli.filters import GENRE, INSTRUMENT, MAX_DURATION, MOOD, STYLE, YEAR, filter_of
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.similar import show_tracks, write_playlist
 from genrescope.cli.terminal import Format
@@ -24,6 +24,7 @@ def playlist(
     style: str | None = STYLE,
     instrument: str | None = INSTRUMENT,
     mood: str | None = MOOD,
+    max_duration: float | None = MAX_DURATION,
     year: str | None = YEAR,
     out: Path | None = typer.Option(
         None,
@@ -53,7 +54,13 @@ def playlist(
 
     opened = Library.open(library)
     allowed = filter_of(
-        opened, genre=genre, style=style, instrument=instrument, mood=mood, year=year
+        opened,
+        genre=genre,
+        style=style,
+        instrument=instrument,
+        mood=mood,
+        year=year,
+        max_duration=max_duration,
     )
     tracks, steps = playlist_between(Space(opened), start, end, length, allowed)
     show_tracks(list(zip(tracks, [None, *steps], strict=True)), format)

@@ -105,7 +105,7 @@ def recipes(
     Change one by genrescope train NAME --set KEY=VALUE.
 
     A recipe is `run` when its folder in the folder of runs is finished, `ready` when it can be
-    trained, and `waits` when its feature or model is not installed.
+    trained, and `waits` when weights, stored vectors, or its feature or model are not here.
 
     Examples:
 
@@ -170,7 +170,27 @@ def _loaded(name: str) -> tuple[Recipe | None, str]:
     kind = recipe.model.get("kind")
     if kind not in model_kinds():
         waits = "; ".join([*[waits] * bool(waits), f"no model {kind!r} yet"])
-    return recipe, waits
+    return recipe, waits or _absent(recipe)
+
+
+def _absent(recipe: Recipe) -> str:
+    """What a recipe needs that is not on this machine: weights of an encoder, stored vectors."""
+    from genrescope.encoders import encoder_class, encoder_kinds
+    from genrescope.encoders.weights import is_here
+    from genrescope.training.settings import EmbeddingSettings
+
+    if recipe.feature.get("kind") == "stored":
+        return "no stored vectors: --features FILE"
+    settings = recipe.embedding
+    name, seed = str(recipe.model.get("encoder")), recipe.model.get("weights_seed")
+    if isinstance(settings, EmbeddingSettings):
+        name, seed = settings.encoder, settings.weights_seed
+    if name not in encoder_kinds() or seed is not None or recipe.weights is not None:
+        return ""
+    # The weights of an encoder with several alternatives are those that it names first.
+    if any(is_here(weights) for weights in encoder_class(name).weights):
+        return ""
+    return f"no weights of {name}: genrescope encoders fetch {name}, or --weights"
 
 
 def _short(reason: str) -> str:

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from genrescope.cli.files import not_music
-from genrescope.cli.filters import GENRE, INSTRUMENT, MOOD, STYLE, YEAR, filter_of
+from genrescope.cli.filters import GENRE, INSTRUMENT, MAX_DURATION, MOOD, STYLE, YEAR, filter_of
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.similar import tag_of, write_playlist
 from genrescope.cli.terminal import Format, notice, printable, stdout
@@ -43,6 +43,7 @@ def recommend(
     style: str | None = STYLE,
     instrument: str | None = INSTRUMENT,
     mood: str | None = MOOD,
+    max_duration: float | None = MAX_DURATION,
     year: str | None = YEAR,
     playlist: Path | None = typer.Option(
         None,
@@ -72,7 +73,13 @@ def recommend(
 
     opened = Library.open(library)
     allowed = filter_of(
-        opened, genre=genre, style=style, instrument=instrument, mood=mood, year=year
+        opened,
+        genre=genre,
+        style=style,
+        instrument=instrument,
+        mood=mood,
+        year=year,
+        max_duration=max_duration,
     )
     space = Space(opened)
     likes, dislikes = ([space.find(track) for track in tracks] for tracks in (like, dislike))

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from genrescope.cli.files import not_music
-from genrescope.cli.filters import GENRE, INSTRUMENT, MOOD, STYLE, YEAR, filter_of
+from genrescope.cli.filters import GENRE, INSTRUMENT, MAX_DURATION, MOOD, STYLE, YEAR, filter_of
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.terminal import Format, notice, printable, stdout
 
@@ -35,6 +35,7 @@ def similar(
     style: str | None = STYLE,
     instrument: str | None = INSTRUMENT,
     mood: str | None = MOOD,
+    max_duration: float | None = MAX_DURATION,
     year: str | None = YEAR,
     playlist: Path | None = typer.Option(
         None,
@@ -61,7 +62,13 @@ def similar(
 
     opened = Library.open(library)
     allowed = filter_of(
-        opened, genre=genre, style=style, instrument=instrument, mood=mood, year=year
+        opened,
+        genre=genre,
+        style=style,
+        instrument=instrument,
+        mood=mood,
+        year=year,
+        max_duration=max_duration,
     )
     space = Space(opened)
     query = space.find(track)

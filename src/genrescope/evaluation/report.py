@@ -105,9 +105,21 @@ def _is_empty(block: Block) -> bool:
     return False
 
 
+def _data(result: RunResult) -> str:
+    """What was trained and tested on, in a sentence."""
+    tracks = result.data.tracks
+    count = f"{tracks} track{'s' * (tracks != 1)} of " if tracks is not None else ""
+    verb = "Tested on" if result.kind != "run" else "Trained and tested on"
+    genres = len(result.by_genre)
+    return f"{verb} {count}{result.data}, {genres} genre{'s' * (genres != 1)}."
+
+
 def _blocks(run: _Run) -> Iterator[Block]:
-    if run.result.kind == "run" and (description := run.result.settings.get("description")):
-        yield Paragraph(str(description))
+    yield Paragraph(_data(run.result))
+    # What a recipe without a published row says of its data may be of other data than this run's.
+    description = run.result.settings.get("description")
+    if description and run.result.published and run.result.kind == "run":
+        yield Paragraph(f"The recipe: {description}")
     if run.result.leaked:
         yield Alarm(
             "LEAKED. Segments of one track are in both the training and the test subset: the model "

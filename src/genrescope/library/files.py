@@ -82,7 +82,8 @@ def music_in(folder: Path) -> tuple[list[Found], FoundAudio]:
     FoundAudio
         The search, with what can't be read, and what was passed over.
     """
-    searched = find_audio(folder)
+    # Which of several hard links stays is decided by what the library knows.
+    searched = find_audio(folder, hard_links=True)
     found: list[Found] = []
     for file in searched.files:
         try:

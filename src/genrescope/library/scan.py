@@ -274,8 +274,8 @@ class _Scan:
         by_known = sorted(search.found.values(), key=lambda each: each.file not in self.known)
         names: dict[tuple[int, int] | Path, Found] = {}
         for each in by_known:
-            names.setdefault(identity(each.file), each)
-        search.passed_over.repeated += len(by_known) - len(names)
+            if names.setdefault(identity(each.file), each) is not each:
+                search.passed_over.note("repeated", each.file)
         self.found = {each.file: each for each in names.values()}
         self.report.passed_over = search.passed_over
         self.report.failures += search.errors

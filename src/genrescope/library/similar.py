@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,8 @@ class TrackFilter:
         The first and the last.
     not_artist, not_album
         Whose tracks are left out.
+    max_duration
+        Seconds; longer tracks are left out.
     corrections
         Corrected genres by content, see `library.corrections`; they take the place of the model's.
     """
@@ -78,6 +81,8 @@ class TrackFilter:
     style: str | None = None
     instrument: str | None = None
     mood: str | None = None
+    # Not `float | None`: a caller hands the texts of several fields over as one dictionary.
+    max_duration: Any = None
     corrections: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def allows(self, entry: Entry) -> bool:
@@ -91,6 +96,7 @@ class TrackFilter:
             and has_label(entry.styles, self.style)
             and has_label(entry.instruments, self.instrument)
             and has_label(entry.moods, self.mood)
+            and (self.max_duration is None or entry.duration <= self.max_duration)
             and not (self.not_artist and _same(self.not_artist, entry.artist))
             and not (self.not_album and _same(self.not_album, entry.album))
         )

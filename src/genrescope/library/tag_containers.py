@@ -5,11 +5,12 @@ Conventions
 `open_tags` gives the tags of a file behind one protocol, `GenreTags`. mutagen reads and writes
 them, made tolerant where it would lose or refuse what is not valid text: ID3 frames that it can't
 parse and Vorbis comments that are not UTF-8 are kept as the bytes they are. APEv2 is edited by
-`genrescope.library.trailing_tags`.
+`genrescope.library.trailing_tags`, ASF by `genrescope.library.asf_tags`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,12 +20,12 @@ from typing import Any, Protocol
 
 import mutagen
 from mutagen._vorbis import VCommentDict
-from mutagen.asf import ASFTags
 from mutagen.flac import FLAC, VCFLACDict
-from mutagen.id3 import ID3, TCON, Encoding, Frames, Frames_2_2
+from mutagen.id3 import ID3, PRIV, TCON, Encoding, Frames, Frames_2_2
 from mutagen.mp4 import MP4Tags
 
 from genrescope.library import trailing_tags
+from genrescope.library.asf_tags import AsfTags, is_asf
 from genrescope.library.trailing_tags import Trailing, decoded
 
 # WavPack, Monkey's Audio, Musepack SV8 and SV7, OptimFROG, TAK: tagged by APEv2 at their end.
@@ -67,9 +68,13 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
         Give it empty tags where it has none and its format knows some.
     """
     with path.open("rb") as file:
-        head = file.read(4)
+        head = file.read(16)
     if head.startswith(_APE_FILES):
         return _Ape(path, create=create)
+    if is_asf(head):
+        return AsfTags(path)
+    if head[:4] == b"RIFF" and head[8:12] != b"WAVE":
+        return None  # AVI, which mutagen takes for a damaged WAV
     audio = mutagen.File(path)
     if audio is None:
         return None
@@ -80,7 +85,6 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
         (ID3, _Id3),
         (VCommentDict, _Vorbis),
         (MP4Tags, _Mp4),
-        (ASFTags, _Asf),
     ):
         if isinstance(audio.tags, kind):
             return tags(path, audio)
@@ -101,12 +105,12 @@ def read_texts(path: Path) -> dict[str, str]:
             found[name.lower()] = decoded(value.encode("utf-8", "surrogateescape"))
     elif isinstance(tags, _Id3):
         found |= {name.lower(): _first(frame) for name, frame in tags.merged.items()}
-    elif isinstance(tags, _Mp4 | _Asf):
-        names = list(tags.tags.keys())
-        found |= {name.lower(): _first(tags.tags[name]) for name in names}
-        if isinstance(tags, _Mp4):
-            unread = tags.tags._failed_atoms.items()
-            found |= {name.lower(): decoded(bytes(data[0][16:])) for name, data in unread if data}
+    elif isinstance(tags, AsfTags):
+        found |= tags.texts()
+    elif isinstance(tags, _Mp4):
+        found |= {name.lower(): _first(tags.tags[name]) for name in list(tags.tags.keys())}
+        unread = tags.tags._failed_atoms.items()
+        found |= {name.lower(): decoded(bytes(data[0][16:])) for name, data in unread if data}
     return {name: text.strip() for name, text in found.items() if text.strip()}
 
 
@@ -132,6 +136,8 @@ class _Id3:
         if exact.tags is not None:
             self.audio = exact
         self.tags = self.audio.tags
+        if old:
+            _keep_unread_of_2_2(self.tags)
 
     def values(self) -> list[str]:
         found = [str(each) for frame in self.merged.getall("TCON") for each in frame.genres]
@@ -160,6 +166,11 @@ class _Id3:
         return frames, unknown
 
     def save(self, path: Path) -> None:
+        with path.open("r+b") as file:
+            # A last chunk of odd length, without the byte that fills it up: mutagen would write the
+            # next chunk where no program looks for it.
+            if file.read(4) in (b"RIFF", b"FORM") and file.seek(0, os.SEEK_END) % 2:
+                file.write(b"\0")
         # By default mutagen would join several values of any frame with a slash.
         self.audio.save(path, v2_version=self._version(), v23_sep=None, padding=_padding)
 
@@ -181,6 +192,23 @@ class _Kept:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.frame, name)
+
+
+def _keep_unread_of_2_2(tags: Any) -> None:
+    """Make the frames of a 2.2 tag that can't be parsed frames of the 2.3 tag that is written.
+
+    mutagen, which writes no 2.2, would drop them. A frame that 2.3 does not know at all becomes a
+    private one.
+    """
+    unread, tags.unknown_frames = tags.unknown_frames, []
+    tags._unknown_v2_version = 3
+    for frame in unread:
+        name, data = frame[:3].decode("latin-1"), bytes(frame[6:])
+        if name in Frames_2_2:
+            new = Frames_2_2[name].__mro__[1].__name__.encode()
+            tags.unknown_frames.append(new + len(data).to_bytes(4, "big") + bytes(2) + data)
+        elif data:
+            tags.add(PRIV(owner=f"ID3v2.2 {name}", data=data))
 
 
 def _coded(genres: Sequence[str]) -> str:
@@ -299,30 +327,6 @@ class _Mp4:
         self.audio.save(path, padding=_padding)
 
 
-class _Asf:
-    """``WM/Genre`` of ASF."""
-
-    is_id3, is_ape = False, False
-
-    def __init__(self, _: Path, audio: Any) -> None:
-        self.audio, self.tags = audio, audio.tags
-
-    def values(self) -> list[str]:
-        return [str(value) for value in self.tags.get("WM/Genre", [])]
-
-    def set(self, genres: Sequence[str]) -> None:
-        if "WM/Genre" in self.tags:
-            del self.tags["WM/Genre"]
-        if genres:
-            self.tags["WM/Genre"] = list(genres)
-
-    def others(self) -> object:
-        return {key: self.tags[key] for key in self.tags.keys() if key != "WM/Genre"}  # noqa: SIM118
-
-    def save(self, path: Path) -> None:
-        self.audio.save(path, padding=_padding)
-
-
 class _Ape:
     """``Genre`` of an APEv2 tag at the end of a file."""
 
@@ -339,10 +343,15 @@ class _Ape:
         return [genre for each in apes for genre in trailing_tags.genres(each)]
 
     def set(self, genres: Sequence[str]) -> None:
-        def changed(tag: Trailing) -> Trailing:
-            return trailing_tags.with_genres(tag, genres) if tag.kind == "ape" else tag
+        # Of several APEv2 tags, which some programs leave, the first gets them.
+        first = next((n for n, each in enumerate(self.trailing) if each.kind == "ape"), None)
 
-        self.trailing = [changed(each) for each in self.trailing]
+        def changed(number: int, tag: Trailing) -> Trailing:
+            if tag.kind != "ape":
+                return tag
+            return trailing_tags.with_genres(tag, genres if number == first else [])
+
+        self.trailing = [changed(number, each) for number, each in enumerate(self.trailing)]
 
     def others(self) -> object:
         return [trailing_tags.without_genres(each) for each in self.trailing]

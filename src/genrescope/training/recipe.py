@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import itertools
 import math
 import os
 import re
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from genrescope.aggregation import Aggregation
 from genrescope.encoders import encoder_class
-from genrescope.errors import RecipeError
+from genrescope.errors import BundleError, RecipeError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.features.statistics import Statistic
 from genrescope.inference.bundle import Bundle
@@ -127,6 +129,10 @@ class Recipe(Settings):
         feature = fields.get("feature") if isinstance(fields, dict) else None
         if not isinstance(feature, dict) or feature.get("kind") != "bundle":
             return fields
+        bundle = feature.get("bundle", "default")
+        if isinstance(bundle, list | tuple):
+            feature = {**feature, "bundle": _first_here(bundle)}
+            fields = {**fields, "feature": feature}
         frontend = _frontend_of(BundleSettings.model_validate(feature).bundle)
         segments = frontend.segments.model_dump(mode="json")
         if fields.get("segments", segments) != segments:
@@ -214,6 +220,15 @@ class Recipe(Settings):
         if self.weights is not None:
             settings["weights"] = self.weights.name
         return settings
+
+
+def _first_here(bundles: Sequence[str]) -> str:
+    """The first of some models that is on this machine, or else the last."""
+    for bundle in bundles[:-1]:
+        with contextlib.suppress(BundleError):
+            Bundle.load(bundle)
+            return bundle
+    return bundles[-1]
 
 
 @functools.lru_cache(maxsize=8)

@@ -289,7 +289,8 @@ class BundleSettings(Settings):
     Attributes
     ----------
     bundle
-        The model: a name of `genrescope models list`, a run, or a bundle.
+        The model: a name of `genrescope models list`, a run, or a bundle. A recipe may state
+        several; the first that is on this machine is taken, and only its name is kept.
     """
 
     kind: Literal["bundle"]
