@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -286,3 +287,45 @@ def test_real_files_and_those_that_once_failed(kind: str, tmp_path: Path) -> Non
 def test_the_errors_of_files_name_them(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"a\.npz"):
         TARGETS["embeddings .npz"].read(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "classify x --out",
+        "embed x --out",
+        "map --out",
+        "map --png",
+        "pack default --overwrite --out",
+        "playlist x y --out",
+        "similar x --playlist",
+        "recommend x --playlist",
+        "library list --playlist",
+        "library corrections --out",
+        "sort --export",
+    ],
+)
+def test_no_output_replaces_music(tmp_path: Path, words: str) -> None:
+    from typer.testing import CliRunner
+
+    from genrescope.cli import app
+
+    (tmp_path / "song.mp3").write_bytes(b"not even music")
+    soundfile.write(tmp_path / "song", np.zeros(800), 8000, format="FLAC")
+    for name in ("song.mp3", "song"):
+        before = (tmp_path / name).read_bytes()
+        done = CliRunner().invoke(app, [*words.split(), str(tmp_path / name)])
+        assert done.exit_code == 2
+        assert "is music which is never replaced" in re.sub(r"\W+", " ", done.output)
+        assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("source", [None, 3, ["song.mp3"]])
+def test_what_is_no_source_is_a_type_error(source: object) -> None:
+    with pytest.raises(TypeError, match="expected a path, bytes, or a file object, not "):
+        Classifier.load().predict(source)  # type: ignore[arg-type]
+
+
+def test_samples_too_large_for_their_power_are_refused() -> None:
+    with pytest.raises(AudioError, match="too large"):
+        Classifier.load().predict((np.full(3 * RATE, 1e30), RATE))

@@ -194,10 +194,18 @@ class TestClassify:
         for i in range(4000):
             os.link(song, tmp_path / "many" / f"{i}.wav")
         target = tmp_path / "out.json"
-        words = [*COMMAND, "classify", tmp_path / "many", "-f", "json", "-o", target, "-j", "1"]
-        process = subprocess.Popen(
-            words, stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c
-        )
+        # In a folder the links would be one file; names that are given are all taken.
+        names = tmp_path / "names.txt"
+        names.write_text("".join(f"{each}\n" for each in (tmp_path / "many").iterdir()))
+        words = [*COMMAND, "classify", "-", "-f", "json", "-o", target, "-j", "1"]
+        with names.open() as given:
+            process = subprocess.Popen(
+                words,
+                stdin=given,
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=hears_ctrl_c,
+            )
         deadline = time.monotonic() + 60
         rows = tmp_path / "out.json.partial/rows.jsonl"
         while not rows.exists() and time.monotonic() < deadline:
@@ -423,6 +431,8 @@ class TestWhatIsAsked:
         done = genrescope("classify", folder / "a.wav", "--model", "gone.zip")
         assert done.returncode == 2
         assert "gone.zip: no such file" in done.stderr
+        done = genrescope("classify", folder / "a.wav", "--model", "Defalt")
+        assert "(did you mean 'default'?)" in done.stderr
         done = genrescope("classify", folder / "a.wav", "--model", folder)
         assert "no bundle.json and model.onnx in it" in done.stderr
 
@@ -512,7 +522,7 @@ class TestTags:
         done = genrescope("classify", *songs, "--write-tags", "--dry-run")
         assert done.returncode == 0
         assert "no genre ->" in done.stderr
-        assert "1 file keep another genre (--overwrite" in done.stderr
+        assert "1 file kept with another genre (--overwrite" in done.stderr
         assert [song.read_bytes() for song in songs] == before
 
     def test_a_genre_that_is_there_stays(self, songs: list[Path]) -> None:

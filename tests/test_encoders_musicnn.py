@@ -255,6 +255,38 @@ def test_any_byte_of_an_index_may_be_wrong() -> None:
             read_checkpoint(broken, data, Path("x"))
 
 
+def test_an_index_cannot_stand_for_more_than_it_holds() -> None:
+    values = np.ones((2, 3), np.float32)
+    index, data = _checkpoint({"a" * 5000: values})
+    with pytest.raises(WeightsError, match="name in the index is too long"):
+        read_checkpoint(index, data, Path("x"))
+    # A block of blocks that names the same block again and again.
+    index, data = _checkpoint({"a": values, "b" * 100: values})
+    size = index.index(b"\0crc_")
+    handle = b"\0" + _varint(size)
+    entry = _varint(0) + _varint(1) + _varint(len(handle)) + b"b" + handle
+    blocks = entry * 8 + struct.pack("<II", 0, 1)
+    footer = b"\0\0" + _varint(size + 5) + _varint(len(blocks))
+    footer = footer.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
+    again = index[: size + 5] + blocks + b"\0crc_" + footer
+    with pytest.raises(WeightsError, match="blocks of the index overlap"):
+        read_checkpoint(again, data, Path("x"))
+
+
+@pytest.mark.parametrize("fields", [b"\x08\x01\x10\x05", b"\x08\x01\x22\x01a\x28\x04"])
+def test_a_field_of_another_type_than_it_should_be(fields: bytes) -> None:
+    _, data = _checkpoint({"a": np.ones(1, np.float32)})
+    block = _varint(0) + _varint(1) + _varint(len(fields)) + b"a" + fields
+    block += struct.pack("<II", 0, 1)
+    handle = b"\0" + _varint(len(block))
+    blocks = _varint(0) + _varint(1) + _varint(len(handle)) + b"a" + handle
+    blocks += struct.pack("<II", 0, 1)
+    footer = b"\0\0" + _varint(len(block) + 5) + _varint(len(blocks))
+    footer = footer.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
+    with pytest.raises(WeightsError, match="not a TensorFlow checkpoint: damaged"):
+        read_checkpoint(block + b"\0crc_" + blocks + b"\0crc_" + footer, data, Path("x"))
+
+
 @pytest.fixture
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package like the authors', with the weights of an untrained network."""

@@ -161,6 +161,45 @@ def test_anything_but_named_tensors_is_refused(tmp_path: Path, program: bytes) -
         read_checkpoint(path)
 
 
+# Each tuple holds the one before twice: its hash, its text and a comparison take for ever.
+TOWER = b")q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(80))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x02}" + TOWER + b"K\x01s.",
+        b"\x80\x04" + TOWER + b"X\x01\x00\x00\x00a\x93.",
+        b"\x80\x04X\x01\x00\x00\x00a" + TOWER + b"\x93.",
+    ],
+)
+def test_a_pickle_that_would_compute_for_ever_is_refused(tmp_path: Path, program: bytes) -> None:
+    with pytest.raises(CheckpointError, match=r"x\.pt: not a checkpoint"):
+        read_checkpoint(write_archive(tmp_path / "x.pt", program, {}))
+
+
+def test_few_bytes_cannot_stand_for_many_tensors(tmp_path: Path) -> None:
+    storages = {"0": bytes(4 * 100)}
+
+    def program(lengths: range) -> bytes:
+        names = (b"X\x03\x00\x00\x00%03d" % i for i in range(len(lengths)))
+        tensors = (tensor_program("0", (length,), 100) for length in lengths)
+        return b"\x80\x02}(" + b"".join(n + t for n, t in zip(names, tensors, strict=True)) + b"u."
+
+    with pytest.raises(CheckpointError, match="too often"):
+        read_checkpoint(write_archive(tmp_path / "x.pt", program(range(50, 100)), storages))
+    tied = program(range(100, 101)).replace(b"u.", b"")
+    tied += program(range(100, 101))[4:].replace(b"000", b"001")
+    found = read_checkpoint(write_archive(tmp_path / "x.pt", tied, storages))
+    assert [values.shape for values in found.values()] == [(100,), (100,)]
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"x\.pt: can't be read: not a regular file"):
+        read_checkpoint(tmp_path / "x.pt")
+
+
 def test_archives_that_torch_does_not_write_are_refused(tmp_path: Path) -> None:
     good = write_checkpoint(tmp_path / "good.pt", {"a": np.ones(2, np.float32)})
     with zipfile.ZipFile(good) as archive:

@@ -241,3 +241,19 @@ def test_a_folder_reached_by_two_paths_loses_nothing(tmp_path: Path) -> None:
     _, failures = carry_out([step], "move", tmp_path)
     assert len(failures) == 1
     assert source.read_bytes() == b"music"
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_undo_leaves_no_empty_folders_however_its_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    (tmp_path / "a.mp3").write_bytes(b"music")
+    target = tmp_path / "sorted" / "Rock" / "Band" / "a.mp3"
+    status = (tmp_path / "a.mp3").stat()
+    step = Step(str(tmp_path / "a.mp3"), str(target), status.st_size, status.st_mtime_ns)
+    undo_file, _ = carry_out([step], "copy", tmp_path / "sorted")
+    assert undo_file is not None
+    assert target.exists()
+    monkeypatch.chdir(tmp_path)
+    assert undo(undo_file.relative_to(tmp_path) if relative else undo_file) == (1, [])
+    assert list((tmp_path / "sorted").iterdir()) == []

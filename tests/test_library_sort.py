@@ -292,7 +292,13 @@ class TestCommand:
 
     @pytest.mark.parametrize(
         "words",
-        [[], ["--move"], ["--to", "x", "--copy", "--link"], ["--playlists"]],
+        [
+            [],
+            ["--move"],
+            ["--to", "x", "--copy", "--link"],
+            ["--playlists"],
+            ["--to", "x", "--dry-run", "--yes"],
+        ],
     )
     def test_what_makes_no_sense(self, words: list[str]) -> None:
         self.run(*words, code=2)

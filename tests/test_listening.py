@@ -83,6 +83,8 @@ def test_short_tracks_are_read_in_full(classifier: Classifier, tmp_path: Path) -
 
 def test_other_settings_are_refused(classifier: Classifier, long_track: Path) -> None:
     assert check_listen("45") == 45.0
+    with pytest.raises(ValueError, match="not None"):
+        check_listen(None)  # type: ignore[arg-type]
     for wrong in ("some", 0, -3, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="full, auto or a number of seconds"):
             classifier.predict(long_track, listen=wrong)

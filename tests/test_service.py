@@ -489,7 +489,9 @@ def test_a_file_that_arrives_during_the_first_scan_is_found(
 
     monkeypatch.setattr(module, "_scan_once", with_arrival)
     with pytest.raises(KeyboardInterrupt):
-        module.scan([folder], place, "default", False, 1, Engine.local, None, "full", True, True)
+        module.scan(
+            [str(folder)], place, "default", False, 1, Engine.local, None, "full", True, True
+        )
     assert scans == [1, 2]
 
 
@@ -515,4 +517,4 @@ def test_a_watched_folder_is_scanned_again(music: Path, tmp_path: Path) -> None:
         assert any(line.startswith(b"1 classified, 1 unchanged") for line in until)
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(20)
+        process.wait(60)

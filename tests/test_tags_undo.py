@@ -146,9 +146,9 @@ class TestCommand:
         assert shown == [
             f"{sure}: no genre -> Hip-Hop (61%)",
             f"{rock}: ROCK -> Jazz (80%)",
-            "1 file keep a genre that the model does not know (--force replaces it)",
-            "1 file are less certain than 0.5 (--min-confidence)",
-            "1 file have no genre that could be told",
+            "1 file kept with a genre that the model does not know (--force replaces it)",
+            "1 file less certain than 0.5 (--min-confidence)",
+            "1 file without a predicted genre",
             "2 files would be changed",
         ]
         write_tags(named, GENRES, TagOptions(overwrite=True, yes=True))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from genrescope.audio.kinds import AUDIO_SUFFIXES
 from genrescope.errors import AudioError, FileError, GenrescopeError
@@ -125,7 +125,9 @@ def _file_system(address: str) -> tuple[Any, str, str]:
         raise GenrescopeError(missing) from None
     scheme = address.partition("://")[0].lower()
     if scheme in _BY_PYARROW:
-        opened, path = fs.FileSystem.from_uri(address)
+        # What pyarrow takes is a URI, with its own options behind a question mark.
+        place, mark, options = address.partition("?")
+        opened, path = fs.FileSystem.from_uri(quote(place, safe="/:@") + mark + options)
         return ArrowFSWrapper(opened), path, f"{scheme}://"
     files, path = url_to_fs(address)
     return files, path, f"{scheme}://"

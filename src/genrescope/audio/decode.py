@@ -24,7 +24,8 @@ BLOCK_SECONDS = 30.0
 """Length of the blocks of `stream`, unless it is told another."""
 
 # Float files made of unscaled 32-bit integers exist; beyond this it is not sound.
-_LOUDEST = 1e12
+LOUDEST = 1e12
+"""The largest sample, where 1 is full scale."""
 # soxr's HQ filter reaches less far than this many samples of the lower of the two rates.
 _FILTER_REACH = 400
 
@@ -372,7 +373,7 @@ def _finite(path: str, blocks: Iterable[Samples], warnings: list[str]) -> Iterat
     withheld: list[int] = []  # lengths of the blocks before the first finite sample
     try:
         for block in blocks:
-            bad = ~(np.abs(block) <= _LOUDEST)  # true of NaN as well
+            bad = ~(np.abs(block) <= LOUDEST)  # true of NaN as well
             if bad.any():
                 replaced = True
                 block[bad] = 0.0

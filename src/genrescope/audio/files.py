@@ -275,6 +275,8 @@ def open_regular(source: Readable) -> Iterator[tuple[BinaryIO, int]]:
             yield opened
         return
     name = source_name(source)
+    if not isinstance(source, bytes | bytearray | memoryview) and not hasattr(source, "read"):
+        raise TypeError(f"expected a path, bytes, or a file object, not {type(source).__name__}")
     with tempfile.TemporaryFile(buffering=0) as file:
         try:
             if isinstance(source, bytes | bytearray | memoryview):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable
@@ -60,10 +62,19 @@ def command_line(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
     for name in names:
         command = getattr(import_module(f"genrescope.cli.{name}"), COMMANDS[name])
         if isinstance(command, typer.Typer):
+            for registered in command.registered_commands:
+                registered.help = registered.help or _help(registered.callback)
             app.add_typer(command, name=name)
         else:
-            app.command(name)(command)
+            app.command(name, help=_help(command))(command)
     return app
+
+
+def _help(command: Any) -> str | None:
+    """The docstring with each paragraph as one line, which the terminal wraps by its own width."""
+    text = inspect.getdoc(command)
+    # Indented lines, lists and what follows \\f or \\b are kept as they are.
+    return text and re.sub(r"(?<=\S)\n(?=[^\s\-*\f\b])", " ", text)
 
 
 def __getattr__(name: str) -> Any:

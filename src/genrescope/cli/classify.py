@@ -21,7 +21,7 @@ from genrescope.cli.engines import (
     find_sources,
     ray_engine,
 )
-from genrescope.cli.files import find
+from genrescope.cli.files import find, not_music
 from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.models import note_better_model
 from genrescope.cli.resume import open_rows
@@ -84,6 +84,7 @@ def classify(
         "--out",
         "--output",
         "-o",
+        callback=not_music,
         help="Write to this file; given again, a command that was stopped continues.",
     ),
     null: bool = typer.Option(

@@ -13,7 +13,7 @@ import typer
 
 from genrescope.audio.files import PassedOver
 from genrescope.cli.engines import ADDRESS, ENGINE, Engine, find_sources, ray_engine
-from genrescope.cli.files import find
+from genrescope.cli.files import find, not_music
 from genrescope.cli.terminal import echo, error_line, notice, printable, progress
 from genrescope.errors import FileError
 
@@ -36,7 +36,13 @@ def embed(
         help="Files, folders (searched through), globs; - reads names from stdin.",
     ),
     out: Path = typer.Option(
-        ..., "--out", "--output", "-o", metavar="FILE", help="The table: NAME.parquet or NAME.npz."
+        ...,
+        "--out",
+        "--output",
+        "-o",
+        metavar="FILE",
+        callback=not_music,
+        help="The table: NAME.parquet or NAME.npz.",
     ),
     encoder: str | None = typer.Option(
         None, "--encoder", "-e", metavar="NAME", help="One of genrescope encoders list."
@@ -84,7 +90,7 @@ def embed(
     from genrescope.encoders import embed_files
 
     if (encoder is None) == (model is None):
-        raise typer.BadParameter("give either --encoder or --model")
+        raise typer.BadParameter("give either --encoder or --model (for example --model default)")
     if model is not None and weights is not None:
         raise typer.BadParameter("--weights belongs to --encoder; a bundle has its own")
     chosen = _model(encoder, model, layer, weights)

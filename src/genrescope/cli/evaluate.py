@@ -24,7 +24,7 @@ def evaluate(
     data: Path = typer.Option(
         ...,
         "--data",
-        help="A data set (see genrescope datasets list), a folder of genre folders, or a CSV.",
+        help="Path of a data set (genrescope datasets list), a folder of genre folders, or a CSV.",
     ),
     format: Format = typer.Option(
         Format.table, "--format", "-f", help="How the scores are written."
@@ -92,7 +92,8 @@ def evaluate(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if result.unknown_genres:
-        notice(f"left out, not genres of the model: {', '.join(result.unknown_genres)}")
+        names = ", ".join(result.unknown_genres)
+        notice(f"left out, not genres of the model: {names} (--genre-map THEIRS=OURS maps them)")
     for track in result.left_out:
         error_line(str(track))
     if out is not None:

@@ -8,9 +8,37 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import typer
+
 from genrescope.audio.addresses import is_address
 from genrescope.audio.files import PassedOver, find_audio
-from genrescope.errors import FileError
+from genrescope.audio.kinds import AUDIO_SUFFIXES, SHARED_SUFFIXES, kind_of
+from genrescope.errors import FileError, printable
+
+
+def not_music(path: Path | None) -> Path | None:
+    """Refuse an output file that is music, or is called so: `--out *.mp3` would replace a track.
+
+    Raises
+    ------
+    typer.BadParameter
+        When it is.
+    """
+    if path is None:
+        return None
+    if path.suffix.lower() in AUDIO_SUFFIXES - SHARED_SUFFIXES or _begins_as_audio(path):
+        raise typer.BadParameter(f"{printable(str(path))} is music, which is never replaced")
+    return path
+
+
+def _begins_as_audio(path: Path) -> bool:
+    try:
+        if not path.is_file():  # nothing, or what can't be replaced, such as a pipe
+            return False
+        with path.open("rb") as file:
+            return kind_of(file.read(64)) is not None
+    except OSError:  # said when it can't be written
+        return False
 
 
 def find(

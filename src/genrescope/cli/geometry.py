@@ -44,7 +44,7 @@ def geometry(
     data: Path = typer.Option(
         ...,
         "--data",
-        help="A data set (see genrescope datasets list), a folder of genre folders, or a CSV.",
+        help="Path of a data set (genrescope datasets list), a folder of genre folders, or a CSV.",
     ),
     artists: Path | None = ARTISTS,
     layer: list[str] = typer.Option(

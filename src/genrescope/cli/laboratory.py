@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DATA = typer.Option(
     None,
     "--data",
-    help="A data set (see genrescope datasets list), a folder of genre folders, or a CSV.",
+    help="Path of a data set (genrescope datasets list), a folder of genre folders, or a CSV.",
 )
 FEATURES = typer.Option(
     [], "--features", help="Stored features of the tracks (.npz or .csv); may be repeated."

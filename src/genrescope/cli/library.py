@@ -9,6 +9,7 @@ from pathlib import Path
 
 import typer
 
+from genrescope.cli.files import not_music
 from genrescope.cli.filters import GENRE, INSTRUMENT, MOOD, STYLE, YEAR, filter_of
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.similar import write_playlist
@@ -63,7 +64,7 @@ def list_tracks(
     mood: str | None = MOOD,
     year: str | None = YEAR,
     playlist: Path | None = typer.Option(
-        None, "--playlist", metavar="FILE", help="Write these tracks as M3U8."
+        None, "--playlist", metavar="FILE", callback=not_music, help="Write these tracks as M3U8."
     ),
     format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
 ) -> None:
@@ -206,6 +207,7 @@ def corrections(
         "--output",
         "-o",
         metavar="FILE",
+        callback=not_music,
         help="Write them as a table to train on, path,genre.",
     ),
     write_tags: bool = typer.Option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from genrescope.cli.files import not_music
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.terminal import Format, notice, printable, progress, stdout
 from genrescope.cli.training_tracks import note_training_tracks
@@ -38,10 +39,11 @@ def map_library(
         "--output",
         "-o",
         metavar="FILE",
+        callback=not_music,
         help="The page; an existing file is replaced.",
     ),
     png: Path | None = typer.Option(
-        None, "--png", metavar="FILE", help="Write the map as PNG, too."
+        None, "--png", metavar="FILE", callback=not_music, help="Write the map as PNG, too."
     ),
     method: Method = typer.Option(Method.tsne, "--method", help="How positions are computed."),
     redraw: bool = typer.Option(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from genrescope.cli.files import not_music
 from genrescope.cli.terminal import notice, printable
 from genrescope.errors import FileError
 
@@ -17,6 +18,7 @@ def pack(
         "--out",
         "--output",
         "-o",
+        callback=not_music,
         help="The file to write; its name ends in .zip.",
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a file that is there."),

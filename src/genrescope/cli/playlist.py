@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from genrescope.cli.files import not_music
 from genrescope.cli.filters import GENRE, INSTRUMENT, MAX_DURATION, MOOD, STYLE, YEAR, filter_of
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.similar import show_tracks, write_playlist
@@ -26,7 +27,13 @@ def playlist(
     max_duration: float | None = MAX_DURATION,
     year: str | None = YEAR,
     out: Path | None = typer.Option(
-        None, "--out", "--output", "-o", metavar="FILE", help="Write the playlist as M3U8."
+        None,
+        "--out",
+        "--output",
+        "-o",
+        metavar="FILE",
+        callback=not_music,
+        help="Write the playlist as M3U8.",
     ),
     format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
 ) -> None:

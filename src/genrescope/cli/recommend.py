@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
+from genrescope.cli.files import not_music
 from genrescope.cli.filters import GENRE, INSTRUMENT, MAX_DURATION, MOOD, STYLE, YEAR, filter_of
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.similar import tag_of, write_playlist
@@ -45,7 +46,11 @@ def recommend(
     max_duration: float | None = MAX_DURATION,
     year: str | None = YEAR,
     playlist: Path | None = typer.Option(
-        None, "--playlist", metavar="FILE", help="Write the recommended tracks as M3U8."
+        None,
+        "--playlist",
+        metavar="FILE",
+        callback=not_music,
+        help="Write the recommended tracks as M3U8.",
     ),
     format: Format = typer.Option(Format.table, "--format", "-f", help="Output format."),
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from genrescope.cli.files import not_music
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.terminal import error_line, notice, printable, progress, stdout
 from genrescope.errors import FileError
@@ -51,9 +52,16 @@ def sort(
         False, "--playlists", help="Write a playlist a genre; alone it leaves files where they are."
     ),
     export: Path | None = typer.Option(
-        None, "--export", metavar="FILE", help="Write the tracks as .csv, .json or .parquet."
+        None,
+        "--export",
+        metavar="FILE",
+        callback=not_music,
+        help="Write the tracks as .csv, .json or .parquet.",
     ),
     yes: bool = typer.Option(False, "--yes", "-y", help="Do it; without, it is only shown."),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Only show what would be done, as without --yes."
+    ),
     undo: Path | None = typer.Option(None, "--undo", metavar="FILE", help="Undo a sorting."),
 ) -> None:
     """Sort a library's files into folders by genre.
@@ -78,6 +86,8 @@ def sort(
 
       genrescope sort --export tracks.csv
     """
+    if dry_run and (yes or undo is not None):
+        raise typer.BadParameter("--dry-run goes with neither --yes nor --undo")
     if undo is not None:
         _undo(undo)
         return

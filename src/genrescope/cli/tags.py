@@ -25,9 +25,9 @@ app = typer.Typer(help="Genre tags that were written, and taking them back.", no
 Named = tuple[str, Sequence[tuple[str, float]]]
 
 _KEPT = {
-    "keep": "keep another genre (--overwrite replaces it, --append adds to it)",
-    "unknown": "keep a genre that the model does not know (--force replaces it)",
-    "same": "have the genre already",
+    "keep": "kept with another genre (--overwrite replaces it, --append adds to it)",
+    "unknown": "kept with a genre that the model does not know (--force replaces it)",
+    "same": "with this genre already",
 }
 
 
@@ -198,8 +198,8 @@ def undo(
 def _show_counts(others: Counter[str], min_confidence: float) -> None:
     """How many files stay as they are, and why."""
     reasons = _KEPT | {
-        "unsure": f"are less certain than {min_confidence:g} (--min-confidence)",
-        "silent": "have no genre that could be told",
+        "unsure": f"less certain than {min_confidence:g} (--min-confidence)",
+        "silent": "without a predicted genre",
     }
     for reason, text in reasons.items():
         if others[reason]:

@@ -209,8 +209,19 @@ def fold_splits(
         When a fold would stay empty.
     """
     parts = divide(tracks, groups, [1 / folds] * folds, seed=seed) if folds > 1 else [[]]
+    if folds < 2:
+        raise DatasetError(f"{folds} folds are too few: cross-validation needs at least 2")
     if not all(parts):
-        raise DatasetError(f"{folds} folds are too many (or too few) for these tracks")
+        of_genre: dict[str, set[str]] = defaultdict(set)
+        for track in tracks:
+            of_genre[track.genre].add(groups[track.id])
+        most = max(map(len, of_genre.values()), default=0)
+        fewer = min(most, folds - 1)
+        hint = f", or use fewer folds: --set split.folds={fewer}" if fewer > 1 else ""
+        raise DatasetError(
+            f"{folds} folds are too many for {len(tracks)} tracks: tracks by one artist stay in "
+            f"one fold, and no genre has more than {most} such groups; add tracks{hint}"
+        )
     everything = {track.id for track in tracks}
     return [
         Split(tuple(sorted(everything - set(part))), (), tuple(part)).check(groups)

@@ -27,11 +27,16 @@ from genrescope.encoders.weights import WeightsError
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
 _FLOAT32 = 1
+_LONGEST_NAME = 4096
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class _DamagedError(ValueError):
     """The files are not of this form."""
+
+
+# A field may be of another type than it should, a number of any size.
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error)
 
 
 def read_checkpoint(index: bytes, data: bytes, path: Path) -> dict[str, NDArray[np.float32]]:
@@ -51,7 +56,7 @@ def read_checkpoint(index: bytes, data: bytes, path: Path) -> dict[str, NDArray[
     """
     try:
         return {name: values for name, values in _tensors(index, data) if values is not None}
-    except (_DamagedError, IndexError, ValueError, struct.error, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         reason = str(error) if isinstance(error, _DamagedError) else "damaged"
         raise WeightsError(path, f"not a TensorFlow checkpoint: {reason}") from None
 
@@ -73,7 +78,7 @@ def read_slices(content: bytes, path: Path) -> dict[str, NDArray[np.float32]]:
     """
     try:
         return dict(_slices(content))
-    except (_DamagedError, IndexError, ValueError, KeyError, TypeError, struct.error) as error:
+    except _UNREADABLE as error:
         reason = str(error) if isinstance(error, _DamagedError) else "damaged"
         raise WeightsError(path, f"not a TensorFlow checkpoint: {reason}") from None
 
@@ -127,9 +132,13 @@ def _table(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     for _ in range(4):  # where the block of metadata is, and that of blocks
         number, place = _varint(footer, place)
         numbers.append(number)
+    left = len(content)
     for _, handle in _block(content, *numbers[2:]):
         offset, place = _varint(handle, 0)
         size, _ = _varint(handle, place)
+        left -= size
+        if left < 0:  # each may have as many entries as it has bytes
+            raise _DamagedError("the blocks of the index overlap")
         yield from _block(content, offset, size)
 
 
@@ -145,6 +154,8 @@ def _block(content: bytes, offset: int, size: int) -> Iterator[tuple[bytes, byte
         shared, place = _varint(block, place)
         own, place = _varint(block, place)
         length, place = _varint(block, place)
+        if shared + own > _LONGEST_NAME:  # a few bytes may repeat a name of any length
+            raise _DamagedError("a name in the index is too long")
         key = key[:shared] + block[place : place + own]
         place += own
         yield key, block[place : place + length]

@@ -31,6 +31,8 @@ from genrescope.errors import FileError
 Array = NDArray[Any]
 
 _LARGEST_PICKLE = 2**24
+# Tensors overlap where some are views of others; a program could ask for any number of copies.
+_MOST_COPIES = 16
 _TYPES: Final[dict[str, np.dtype[Any]]] = {
     "torch FloatStorage": np.dtype("<f4"),
     "torch DoubleStorage": np.dtype("<f8"),
@@ -92,6 +94,8 @@ def read_checkpoint(path: Path) -> dict[str, Array]:
     CheckpointError
         When the file is damaged, or holds anything but named tensors.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise CheckpointError(path, "can't be read: not a regular file")
     try:
         with path.open("rb") as file:
             found = _read_archive(file) if zipfile.is_zipfile(file) else _read_stream(file)
@@ -144,7 +148,9 @@ def _read_stream(file: IO[bytes]) -> Any:
     noted = _Machine(note).run(file)
     end = file.tell()
     keys = _Machine(_no_storage).run(file)
-    if not isinstance(keys, list) or sorted(keys) != sorted(lengths):
+    # Only text is compared: tuples of tuples can take for ever.
+    texts = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not texts or sorted(keys) != sorted(lengths):
         raise _RefusedError("its list of storages does not fit")
     if not keys:
         return noted
@@ -193,6 +199,8 @@ class _Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[tuple[str, str], Array | None] = {}
+        self.tensors: dict[tuple[Any, ...], Array] = {}
+        self.encoded: dict[str, bytes] = {}
 
     def run(self, program: bytes | IO[bytes]) -> Any:
         """The object that the program leaves on the stack."""
@@ -240,6 +248,8 @@ class _Machine:
                 self.stack.append(self._symbol(str(argument)))
             case "STACK_GLOBAL":
                 module, attribute = self._pop(2)
+                if not isinstance(module, str) or not isinstance(attribute, str):
+                    raise _RefusedError("it names something that is not text")
                 self.stack.append(self._symbol(f"{module} {attribute}"))
             case "BINPERSID":
                 (address,) = self._pop(1)
@@ -276,6 +286,9 @@ class _Machine:
         target = self.stack[-1]
         if not isinstance(target, dict) or len(pairs) % 2:
             raise _RefusedError("it sets items of an object that is not a dictionary")
+        # The hash of a tuple of tuples, each twice the one before, takes for ever.
+        if not all(isinstance(key, str | int) for key in pairs[::2]):
+            raise _RefusedError("a key is neither text nor a number")
         target.update(zip(pairs[::2], pairs[1::2], strict=True))
 
     @staticmethod
@@ -288,7 +301,7 @@ class _Machine:
         if called == _Symbol(_ORDERED) and arguments == ():
             return {}
         if called == _Symbol(_REBUILD) and isinstance(arguments, tuple) and len(arguments) >= 4:
-            return _tensor(*arguments[:4])
+            return self._tensor(*arguments[:4])
         match called, arguments:
             case _Symbol(name=name), (_Symbol(name=array), (0,), b"b") if (
                 name in _RECONSTRUCT and array == _ARRAY
@@ -297,8 +310,22 @@ class _Machine:
             case _Symbol(name=name), (str(kind), *_) if name == _DTYPE and kind in _ARRAY_TYPES:
                 return _Numpy(np.dtype(kind))
             case _Symbol(name=name), (str(text), "latin1") if name == _ENCODE:
-                return text.encode("latin1")
+                if text not in self.encoded:
+                    self.encoded[text] = text.encode("latin1")
+                return self.encoded[text]
         raise _RefusedError("it calls something else than a tensor's constructor")
+
+    def _tensor(self, storage: Any, offset: Any, shape: Any, strides: Any) -> Array:
+        """A tensor as a copy of its part of the storage; one array where weights are tied."""
+        view = _view(storage, offset, shape, strides)
+        place = (id(storage), offset, tuple(shape), tuple(strides))
+        if view.size and place not in self.tensors:
+            read = sum(values.nbytes for values in self.storages.values() if values is not None)
+            copied = sum(values.nbytes for values in self.tensors.values())
+            if copied + view.nbytes > _MOST_COPIES * read:
+                raise _RefusedError("its tensors repeat its storages too often")
+            self.tensors[place] = np.array(view)
+        return self.tensors.get(place, view)
 
     def _storage(self, address: Any) -> Array | None:
         """The numbers of a storage: `("storage", type, key, device, count)`; None where unread."""
@@ -337,8 +364,8 @@ def _numpy_state(before: Any, state: Any) -> Any:
     raise _RefusedError("an array is not of numbers in order")
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> Array:
-    """A tensor as a copy of its part of the storage."""
+def _view(storage: Any, offset: Any, shape: Any, strides: Any) -> Array:
+    """A tensor as a view of its part of the storage."""
     if storage is None:  # only its length is of interest
         return np.zeros(0, np.float32)
     numbers = (offset, *shape, *strides)
@@ -353,7 +380,6 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> Array:
     if not count:
         return np.zeros(shape, storage.dtype)
     size = storage.itemsize
-    view = np.lib.stride_tricks.as_strided(
+    return np.lib.stride_tricks.as_strided(
         storage[offset:], shape, [step * size for step in strides], writeable=False
     )
-    return np.array(view)

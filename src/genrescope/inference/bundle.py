@@ -33,6 +33,7 @@ from genrescope.inference.labels import LabelHead, MusicDetector
 from genrescope.legacy import renamed_manifest
 from genrescope.onnx_session import WEIGHTS_FILE
 from genrescope.paths import data_folder
+from genrescope.registry import did_you_mean
 from genrescope.untrusted import read_limited
 
 SCHEMA_VERSION: Literal[2] = 2
@@ -157,9 +158,10 @@ class Bundle:
             text, model = _read(path, "bundle.json"), _read(path, "model.onnx")
         except (FileNotFoundError, KeyError):
             names = ", ".join(shipped_bundles())
+            near = did_you_mean(source, [*shipped_bundles(), *fetched_bundles()])
             what = "no bundle.json and model.onnx in it" if path.exists() else "no such file"
             more = "for others see genrescope models list"
-            raise BundleError(source, f"{what}; shipped models: {names}; {more}") from None
+            raise BundleError(source, f"{what}{near}; shipped models: {names}; {more}") from None
         except (*_UNREADABLE, OSError) as error:
             raise BundleError(source, f"not a bundle ({error})") from None
         try:

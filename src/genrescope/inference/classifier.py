@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from genrescope.aggregation import aggregate, softmax
 from genrescope.audio import Waveform
+from genrescope.audio.decode import LOUDEST
 from genrescope.errors import AudioError, FileError
 from genrescope.features import Frontend, Segment, Source, StreamInfo, Window
 from genrescope.features.base import Change
@@ -376,8 +377,9 @@ class Classifier:
 def _windows(frontend: Frontend, source: Input, info: StreamInfo) -> Iterator[Window]:
     if isinstance(source, tuple):
         source = Waveform.from_array(*source, warnings=info.warnings)
-    if isinstance(source, Waveform) and not np.isfinite(source.samples).all():
-        raise AudioError("waveform", "some of its samples are not finite numbers")
+    # As in files; NaN compares as false, and the power of what is larger overflows.
+    if isinstance(source, Waveform) and not (np.abs(source.samples) <= LOUDEST).all():
+        raise AudioError("waveform", "some of its samples are not finite numbers, or too large")
     return frontend.windows(source, info)
 
 

@@ -38,7 +38,7 @@ def check_listen(listen: Listen | str) -> Listen:
         return listen
     try:
         seconds = float(listen)
-    except ValueError:
+    except (TypeError, ValueError):
         seconds = 0.0
     if not 0 < seconds < float("inf"):
         raise ValueError(f"listen must be full, auto or a number of seconds, not {listen}")

@@ -29,6 +29,7 @@ from genrescope.encoders.engine import BATCH_SIZE, EmbeddingModel
 from genrescope.encoders.store import Embedding
 from genrescope.errors import AudioError, FileError, GenrescopeError, UnreadableError
 from genrescope.features import Segment, StreamInfo
+from genrescope.features.base import Change
 from genrescope.inference.bundle import Bundle
 from genrescope.inference.classifier import Classifier, noted
 from genrescope.inference.network import EMBEDDING, LOGITS
@@ -314,10 +315,11 @@ class _Track(Generic[Result]):
         end = self.end or {}
         if "reason" in end:
             return _ERRORS[end["error"]](self.name, end["reason"])
-        count = end.pop("windows")
-        return pipeline.result(
-            self.name, StreamInfo(**end), [self.windows[i] for i in range(count)]
+        info = StreamInfo(
+            end["duration"], end["warnings"], [Change(*each) for each in end["changes"]]
         )
+        windows = [self.windows[i] for i in range(end["windows"])]
+        return pipeline.result(self.name, info, windows)
 
 
 _COLUMNS = ("track", "window", "content", "note")

@@ -142,7 +142,9 @@ def undo(file: Path) -> tuple[int, list[SortError]]:
             undone += _take_back(step, action)
         except OSError as error:
             failures.append(SortError(step.target, f"not undone: {error.strerror or error}"))
-    _remove_empty({Path(step.target).parent for step in steps}, file.parent)
+    # The file may be named by a relative path, or through a link.
+    folders = {Path(step.target).parent.resolve() for step in steps}
+    _remove_empty(folders, file.resolve().parent)
     if not failures:
         file.unlink()
     return undone, failures

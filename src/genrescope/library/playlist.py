@@ -75,7 +75,7 @@ def playlist_between(
         have = int(free.sum()) + 2
         suited = "" if allowed is None else " that the filters allow"
         raise GenrescopeError(
-            f"the library has only {have} different recordings{suited}, not {length}"
+            f"the library has only {have} different recordings{suited}, not {length} (--length)"
         )
     points = _between(space.directions[ends], length - 2)
     order = _path(space.directions, ends, _near(space.directions, points, free), length)

@@ -82,7 +82,7 @@ class Library:
             connection = places.connect(place)
             table = places.open_table(place, connection, TRACKS)
         if table is None:
-            raise LibraryError(place, "no library there: scan a folder of music to make one")
+            raise LibraryError(place, "no library there: make one with `genrescope scan FOLDER`")
         try:
             version, model = read_metadata(table.schema)
         except (KeyError, ValueError, TypeError) as error:

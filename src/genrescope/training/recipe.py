@@ -361,8 +361,10 @@ def _locate(source: str | PathLike[str]) -> tuple[Path, list[str]]:
                 return Path(name).resolve(), parts[count:]
         except (OSError, RuntimeError, ValueError):
             break
-    names, hint = shipped_recipes(), did_you_mean(source, shipped_recipes())
-    raise RecipeError(f"{source}: no such recipe{hint}; shipped are: {', '.join(names)}")
+    names = shipped_recipes()
+    hint = did_you_mean(source, names)
+    everything = f"; shipped are: {', '.join(names)}"
+    raise RecipeError(f"{source}: no such recipe{hint or everything}")
 
 
 def _axes(fields: dict[str, Any], source: object) -> list[dict[str, dict[str, Any]]]:
