@@ -66,8 +66,9 @@ class Embedder:
             key=key,
             store=EmbeddingStore(FeatureCache(), key, timed=False),
         )
-        # A recipe's segment holds several of the encoder's.
-        found = engine.embed(model, (fspath(track.path) for track in tracks), batch_size=8)
+        # A recipe's segment of half a minute holds dozens of the encoder's: of MusiCNN, gigabytes of
+        # activations.
+        found = engine.embed(model, (fspath(track.path) for track in tracks), batch_size=1)
         for done, embedding in enumerate(found, 1):
             if isinstance(embedding, FileError):
                 raise embedding
