@@ -92,6 +92,7 @@ def test_an_embedding_of_what_a_file_was_before_is_not_kept(tmp_path: Path) -> N
     assert store.get(song) is not None
 
 
+@pytest.mark.needs("library")
 class TestScan:
     """What a scan stores"""
 

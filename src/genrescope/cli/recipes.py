@@ -187,8 +187,11 @@ def _absent(recipe: Recipe) -> str:
         name, seed = settings.encoder, settings.weights_seed
     if name not in encoder_kinds() or seed is not None or recipe.weights is not None:
         return ""
-    # The weights of an encoder with several alternatives are those that it names first.
-    if any(is_here(weights) for weights in encoder_class(name).weights):
+    try:
+        alternatives = encoder_class(name).weights
+    except RecipeError as error:  # a package is missing
+        return str(error)
+    if any(map(is_here, alternatives)):
         return ""
     return f"no weights of {name}: genrescope encoders fetch {name}, or --weights"
 
