@@ -66,8 +66,8 @@ class Embedder:
             key=key,
             store=EmbeddingStore(FeatureCache(), key, timed=False),
         )
-        # A recipe's segment of half a minute holds dozens of the encoder's: of MusiCNN, gigabytes of
-        # activations.
+        # A recipe's segment of half a minute holds dozens of the encoder's: of MusiCNN, gigabytes
+        # of activations.
         found = engine.embed(model, (fspath(track.path) for track in tracks), batch_size=1)
         for done, embedding in enumerate(found, 1):
             if isinstance(embedding, FileError):
