@@ -26,7 +26,8 @@ from genrescope.evaluation.report import write_report
 from genrescope.evaluation.results import run_title, to_markdown, write_results
 from genrescope.evaluation.run_result import RunResult
 from genrescope.evaluation.run_values import SplitDescription
-from genrescope.training.recipe import expand, load_recipe, shipped_recipes
+from genrescope.training.recipe import expand, load_recipe
+from genrescope.training.recipe_files import shipped_recipes
 
 LSTM = {"paper": "kth", "table": "table 4", "features": "mfcc 20", "model": "lstm"}
 RANDOM = {"kind": "random", "train": 0.6, "validation": 0.2, "test": 0.2, "by_artist": False}

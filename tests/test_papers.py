@@ -26,7 +26,8 @@ from genrescope.inference.bundle import Bundle
 from genrescope.models.finetuned import FineTuned
 from genrescope.training.augment import Batches, TrainingTrack, crop
 from genrescope.training.data import changed_copies
-from genrescope.training.recipe import expand, load_recipe, shipped_recipes
+from genrescope.training.recipe import expand, load_recipe
+from genrescope.training.recipe_files import shipped_recipes
 from genrescope.training.run import execute
 from genrescope.training.settings import Augmentation, WaveformAugmentation
 from genrescope.training.trainers.held_out import HeldOut

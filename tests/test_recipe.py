@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from genrescope.errors import RecipeError
 from genrescope.features import SegmentSettings
-from genrescope.training.recipe import Recipe, changed, expand, load_recipe, shipped_recipes
+from genrescope.training.recipe import Recipe, changed, expand, load_recipe
+from genrescope.training.recipe_files import shipped_recipes
 from genrescope.training.settings import Parameter
 from genrescope.training.trainers.sklearn import Trainer
 

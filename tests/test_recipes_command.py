@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from genrescope.cli.recipes import recipes
 from genrescope.errors import RecipeError
-from genrescope.training.recipe import expand, shipped_recipes
+from genrescope.training.recipe import expand
+from genrescope.training.recipe_files import shipped_recipes
 
 
 def run(*words: str | Path) -> str:
@@ -117,7 +118,8 @@ class TestSettings:
 
     def test_every_setting_of_every_recipe_has_a_meaning(self) -> None:
         from genrescope.training.explain import explained
-        from genrescope.training.recipe import expand, load_recipe, shipped_recipes
+        from genrescope.training.recipe import expand, load_recipe
+        from genrescope.training.recipe_files import shipped_recipes
 
         for family in shipped_recipes():
             name = expand(family)[0]

@@ -29,6 +29,7 @@ from genrescope.training import tune as tune_module
 from genrescope.training.protocols import make_protocol
 from genrescope.training.recipe import Recipe, load_recipe
 from genrescope.training.run import execute
+from genrescope.training.study import fail_dead
 from genrescope.training.tune import tune
 
 RECIPE = """
@@ -368,7 +369,7 @@ def test_two_processes_work_on_one_study_and_end_when_asked(
     # A trial that was killed between two steps fails once its heartbeat is too old.
     assert {t.state.name for t in trials} <= {"COMPLETE", "FAIL", "RUNNING"}
     # What an ill-timed end left is cleared away when the study is opened again.
-    tune_module._fail_dead(opened(folder), folder)
+    fail_dead(opened(folder), folder)
     assert not [*folder.glob("trial-*")]
     drawn = [json.dumps(t.params, sort_keys=True) for t in trials if t.params]
     assert len(set(drawn)) == len(drawn)

@@ -18,7 +18,8 @@ from genrescope.atomic import write_atomic
 from genrescope.datasets import LAYOUTS
 from genrescope.datasets.layouts import layout
 from genrescope.encoders import encoder_class, encoder_kinds
-from genrescope.training.recipe import Recipe, expand, load_recipe, shipped_recipes
+from genrescope.training.recipe import Recipe, expand, load_recipe
+from genrescope.training.recipe_files import shipped_recipes
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/data.md"
 

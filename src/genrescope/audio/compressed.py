@@ -86,24 +86,20 @@ class CompressedSource:
         # The decoder knows better than the header: the rate of HE-AAC is twice what is written.
         self.sample_rate: int = self._head[0].sample_rate
         self.channels: int = self._head[0].layout.nb_channels
-        name = self._container_name
+        name = _name_of(self._container)
         self.format: str = _NAMES.get(name, name.upper())
         self.end = 0
 
     @property
-    def _container_name(self) -> str:
-        name: str = self._container.format.name
-        return name.split(",")[0]
-
-    @property
     def duration(self) -> float:
         """Seconds of sound according to the header, or else an estimate."""
-        declared = self._declared_seconds()
+        declared = _declared_seconds(self._container, self._stream)
         promised = self._promised
         if len(self._links) > 1 and promised is not None:
             return promised
         if declared is None:
-            declared = self._seconds_by_packets()
+            decoded = sum(frame.samples for frame in self._head) / self.sample_rate
+            declared = max(decoded, _seconds_by_packets(self._container, self._stream))
         if promised is not None and abs(promised - declared) > _TOLERATED_SECONDS:
             return promised  # FFmpeg guessed, for tags at the end made the file too long
         return declared
@@ -137,7 +133,7 @@ class CompressedSource:
         self._next_link = 0
         self._open_link()
         if len(self._links) == 1:
-            self._promised = self._promised_seconds(frames)
+            self._promised = _promised_seconds(self._container, self._stream, frames)
         self._frames = self._decode()
         self._packets = self._damaged = 0
         self._broken_off = False
@@ -168,7 +164,7 @@ class CompressedSource:
         while self._next_link < len(self._links):
             with suppress(*FAULTS, NoSoundError):
                 self._open_link()
-                seconds += self._declared_seconds() or 0.0
+                seconds += _declared_seconds(self._container, self._stream) or 0.0
                 self._container.close()
         return seconds
 
@@ -230,7 +226,7 @@ class CompressedSource:
         # The first frame may be shortened and the times may not begin at 0: the second tells.
         if len(self._head) < 3 or self._head[1].pts is None:
             return None
-        if self._container_name not in _SEEKABLE:
+        if _name_of(self._container) not in _SEEKABLE:
             return None
         tick = float(self._stream.time_base) * self.sample_rate  # in samples
         target = start - _RUN_UP_SECONDS * self.sample_rate - self._head[0].samples
@@ -259,50 +255,11 @@ class CompressedSource:
         rate = self.sample_rate
         for frame in frames:
             if frame.sample_rate != rate:
-                yield from (self._at_own_rate(block, rate) for block in mixer.flush())
+                yield from (_resampled(block, rate, self.sample_rate) for block in mixer.flush())
                 rate = frame.sample_rate
             for block in mixer.add(*_channels(frame)):
-                yield self._at_own_rate(block, rate)
-        yield from (self._at_own_rate(block, rate) for block in mixer.flush())
-
-    def _at_own_rate(self, block: Samples, rate: int) -> Samples:
-        """Bring what is at another rate than the beginning (a spliced recording) to that."""
-        if rate == self.sample_rate:
-            return block
-        resampled: Samples = soxr.resample(block, rate, self.sample_rate)
-        return resampled
-
-    def _declared_seconds(self) -> float | None:
-        """Read the length of the sound from the header; FFmpeg may have estimated it."""
-        if (self._stream.duration or 0) > 0:  # damaged files may name a negative one
-            return float(self._stream.duration * self._stream.time_base)
-        if (self._container.duration or 0) > 0:
-            return float(self._container.duration / 1e6)
-        return None
-
-    def _seconds_by_packets(self) -> float:
-        """Measure a file whose header is silent about its length, without decoding it."""
-        last: float = sum(frame.samples for frame in self._head) / self.sample_rate
-        try:
-            for packet in self._container.demux(self._stream):
-                if packet.pts is not None:
-                    end = packet.pts + (packet.duration or 0)
-                    last = max(last, float(end * packet.time_base))
-        except FAULTS:
-            pass  # only what was read until then can be decoded
-        return last
-
-    def _promised_seconds(self, frames_of_mp3: int | None) -> float | None:
-        """Give the length only where the file itself states it for its sound."""
-        name = self._container_name
-        if name == "mp3" and frames_of_mp3:
-            rate: int = self._stream.codec_context.sample_rate
-            return frames_of_mp3 * (1152 if rate >= 32_000 else 576) / max(1, rate)
-        if name in _NO_LENGTH:
-            return None
-        if not self._stream.duration and len(self._container.streams) > 1:
-            return None  # the length of the whole film
-        return self._declared_seconds()
+                yield _resampled(block, rate, self.sample_rate)
+        yield from (_resampled(block, rate, self.sample_rate) for block in mixer.flush())
 
     def _report(self, warnings: list[str]) -> None:
         """Say what was missing once the end has been reached."""
@@ -378,3 +335,52 @@ def _channels(frame: Any) -> tuple[Rows, float]:
         with np.errstate(over="ignore"):  # infinite is replaced later, with a warning
             rows = [row.astype(np.float32) for row in rows]
     return rows, _FULL_SCALE[kind]
+
+
+def _name_of(container: Any) -> str:
+    """The first of FFmpeg's names of a container's format."""
+    name: str = container.format.name
+    return name.split(",")[0]
+
+
+def _declared_seconds(container: Any, stream: Any) -> float | None:
+    """Read the length of the sound from the header; FFmpeg may have estimated it."""
+    if (stream.duration or 0) > 0:  # damaged files may name a negative one
+        return float(stream.duration * stream.time_base)
+    if (container.duration or 0) > 0:
+        return float(container.duration / 1e6)
+    return None
+
+
+def _promised_seconds(container: Any, stream: Any, frames_of_mp3: int | None) -> float | None:
+    """Give the length only where the file itself states it for its sound."""
+    name = _name_of(container)
+    if name == "mp3" and frames_of_mp3:
+        rate: int = stream.codec_context.sample_rate
+        return frames_of_mp3 * (1152 if rate >= 32_000 else 576) / max(1, rate)
+    if name in _NO_LENGTH:
+        return None
+    if not stream.duration and len(container.streams) > 1:
+        return None  # the length of the whole film
+    return _declared_seconds(container, stream)
+
+
+def _seconds_by_packets(container: Any, stream: Any) -> float:
+    """Measure what follows in a file whose header does not state its length, without decoding."""
+    last = 0.0
+    try:
+        for packet in container.demux(stream):
+            if packet.pts is not None:
+                end = packet.pts + (packet.duration or 0)
+                last = max(last, float(end * packet.time_base))
+    except FAULTS:
+        pass  # only what was read until then can be decoded
+    return last
+
+
+def _resampled(block: Samples, rate: int, target: int) -> Samples:
+    """Bring what is at another rate than the beginning (a spliced recording) to that."""
+    if rate == target:
+        return block
+    resampled: Samples = soxr.resample(block, rate, target)
+    return resampled

@@ -117,7 +117,8 @@ def recipes(
 
       genrescope recipes --format json
     """
-    from genrescope.training.recipe import expand, shipped_recipes
+    from genrescope.training.recipe import expand
+    from genrescope.training.recipe_files import shipped_recipes
 
     families = [recipe] if recipe else shipped_recipes()
     listed = {

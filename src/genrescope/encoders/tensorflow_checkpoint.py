@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.encoders.protobuf import ProtobufError, read_fields, varint
 from genrescope.encoders.weights import WeightsError
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
 _FLOAT32 = 1
 _LONGEST_NAME = 4096
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class _DamagedError(ValueError):
@@ -57,7 +57,7 @@ def read_checkpoint(index: bytes, data: bytes, path: Path) -> dict[str, NDArray[
     try:
         return {name: values for name, values in _tensors(index, data) if values is not None}
     except _UNREADABLE as error:
-        reason = str(error) if isinstance(error, _DamagedError) else "damaged"
+        reason = str(error) if isinstance(error, _DamagedError | ProtobufError) else "damaged"
         raise WeightsError(path, f"not a TensorFlow checkpoint: {reason}") from None
 
 
@@ -79,26 +79,26 @@ def read_slices(content: bytes, path: Path) -> dict[str, NDArray[np.float32]]:
     try:
         return dict(_slices(content))
     except _UNREADABLE as error:
-        reason = str(error) if isinstance(error, _DamagedError) else "damaged"
+        reason = str(error) if isinstance(error, _DamagedError | ProtobufError) else "damaged"
         raise WeightsError(path, f"not a TensorFlow checkpoint: {reason}") from None
 
 
 def _slices(content: bytes) -> Iterator[tuple[str, NDArray[np.float32]]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for key, entry in _table(content):
-        message: dict[int, Any] = dict(_fields(entry))
+        message = _contents(entry)
         if not key:  # what there is: name, shape and type of each
-            for number, described in _fields(message[1]):
+            for number, _, described in read_fields(message[1]):
                 if number == 1 and isinstance(described, bytes):
-                    about: dict[int, Any] = dict(_fields(described))
+                    about = _contents(described)
                     if about.get(3) == _FLOAT32:
                         shapes[about[1].decode()] = tuple(_dimensions(about.get(2, b"")))
             continue
-        part: dict[int, Any] = dict(_fields(message[2]))
+        part = _contents(message[2])
         name = part[1].decode()
         if name not in shapes:
             continue
-        tensor: dict[int, Any] = dict(_fields(part[3]))
+        tensor = _contents(part[3])
         numbers = np.frombuffer(tensor.get(4) or tensor.get(5, b""), "<f4")
         if len(numbers) != prod(shapes[name]):
             raise _DamagedError(f"{name} is not in one part")
@@ -109,7 +109,7 @@ def _tensors(index: bytes, data: bytes) -> Iterator[tuple[str, NDArray[np.float3
     for key, entry in _table(index):
         if not key:  # the header
             continue
-        fields: dict[int, Any] = dict(_fields(entry))
+        fields = _contents(entry)
         name = key.decode()
         if fields.get(1) != _FLOAT32:
             yield name, None
@@ -130,12 +130,12 @@ def _table(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     place = 0
     numbers = []
     for _ in range(4):  # where the block of metadata is, and that of blocks
-        number, place = _varint(footer, place)
+        number, place = varint(footer, place)
         numbers.append(number)
     left = len(content)
     for _, handle in _block(content, *numbers[2:]):
-        offset, place = _varint(handle, 0)
-        size, _ = _varint(handle, place)
+        offset, place = varint(handle, 0)
+        size, _ = varint(handle, place)
         left -= size
         if left < 0:  # each may have as many entries as it has bytes
             raise _DamagedError("the blocks of the index overlap")
@@ -151,9 +151,9 @@ def _block(content: bytes, offset: int, size: int) -> Iterator[tuple[bytes, byte
     end = size - 4 - 4 * struct.unpack("<I", block[-4:])[0]
     place, key = 0, b""
     while place < end:
-        shared, place = _varint(block, place)
-        own, place = _varint(block, place)
-        length, place = _varint(block, place)
+        shared, place = varint(block, place)
+        own, place = varint(block, place)
+        length, place = varint(block, place)
         if shared + own > _LONGEST_NAME:  # a few bytes may repeat a name of any length
             raise _DamagedError("a name in the index is too long")
         key = key[:shared] + block[place : place + own]
@@ -165,42 +165,10 @@ def _block(content: bytes, offset: int, size: int) -> Iterator[tuple[bytes, byte
 
 
 def _dimensions(shape: bytes) -> Iterator[int]:
-    for number, value in _fields(shape):
+    for number, _, value in read_fields(shape):
         if number == 2 and isinstance(value, bytes):
-            yield int(dict(_fields(value)).get(1, 0))
+            yield int(_contents(value).get(1, 0))
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Number and value of each field of a protocol buffer."""
-    place = 0
-    while place < len(message):
-        tag, place = _varint(message, place)
-        number, kind = tag >> 3, tag & 7
-        if kind == _VARINT:
-            value, place = _varint(message, place)
-            yield number, value
-            continue
-        if kind == _BYTES:
-            length, place = _varint(message, place)
-        elif kind in (_FIXED64, _FIXED32):
-            length = 8 if kind == _FIXED64 else 4
-        else:
-            raise _DamagedError("a description that is no protocol buffer")
-        if place + length > len(message):
-            raise _DamagedError("a description is cut off")
-        yield number, message[place : place + length]
-        place += length
-
-
-def _varint(content: bytes, place: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, lowest first, and where the next one begins."""
-    number = shift = 0
-    while True:
-        byte = content[place]
-        place += 1
-        number |= (byte & 127) << shift
-        if byte < 128:
-            return number, place
-        shift += 7
-        if shift > 63:
-            raise _DamagedError("a number of the index is too long")
+def _contents(message: bytes) -> dict[int, Any]:
+    return {field.number: field.content for field in read_fields(message)}

@@ -8,10 +8,11 @@ so that two graphs don't share any.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from genrescope.encoders.protobuf import BYTES, VARINT, Field, read_fields
 from genrescope.errors import FileError
 from genrescope.onnx_session import SessionError, onnx_session
 
@@ -21,18 +22,9 @@ _GRAPH, _OPSET = 7, 8
 _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
 _NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_TYPE, _NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 _TENSOR_NAME = 8
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _AXES_AS_INPUT = 18  # from this version of the operators on
 # A probability is at least so far from 0 and 1 before its logit is taken.
 _SMALLEST = 1e-6
-
-
-class Field(NamedTuple):
-    """A field of a protocol buffer: number, kind of encoding, and content."""
-
-    number: int
-    kind: int
-    content: bytes | int
 
 
 class Graph(NamedTuple):
@@ -67,7 +59,7 @@ class Graph(NamedTuple):
         """The version of ONNX's own operators."""
         found = 0
         for opset in self.opsets:
-            fields = {field.number: field.content for field in _fields(opset)}
+            fields = {field.number: field.content for field in read_fields(opset)}
             if not fields.get(1):
                 found = int(fields.get(2, 0))
         return found
@@ -90,9 +82,9 @@ def read_graph(path: Path, prefix: str) -> Graph:
     if len(inputs) != 1:
         raise FileError(path, "expected a graph with one input")
     try:
-        model = list(_fields(content))
+        model = list(read_fields(content))
         (graph,) = (field.content for field in model if field.number == _GRAPH)
-        parts = list(_fields(_bytes(graph)))
+        parts = list(read_fields(_bytes(graph)))
         nodes = [_renamed_node(_bytes(f.content), prefix) for f in parts if f.number == _NODE]
         initializers = [
             _renamed(_bytes(f.content), prefix, {_TENSOR_NAME})
@@ -116,15 +108,15 @@ def node(
     kind: str, inputs: Sequence[str], outputs: Sequence[str], **numbers: Sequence[int]
 ) -> bytes:
     """A node whose attributes are lists of whole numbers, or a single one in a list of one."""
-    fields = [Field(_NODE_INPUT, _BYTES, name.encode()) for name in inputs]
-    fields += [Field(_NODE_OUTPUT, _BYTES, name.encode()) for name in outputs]
-    fields.append(Field(_NODE_TYPE, _BYTES, kind.encode()))
+    fields = [Field(_NODE_INPUT, BYTES, name.encode()) for name in inputs]
+    fields += [Field(_NODE_OUTPUT, BYTES, name.encode()) for name in outputs]
+    fields.append(Field(_NODE_TYPE, BYTES, kind.encode()))
     for name, values in numbers.items():
         single = name == "axis"
-        attribute = [Field(1, _BYTES, name.encode())]
-        attribute += [Field(3 if single else 8, _VARINT, value) for value in values]
-        attribute.append(Field(20, _VARINT, 2 if single else 7))
-        fields.append(Field(_NODE_ATTRIBUTE, _BYTES, _message(attribute)))
+        attribute = [Field(1, BYTES, name.encode())]
+        attribute += [Field(3 if single else 8, VARINT, value) for value in values]
+        attribute.append(Field(20, VARINT, 2 if single else 7))
+        fields.append(Field(_NODE_ATTRIBUTE, BYTES, _message(attribute)))
     return _message(fields)
 
 
@@ -156,9 +148,9 @@ def numbers_of(name: str, values: Sequence[float] | Sequence[int]) -> bytes:
     """An initializer: a vector of float32, or of int64 where the values are whole numbers."""
     whole = all(isinstance(value, int) for value in values)
     raw = struct.pack(f"<{len(values)}{'q' if whole else 'f'}", *values)
-    kinds = Field(2, _VARINT, 7 if whole else 1)
-    named = Field(_TENSOR_NAME, _BYTES, name.encode())
-    return _message([Field(1, _VARINT, len(values)), kinds, named, Field(9, _BYTES, raw)])
+    kinds = Field(2, VARINT, 7 if whole else 1)
+    named = Field(_TENSOR_NAME, BYTES, name.encode())
+    return _message([Field(1, VARINT, len(values)), kinds, named, Field(9, BYTES, raw)])
 
 
 def model_of(
@@ -172,27 +164,27 @@ def model_of(
 
     Versions of operators are those of `graph`.
     """
-    body = [Field(_NODE, _BYTES, each) for each in nodes]
-    body.append(Field(2, _BYTES, b"joined"))
-    body += [Field(_INITIALIZER, _BYTES, each) for each in initializers]
-    body.append(Field(_INPUT, _BYTES, _value(SEGMENTS, shape)))
-    body += [Field(_OUTPUT, _BYTES, _value(name, [size])) for name, size in outputs.items()]
-    fields = [Field(_OPSET, _BYTES, each) for each in graph.opsets]
-    return graph.version + _message([*fields, Field(_GRAPH, _BYTES, _message(body))])
+    body = [Field(_NODE, BYTES, each) for each in nodes]
+    body.append(Field(2, BYTES, b"joined"))
+    body += [Field(_INITIALIZER, BYTES, each) for each in initializers]
+    body.append(Field(_INPUT, BYTES, _value(SEGMENTS, shape)))
+    body += [Field(_OUTPUT, BYTES, _value(name, [size])) for name, size in outputs.items()]
+    fields = [Field(_OPSET, BYTES, each) for each in graph.opsets]
+    return graph.version + _message([*fields, Field(_GRAPH, BYTES, _message(body))])
 
 
 def _value(name: str, shape: Sequence[int]) -> bytes:
-    dimensions = [Field(1, _BYTES, _message([Field(2, _BYTES, b"n")]))]
-    dimensions += [Field(1, _BYTES, _message([Field(1, _VARINT, size)])) for size in shape]
-    tensor = _message([Field(1, _VARINT, 1), Field(2, _BYTES, _message(dimensions))])
-    kind = _message([Field(1, _BYTES, tensor)])
-    return _message([Field(1, _BYTES, name.encode()), Field(2, _BYTES, kind)])
+    dimensions = [Field(1, BYTES, _message([Field(2, BYTES, b"n")]))]
+    dimensions += [Field(1, BYTES, _message([Field(1, VARINT, size)])) for size in shape]
+    tensor = _message([Field(1, VARINT, 1), Field(2, BYTES, _message(dimensions))])
+    kind = _message([Field(1, BYTES, tensor)])
+    return _message([Field(1, BYTES, name.encode()), Field(2, BYTES, kind)])
 
 
 def _renamed_node(content: bytes, prefix: str) -> bytes:
-    for field in _fields(content):
+    for field in read_fields(content):
         if field.number == _NODE_ATTRIBUTE and any(
-            inner.number in (6, 11) for inner in _fields(_bytes(field.content))
+            inner.number in (6, 11) for inner in read_fields(_bytes(field.content))
         ):
             raise ValueError("it has graphs within nodes, which can't be joined")
     return _renamed(content, prefix, {_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME})
@@ -205,48 +197,15 @@ def _renamed(content: bytes, prefix: str, numbers: set[int]) -> bytes:
             field._replace(content=prefix.encode() + _bytes(field.content))
             if field.number in numbers and field.content
             else field
-            for field in _fields(content)
+            for field in read_fields(content)
         ]
     )
-
-
-def _fields(message: bytes) -> Iterator[Field]:
-    place = 0
-    while place < len(message):
-        tag, place = _varint(message, place)
-        number, kind = tag >> 3, tag & 7
-        if kind == _VARINT:
-            value, place = _varint(message, place)
-            yield Field(number, kind, value)
-            continue
-        if kind == _BYTES:
-            length, place = _varint(message, place)
-        elif kind in (_FIXED64, _FIXED32):
-            length = 8 if kind == _FIXED64 else 4
-        else:
-            raise ValueError("not a protocol buffer")
-        if place + length > len(message):
-            raise ValueError("it is cut off")
-        yield Field(number, kind, message[place : place + length])
-        place += length
 
 
 def _bytes(content: bytes | int) -> bytes:
     if isinstance(content, int):
         raise ValueError("a number where a message should be")
     return content
-
-
-def _varint(content: bytes, place: int) -> tuple[int, int]:
-    number = shift = 0
-    while shift < 70:
-        byte = content[place]
-        place += 1
-        number |= (byte & 127) << shift
-        if byte < 128:
-            return number, place
-        shift += 7
-    raise ValueError("a number is too long")
 
 
 def _message(fields: Sequence[Field]) -> bytes:
@@ -257,7 +216,7 @@ def _encoded(field: Field) -> bytes:
     tag = _number(field.number << 3 | field.kind)
     if isinstance(field.content, int):
         return tag + _number(field.content)
-    length = _number(len(field.content)) if field.kind == _BYTES else b""
+    length = _number(len(field.content)) if field.kind == BYTES else b""
     return tag + length + field.content
 
 

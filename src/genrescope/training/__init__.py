@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genrescope.training.inputs import Inputs, read_inputs
-    from genrescope.training.recipe import Recipe, load_recipe, shipped_recipes
+    from genrescope.training.recipe import Recipe, load_recipe
+    from genrescope.training.recipe_files import shipped_recipes
     from genrescope.training.reporter import DefaultReporter, Reporter
     from genrescope.training.run import execute
 
 _HOME = {
-    **dict.fromkeys(("Recipe", "load_recipe", "shipped_recipes"), "genrescope.training.recipe"),
+    **dict.fromkeys(("Recipe", "load_recipe"), "genrescope.training.recipe"),
+    "shipped_recipes": "genrescope.training.recipe_files",
     **dict.fromkeys(("Inputs", "read_inputs"), "genrescope.training.inputs"),
     **dict.fromkeys(("DefaultReporter", "Reporter"), "genrescope.training.reporter"),
     "execute": "genrescope.training.run",

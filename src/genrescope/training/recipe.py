@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import itertools
-import math
-import os
 import re
 from collections.abc import Sequence
 from os import PathLike
@@ -23,8 +20,16 @@ from genrescope.features import Frontend, SegmentSettings
 from genrescope.features.statistics import Statistic
 from genrescope.inference.bundle import Bundle
 from genrescope.legacy import REMOVED_SETTINGS, renamed_recipe, warn_renamed
-from genrescope.registry import did_you_mean
 from genrescope.training.explain import near_setting
+from genrescope.training.recipe_files import (
+    axes_of,
+    locate,
+    members_in_words,
+    merged,
+    nested,
+    parse,
+    read_fields,
+)
 from genrescope.training.settings import (
     Augmentation,
     BundleSettings,
@@ -35,10 +40,7 @@ from genrescope.training.settings import (
     SplitSettings,
     TrainingSettings,
 )
-from genrescope.untrusted import LARGEST_RECIPE, parse_yaml, read_limited
 
-_LARGEST_FAMILY = 10_000
-SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
 # The sections that a network of an ensemble may change.
 _NETWORK_SECTIONS = {"augmentation", "model", "training"}
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
@@ -193,7 +195,7 @@ class Recipe(Settings):
         return tuple(
             _validated(
                 # Runs that differ in their seed have no network in common.
-                _merged({**fields, "seed": (self.seed * count + number) % 2**31}, own),
+                merged({**fields, "seed": (self.seed * count + number) % 2**31}, own),
                 f"{self.name}: ensemble, network {number + 1}",
             )
             for number, own in enumerate(self.ensemble)
@@ -237,12 +239,6 @@ def _frontend_of(bundle: str) -> Frontend:
 
 
 @functools.cache
-def shipped_recipes() -> list[str]:
-    """List the recipes that come with the package; a family by its own name."""
-    names = (path.relative_to(SHIPPED).with_suffix("") for path in SHIPPED.rglob("*.yaml"))
-    return sorted(name.as_posix() for name in names if not name.name.startswith("_"))
-
-
 def expand(source: str | PathLike[str]) -> list[str]:
     """List the recipes that a name stands for: itself, or the members of a family.
 
@@ -254,12 +250,12 @@ def expand(source: str | PathLike[str]) -> list[str]:
     RecipeError
         When there is no such recipe.
     """
-    path, labels = _locate(source)
-    axes = _axes(_read(path), source)
+    path, labels = locate(source)
+    axes = axes_of(read_fields(path), source)
     if len(labels) > len(axes) or any(
         label not in changes for label, changes in zip(labels, axes, strict=False)
     ):
-        raise RecipeError(f"{source}: no such recipe; {_members(axes)}")
+        raise RecipeError(f"{source}: no such recipe; {members_in_words(axes)}")
     stem = str(source).removesuffix("".join(f"/{label}" for label in labels))
     rest = [list(axis) for axis in axes[len(labels) :]]
     return ["/".join([stem, *labels, *more]) for more in itertools.product(*rest)]
@@ -282,25 +278,25 @@ def load_recipe(source: str | PathLike[str], changes: list[str] | None = None) -
     RecipeError
         When it is missing or malformed, or stands for several recipes.
     """
-    path, labels = _locate(source)
-    fields = _read(path)
-    axes = _axes(fields, source)
+    path, labels = locate(source)
+    fields = read_fields(path)
+    axes = axes_of(fields, source)
     fields.pop("variants", None)
     if len(labels) != len(axes) or any(
         label not in axis for label, axis in zip(labels, axes, strict=True)
     ):
-        raise RecipeError(f"{source}: {_members(axes) or 'no such recipe'}")
+        raise RecipeError(f"{source}: {members_in_words(axes) or 'no such recipe'}")
     for label, axis in zip(labels, axes, strict=True):
-        fields = _merged(fields, axis[label])
+        fields = merged(fields, axis[label])
     if labels and "name" in fields:
         fields["name"] = "/".join([str(fields["name"]), *labels])
     for change in changes or []:
         key, sign, value = change.partition("=")
         if not sign or not all(key.split(".")):
             raise RecipeError(f"{change!r}: expected KEY=VALUE, as in training.epochs=3")
-        settings, renamed = renamed_recipe(_nested(key, _yaml(value, change)))
+        settings, renamed = renamed_recipe(nested(key, parse(value, change)))
         warn_renamed(change, renamed)
-        fields = _merged(fields, settings)
+        fields = merged(fields, settings)
     return _filled(_validated(fields, source))
 
 
@@ -314,7 +310,7 @@ def changed(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
     """
     fields = recipe.model_dump(mode="json")
     for key, value in settings.items():
-        fields = _merged(fields, _nested(key, value))
+        fields = merged(fields, nested(key, value))
     return _validated(fields, recipe.name)
 
 
@@ -347,107 +343,3 @@ def _filled(recipe: Recipe) -> Recipe:
         for name, text in recipe.published.model_dump().items()
     }
     return recipe.model_copy(update={"published": Published(**texts)})
-
-
-def _locate(source: str | PathLike[str]) -> tuple[Path, list[str]]:
-    """Find the file that a name stands for, and the labels after it."""
-    parts = os.fspath(source).split("/")
-    for count in range(len(parts), 0, -1):
-        name = "/".join(parts[:count])
-        if name in shipped_recipes():
-            return SHIPPED / f"{name}.yaml", parts[count:]
-        try:
-            if Path(name).is_file():
-                return Path(name).resolve(), parts[count:]
-        except (OSError, RuntimeError, ValueError):
-            break
-    names = shipped_recipes()
-    hint = did_you_mean(source, names)
-    everything = f"; shipped are: {', '.join(names)}"
-    raise RecipeError(f"{source}: no such recipe{hint or everything}")
-
-
-def _axes(fields: dict[str, Any], source: object) -> list[dict[str, dict[str, Any]]]:
-    """List the axes of a family: for each axis the changes by label.
-
-    An axis is written as `name: {label: {changes}}`, or as `dotted.setting: [value, ...]`, where
-    the values are the labels. `label: null` drops a label of the recipe it extends.
-    """
-    variants = fields.get("variants") or {}
-    if not isinstance(variants, dict):
-        raise RecipeError(f"recipe {source}: variants: expected axes as `name: ...`")
-    axes = []
-    for key, axis in variants.items():
-        if isinstance(axis, list):
-            axes.append({str(value): _nested(key, value) for value in axis})
-        elif isinstance(axis, dict) and all(isinstance(v, dict | None) for v in axis.values()):
-            axes.append({str(label): v for label, v in axis.items() if v is not None})
-        else:
-            raise RecipeError(f"recipe {source}: variants.{key}: expected labels or values")
-        if not axes[-1]:
-            raise RecipeError(f"recipe {source}: variants.{key}: no variants")
-    if math.prod(map(len, axes)) > _LARGEST_FAMILY:
-        raise RecipeError(f"recipe {source}: more than {_LARGEST_FAMILY} variants")
-    return axes
-
-
-def _members(axes: list[dict[str, dict[str, Any]]]) -> str:
-    return "" if not axes else "a family of " + "/".join(f"({'|'.join(axis)})" for axis in axes)
-
-
-def _nested(key: str, value: Any) -> Any:
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return value
-
-
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Read the fields of a recipe, merged over those of the recipe it extends."""
-    if path in seen:
-        raise RecipeError(f"recipe {path}: extends itself")
-    try:
-        fields = copy.deepcopy(_parsed(path, path.stat().st_mtime_ns))
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"recipe {path}: {error}") from None
-    if not isinstance(fields, dict):
-        raise RecipeError(f"recipe {path}: expected settings as `name: value`")
-    fields, renamed = renamed_recipe(fields)
-    warn_renamed(path.name, renamed)
-    base = fields.pop("extends", None)
-    if base is None:
-        return fields
-    if not isinstance(base, str):
-        raise RecipeError(f"recipe {path}: extends: expected a shipped name or a file")
-    # A file is looked for next to the one that names it; names with _ are only to be extended.
-    shipped = SHIPPED / f"{base}.yaml"
-    origin = shipped if shipped.is_file() else (path.parent / base).resolve()
-    if not origin.is_file():
-        raise RecipeError(f"recipe {path}: extends {base}, which is no shipped recipe and no file")
-    return _merged(_read(origin, (*seen, path)), fields)
-
-
-@functools.lru_cache(maxsize=256)
-def _parsed(path: Path, changed: int) -> Any:  # noqa: ARG001 - a changed file is read again
-    """Parse a file's YAML once; the members of a family share it."""
-    return _yaml(read_limited(path, LARGEST_RECIPE).decode("utf-8"), str(path))
-
-
-def _yaml(text: str, source: str) -> Any:
-    try:
-        return parse_yaml(text)
-    except ValueError as error:
-        raise RecipeError(f"{source}: not YAML: {error}") from None
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Merge settings; a feature or model of another kind replaces the old one as a whole."""
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        if not isinstance(value, dict) or not isinstance(old, dict):
-            merged[key] = value
-            continue
-        other = value.get("kind", old.get("kind")) != old.get("kind")
-        replaced = other and key in ("feature", "model")
-        merged[key] = value if replaced else _merged(old, value)
-    return merged

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from filelock import BaseFileLock, FileLock, Timeout
 
 from genrescope.atomic import write_atomic
 from genrescope.datasets import Track
@@ -32,6 +31,7 @@ from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
 from genrescope.training.run_folder import states_same_run
 from genrescope.training.settings import Parameter
+from genrescope.training.study import fail_dead, hold, import_optuna, release, stored
 from genrescope.training.trainers import make_trainer
 
 if TYPE_CHECKING:
@@ -131,12 +131,12 @@ def tune(
         When there is nothing to search, or no validation subset, or the folder has another study.
     """
     recipe = adapt(recipe, tracks, {}, notice)
-    with _stored(folder):
+    with stored(folder):
         study = open_study(recipe, tracks, folder, vectors)
         threads = _share_cores(jobs)
         with _other_processes(jobs - 1, (recipe, tracks, folder, trials, vectors, threads), notice):
             _search(study, recipe, tracks, folder, trials, vectors, report)
-        _fail_dead(study, folder)
+        fail_dead(study, folder)
     return _conclude(study, recipe, folder)
 
 
@@ -150,7 +150,7 @@ def _search(
     report: Callable[[int, float | None], None] | None,
 ) -> None:
     """Try settings until the study has so many trials."""
-    library, start = _optuna(), _start(recipe)
+    library, start = import_optuna(), _start(recipe)
 
     def objective(trial: optuna.Trial) -> float:
         # Seeded by trial: one process alone draws the same again, several never the same at once.
@@ -158,7 +158,7 @@ def _search(
         study.sampler = library.samplers.TPESampler(seed=seed % 2**32, constant_liar=True)
         drawn = {name: _draw(trial, name, p) for name, p in recipe.search.items()}
         own = folder / f"trial-{trial.number}"
-        held = _held(folder, trial.number)
+        held = hold(folder, trial.number)
         try:
             result = execute(
                 changed(recipe, drawn),
@@ -174,7 +174,7 @@ def _search(
             raise library.TrialPruned from error  # these settings do not go together
         finally:
             shutil.rmtree(own, ignore_errors=True)
-            _release(held)
+            release(held)
         return result.accuracy
 
     def stop(study: optuna.Study, _: object) -> None:
@@ -249,21 +249,6 @@ def _work(
         _search(study, recipe, tracks, folder, trials, vectors, None)
 
 
-@contextmanager
-def _stored(folder: Path) -> Iterator[None]:
-    """Turn what the data base of a study raises where the disk fails into a FileError."""
-    _optuna()
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import DatabaseError
-
-    try:
-        yield
-    except (DatabaseError, StorageInternalError) as error:
-        reason = getattr(error, "orig", None) or error.__cause__ or error
-        line = (str(reason).splitlines() or [type(error).__name__])[0]
-        raise FileError(folder, f"the study can't be written: {line}") from error
-
-
 def open_study(
     recipe: Recipe,
     tracks: Sequence[Track],
@@ -277,7 +262,7 @@ def open_study(
     RecipeError
         When there is nothing to search, or the folder has another study.
     """
-    library = _optuna()
+    library = import_optuna()
     if not recipe.search:
         raise RecipeError(f"{recipe.name}: has no search: nothing to tune")
     if recipe.split.kind == "folds":
@@ -308,58 +293,11 @@ def open_study(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
         library.storages.fail_stale_trials(study)
-    _fail_dead(study, folder)
+    fail_dead(study, folder)
     kept = [t for t in study.get_trials(deepcopy=False) if t.state.name != "FAIL"]
     if not any(start in (t.params, t.system_attrs.get("fixed_params")) for t in kept):
         study.enqueue_trial(start)
     return study
-
-
-def _fail_dead(study: optuna.Study, folder: Path) -> None:
-    """Let trials fail whose processes were killed, and remove their folders.
-
-    A process holds the lock of its trial, which the system releases when it ends; a heartbeat alone
-    would tell a minute later.
-    """
-    running = {t.number: t for t in study.get_trials(deepcopy=False) if t.state.name == "RUNNING"}
-    names = {path.stem for path in folder.glob("trial-*")}
-    for number in sorted(int(name[6:]) for name in names if name[6:].isdecimal()):
-        try:
-            lock = _held(folder, number)
-        except Timeout:
-            continue  # another process is at it
-        if number in running:
-            study.tell(number, state=_optuna().trial.TrialState.FAIL, skip_if_finished=True)
-        shutil.rmtree(folder / f"trial-{number}", ignore_errors=True)
-        _release(lock)
-
-
-def _held(folder: Path, number: int) -> BaseFileLock:
-    """The lock of a trial, acquired.
-
-    Raises
-    ------
-    Timeout
-        When another process has it.
-    """
-    lock = FileLock(folder / f"trial-{number}.lock", blocking=False)
-    with suppress(NotImplementedError):  # a share without locks
-        lock.acquire()
-    return lock
-
-
-def _release(lock: BaseFileLock) -> None:
-    Path(lock.lock_file).unlink(missing_ok=True)
-    lock.release()
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ModuleNotFoundError:
-        raise RecipeError("tuning needs optuna: pip install 'genrescope[lab]'") from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna
 
 
 def _claim(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
@@ -453,7 +391,7 @@ def _conclude(study: optuna.Study, recipe: Recipe, folder: Path) -> Tuned:
 
 
 def _importance(study: optuna.Study) -> dict[str, float]:
-    optuna = _optuna()
+    optuna = import_optuna()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
