@@ -70,7 +70,11 @@ def load(address: str, files: list[bytes], clients: int, seconds: float) -> Load
         while time.monotonic() < end:
             started = time.monotonic()
             content = files[turn % len(files)]
-            answer = session.post(f"{address}/v1/classify", files={"file": ("x.flac", content)})
+            try:
+                answer = session.post(f"{address}/v1/classify", files={"file": ("x.flac", content)})
+            except requests.RequestException:
+                statuses[0] += 1
+                continue
             statuses[answer.status_code] += 1
             if answer.status_code == 503:
                 time.sleep(

@@ -128,6 +128,26 @@ class TestClassify:
             line.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n--x".encode())
             assert line.recv(100).startswith(b"HTTP/1.1 408")
 
+    def test_a_refusal_arrives_though_the_client_is_still_sending(self, served: str) -> None:
+        host, port = served.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as line:
+            line.settimeout(20)
+            length = 900_000
+            line.sendall(
+                f"POST /v1/classify HTTP/1.1\r\nHost: elsewhere:{port}\r\n"
+                f"Content-Length: {length}\r\n\r\n".encode()
+            )
+            time.sleep(0.3)  # by now it has been refused
+            for _ in range(9):
+                line.sendall(b"x" * (length // 9))
+                time.sleep(0.02)
+            content = b""
+            while block := line.recv(65536):
+                content += block
+        head, _, body = content.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 421")
+        assert json.loads(body)["status"] == 421
+
 
 class TestLibrary:
     def tracks(self, served: str, **query: Any) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import re
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -22,6 +23,8 @@ _UPLOADS = ("/v1/classify", "/v1/similar")
 _LINKED = re.compile(r"/v1/tracks/[^/]+/audio")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:@/]*)(?::[0-9]{1,5})?")
 _JSON_BYTES = 2**20
+_DISCARD_SECONDS = 2.0
+_DISCARD_BYTES = 2**24
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; media-src 'self' blob:; connect-src 'self'; base-uri 'none'; "
@@ -56,7 +59,13 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return
-        started = is_upload = False
+        started = is_upload = is_read = False
+
+        async def received() -> Message:
+            nonlocal is_read
+            message = await receive()
+            is_read = not message.get("more_body", False)
+            return message
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
@@ -88,7 +97,7 @@ class Guard:
             self._check_key(scope, texts)
             is_upload = scope["method"] == "POST" and scope["path"] in _UPLOADS
             largest = self.settings.max_bytes if is_upload else _JSON_BYTES
-            limited = self._limited(receive, texts, largest)
+            limited = self._limited(received, texts, largest)
             if not is_upload:
                 await self.app(scope, limited, send_with_headers)
                 return
@@ -98,7 +107,7 @@ class Guard:
             return
         except ProblemError as problem:
             if not started:
-                await _answer(send_with_headers, problem)
+                await _answer(send_with_headers, problem, None if is_read else received)
 
     def _check_source(self, headers: dict[str, str]) -> None:
         """Refuse other names for this machine (DNS rebinding) and requests of other pages."""
@@ -157,7 +166,8 @@ class Guard:
         return next_message
 
 
-async def _answer(send: Any, problem: ProblemError) -> None:
+async def _answer(send: Any, problem: ProblemError, receive: Receive | None) -> None:
+    """Answer with a problem; `receive` is what is left of the request, None for nothing."""
     body = encoded(problem.status, problem.detail)
     headers = {
         "content-type": MEDIA_TYPE,
@@ -167,7 +177,25 @@ async def _answer(send: Any, problem: ProblemError) -> None:
     }
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    if receive is not None:
+        await _discard(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _discard(receive: Receive) -> None:
+    """Read on for a moment, up to a bound, for a client that is still sending.
+
+    To close a connection with unread data resets it, and the client may lose the response.
+    """
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            while size < _DISCARD_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def _netloc(origin: str) -> str | None:
