@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from genrescope.audio import AudioError, info, load, safely, stream, workers
+from genrescope.errors import UnreadableError
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +96,30 @@ def test_a_decoder_that_hangs_is_stopped(music: Path) -> None:
         os.kill(first, signal.SIGSTOP)
         pool = workers.current_pool()
         pool.seconds = 0.5
-        with pytest.raises(AudioError, match=r"the decoder was stopped: no result in 0.5 s"):
+        with pytest.raises(UnreadableError, match=r"the decoder was stopped: no result in 0.5 s"):
             load(music)
         pool.seconds = 120.0
         assert load(music, duration=1.0).duration == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system tells no core time")
+def test_a_decoder_that_computes_for_ever_is_the_fault_of_the_file(
+    music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan remembers such a file, and not one whose disk is slow."""
+    # Many threads, so that it gets its share of a busy machine.
+    endless = "\n    ".join(
+        [
+            "import hashlib, threading, os\ndef work():",
+            "while True: hashlib.sha256(bytes(10**6))",
+        ]
+    )
+    endless += "\nfor _ in range(12): threading.Thread(target=work).start()"
+    monkeypatch.setattr(workers, "_PROGRAM", endless)
+    with safely(seconds=1.0), pytest.raises(AudioError, match="no result in 1 s") as caught:
+        load(music)
+    assert not isinstance(caught.value, UnreadableError)
 
 
 def test_memory_and_length_are_limited(music: Path, tmp_path: Path) -> None:

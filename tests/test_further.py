@@ -24,7 +24,7 @@ from genrescope.errors import DatasetError, RecipeError
 from genrescope.training.further import with_taxonomy
 from genrescope.training.recipe import load_recipe
 from genrescope.training.run import execute
-from genrescope.training.trainers.lightning import frozen_batch_statistics, genre_loss
+from genrescope.training.trainers.losses import frozen_batch_statistics, genre_loss
 
 SETTINGS = [
     "model={kind: cnn, channels: [4, 4]}",

@@ -64,8 +64,8 @@ class _Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-def _actors() -> list[int]:
-    """Process ids of the actors that run the network."""
+def _processes(name: bytes) -> list[int]:
+    """Process ids of the actors or tasks of a name."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -73,8 +73,8 @@ def _actors() -> list[int]:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            # An actor of this cluster, not of another one on the machine.
-            if line.startswith(b"ray::") and b"_Network" in line and _is_ours(int(entry.name)):
+            # Of this cluster, not of another one on the machine.
+            if line.startswith(b"ray::") and name in line and _is_ours(int(entry.name)):
                 found.append(int(entry.name))
     return found
 
@@ -102,7 +102,7 @@ def test_the_rows_are_those_of_the_local_engine_though_an_actor_dies(
     results, killed = [], []
     for result in RayEngine().predict_many(classifier, files):
         if not results:
-            killed = _actors()[:1]
+            killed = _processes(b"_Network")[:1]
             for process in killed:
                 os.kill(process, signal.SIGKILL)
         results.append(result)
@@ -169,7 +169,7 @@ def test_a_file_that_kills_its_decoder_costs_no_other_row(two_nodes: None, music
     bundle = Classifier.load().bundle
     good = sorted(music.glob("*.flac"))[:6]
     names = [*map(str, good[:3]), "deadly.mp3", *map(str, good[3:])]
-    results = list(RayEngine()._in_order(_deadly(PredictionPipeline)(bundle), names))
+    results = list(RayEngine().results(_deadly(PredictionPipeline)(bundle), names))
     assert isinstance(results[3], FileError)
     assert "died" in results[3].reason
     rest = [result.path for result in results if not isinstance(result, FileError)]
@@ -213,3 +213,104 @@ def test_engines_refuse_what_makes_no_sense(music: Path, tmp_path: Path) -> None
         result = CliRunner().invoke(app, ["classify", str(music), *arguments])
         assert result.exit_code == 2
         assert reason in result.output
+
+
+_TINY = """
+name: tiny
+description: a network of one block
+feature: {kind: stored, name: net, width: 4}
+scale: none
+segments: {seconds: 30, overlap: 0}
+model: {kind: mlp, hidden: [4], dropout: 0.0}
+training: {epochs: 200, batch_size: 4, learning_rate: 0.01, precision: fp32}
+split: {kind: random}
+search:
+  training.learning_rate: {low: 1.0e-4, high: 0.1, log: true}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.needs("lab")
+def test_trials_run_on_a_cluster_though_a_process_dies(two_nodes: None, tmp_path: Path) -> None:
+    import optuna
+
+    from genrescope.datasets import Track
+    from genrescope.inference.ray_engine import RayEngine
+    from genrescope.training.recipe import load_recipe
+    from genrescope.training.tune import tune
+
+    (tmp_path / "tiny.yaml").write_text(_TINY)
+    recipe = load_recipe(str(tmp_path / "tiny.yaml"))
+    random = np.random.default_rng(0)
+    vectors = {
+        f"{genre}{n}": (np.eye(2, 4)[g] + random.normal(size=(2, 4))).astype(np.float32)
+        for g, genre in enumerate(("blues", "disco"))
+        for n in range(10)
+    }
+    tracks = [Track(name, Path("x.npz"), name[:5]) for name in vectors]
+    folder, notices = tmp_path / "study", list[str]()
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not killed:
+            killed.extend(_processes(b"_run_trial")[:1])
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    shared = {"engine": RayEngine(), "vectors": vectors, "notice": notices.append}
+    found = tune(recipe, tracks, folder, trials=2, **shared)
+    killer.join()
+    storage = f"sqlite:///{folder / 'study.sqlite3'}"
+    study = optuna.load_study(study_name="tiny", storage=storage)
+    failed = [t for t in study.trials if t.state.name == "FAIL"]
+    complete = [t for t in study.trials if t.state.name == "COMPLETE"]
+    assert (len(failed), len(complete), found.trials) == (1, 2, 2)
+    assert failed[0].params in [t.params for t in complete]
+    assert notices == [f"trial {failed[0].number}: its process died; its settings are tried again"]
+    assert all(max(t.intermediate_values) == 200 for t in complete)
+    assert found.start is not None
+    # Far below those that were there, the next one is pruned before it has trained to its end.
+    for _ in range(5):
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=complete[0].params,
+                distributions=complete[0].distributions,
+                intermediate_values=dict.fromkeys(range(1, 201), 2.0),
+                value=2.0,
+            )
+        )
+    found = tune(recipe, tracks, folder, trials=8, **shared)
+    assert (found.trials, found.pruned) == (8, 1)
+    last = study.trials[-1]
+    assert last.state.name == "PRUNED"
+    assert max(last.intermediate_values) < 200
+    assert not [*folder.glob("trial-*")]
+
+
+@pytest.mark.slow
+def test_the_feature_cache_is_filled_with_the_same_bits(
+    two_nodes: None, music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from genrescope.datasets import Track
+    from genrescope.inference.ray_engine import RayEngine
+    from genrescope.training.data import read_windows
+    from genrescope.training.ray_features import fill_cache
+    from genrescope.training.reporter import DefaultReporter
+
+    frontend = Classifier.load().bundle.manifest.frontend
+    tracks = [Track(path.name, path, "rock") for path in sorted(music.iterdir())[::4]]
+    tracks.append(Track("noise", music / "noise.mp3", "rock"))
+    tracks.append(Track("absent", music / "absent.mp3", "rock"))
+    caches = {}
+    for engine in ("local", "ray"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / engine))
+        if engine == "local":
+            read_windows(frontend, tracks, {}, DefaultReporter())
+        else:
+            fill_cache(RayEngine(), frontend, tracks, DefaultReporter())
+        caches[engine] = {
+            path.name: path.read_bytes() for path in (tmp_path / engine).rglob("*.npy")
+        }
+    assert len(caches["local"]) >= 5
+    assert caches["ray"] == caches["local"]

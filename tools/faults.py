@@ -6,6 +6,8 @@ result: no row twice, none missing, no file of music damaged, nothing left lying
 
     python tools/faults.py --kills 100 --others 12 --write docs/robustness.md
 
+Of jobs that are not run, and have no row in `--results`, the page keeps the row that it has.
+
 Full and read-only disks are small file systems in memory, which only root can mount.
 """
 
@@ -30,6 +32,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +71,7 @@ class Outcome:
     left: int = 0
     unclear: int = 0
     hung: int = 0
+    measured: str = ""
     failures: list[str] = field(default_factory=list)
 
     @property
@@ -115,7 +119,11 @@ class Forks:
     def close(self) -> None:
         if self.process.stdin:
             self.process.stdin.close()
-        self.process.wait(timeout=20)
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:  # of a busy machine; nothing is lost with it
+            self.process.kill()
+            self.process.wait()
 
 
 class Trials:
@@ -443,24 +451,38 @@ def _fill(file: Path, free: int) -> None:
         filler.write(b"\0" * max(0, status.f_bavail * status.f_frsize - free))
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """The outcomes as a table of Markdown."""
-    columns = [
-        "expected",
-        "found",
-        "doubled",
-        "lost",
-        "different",
-        "damaged",
-        "left",
-        "unclear",
-        "hung",
-    ]
-    lines = [f"| job | kills | other faults | {' | '.join(columns)} |", "|---|" + "--:|" * 11]
-    for each in outcomes:
-        figures = " | ".join(str(getattr(each, name)) for name in columns)
-        lines.append(f"| {each.job} | {each.kills} | {each.others} | {figures} |")
-    return "\n".join(lines)
+_COLUMNS = (
+    "expected",
+    "found",
+    "doubled",
+    "lost",
+    "different",
+    "damaged",
+    "left",
+    "unclear",
+    "hung",
+    "measured",
+)
+
+
+def table(rows: Sequence[str]) -> str:
+    """The rows of jobs as a table of Markdown."""
+    head = f"| job | kills | other faults | {' | '.join(_COLUMNS)} |"
+    return "\n".join([head, "|---|" + "--:|" * (1 + len(_COLUMNS)) + "---|", *rows])
+
+
+def row(outcome: Outcome) -> str:
+    """What came of a job as a row of that table."""
+    figures = " | ".join(str(getattr(outcome, name)) for name in _COLUMNS)
+    return f"| {outcome.job} | {outcome.kills} | {outcome.others} | {figures} |"
+
+
+def kept_rows(page: Path) -> dict[str, str]:
+    """The rows that a page has already, by job."""
+    content = page.read_text("utf-8")
+    between = content.partition("<!-- faults -->")[2].partition("<!-- end of faults -->")[0]
+    lines = [line for line in between.splitlines() if line.startswith("| ")]
+    return {line.split("|")[1].strip(): line for line in lines[1:]}
 
 
 def write_between(page: Path, name: str, text: str) -> None:
@@ -483,10 +505,11 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=Path("faults.json"), help="kept here")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page")
     options = parser.parse_args()
+    if unknown := set(options.names) - {*jobs()}:
+        parser.error(f"no job {min(unknown)!r}: expected some of {', '.join(jobs())}")
     known = json.loads(options.results.read_text()) if options.results.exists() else {}
-    for name, job in jobs().items():
-        if options.names and name not in options.names:
-            continue
+    for name in options.names or jobs():
+        job = jobs()[name]
         with tempfile.TemporaryDirectory(prefix="faults-") as folder, server() as address:
             inputs = Path(folder, "inputs")
             make_inputs(inputs)
@@ -495,12 +518,16 @@ def main() -> int:
             print(f"{name}: {trials.operations} operations, {trials.seconds:.2f} s", flush=True)
             outcome = trials.run(options.kills, options.others, options.seconds)
             forks.close()
-        print(table([outcome]), *outcome.failures, sep="\n", flush=True)
+        outcome.measured = f"{datetime.now(UTC):%Y-%m-%d}"
+        print(table([row(outcome)]), *outcome.failures, sep="\n", flush=True)
         known[name] = asdict(outcome)
         options.results.write_text(json.dumps(known, indent=1))
     outcomes = [Outcome(**known[name]) for name in jobs() if name in known]
     if options.write:
-        write_between(options.write, "faults", table(outcomes))
+        found = kept_rows(options.write) | {each.job: row(each) for each in outcomes}
+        write_between(
+            options.write, "faults", table([found[name] for name in jobs() if name in found])
+        )
     return int(not all(outcome.faultless for outcome in outcomes))
 
 

@@ -165,7 +165,10 @@ class DecoderPool:
             return UnreadableError(name, f"takes longer than {self.total:g} s")
         if worker.overdue:
             reason = f"the decoder was stopped: no result in {self.seconds:g} s"
-            return UnreadableError(name, reason)
+            # One that computed for most of the time always will; another waited for the disk, or
+            # for a core.
+            is_of_file = worker.computed > self.seconds / 2
+            return (AudioError if is_of_file else UnreadableError)(name, reason)
         # Killed by the system for want of memory, perhaps: that need not be the file's fault.
         was_killed = worker.process.returncode == -_SIGKILL
         reason = f"the decoder crashed (exit code {worker.process.returncode})"
@@ -217,10 +220,21 @@ class _Worker:
         self.busy = False
         self.deadline = float("inf")
         self.overdue = False
+        self.computed = 0.0
+        """Seconds of a core that it took for an answer which never came."""
 
     def ask(self, request: dict[str, Any]) -> None:
         self.busy = True
         self._input.write(json.dumps(request).encode() + b"\n")
+
+    def core_seconds(self) -> float:
+        """How long it has computed; 0 where the system does not tell."""
+        try:
+            status = Path(f"/proc/{self.process.pid}/stat").read_text("utf-8", "replace")
+            user, system = status.rpartition(")")[2].split()[11:13]
+            return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError):
+            return 0.0
 
     def read(self) -> tuple[bytes, bytearray] | None:
         """The next message; None when the process has ended, or says what is none."""
@@ -275,6 +289,7 @@ class _Watch:
     def over(self, worker: _Worker, seconds: float) -> Iterator[None]:
         with self._changed:
             worker.deadline = monotonic() + seconds
+            worker.computed = -worker.core_seconds()
             self._waiting.add(worker)
             if self._thread is None:
                 self._thread = Thread(target=self._run, name="genrescope decoders", daemon=True)
@@ -293,6 +308,7 @@ class _Watch:
                     if worker.deadline <= now:
                         self._waiting.discard(worker)
                         worker.overdue = True
+                        worker.computed += worker.core_seconds()
                         worker.process.kill()
                 self._changed.wait(0.2)
 

@@ -7,11 +7,12 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
 
+from genrescope.cli.engines import ADDRESS, Engine, ray_engine
 from genrescope.cli.evaluate import show
 from genrescope.cli.laboratory import (
     ARTISTS,
@@ -28,7 +29,6 @@ from genrescope.cli.terminal import error_line, notice, progress, stderr, stdout
 from genrescope.errors import GenrescopeError, RecipeError
 
 if TYPE_CHECKING:
-    from genrescope.datasets import Dataset
     from genrescope.evaluation.run_result import RunResult
     from genrescope.training.inputs import Inputs
     from genrescope.training.recipe import Recipe
@@ -58,6 +58,18 @@ def train(
     name: str | None = typer.Option(
         None, "--name", help="Name of the model and of its run; the recipe's by default."
     ),
+    devices: int = typer.Option(
+        1,
+        "--devices",
+        min=1,
+        help="Processes that train a network together, each on a GPU or its share of the cores.",
+    ),
+    engine: Engine = typer.Option(
+        Engine.local,
+        "--engine",
+        help="Where features are computed. local: on this machine. ray: on a Ray cluster.",
+    ),
+    address: str | None = ADDRESS,
     changes: list[str] = CHANGES,
 ) -> None:
     """Train a model by a recipe, test it, and write it as a bundle with a report.
@@ -88,6 +100,7 @@ def train(
     if name is not None and len(names) > 1:
         raise RecipeError(f"--name: {recipe} is a family of {len(names)} recipes")
     own = [] if name is None else [f"name={json.dumps(name)}"]
+    cluster = ray_engine(engine, address, None)
     # A mistyped setting is named before the data set is read.
     loaded_recipes = {member: load_recipe(member, [*changes, *own]) for member in names}
     inputs = read_options(data, features, artists, teacher)
@@ -109,9 +122,10 @@ def train(
         folder = out or Path("runs") / loaded.name
         if out and len(names) > 1:
             folder = out / member.removeprefix(recipe).strip("/")
-        command = command_line(member, options, weights, changes, name)
+        command = command_line(member, options, weights, changes, name, devices)
+        given = {"also": further, "devices": devices, "engine": cluster}
         try:
-            result = _execute(loaded, inputs, further, folder, command)
+            result = _execute(loaded, inputs, folder, command, given)
         except GenrescopeError as error:
             if len(names) == 1:
                 raise
@@ -138,6 +152,7 @@ def command_line(
     weights: Path | None,
     changes: Sequence[str],
     own_name: str | None = None,
+    devices: int = 1,
 ) -> str:
     """The command that makes a run again, without where files lie on this machine."""
     recipe = re.sub(r"^.*/(?=[^/]+\.ya?ml(/|$))", "", name)
@@ -147,13 +162,14 @@ def command_line(
             words += [option, path.resolve().name]
     words += ["--weights", weights.resolve().name] if weights else []
     words += ["--name", own_name] if own_name else []
+    words += ["--devices", str(devices)] if devices > 1 else []
     for change in changes:
         words += ["--set", re.sub(r"^(split\.folder=).*/(?=[^/])", r"\1", change)]
     return shlex.join(words)
 
 
 def _execute(
-    recipe: Recipe, inputs: Inputs, also: Sequence[Dataset], folder: Path, command: str
+    recipe: Recipe, inputs: Inputs, folder: Path, command: str, given: Mapping[str, Any]
 ) -> RunResult:
     from genrescope.training.run import execute
 
@@ -167,8 +183,8 @@ def _execute(
                 command=command,
                 vectors=inputs.vectors,
                 teacher=inputs.teacher,
-                also=also,
                 reporter=terminal_reporter(bar),
+                **given,
             )
         except KeyboardInterrupt:
             notice(f"interrupted; the same command resumes the run in {folder}")

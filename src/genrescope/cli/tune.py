@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
+from genrescope.cli.engines import ADDRESS, Engine, ray_engine
 from genrescope.cli.laboratory import (
     ARTISTS,
     CHANGES,
@@ -31,7 +32,17 @@ def tune(
     trials: int = typer.Option(
         30, "--trials", "-n", min=1, help="Number of trials of the study, earlier ones included."
     ),
-    jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Processes that work on it at once."),
+    jobs: int | None = typer.Option(
+        None,
+        "--jobs",
+        "-j",
+        min=1,
+        help="Trials at once: 1 by default, with --engine ray as many as there are cores.",
+    ),
+    engine: Engine = typer.Option(
+        Engine.local, "--engine", help="local: processes of this machine. ray: a Ray cluster."
+    ),
+    address: str | None = ADDRESS,
     out: Path | None = typer.Option(
         None, "--out", "--output", "-o", help="Folder of the study; runs/tune/<recipe> by default."
     ),
@@ -46,6 +57,9 @@ def tune(
 
     The study is stored in one SQLite file. An interrupted search resumes with the same command.
 
+    On a Ray cluster each node reads the data under the same paths. A trial whose process dies is
+    tried again.
+
     Examples:
 
       genrescope tune kth-table4/cnn/mfcc-delta --data gtzan --trials 40
@@ -59,6 +73,7 @@ def tune(
     # When it is asked to end, it cleans up as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
+    cluster = ray_engine(engine, address, jobs)
     inputs = read_options(data, features, artists, [])
     loaded = load_recipe(recipe, changes)
     folder = out or Path("runs") / "tune" / loaded.name
@@ -77,7 +92,8 @@ def tune(
                 inputs.tracks,
                 folder,
                 trials=trials,
-                jobs=jobs,
+                jobs=jobs or 1,
+                engine=cluster,
                 vectors=inputs.vectors,
                 report=report,
                 notice=notice,

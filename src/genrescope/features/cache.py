@@ -78,17 +78,21 @@ class FeatureCache:
             When the file can't be read.
         """
         content = self.content(path)
-        entry = self._entry(content, settings)
-        kept = _read(entry)
+        kept = _read(self._entry(content, settings))
         if kept is not None:
             return kept
         values = compute()
         # A file that was replaced meanwhile is not the one that was looked up.
         if self.content(path) == content:
-            with suppress(OSError):
-                entry.parent.mkdir(parents=True, exist_ok=True)
-                _write(entry, values)
+            self.store(content, settings, values)
         return values
+
+    def store(self, content: str, settings: str, values: NDArray[Any]) -> None:
+        """Keep what was computed, with some settings, from a file of this content."""
+        entry = self._entry(content, settings)
+        with suppress(OSError):
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            _write(entry, values)
 
     def _entry(self, content: str, settings: str) -> Path:
         """Where the entry of a file's content and settings is."""

@@ -171,6 +171,11 @@ class RayEngine:
     cores
         Cores that a cluster started here gets; None for all.
 
+    Attributes
+    ----------
+    ray
+        The module, once it is connected.
+
     Raises
     ------
     GenrescopeError
@@ -190,7 +195,7 @@ class RayEngine:
         except ImportError as error:
             missing = f"--engine ray needs {error.name}: pip install 'genrescope[ray]'"
             raise GenrescopeError(missing) from None
-        self._ray = ray
+        self.ray = ray
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
         if ray.is_initialized():
@@ -207,7 +212,7 @@ class RayEngine:
         self, classifier: Classifier, sources: Iterable[str | os.PathLike[str]]
     ) -> Generator[Prediction | FileError, None, None]:
         """As `Classifier.predict_many`, for paths that every node can read, and addresses."""
-        yield from self._in_order(PredictionPipeline(classifier.bundle), sources)
+        yield from self.results(PredictionPipeline(classifier.bundle), sources)
 
     def embed_many(
         self,
@@ -217,11 +222,12 @@ class RayEngine:
         batch_size: int = BATCH_SIZE,
     ) -> Generator[Embedding | FileError, None, None]:
         """As `genrescope.encoders.engine.embed`; `make_model` makes the model on each node."""
-        yield from self._in_order(EmbeddingPipeline(make_model, batch_size), sources)
+        yield from self.results(EmbeddingPipeline(make_model, batch_size), sources)
 
-    def _in_order(
+    def results(
         self, pipeline: Pipeline[Result], sources: Iterable[str | os.PathLike[str]]
     ) -> Generator[Result | FileError, None, None]:
+        """What a pipeline gives for each file, in their order."""
         names = [os.fsdecode(source) for source in sources]
         waiting: dict[int, Result | FileError] = {}
         due = 0
@@ -259,13 +265,13 @@ class RayEngine:
         """The rows that the network gives, in any order."""
         if not indices:
             return
-        data, cores = self._ray.data, max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        data, cores = self.ray.data, max(1, int(self.ray.cluster_resources().get("CPU", 1)))
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.max_errored_blocks = -1  # a file that kills its decoder ends nothing else
         context.target_max_block_size = _BLOCK_BYTES
-        shared = self._ray.put(pipeline)
+        shared = self.ray.put(pipeline)
         per_task = max(1, min(files_per_task, len(indices) // (4 * cores)))
         tasks = -(-len(indices) // per_task)
         items = [{"track": index, "name": os.fsencode(names[index])} for index in indices]

@@ -356,20 +356,22 @@ def _segments_as_tracks(
 
 
 def _packed(windows: Windows) -> FloatArray:
-    """Windows as one array: their values, then rows for number, start, silence and freshness."""
-    parts = [
-        np.vstack(
-            [
-                window.values,
-                np.full(window.values.shape[1], number),
-                np.full(window.values.shape[1], window.start),
-                window.silent,
-                np.arange(window.values.shape[1]) >= window.fresh,
-            ]
-        )
-        for number, window in enumerate(windows)
+    """Windows as one array, as it is kept in the cache."""
+    parts = [packed_window(number, window) for number, window in enumerate(windows)]
+    return np.concatenate(parts, axis=1)
+
+
+def packed_window(number: int, window: Window) -> FloatArray:
+    """A window's values, then rows for its number, start, silence and freshness."""
+    count = window.values.shape[1]
+    rows = [
+        window.values,
+        np.full(count, number),
+        np.full(count, window.start),
+        window.silent,
+        np.arange(count) >= window.fresh,
     ]
-    return np.concatenate(parts, axis=1).astype(np.float32)
+    return np.vstack(rows).astype(np.float32)
 
 
 def _unpacked(packed: FloatArray) -> Windows:

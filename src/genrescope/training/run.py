@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,12 +25,16 @@ from genrescope.training.further import load_further, refuse_leaks, with_further
 from genrescope.training.graphs import join_graphs
 from genrescope.training.outcome import Outcome, predictions_of, result_of, temperatures
 from genrescope.training.protocols import Subset, TrainingJob, make_protocol
+from genrescope.training.ray_features import fill_cache
 from genrescope.training.recipe import Recipe
 from genrescope.training.reporter import DefaultReporter, Reporter
 from genrescope.training.run_folder import JobFolder, Logits, RunFolder
 from genrescope.training.settings import BundleSettings
 from genrescope.training.trainers import make_trainer
 from genrescope.training.trainers.base import TrainedModel, Trainer
+
+if TYPE_CHECKING:
+    from genrescope.inference.ray_engine import RayEngine
 
 
 def execute(
@@ -44,6 +49,8 @@ def execute(
     also: Sequence[Dataset] = (),
     reporter: Reporter | None = None,
     scored: Subset = "test",
+    devices: int = 1,
+    engine: RayEngine | None = None,
 ) -> RunResult:
     """Carry out a recipe: train, predict, score; write a report and the bundle.
 
@@ -71,6 +78,12 @@ def execute(
         Told of progress, and of tracks that are left out.
     scored
         "validation" scores the validation tracks, as a search does; test tracks are not used then.
+    devices
+        GPUs, or shares of the cores, on which a network is trained by as many processes. Of a
+        script that asks for more than one, what it runs has to stand under
+        `if __name__ == "__main__"`.
+    engine
+        A Ray cluster that computes the features which are not in the cache.
 
     Returns
     -------
@@ -92,11 +105,14 @@ def execute(
     recipe = adapt(recipe, tracks, teacher, reporter.notice)
     if also:
         tracks = _of_the_taxonomy(recipe, tracks, reporter)
-    trainer = make_trainer(recipe)
+    trainer = make_trainer(recipe, devices)
     origin = Origin(recipe, describe(tracks, name, vectors))
     if also:
         origin.data["also"] = [describe(each.tracks, each.name) for each in also]
     run = RunFolder.claim(folder, recipe, origin.data, teacher)
+    if engine is not None:
+        for own in (tracks, *(each.tracks for each in also)):
+            fill_cache(engine, recipe.frontend, own, reporter)
     data = load(recipe, tracks, vectors=vectors or {}, targets=teacher, reporter=reporter)
     protocol = make_protocol(
         recipe.split,

@@ -1,8 +1,9 @@
-"""The data base of a study, shared by several processes: errors of its disk, and dead trials."""
+"""The data base of a study, shared by several processes: its trials, dead ones, disk errors."""
 
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import BaseFileLock, FileLock, Timeout
 
 from genrescope.errors import FileError, RecipeError
+from genrescope.training.recipe import Recipe
+from genrescope.training.settings import Parameter
 
 if TYPE_CHECKING:
     import optuna
@@ -84,3 +87,65 @@ def release(lock: BaseFileLock) -> None:
     """Remove and release the lock of a trial that has ended."""
     Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
+
+
+def own_settings(recipe: Recipe) -> dict[str, Any]:
+    """Parameters of the first trial: the recipe as it is.
+
+    Raises
+    ------
+    RecipeError
+        When the search does not include them.
+    """
+    fields = recipe.model_dump(mode="json")
+    start = {}
+    for name, parameter in recipe.search.items():
+        value: Any = fields
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        start[name] = parameter.label(value) if parameter.choices else value
+        if not parameter.allows(value):
+            raise RecipeError(
+                f"{recipe.name}: search.{name} does not include the recipe's own {value!r}"
+            )
+    return start
+
+
+def draw(study: optuna.Study, trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
+    """Draw the settings of a trial, by their dotted names."""
+    # Seeded by trial: one process alone draws the same again, several never the same at once.
+    seed = recipe.seed * 1_000_003 + trial.number
+    library = import_optuna()
+    with warnings.catch_warnings():
+        # Of `constant_liar`.
+        warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
+        study.sampler = library.samplers.TPESampler(seed=seed % 2**32, constant_liar=True)
+    return {name: _draw(trial, name, parameter) for name, parameter in recipe.search.items()}
+
+
+def _draw(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
+    if parameter.choices:
+        labels = [parameter.label(choice) for choice in parameter.choices]
+        drawn = trial.suggest_categorical(name, labels)
+        return parameter.choices[labels.index(drawn)]
+    low, high = parameter.low, parameter.high
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high, log=parameter.log)
+    return trial.suggest_float(name, float(low or 0), float(high or 0), log=parameter.log)
+
+
+def finished(study: optuna.Study) -> list[Any]:
+    """Trials that ended, pruned ones included; not those that were interrupted."""
+    ended = ("COMPLETE", "PRUNED")
+    return [t for t in study.get_trials(deepcopy=False) if t.state.name in ended]
+
+
+def complete(study: optuna.Study) -> list[Any]:
+    """Trials that ended with an accuracy."""
+    return [t for t in finished(study) if t.value is not None and t.state.name == "COMPLETE"]
+
+
+def best_accuracy(study: optuna.Study) -> float | None:
+    """The highest accuracy of a complete trial; None where there is none."""
+    values = [trial.value for trial in complete(study)]
+    return max(values) if values else None

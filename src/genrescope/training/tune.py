@@ -30,12 +30,24 @@ from genrescope.training.recipe import Recipe, changed
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
 from genrescope.training.run_folder import states_same_run
-from genrescope.training.settings import Parameter
-from genrescope.training.study import fail_dead, hold, import_optuna, release, stored
+from genrescope.training.study import (
+    best_accuracy,
+    complete,
+    draw,
+    fail_dead,
+    finished,
+    hold,
+    import_optuna,
+    own_settings,
+    release,
+    stored,
+)
 from genrescope.training.trainers import make_trainer
 
 if TYPE_CHECKING:
     import optuna
+
+    from genrescope.inference.ray_engine import RayEngine
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,7 @@ def tune(
     *,
     trials: int,
     jobs: int = 1,
+    engine: RayEngine | None = None,
     vectors: Mapping[str, Any] | None = None,
     report: Callable[[int, float | None], None] | None = None,
     notice: Callable[[str], None] = warnings.warn,
@@ -120,10 +133,14 @@ def tune(
     jobs
         Processes that work on it at once, each on its share of the cores. Of a script that asks for
         more than one, what it runs has to stand under `if __name__ == "__main__"`.
+    engine
+        A Ray cluster that runs the trials, as many at once as it has GPUs, or else cores; `jobs`
+        is not used then. Each node reads the tracks under their own paths.
     report
         Called with the number of finished trials and the best accuracy so far.
     notice
-        Called with one line for each way in which the recipe is adapted to the tracks.
+        Called with one line for each way in which the recipe is adapted to the tracks, and for
+        each process that has died.
 
     Raises
     ------
@@ -133,9 +150,16 @@ def tune(
     recipe = adapt(recipe, tracks, {}, notice)
     with stored(folder):
         study = open_study(recipe, tracks, folder, vectors)
-        threads = _share_cores(jobs)
-        with _other_processes(jobs - 1, (recipe, tracks, folder, trials, vectors, threads), notice):
-            _search(study, recipe, tracks, folder, trials, vectors, report)
+        if engine is not None:
+            from genrescope.training.ray_trials import RayTrials
+
+            search = RayTrials(engine, study, recipe, folder, tracks, vectors, notice)
+            search.run(trials, report)
+        else:
+            threads = _share_cores(jobs)
+            shared = (recipe, tracks, folder, trials, vectors, threads)
+            with _other_processes(jobs - 1, shared, notice):
+                _search(study, recipe, tracks, folder, trials, vectors, report)
         fail_dead(study, folder)
     return _conclude(study, recipe, folder)
 
@@ -150,13 +174,10 @@ def _search(
     report: Callable[[int, float | None], None] | None,
 ) -> None:
     """Try settings until the study has so many trials."""
-    library, start = import_optuna(), _start(recipe)
+    library, start = import_optuna(), own_settings(recipe)
 
     def objective(trial: optuna.Trial) -> float:
-        # Seeded by trial: one process alone draws the same again, several never the same at once.
-        seed = recipe.seed * 1_000_003 + trial.number
-        study.sampler = library.samplers.TPESampler(seed=seed % 2**32, constant_liar=True)
-        drawn = {name: _draw(trial, name, p) for name, p in recipe.search.items()}
+        drawn = draw(study, trial, recipe)
         own = folder / f"trial-{trial.number}"
         held = hold(folder, trial.number)
         try:
@@ -178,17 +199,14 @@ def _search(
         return result.accuracy
 
     def stop(study: optuna.Study, _: object) -> None:
-        done = _finished(study)
+        done = finished(study)
         if report:
-            report(len(done), _best(study))
+            report(len(done), best_accuracy(study))
         if len(done) >= trials:
             study.stop()
 
-    if len(_finished(study)) < trials:
-        with warnings.catch_warnings():
-            # Of `constant_liar`.
-            warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
-            study.optimize(objective, callbacks=[stop])
+    if len(finished(study)) < trials:
+        study.optimize(objective, callbacks=[stop])
 
 
 def _share_cores(jobs: int) -> int:
@@ -269,7 +287,7 @@ def open_study(
         raise RecipeError(f"{recipe.name}: a split into folds has no validation subset")
     recipe = adapt(recipe, tracks, {}, lambda _: None)
     make_trainer(recipe)
-    start = _start(recipe)
+    start = own_settings(recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _claim(folder, recipe, describe(tracks, vectors=vectors))
@@ -312,56 +330,14 @@ def _claim(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
     write_atomic(path, text.encode())
 
 
-def _start(recipe: Recipe) -> dict[str, Any]:
-    """Parameters of the first trial: the recipe as it is."""
-    fields = recipe.model_dump(mode="json")
-    start = {}
-    for name, parameter in recipe.search.items():
-        value: Any = fields
-        for key in name.split("."):
-            value = value.get(key) if isinstance(value, dict) else None
-        start[name] = parameter.label(value) if parameter.choices else value
-        if not parameter.allows(value):
-            raise RecipeError(
-                f"{recipe.name}: search.{name} does not include the recipe's own {value!r}"
-            )
-    return start
-
-
-def _draw(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
-    if parameter.choices:
-        labels = [parameter.label(choice) for choice in parameter.choices]
-        drawn = trial.suggest_categorical(name, labels)
-        return parameter.choices[labels.index(drawn)]
-    low, high = parameter.low, parameter.high
-    if isinstance(low, int) and isinstance(high, int):
-        return trial.suggest_int(name, low, high, log=parameter.log)
-    return trial.suggest_float(name, float(low or 0), float(high or 0), log=parameter.log)
-
-
-def _finished(study: optuna.Study) -> list[Any]:
-    """Trials that ended, pruned ones included; not those that were interrupted."""
-    ended = ("COMPLETE", "PRUNED")
-    return [t for t in study.get_trials(deepcopy=False) if t.state.name in ended]
-
-
-def _complete(study: optuna.Study) -> list[Any]:
-    return [t for t in _finished(study) if t.value is not None and t.state.name == "COMPLETE"]
-
-
-def _best(study: optuna.Study) -> float | None:
-    values = [trial.value for trial in _complete(study)]
-    return max(values) if values else None
-
-
 def _conclude(study: optuna.Study, recipe: Recipe, folder: Path) -> Tuned:
     """Write the best recipe, the list of trials and the picture."""
     from genrescope.evaluation import plots
 
-    complete = _complete(study)
-    if not complete:
+    ended = complete(study)
+    if not ended:
         raise RecipeError(f"{recipe.name}: no trial was completed")
-    best = max(complete, key=lambda trial: (trial.value, -trial.number))
+    best = max(ended, key=lambda trial: (trial.value, -trial.number))
     settings = {
         name: parameter.choice(best.params[name]) if parameter.choices else best.params[name]
         for name, parameter in recipe.search.items()
@@ -370,15 +346,15 @@ def _conclude(study: optuna.Study, recipe: Recipe, folder: Path) -> Tuned:
     fields |= {"name": f"{recipe.name}-tuned", "search": {}}
     text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     write_atomic(folder / "best.yaml", text.encode())
-    importance = _importance(study) if len(complete) >= 8 else {}
+    importance = _importance(study) if len(ended) >= 8 else {}
     records = [
         {"number": t.number, "state": t.state.name.lower(), "value": t.value, **t.params}
-        for t in _finished(study)
+        for t in finished(study)
     ]
     write_atomic(folder / "trials.json", json.dumps(records, indent=1).encode())
     plots.tuning(records, importance, folder / "tuning.png")
-    start = _start(recipe)
-    first = next((trial for trial in complete if trial.params == start), None)
+    start = own_settings(recipe)
+    first = next((trial for trial in ended if trial.params == start), None)
     return Tuned(
         trials=len(records),
         pruned=sum(record["state"] == "pruned" for record in records),

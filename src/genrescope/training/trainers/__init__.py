@@ -9,14 +9,16 @@ from __future__ import annotations
 import pkgutil
 from typing import TYPE_CHECKING
 
+from genrescope.errors import RecipeError
 from genrescope.models import trainer_of
 from genrescope.registry import Registry
+from genrescope.training.trainers.base import UsesDevices
 
 if TYPE_CHECKING:
     from genrescope.training.recipe import Recipe
     from genrescope.training.trainers.base import Trainer
 
-_NO_TRAINERS = ("base", "lightning")
+_NO_TRAINERS = ("base", "held_out", "lightning", "losses", "processes")
 
 TRAINERS = Registry(
     "trainer",
@@ -29,15 +31,28 @@ TRAINERS = Registry(
 )
 
 
-def make_trainer(recipe: Recipe) -> Trainer:
+def make_trainer(recipe: Recipe, devices: int = 1) -> Trainer:
     """Make the trainer of a recipe's model; it has checked the recipe.
+
+    Parameters
+    ----------
+    recipe
+        Names the model.
+    devices
+        Of this machine, on which the model is trained at once.
 
     Raises
     ------
     RecipeError
         When there is no such model or trainer, or the recipe asks the trainer for something it
-        can't do.
+        can't do, or there are not so many devices.
     """
     trainer: Trainer = TRAINERS.get(trainer_of(recipe.model))()
     trainer.check(recipe)
+    if devices > 1:
+        if not isinstance(trainer, UsesDevices):
+            raise RecipeError(
+                f"{recipe.name}: only networks are trained on several devices: leave --devices out"
+            )
+        trainer.use_devices(devices)
     return trainer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from genrescope.training.data import TrainingData
 from genrescope.training.protocols import TrainingJob
@@ -75,4 +75,18 @@ class Trainer(Protocol):
             written next to it whose names begin with its stem.
         report
             Called after each epoch.
+        """
+
+
+@runtime_checkable
+class UsesDevices(Protocol):
+    """A trainer that can train a model on several devices at once."""
+
+    def use_devices(self, devices: int) -> None:
+        """Use so many.
+
+        Raises
+        ------
+        RecipeError
+            When this machine has fewer.
         """

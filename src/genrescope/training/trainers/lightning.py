@@ -1,6 +1,8 @@
 """Trains one network with PyTorch Lightning; an interrupted training resumes at its last epoch.
 
-Checkpoints, averaging of weights and precision are Lightning's own.
+Checkpoints, averaging of weights, precision and the exchange of gradients between processes (DDP)
+are Lightning's own. Processes that train a network together draw the same batches, and each takes
+every n-th segment of a batch: a step is that of one process alone.
 """
 
 from __future__ import annotations
@@ -18,14 +20,18 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from genrescope.errors import RecipeError
 from genrescope.models import make_model, model_class
 from genrescope.training.augment import Batches, TrainingTrack
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import EpochReport, History
 from genrescope.training.trainers.held_out import HeldOut, logits_of
+from genrescope.training.trainers.losses import counted_rows, frozen_batch_statistics, genre_loss
 
 
 @runtime_checkable
@@ -107,26 +113,46 @@ class _Task(pl.LightningModule):
 
     def training_step(self, batch: tuple[Any, ...], _: int) -> Tensor:
         # What is random inside the network (dropout) must be the same after resuming.
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)
-        (segments, labels, targets), *further = batch
+        seed = self.recipe.seed * 1_000_003 + self.global_step
+        torch.manual_seed(seed + 15_485_863 * self.global_rank)
+        parts = [self._own_rows(*each) for each in zip(batch, self.own_genres, strict=True)]
+        (segments, labels, targets), share = parts[0]
         logits, embedding = self.network(segments)
-        loss = genre_loss(logits.float(), labels, self.own_genres[0])
-        for (other, other_labels, _), genres in zip(further, self.own_genres[1:], strict=True):
+        loss = share * genre_loss(logits.float(), labels, self.own_genres[0])
+        for ((other, other_labels, _), part), genres in zip(
+            parts[1:], self.own_genres[1:], strict=True
+        ):
             with frozen_batch_statistics(self.network):
                 other_logits, _ = self.network(other)
-            weight = self.recipe.training.further_weight
+            weight = self.recipe.training.further_weight * part
             loss = loss + weight * genre_loss(other_logits.float(), other_labels, genres)
         if self.teacher is not None:
             known = targets.isfinite().all(dim=1)
             if known.any():
+                part = self._share(known, batch[0][2].isfinite().all(dim=1))
                 predicted = self.teacher(embedding).float()[known]
-                loss = loss + self.recipe.training.teacher_weight * F.mse_loss(
-                    predicted, targets[known]
-                )
+                weight = self.recipe.training.teacher_weight * part
+                loss = loss + weight * F.mse_loss(predicted, targets[known])
         self.losses.append(float(loss.detach()))
         right = logits.detach().argmax(dim=1) == labels.argmax(dim=1)
-        self.right.append(float(right.float().mean()))
+        self.right.append(share * float(right.float().mean()))
         return loss
+
+    def _own_rows(
+        self, batch: Sequence[Tensor], genres: Tensor | None
+    ) -> tuple[Sequence[Tensor], float]:
+        """The rows of a batch that this process trains on, and the weight of its mean loss."""
+        world = self.trainer.world_size
+        own = [values[self.global_rank :: world] for values in batch]
+        return own, self._share(counted_rows(own[1], genres), counted_rows(batch[1], genres))
+
+    def _share(self, own: Tensor, whole: Tensor) -> float:
+        """The weight of a process's mean over `own` rows: the mean of all processes is the whole's.
+
+        Gradients are averaged over the processes, though their rows are not equally many.
+        """
+        world = self.trainer.world_size
+        return 1.0 if world == 1 else world * int(own.sum()) / max(1, int(whole.sum()))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"], checkpoint["best"] = self.history, self.best
@@ -179,32 +205,6 @@ def _genres_of(tracks: list[TrainingTrack]) -> Tensor:
     return torch.tensor(sorted({track.label for track in tracks if track.label >= 0}))
 
 
-def genre_loss(logits: Tensor, labels: Tensor, genres: Tensor | None) -> Tensor:
-    """Cross-entropy over some of the genres, or all; tracks without a label do not count."""
-    if genres is None:
-        return F.cross_entropy(logits, labels)
-    logits, labels = logits[:, genres], labels[:, genres]
-    total = labels.sum(dim=1, keepdim=True)
-    known = total[:, 0] > 0
-    if not known.any():
-        return logits.sum() * 0.0
-    return F.cross_entropy(logits[known], labels[known] / total[known])
-
-
-@contextlib.contextmanager
-def frozen_batch_statistics(network: nn.Module) -> Iterator[None]:
-    """Normalise a batch by its own statistics without their entering the running ones."""
-    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.momentum = 0.0
-    try:
-        yield
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-
-
 class _Epoch(torch.utils.data.IterableDataset[Any]):
     """The batches of an epoch as a data set with a length, by which Lightning counts steps.
 
@@ -223,7 +223,10 @@ class _Epoch(torch.utils.data.IterableDataset[Any]):
 
 
 class _SaveEachEpoch(Checkpoint):
-    """Saves the state after each epoch; a kill during saving leaves the one before."""
+    """Saves the state after each epoch; a kill during saving leaves the one before.
+
+    Of several processes the first writes, and all take part.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -231,7 +234,8 @@ class _SaveEachEpoch(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         temporary = self.path.with_suffix(".part")
         trainer.save_checkpoint(temporary)
-        temporary.replace(self.path)
+        if trainer.is_global_zero:
+            temporary.replace(self.path)
 
 
 class _Record(Callback):
@@ -252,13 +256,14 @@ class _Record(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         number = trainer.current_epoch + 1
-        epoch = {
-            "epoch": number,
-            "loss": sum(task.losses) / len(task.losses),
-            "segment_accuracy": sum(task.right) / len(task.right),
-        }
+        means = [sum(values) / len(values) for values in (task.losses, task.right)]
         task.losses.clear()
         task.right.clear()
+        if trainer.world_size > 1:
+            means = trainer.strategy.reduce(torch.tensor(means, device=task.device)).tolist()
+        if not trainer.is_global_zero:
+            return
+        epoch = {"epoch": number, "loss": means[0], "segment_accuracy": means[1]}
         network = self.averaging._average_model.module.network
         if number % max(1, (trainer.max_epochs or 1) // 20) == 0:
             epoch |= {name: _accuracy(network, *tracks) for name, tracks in self.curves.items()}
@@ -298,6 +303,7 @@ def fit(
     curves: Mapping[str, list[TrainingTrack]],
     held_out: HeldOut | None = None,
     further: Sequence[list[TrainingTrack]] = (),
+    devices: int = 1,
 ) -> tuple[nn.Module, History]:
     """Train a network.
 
@@ -323,11 +329,19 @@ def fit(
         accuracy, the first of equals.
     further
         Tracks of further data sets, all of which are trained on.
+    devices
+        Processes that call this at the same time with the same arguments, each for a device, see
+        `genrescope.training.trainers.processes`. Only the first has the history.
 
     Returns
     -------
     network, history
         The network with the averaged weights, in evaluation mode; losses and accuracies.
+
+    Raises
+    ------
+    RecipeError
+        When several processes can't train this network, or have too few segments in a batch.
     """
     torch.manual_seed(recipe.seed)
     settings = dict(recipe.model)
@@ -337,6 +351,8 @@ def fit(
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     task = _Task(recipe, network, tracks, genres, shape[1], further)
     batch_size = min(recipe.training.batch_size, len(tracks))
+    if devices > 1:
+        _check_shared(recipe, network, min([batch_size, *map(len, further)]), devices)
     batches = len(tracks) // batch_size
     steps = recipe.training.epochs * -(-batches // recipe.training.accumulate)
     # In a short training a long average would still contain the random initial weights: with this
@@ -347,8 +363,11 @@ def fit(
     with _quiet():
         trainer = pl.Trainer(
             max_epochs=recipe.training.epochs,
-            accelerator="auto",
-            devices=1,
+            accelerator="auto" if devices == 1 or torch.cuda.is_available() else "cpu",
+            devices=devices,
+            strategy="auto" if devices == 1 else _strategy(),
+            # Without GPUs torch has none, and each process normalises by its own segments.
+            sync_batchnorm=devices > 1 and torch.cuda.is_available(),
             precision=_precision(recipe.training.precision),
             gradient_clip_val=recipe.training.gradient_clip or None,
             accumulate_grad_batches=recipe.training.accumulate,
@@ -374,6 +393,29 @@ def fit(
         task.network.load_state_dict(task.best["state"])
     trained: nn.Module = task.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return trained.eval(), task.history
+
+
+def _check_shared(recipe: Recipe, network: nn.Module, segments: int, devices: int) -> None:
+    """Refuse what processes can't share: a batch of few segments, layers that are unfrozen later.
+
+    DDP exchanges the gradients of those parameters that are trained from the beginning.
+    """
+    if segments < devices:
+        raise RecipeError(
+            f"{recipe.name}: a batch has {segments} segments, too few for {devices} devices"
+        )
+    if isinstance(network, Unfreezes):
+        trained = []
+        for epoch in (recipe.training.epochs - 1, 0):
+            network.at_epoch(epoch)
+            trained.append([weights.requires_grad for weights in network.parameters()])
+        if trained[0] != trained[1]:
+            raise RecipeError(f"{recipe.name}: layers that are unfrozen later need a single device")
+
+
+def _strategy() -> DDPStrategy:
+    # A process whose segments have no targets of the teacher does not use what predicts them.
+    return DDPStrategy(cluster_environment=LightningEnvironment(), find_unused_parameters=True)
 
 
 def _precision(setting: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import EpochReport, History, TrainedModel
 from genrescope.training.trainers.held_out import HeldOut
 from genrescope.training.trainers.lightning import fit
+from genrescope.training.trainers.processes import check_devices, fit_in_processes
 
 # The accuracy on training tracks is measured on about this many of them.
 _TRAINING_CURVE = 200
@@ -37,12 +38,25 @@ class NamesOutputs(Protocol):
 
 
 class Trainer:
-    """Trains a recipe's networks one after another, and averages their logits."""
+    """Trains a recipe's networks one after another, and averages their logits.
+
+    Attributes
+    ----------
+    devices
+        Processes that train each network together.
+    """
+
+    devices = 1
 
     def check(self, recipe: Recipe) -> None:
         """Refuse an ensemble in which not everything is a torch network."""
         if any(trainer_of(own.model) != "torch" for own in recipe.networks):
             raise RecipeError(f"{recipe.name}: an ensemble has to be of networks")
+
+    def use_devices(self, devices: int) -> None:
+        """Train each network in so many processes, each on a device of this machine."""
+        check_devices(devices)
+        self.devices = devices
 
     def needs_validation(self, recipe: Recipe) -> bool:
         """Whether the best epoch of a network is kept."""
@@ -76,18 +90,18 @@ class Trainer:
         for number, own in enumerate(recipe.networks, 1):
             before = len(history)
             stem = f"{checkpoint.stem}-{number}" if recipe.ensemble else checkpoint.stem
-            network, epochs = fit(
-                own,
-                train,
-                len(data.genres),
-                shape=data.shape,
-                checkpoint=checkpoint.with_stem(stem),
+            given: dict[str, Any] = {
+                "shape": data.shape,
+                "checkpoint": checkpoint.with_stem(stem),
                 # Epochs are numbered through all networks.
-                report=lambda epoch, *scores, before=before: report(before + epoch, *scores),
-                curves=curves,
-                held_out=held_out,
-                further=further,
-            )
+                "report": lambda epoch, *scores, before=before: report(before + epoch, *scores),
+                "curves": curves,
+                "held_out": held_out,
+                "further": further,
+            }
+            if self.devices > 1:
+                fit_in_processes(self.devices, own, train, len(data.genres), **given)
+            network, epochs = fit(own, train, len(data.genres), **given)
             networks.append(network)
             history += [{**epoch, "epoch": before + epoch["epoch"]} for epoch in epochs]
         network = _Ensemble(networks) if recipe.ensemble else networks[0]
