@@ -222,7 +222,7 @@ feature: {kind: stored, name: net, width: 4}
 scale: none
 segments: {seconds: 30, overlap: 0}
 model: {kind: mlp, hidden: [4], dropout: 0.0}
-training: {epochs: 200, batch_size: 4, learning_rate: 0.01, precision: fp32}
+training: {epochs: 60, batch_size: 4, learning_rate: 0.01, precision: fp32}
 split: {kind: random}
 search:
   training.learning_rate: {low: 1.0e-4, high: 0.1, log: true}
@@ -231,14 +231,18 @@ search:
 
 @pytest.mark.slow
 @pytest.mark.needs("lab")
-def test_trials_run_on_a_cluster_though_a_process_dies(two_nodes: None, tmp_path: Path) -> None:
+def test_trials_run_on_a_cluster_though_a_process_dies(
+    two_nodes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import optuna
 
     from genrescope.datasets import Track
     from genrescope.inference.ray_engine import RayEngine
+    from genrescope.training import ray_trials
     from genrescope.training.recipe import load_recipe
     from genrescope.training.tune import tune
 
+    monkeypatch.setattr(ray_trials, "_PAUSE", 0.03)  # a trial takes less than a second
     (tmp_path / "tiny.yaml").write_text(_TINY)
     recipe = load_recipe(str(tmp_path / "tiny.yaml"))
     random = np.random.default_rng(0)
@@ -268,7 +272,7 @@ def test_trials_run_on_a_cluster_though_a_process_dies(two_nodes: None, tmp_path
     assert (len(failed), len(complete), found.trials) == (1, 2, 2)
     assert failed[0].params in [t.params for t in complete]
     assert notices == [f"trial {failed[0].number}: its process died; its settings are tried again"]
-    assert all(max(t.intermediate_values) == 200 for t in complete)
+    assert all(max(t.intermediate_values) == 60 for t in complete)
     assert found.start is not None
     # Far below those that were there, the next one is pruned before it has trained to its end.
     for _ in range(5):
@@ -276,7 +280,7 @@ def test_trials_run_on_a_cluster_though_a_process_dies(two_nodes: None, tmp_path
             optuna.trial.create_trial(
                 params=complete[0].params,
                 distributions=complete[0].distributions,
-                intermediate_values=dict.fromkeys(range(1, 201), 2.0),
+                intermediate_values=dict.fromkeys(range(1, 61), 2.0),
                 value=2.0,
             )
         )
@@ -284,7 +288,7 @@ def test_trials_run_on_a_cluster_though_a_process_dies(two_nodes: None, tmp_path
     assert (found.trials, found.pruned) == (8, 1)
     last = study.trials[-1]
     assert last.state.name == "PRUNED"
-    assert max(last.intermediate_values) < 200
+    assert max(last.intermediate_values) < 60
     assert not [*folder.glob("trial-*")]
 
 
@@ -312,5 +316,5 @@ def test_the_feature_cache_is_filled_with_the_same_bits(
         caches[engine] = {
             path.name: path.read_bytes() for path in (tmp_path / engine).rglob("*.npy")
         }
-    assert len(caches["local"]) >= 5
+    assert len(caches["local"]) >= 3
     assert caches["ray"] == caches["local"]

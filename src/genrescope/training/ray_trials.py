@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -124,7 +125,10 @@ class RayTrials:
         return max(1, int(resources.get("GPU", 0)) or int(resources.get("CPU", 0)))
 
     def _begin(self) -> None:
-        trial = self.study.ask()
+        with warnings.catch_warnings():
+            # Of the heartbeat: this process tells by a lock that it lives.
+            warnings.simplefilter("ignore", UserWarning)
+            trial = self.study.ask()
         lock = hold(self.folder, trial.number)
         drawn = draw(self.study, trial, self.recipe)
         has_gpus = bool(self.ray.cluster_resources().get("GPU"))

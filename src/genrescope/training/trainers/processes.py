@@ -105,6 +105,8 @@ def fit_in_processes(
                     report(*message)  # which may raise, as where there is one process
                     pipe.send(None)
 
+    # Of parameters that could have been unused, and were not.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     processes: ProcessContext | None = None
     try:
         processes = start_processes(
