@@ -152,7 +152,7 @@ def main() -> None:
                 result = subprocess.run(command, check=True, capture_output=True, text=True)
                 rows.append(json.loads(result.stdout.splitlines()[-1]))
                 print(json.dumps(rows[-1]), flush=True)
-                options.out.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+                options.output.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
