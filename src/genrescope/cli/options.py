@@ -17,7 +17,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     (`Annotated[bool, typer.Option("--yes")]`).
     """
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
         group = groups.get(parameter.name)
