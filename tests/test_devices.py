@@ -94,7 +94,7 @@ def test_two_processes_resume_train_and_die_as_one_does(tmp_path: Path) -> None:
     assert [own["epoch"] for own in two_epochs] == [1, 2, 3, 4, 5, 6]
     for one, own in zip(one_epochs, two_epochs, strict=True):
         assert own == pytest.approx(one, rel=1e-4)
-    assert one_epochs[2]["loss"] != pytest.approx(one_epochs[4]["loss"], rel=0.01)
+    assert len({round(own["loss"], 3) for own in one_epochs}) == 6
     models = [Classifier.load(run) for run in (tmp_path / "one", two)]
     for track in TRACKS[:5]:
         one, other = (model.predict(VECTORS[track.id]).probabilities for model in models)
