@@ -247,7 +247,7 @@ def _run_trial(
     recipe: Recipe,
     tracks: Sequence[Track],
     vectors: Mapping[str, Any] | None,
-    drawn: Mapping[str, Any],
+    drawn: dict[str, Any],
     number: int,
     board: Any,
 ) -> float | GenrescopeError | None:

@@ -119,11 +119,10 @@ class _Task(pl.LightningModule):
         (segments, labels, targets), share = parts[0]
         logits, embedding = self.network(segments)
         loss = share * genre_loss(logits.float(), labels, self.own_genres[0])
-        for ((other, other_labels, _), part), genres in zip(
-            parts[1:], self.own_genres[1:], strict=True
-        ):
+        for (own, part), genres in zip(parts[1:], self.own_genres[1:], strict=True):
+            other, other_labels = own[:2]
             with frozen_batch_statistics(self.network):
-                other_logits, _ = self.network(other)
+                other_logits = self.network(other)[0]
             weight = self.recipe.training.further_weight * part
             loss = loss + weight * genre_loss(other_logits.float(), other_labels, genres)
         if self.teacher is not None:

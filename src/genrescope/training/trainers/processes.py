@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.multiprocessing import (
+from torch.multiprocessing import get_context
+from torch.multiprocessing.spawn import (
     ProcessContext,
     ProcessExitedException,
     ProcessRaisedException,
-    get_context,
     start_processes,
 )
 
@@ -109,7 +109,7 @@ def fit_in_processes(
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     processes: ProcessContext | None = None
     try:
-        processes = start_processes(
+        processes = start_processes(  # type: ignore[no-untyped-call]
             _train,
             (str(file), str(checkpoint), devices, _free_port(), there),
             nprocs=devices,
