@@ -22,8 +22,8 @@ from genrescope.cli.engines import (
     ray_engine,
 )
 from genrescope.cli.files import find, not_music
-from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.info import note_outdated
+from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.models import note_better_model
 from genrescope.cli.options import grouped
 from genrescope.cli.resume import open_rows
