@@ -75,9 +75,7 @@ class TimeoutProtocol(H11Protocol):
         # asyncio does so only for sockets that were made with the number of the protocol. Without
         # it, each response on a kept connection waits 40 ms for the client's acknowledgement.
         with suppress(OSError, AttributeError):
-            transport.get_extra_info("socket").setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-            )
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._looking = self.loop.call_later(_LOOK_SECONDS, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
