@@ -46,7 +46,7 @@ def info(
         "library": opened.place + ("" if found.bytes is None else f" ({found.bytes / 1e6:.1f} MB)"),
         "model": f"{opened.model.name} ({opened.model.sha256[:8]})",
         "tracks": f"{found.tracks}: {found.deleted} deleted, {found.failed} could not be decoded, "
-        f"{found.silent} silent",
+        f"{found.silent} silent, {found.no_music} no music",
     }
     for name, text in rows.items():
         stdout.print(printable(f"{name:8} {text}"), markup=False)
