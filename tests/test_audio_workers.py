@@ -124,12 +124,15 @@ def test_a_decoder_that_computes_for_ever_is_the_fault_of_the_file(
     music: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scan remembers such a file, and not one whose disk is slow."""
-    monkeypatch.setattr(workers, "_PROGRAM", "while True: pass")
+    program = (
+        "import sys; input(); sys.stdout.write('S' + 4 * chr(0)); sys.stdout.flush()\nwhile True: 0"
+    )
+    monkeypatch.setattr(workers, "_PROGRAM", program)
     with safely() as pool, ThreadPoolExecutor() as threads:
         result = threads.submit(load, music)
         while not (waiting := [*pool._watch._waiting]):
             time.sleep(0.01)
-        while waiting[0].core_seconds() < 0.3:  # however busy the machine is
+        while waiting[0].core_seconds() < 0.6:  # however busy the machine is
             time.sleep(0.01)
         pool.seconds = 0.5
         waiting[0].deadline = 0.0

@@ -145,6 +145,7 @@ class DecoderPool:
                 break
             worker.kill()
             self.lost += 1
+        worker.computed = 0.0  # not for the file
         raise self._end(name, worker)
 
     def _answer(
