@@ -222,7 +222,7 @@ feature: {kind: stored, name: net, width: 4}
 scale: none
 segments: {seconds: 30, overlap: 0}
 model: {kind: mlp, hidden: [4], dropout: 0.0}
-training: {epochs: 60, batch_size: 4, learning_rate: 0.01, precision: fp32}
+training: {epochs: 120, batch_size: 4, learning_rate: 0.01, precision: fp32}
 split: {kind: random}
 search:
   training.learning_rate: {low: 1.0e-4, high: 0.1, log: true}
@@ -272,7 +272,7 @@ def test_trials_run_on_a_cluster_though_a_process_dies(
     assert (len(failed), len(complete), found.trials) == (1, 2, 2)
     assert failed[0].params in [t.params for t in complete]
     assert notices == [f"trial {failed[0].number}: its process died; its settings are tried again"]
-    assert all(max(t.intermediate_values) == 60 for t in complete)
+    assert all(max(t.intermediate_values) == 120 for t in complete)
     assert found.start is not None
     # Far below those that were there, the next one is pruned before it has trained to its end.
     for _ in range(5):
@@ -280,7 +280,7 @@ def test_trials_run_on_a_cluster_though_a_process_dies(
             optuna.trial.create_trial(
                 params=complete[0].params,
                 distributions=complete[0].distributions,
-                intermediate_values=dict.fromkeys(range(1, 61), 2.0),
+                intermediate_values=dict.fromkeys(range(1, 121), 2.0),
                 value=2.0,
             )
         )
@@ -288,7 +288,7 @@ def test_trials_run_on_a_cluster_though_a_process_dies(
     assert (found.trials, found.pruned) == (8, 1)
     last = study.trials[-1]
     assert last.state.name == "PRUNED"
-    assert max(last.intermediate_values) < 60
+    assert max(last.intermediate_values) < 120
     assert not [*folder.glob("trial-*")]
 
 
