@@ -88,29 +88,6 @@ def negatives(group: Group, *, speech: bool = True) -> Iterator[Negative]:
             yield Negative(f"speech {language}{variant}", "speech", samples, rate)
 
 
-def glides(count: int = 32) -> Iterator[Negative]:
-    """Tones of random overtones that glide, up, down or to and fro, in 3 to 20 s.
-
-    To fit on; no wave form of the test group is among them.
-    """
-    random = np.random.default_rng(2)
-    for number in range(count):
-        low, high = np.exp(random.uniform(4.0, 8.0, 2))
-        seconds = float(random.choice([3, 6, 10, 20]))
-        way = (_time() % seconds) / seconds
-        if number % 4 == 3:
-            way = 1 - np.abs(2 * way - 1)
-        pitch = low * (high / low) ** way
-        phase, power = 2 * np.pi * np.cumsum(pitch) / RATE, random.uniform(0, 2.5)
-        sound = np.zeros(len(pitch))
-        for k in range(1, 41):
-            audible = pitch * k < RATE / 2
-            sound += random.uniform(0, 1) / k**power * np.sin(k * phase) * audible
-        samples = (0.4 * sound / np.abs(sound).max()).astype(np.float32)
-        name = f"glide random {number}, {low:.0f} to {high:.0f} Hz"
-        yield Negative(name, "glide", samples, RATE)
-
-
 def can_speak() -> bool:
     """Whether `espeak-ng` is installed."""
     return shutil.which("espeak-ng") is not None

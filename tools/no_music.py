@@ -1,20 +1,15 @@
 """Teach the shipped model what is no music, and measure how well both models reject it.
 
-    python tools/no_music.py fit --music FOLDER   writes music_detector into the shipped bundle
-    python tools/no_music.py steady               writes its limits for steady sounds alone
-    python tools/no_music.py table                writes the tables of docs/audioset-model.md
+    python tools/no_music.py fit      writes music_detector into the shipped bundle
+    python tools/no_music.py steady   writes its limits for steady sounds alone
+    python tools/no_music.py table    writes the tables of docs/audioset-model.md
 
 The detector is a logistic regression on the mean embedding. It is fitted on GTZAN's 51 clips, on
-music of another source that is in FOLDER, on the synthesised pieces of `genrescope examples`, and
-on the training group and the gliding tones of `tools/negatives.py`; each as it is, some through mp3
-or without treble, and cut to 3 s. Both classes have equal weight, and what is less probably music
-than not is rejected. The penalty was chosen by log loss in a cross-validation, all versions of a
-recording in one fold; `fit` writes how many are accepted then. Steady and gliding sounds, which
+the synthesised pieces of `genrescope examples`, and on the training group of `tools/negatives.py`,
+each as it is, through mp3 (what is no music), without treble, and cut to 3 s; both classes have
+equal weight, and what is less probably music than not is rejected. Steady and gliding sounds, which
 change less (see `genrescope.features.base.Change`) than any 3 s or 10 s of GTZAN's clips, four cuts
 of each, less a margin, are rejected without it.
-
-The music in FOLDER was 102 soundtracks of games, from the Debian packages hyperrogue-music,
-nexuiz-music, warzone2100-music and wesnoth-1.16-music.
 
 It is measured on Emotify's 40 clips (another source) and on the test group, which shares no
 waveform, no voice and no language with the training group, whole and cut to 3 s.
@@ -26,14 +21,11 @@ import argparse
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
-from negatives import Group, Negative, encoded, glides, negatives
+from negatives import Group, Negative, encoded, negatives
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
@@ -46,10 +38,7 @@ from genrescope.inference.labels import MusicDetector
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "audioset-model.md"
-INVERSE_PENALTY = 0.3
-FOLDS = 5
-# Of what is shorter in FOLDER, some is no music but sounds of a game.
-SHORTEST = 25.0
+INVERSE_PENALTY = 0.1
 # Of the steadiest cut of music, in total and from frame to frame; what changes less is no music.
 # The second is wider: with 0.95, too, 3 of 35 pieces of game music were taken for gliding tones.
 MARGINS = (0.95, 0.8)
@@ -99,145 +88,44 @@ def _files(sources: Any, folder: Path) -> list[Any]:
     return files
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A recording to fit on: its group, its own name, seconds, and what is classified."""
-
-    group: str
-    name: str
-    seconds: int
-    content: Waveform | bytes
-
-    @property
-    def is_music(self) -> bool:
-        """Whether it should be accepted."""
-        return self.group in MUSIC
-
-
-MUSIC = ("GTZAN", "GTZAN without treble", "FOLDER", "synthesised pieces")
-
-
-def samples(data: Path, folder: Path) -> Iterator[Sample]:
-    """All that the detector is fitted on."""
+def fit(data: Path) -> None:
+    """Fit the detector and write it into the shipped bundle."""
     from genrescope.examples import PIECES, SAMPLE_RATE, render
 
-    random = np.random.default_rng(11)
-
-    def cuts(group: str, name: str, waveform: Waveform, count: int) -> Iterator[Sample]:
-        for _ in range(count):
-            yield Sample(group, name, 3, cut(waveform, random))
-
-    for path in music_of(data / "gtzan-audio"):
-        clip = load(path)
-        yield Sample("GTZAN", path.name, 20, clip)
-        yield Sample("GTZAN without treble", path.name, 20, dull(clip))
-        yield from cuts("GTZAN", path.name, clip, 3)
-    for piece in PIECES:
-        for seed in (5, 6):
-            made = (render(piece, seconds=20, seed=seed) / 2**15).astype(np.float32)
-            waveform = Waveform(made, SAMPLE_RATE)
-            yield Sample("synthesised pieces", piece, 20, waveform)
-            yield from cuts("synthesised pieces", piece, waveform, 3)
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if excerpt := _excerpt(path, random):
-            yield Sample("FOLDER", path.name, 20, excerpt)
-            yield from cuts("FOLDER", path.name, excerpt, 2)
-    for negative in (*negatives("training"), *glides()):
-        waveform = _waveform(negative)
-        yield Sample(negative.kind, negative.name, 20, waveform)
-        yield Sample(negative.kind, negative.name, 20, dull(waveform))
-        if negative.kind != "glide":
-            yield Sample(negative.kind, negative.name, 20, encoded(negative, "mp3"))
-        yield from cuts(negative.kind, negative.name, waveform, 2)
-
-
-def _excerpt(path: Path, random: np.random.Generator, seconds: int = 20) -> Waveform | None:
-    """Some seconds of a long file, at a random place; None where it is short, or no audio."""
-    try:
-        with soundfile.SoundFile(path) as file:
-            if file.frames < SHORTEST * file.samplerate:
-                return None
-            file.seek(int(random.integers(0, file.frames - seconds * file.samplerate)))
-            frames = file.read(seconds * file.samplerate, dtype="float32", always_2d=True)
-            return Waveform(np.ascontiguousarray(frames.mean(axis=1)), file.samplerate)
-    except soundfile.LibsndfileError:
-        return None
-
-
-def fit(data: Path, folder: Path) -> None:
-    """Fit the detector, write it into the shipped bundle, and its check into the docs."""
     bundle = Bundle.load("default")
     plain = Bundle(bundle.manifest.model_copy(update={"music_detector": None}), bundle.model)
     classifier = Classifier(plain)
-    given = list(samples(data, folder))
-    found = predict(classifier, [sample.content for sample in given])
+    random = np.random.default_rng(0)
+    pieces = [
+        Waveform((render(piece, seconds=20, seed=seed) / 2**15).astype(np.float32), SAMPLE_RATE)
+        for piece in PIECES
+        for seed in (5, 6)
+    ]
+    clips = [load(path) for path in music_of(data / "gtzan-audio")]
+    short = [cut(each, random) for each in [*clips, *pieces, *pieces, *pieces]]
+    music = predict(classifier, [*clips, *pieces, *map(dull, clips), *short])
+    others = sounds("training")
+    waves = [content for _, content in others if isinstance(content, Waveform)]
+    made = [content for _, content in others]
+    made += [*map(dull, waves), *(cut(each, random) for each in waves)]
     # What is mostly digital silence has no embedding.
-    pairs = [(s, p) for s, p in zip(given, found, strict=True) if p.timeline]
-    kept = [sample for sample, _ in pairs]
-    x = np.array([prediction.embedding for _, prediction in pairs], float)
-    y = np.array([sample.is_music for sample in kept])
-    limits = steady_limits(classifier, [load(path) for path in music_of(data / "gtzan-audio")])
-    steady = np.array(
-        [
-            isinstance(s.content, Waveform)
-            and any(
-                c < limit for c, limit in zip(change(classifier, s.content), limits, strict=True)
-            )
-            for s in kept
-        ]
-    )
-    accepted = ~steady & (cross_validated(x, y, [f"{s.group} {s.name}" for s in kept]) >= 0)
-    _write({"detector": accepted_table(kept, accepted)})
+    rejected = [prediction for prediction in predict(classifier, made) if prediction.timeline]
+    x = np.array([prediction.embedding for prediction in [*music, *rejected]], float)
+    y = np.arange(len(x)) < len(music)
     mean, deviation, weights, bias = coefficients(x, y)
+    steady_below, smooth_below = steady_limits(classifier, clips)
     detector = MusicDetector(
         mean=tuple(np.round(mean, 5)),
         deviation=tuple(np.round(deviation, 5)),
         weights=tuple(np.round(weights, 5)),
         bias=round(bias, 5),
         music_above=0.5,
-        steady_below=limits[0],
-        smooth_below=limits[1],
+        steady_below=steady_below,
+        smooth_below=smooth_below,
     )
     _save(bundle, detector)
     counts = {"music": int(y.sum()), "no_music": int((~y).sum())}
-    print(json.dumps({**counts, "steady_below": limits[0], "smooth_below": limits[1]}))
-
-
-def _is_steady(
-    classifier: Classifier, content: Waveform | bytes, limits: tuple[float, float]
-) -> bool:
-    """Whether it changes too little to be music; of encoded sounds it is not measured."""
-    if isinstance(content, bytes):
-        return False
-    found = change(classifier, content)
-    return any(value < limit for value, limit in zip(found, limits, strict=True))
-
-
-def cross_validated(x: Floats, y: NDArray[np.bool_], names: Sequence[str]) -> Floats:
-    """The logit of each recording, fitted without all versions of it."""
-    unique, number = np.unique(names, return_inverse=True)
-    fold = (np.random.default_rng(0).permutation(len(unique)) % FOLDS)[number]
-    logits = np.zeros(len(x))
-    for each in range(FOLDS):
-        mean, deviation, weights, bias = coefficients(x[fold != each], y[fold != each])
-        logits[fold == each] = (x[fold == each] - mean) / deviation @ weights + bias
-    return logits
-
-
-def accepted_table(kept: Sequence[Sample], accepted: NDArray[np.bool_]) -> str:
-    """How many recordings of each group are taken for music, as a Markdown table."""
-    lines = ["| Fitted on | 20 s | accepted | 3 s | accepted |", "|---|--:|--:|--:|--:|"]
-    for group in dict.fromkeys(sample.group for sample in kept):
-        cells = []
-        for seconds in (20, 3):
-            those = [
-                a
-                for s, a in zip(kept, accepted, strict=True)
-                if (s.group, s.seconds) == (group, seconds)
-            ]
-            cells += [str(len(those)), str(sum(those))] if those else ["", ""]
-        lines.append(f"| {group} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    print(json.dumps({**counts, "steady_below": steady_below, "smooth_below": smooth_below}))
 
 
 def fit_steady(data: Path) -> None:
@@ -273,11 +161,10 @@ def steady_limits(classifier: Classifier, clips: list[Waveform]) -> tuple[float,
 
 
 def change(classifier: Classifier, waveform: Waveform) -> tuple[float, float]:
-    """How much a recording changes, in the windows where it changes most; of short ones inf."""
+    """How much a recording changes, in the windows where it changes most."""
     windows = classifier.manifest.frontend.windows(waveform)
     changes = [window.change for window in windows if window.change is not None]
-    total = max((c.total for c in changes), default=np.inf)
-    return total, max((c.step for c in changes), default=np.inf)
+    return max(c.total for c in changes), max(c.step for c in changes)
 
 
 def cut(waveform: Waveform, random: np.random.Generator, seconds: float = 3.0) -> Waveform:
@@ -382,21 +269,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["fit", "steady", "table"])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    parser.add_argument("--music", type=Path, help="A folder of music to fit on, besides GTZAN's.")
     arguments = parser.parse_args()
-    if arguments.what == "fit":
-        if arguments.music is None:
-            parser.error("fit needs --music")
-        fit(arguments.data, arguments.music)
-    elif arguments.what == "steady":
-        fit_steady(arguments.data)
-    else:
-        _write({"no-music": table(arguments.data), "threshold": threshold(arguments.data)})
-
-
-def _write(contents: dict[str, str]) -> None:
-    """Put each content between the page's comments of its name."""
-    for name, content in contents.items():
+    if arguments.what != "table":
+        {"fit": fit, "steady": fit_steady}[arguments.what](arguments.data)
+        return
+    for name, content in (
+        ("no-music", table(arguments.data)),
+        ("threshold", threshold(arguments.data)),
+    ):
         print(content)
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         page = PAGE.read_text("utf-8")
