@@ -168,7 +168,7 @@ class TestMissing:
         home.mkdir()
         report = scan([home], library=tmp_path / "l")
         assert counts(report) == {"failed": 1}
-        assert "3 tracks from it, which are kept" in str(report.failures[0])
+        assert "the library keeps 3 tracks from it" in str(report.failures[0])
         assert len(paths(report.library)) == 3
         report = scan([home], library=tmp_path / "l", is_gone=lambda *_: True)
         assert counts(report) == {"deleted": 3}

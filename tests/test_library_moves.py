@@ -212,7 +212,7 @@ def test_the_command_shows_the_changes_first(tmp_path: Path) -> None:
     assert (tmp_path / "s" / "Jazz" / "One" / "A" / "b.mp3").read_text() == "b.mp3"
     assert (tmp_path / "s" / "Jazz.m3u8").read_text().count("Jazz/One/A/") == 2
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("to undo: ")]
-    assert CliRunner().invoke(app, line.split()[3:]).stdout == "2 undone, 0 left as they are\n"
+    assert CliRunner().invoke(app, line.split()[3:]).stdout == "2 undone, 0 left alone\n"
     assert not (tmp_path / "s" / "Jazz").exists()
 
 

@@ -277,7 +277,7 @@ class TestCommand:
         done = self.run("--library", library, "--to", to, "--move", "--playlists", "--yes")
         assert (to / "Jazz.m3u8").read_text().count("\nJazz/") == 3
         (undo_line,) = [line for line in done.splitlines() if line.startswith("to undo: ")]
-        assert self.run(*undo_line.split()[4:]) == "4 undone, 0 left as they are\n"
+        assert self.run(*undo_line.split()[4:]) == "4 undone, 0 left alone\n"
         assert tree(tmp_path / "music") == before
 
     def test_a_part_playlists_alone_and_export(self, tracks: list[Entry], tmp_path: Path) -> None:

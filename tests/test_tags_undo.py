@@ -154,7 +154,7 @@ class TestCommand:
         write_tags(named, GENRES, TagOptions(overwrite=True, yes=True))
         assert [read_genre(path) for path in before] == ["Hip-Hop", None, "Podcast", "Jazz", None]
         done = CliRunner().invoke(app, ["tags", "undo"])
-        assert done.stdout == "2 undone, 0 left as they are\n"
+        assert done.stdout == "2 undone, 0 left alone\n"
         assert [read_genre(path) for path in before] == [None, None, "Podcast", "ROCK", None]
         write_tags(named, GENRES, TagOptions(overwrite=True, force=True, yes=True))
         assert read_genre(podcast) == "Jazz"

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from genrescope.cli.terminal import PageFormat, error_line, plain_table, printable
 from genrescope.errors import FileError
+from genrescope.wording import counted
 
 if TYPE_CHECKING:
     from genrescope.evaluation.published_comparison import ComparedFigure, PublishedComparison
@@ -158,7 +159,7 @@ def _show_published(console: Console, rows: Sequence[ComparedFigure]) -> None:
             console.print(Text(f"Differences, {where}: {'; '.join(texts)}"))
     for number, row in numbers.values():
         if row.run:
-            facts = [f"{row.run.n} tracks", f"seed {_seed(row.run)}", *shared.others(row)]
+            facts = [counted(row.run.n, "track"), f"seed {_seed(row.run)}", *shared.others(row)]
             _show_command(console, number, row.run, facts)
 
 

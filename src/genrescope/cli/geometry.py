@@ -25,6 +25,7 @@ from genrescope.cli.terminal import (
     stderr,
 )
 from genrescope.datasets import read_dataset
+from genrescope.wording import counted
 
 if TYPE_CHECKING:
     from genrescope.evaluation.geometry_tracks import Geometry
@@ -162,7 +163,7 @@ def _show(found: Geometry) -> None:
     for line in [*describe(found), *found.notes]:
         console.print(Text(printable(line)))
     for subset, n in found.subsets.items():
-        console.print(Text(f"\n{n} tracks ({subset})", style="bold"))
+        console.print(Text(f"\n{counted(n, 'track')} ({subset})", style="bold"))
         console.print(_table(*scores_table(found, subset=subset), 2))
     console.print(Text("Nearest genres", style="bold"))
     console.print(Text(NEAREST))

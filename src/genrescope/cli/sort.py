@@ -13,6 +13,7 @@ from genrescope.cli.files import not_music
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.terminal import error_line, notice, printable, progress, stdout
 from genrescope.errors import FileError
+from genrescope.wording import counted
 
 if TYPE_CHECKING:
     from genrescope.library.rows import Entry
@@ -111,7 +112,7 @@ def sort(
         from genrescope.library.export import export as write
 
         write(marked(entries, corrections), opened.model.genres, export)
-        notice(f"wrote {len(entries)} tracks to {export}")
+        notice(f"wrote {counted(len(entries), 'track')} to {export}")
     if to is None:
         return
     planned = plan(
@@ -153,7 +154,7 @@ def _sort(planned: Plan, yes: bool) -> None:
     folders = Counter(_folder(planned, Path(step.target)) for step in planned.steps)
     for folder, count in sorted(folders.items()):
         stdout.print(printable(f"{count:6} {planned.action} to {folder}/"), markup=False)
-    notice(f"{planned.in_place} are in place already, {planned.skipped} have no genre or are gone")
+    notice(f"in place already: {planned.in_place}; no genre, or gone: {planned.skipped}")
     if not yes:
         return
     for file in remove_leftovers(Path(step.target).parent for step in planned.steps):
@@ -212,6 +213,6 @@ def _undo(file: Path) -> None:
     undone, failures = undo(file)
     for failure in failures:
         error_line(str(failure))
-    stdout.print(f"{undone} undone, {len(failures)} left as they are", markup=False)
+    stdout.print(f"{undone} undone, {len(failures)} left alone", markup=False)
     if failures:
         raise typer.Exit(1)

@@ -20,6 +20,7 @@ from genrescope.cli.laboratory import (
     warnings_as_notices,
 )
 from genrescope.cli.terminal import Format, notice, progress, stderr, stdout
+from genrescope.wording import counted
 
 
 @warnings_as_notices()
@@ -89,7 +90,8 @@ def tune(
         fields = {**vars(found), "recipe": str(found.recipe)}
         typer.echo(json.dumps(fields, indent=1))
         return
-    table = Table("Setting", "Best", "Importance", title=f"{found.trials} trials of {loaded.name}")
+    title = f"{counted(found.trials, 'trial')} of {loaded.name}"
+    table = Table("Setting", "Best", "Importance", title=title)
     for name, value in found.settings.items():
         share = found.importance.get(name)
         table.add_row(name, f"{value}", "" if share is None else f"{100 * share:.0f} %")
@@ -97,6 +99,6 @@ def tune(
     start = "unknown" if found.start is None else f"{100 * found.start:.1f} %"
     stdout.print(
         f"Validation accuracy {start} with the recipe's own settings, "
-        f"{100 * found.best:.1f} % with the best; {found.pruned} trials stopped early."
+        f"{100 * found.best:.1f} % with the best; {counted(found.pruned, 'trial')} stopped early."
     )
     stderr.print(f"Best recipe: {found.recipe}   Picture: {folder / 'tuning.png'}", markup=False)

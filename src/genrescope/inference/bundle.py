@@ -35,6 +35,7 @@ from genrescope.onnx_session import WEIGHTS_FILE
 from genrescope.paths import data_folder
 from genrescope.registry import did_you_mean
 from genrescope.untrusted import read_limited
+from genrescope.wording import counted, size_in_words
 
 SCHEMA_VERSION: Literal[2] = 2
 KNOWN_VERSIONS = (2, 3)
@@ -133,8 +134,9 @@ class Bundle:
     weights: bytes | None = None
 
     def __repr__(self) -> str:
-        size = (len(self.model) + len(self.weights or b"")) / 1e6
-        return f"Bundle({self.manifest.name!r}, {len(self.manifest.genres)} genres, {size:.1f} MB)"
+        genres = counted(len(self.manifest.genres), "genre")
+        size = size_in_words(len(self.model) + len(self.weights or b""))
+        return f"Bundle({self.manifest.name!r}, {genres}, {size})"
 
     @classmethod
     def load(cls, source: str | PathLike[str]) -> Bundle:

@@ -12,6 +12,7 @@ from genrescope.library import places
 from genrescope.library.content import content_of
 from genrescope.library.rows import Entry
 from genrescope.library.store import Library
+from genrescope.wording import counted
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def relocate(library: Library, old: Path, new: Path) -> tuple[int, int]:
             path = str(file.relative_to(root))
             rows.append(replace(entry, root=str(root), path=path, deleted=not exists))
     if missing == len(moved):
-        raise FileError(new, f"none of the {missing} tracks below {old} is there")
+        raise FileError(new, f"none of {counted(missing, 'track')} below {old} is there")
     # First the new rows, then without the old: a kill in between loses nothing.
     library.put(rows)
     library.remove(moved)
