@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from genrescope import __version__
 from genrescope.cli.terminal import drop_stdout, echo, error_line, prepare_streams
@@ -49,6 +50,24 @@ COMMANDS = {
 }
 
 
+class Command(TyperCommand):
+    """A command that refuses empty values, such as those of an unset variable in a script.
+
+    `--out ""` would otherwise name the current folder. Commands that list what can't be read among
+    many paths list empty ones, too.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, after a look at what was typed."""
+        typed, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in order:
+            value = typed.get(parameter.name)
+            values = value if isinstance(value, list | tuple) else [value]
+            if "" in values and parameter.name != "paths":
+                raise typer.BadParameter("it is empty", ctx=ctx, param=parameter)
+        return super().parse_args(ctx, args)
+
+
 def command_line(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
     """The command line with some of `COMMANDS`; only their modules are imported."""
     app = typer.Typer(
@@ -64,9 +83,10 @@ def command_line(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
         if isinstance(command, typer.Typer):
             for registered in command.registered_commands:
                 registered.help = registered.help or _help(registered.callback)
+                registered.cls = Command
             app.add_typer(command, name=name)
         else:
-            app.command(name, help=_help(command))(command)
+            app.command(name, help=_help(command), cls=Command)(command)
     return app
 
 

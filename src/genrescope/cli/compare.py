@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from genrescope.cli.files import not_music
 from genrescope.cli.terminal import PageFormat, error_line, plain_table, printable
 from genrescope.errors import FileError
 from genrescope.wording import counted
@@ -36,6 +37,7 @@ def compare(
         None,
         "--write",
         metavar="FILE",
+        callback=not_music,
         help="Write the comparison into this Markdown page, and a picture next to it.",
     ),
 ) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from genrescope.cli.files import not_music
 from genrescope.cli.laboratory import ARTISTS
 from genrescope.cli.terminal import (
     Format,
@@ -63,6 +64,7 @@ def geometry(
         None,
         "--write",
         metavar="FILE",
+        callback=not_music,
         help="Write it into this Markdown page, with pictures next to it.",
     ),
     seed: int = typer.Option(0, "--seed", help="Of t-SNE and of the bootstrap."),

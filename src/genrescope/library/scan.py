@@ -287,17 +287,15 @@ class _Scan:
     def keep_unmounted(self, is_gone: Callable[[Path, int], bool], missing: Sequence[Path]) -> None:
         """Keep the rows of folders that are empty where they were not, unless they are gone."""
         for root in self.roots:
-            living = [
-                e for e in self.known.values() if not e.deleted and e.file.is_relative_to(root)
-            ]
+            tracks = self.known.values()
+            living = sum(not e.deleted and e.file.is_relative_to(root) for e in tracks)
             is_empty = not any(file.is_relative_to(root) for file in self.found)
             if not living or not is_empty or root in missing or root in self.kept:
                 continue
-            if not is_gone(root, len(living)):
+            if not is_gone(root, living):
                 self.kept.append(root)
-                tracks = counted(len(living), "track")
-                reason = f"no music files in this folder, but the library keeps {tracks} from it"
-                self._fail(FileError(root, reason))
+                kept = f"the library keeps {counted(living, 'track')} from it"
+                self._fail(FileError(root, f"no music files in this folder, but {kept}"))
 
     def run(self, jobs: int | None, listen: Listen, predict_many: PredictMany | None) -> None:
         """Classify the new files, write rows, and mark those of deleted files."""
