@@ -117,7 +117,7 @@ def test_a_folder_and_an_empty_name_are_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"did you mean '.*recipe\.yaml'"):
         run(tmp_path)
     with pytest.raises(RecipeError, match="name of a recipe is empty"):
-        run("")
+        expand("")
 
 
 def test_runs_are_found_and_leaks_are_not_shown_as_figures(tmp_path: Path) -> None:
