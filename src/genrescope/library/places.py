@@ -50,8 +50,11 @@ _STORAGE_REASONS = {
     # The region of a bucket is looked up at Amazon's, where the environment does not name it.
     "kind: Connect|kind: Timeout|dns error|timed out|Failed to resolve region": _UNREACHED,
 }
-# LanceDB appends where in its own code something went wrong.
-_INNER = re.compile(r",?\s*(location: Location \{[^}]*\}|\S*/\.cargo/\S*)")
+# LanceDB puts the names of its errors in front, and where in its own code one arose at the end.
+_INNER = re.compile(
+    r"^(lance error: |LanceError\([^)]*\): |Generic \w+ error: )+"
+    r"|,?\s*(location: Location \{[^}]*\}|\S*\.rs(:\d+)*\b|\S*/(\.cargo|rustc)/\S*)",
+)
 LANCE_ERRORS = (OSError, RuntimeError, ValueError)
 _ATTEMPTS = 8
 _MISSING = "libraries need LanceDB: pip install 'genrescope[library]'"
