@@ -60,6 +60,7 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, after a look at what was typed."""
         typed, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        parameter: Any
         for parameter in order:
             value = typed.get(parameter.name)
             values = value if isinstance(value, list | tuple) else [value]

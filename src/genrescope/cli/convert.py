@@ -100,8 +100,8 @@ def _show(conversion: Conversion) -> None:
     table = Table("", "Before", "After", "", title=f"{conversion.precision}: {conversion.method}")
     table.add_row(
         "Size",
-        size_in_words(size.before),
-        size_in_words(size.after),
+        size_in_words(int(size.before)),
+        size_in_words(int(size.after)),
         f"{100 * size.after / size.before:.0f} %",
     )
     table.add_row(

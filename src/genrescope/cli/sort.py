@@ -151,9 +151,12 @@ def _sort(planned: Plan, yes: bool) -> None:
 
     if not yes:
         _show_steps(planned)
-    folders = Counter(_folder(planned, Path(step.target)) for step in planned.steps)
+    moved = [step for step in planned.steps if step.source != step.target]
+    folders = Counter(_folder(planned, Path(step.target)) for step in moved)
     for folder, count in sorted(folders.items()):
         stdout.print(printable(f"{count:6} {planned.action} to {folder}/"), markup=False)
+    if links := len(planned.steps) - len(moved):
+        notice(f"links changed to follow their files: {links}")
     notice(f"in place already: {planned.in_place}; no genre, or gone: {planned.skipped}")
     if not yes:
         return
@@ -181,6 +184,10 @@ def _show_steps(planned: Plan) -> None:
     """Show each file that would change, with where it goes and how sure its genre is."""
     placed = {str(each.file): each for each in planned.placed}
     for step in planned.steps:
+        if step.source == step.target:
+            line = f"{step.source}: {step.link} -> {step.moved_link}"
+            stdout.print(printable(line), markup=False)
+            continue
         target = Path(step.target).relative_to(planned.folder)
         confidence = placed[step.target].confidence
         stdout.print(printable(f"{step.source} -> {target} ({confidence:.0%})"), markup=False)

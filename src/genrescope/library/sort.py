@@ -25,7 +25,14 @@ import numpy as np
 
 from genrescope.errors import GenrescopeError
 from genrescope.library.genre_names import genre_name
-from genrescope.library.moves import Action, SortError, Step, unfinished_moves, with_links
+from genrescope.library.moves import (
+    Action,
+    SortError,
+    Step,
+    links_that_follow,
+    unfinished_moves,
+    with_links,
+)
 from genrescope.library.playlist import write_m3u8
 from genrescope.library.queries import distinct_files
 from genrescope.library.rows import Entry
@@ -156,8 +163,10 @@ def plan(
         in_place += is_there
         if not is_there:
             steps.append(Step(str(entry.file), str(target), status.st_size, status.st_mtime_ns))
-    ordered = tuple(with_links(steps, action))
-    return Plan(action, folder, ordered, tuple(placed), in_place, skipped)
+    ordered = with_links(steps, action)
+    if action == "move":
+        ordered += links_that_follow(ordered, {Path(entry.root) for entry in tracks})
+    return Plan(action, folder, tuple(ordered), tuple(placed), in_place, skipped)
 
 
 def write_playlists(placed: Sequence[Placed], folder: Path) -> tuple[list[Path], list[Path]]:

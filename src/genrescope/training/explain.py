@@ -204,9 +204,9 @@ def _unknown(
             continue
         elif key in ("feature", "model"):
             names = _names_of_feature(value) if key == "feature" else _names_of_model(value)
-            for other in value if names is not None else ():
-                if other not in ("kind", *names):
-                    yield f"{key}.", str(other), names
+            if names is not None:
+                own = {"kind", *names}
+                yield from ((f"{key}.", str(other), names) for other in value if other not in own)
         else:
             for each in _sections(section.model_fields[name].annotation):
                 yield from _unknown(f"{key}.", value, each)
