@@ -18,6 +18,7 @@ from clips import RATE, music, write_wav
 from genrescope.cli import app
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.duplicates import different_bits, duplicates, fingerprint
+from genrescope.library.maintenance import relocate
 from genrescope.library.map import Method, draw_map
 from genrescope.library.playlist import playlist_between, write_m3u8
 from genrescope.library.queries import find_track
@@ -152,7 +153,7 @@ class TestMissing:
         assert asked == [(home, 3)] * 2
         rows = Library.open(moved).entries()
         assert {each.root for each in rows if each.deleted} == {str(home)}
-        with pytest.raises(FileError, match="not a folder"):  # nothing is left to mark
+        with pytest.raises(FileError, match="no such folder"):  # nothing is left to mark
             scan([home], library=moved, is_gone=answer)
 
     def test_the_command_asks(self, moved: Path, home: Path) -> None:
@@ -376,6 +377,23 @@ class TestLibraryCommand:
                 app, ["library", "relocate", str(old), str(new), "-l", str(tmp_path / "l")]
             )
             assert isinstance(done.exception, FileError)
+
+    def test_relocate_onto_or_into_itself_loses_nothing(self, home: Path, tmp_path: Path) -> None:
+        library = scan([home], library=tmp_path / "l").library
+        names = paths(library)
+        (tmp_path / "link").symlink_to(home)
+        for old in (home, tmp_path / "link"):
+            with pytest.raises(FileError, match="by this path already"):
+                relocate(library, old, home)
+        assert paths(library) == names
+        # The whole content moves a folder down, where one of its own folders was.
+        (home / "deep").rename(tmp_path / "x")
+        (home / "deep").mkdir()
+        (tmp_path / "x").rename(home / "deep" / "deep")
+        for name in ("a.wav", "b.wav"):
+            (home / name).rename(home / "deep" / name)
+        assert relocate(library, home, home / "deep") == (3, 0)
+        assert counts(scan([home], library=tmp_path / "l")) == {"unchanged": 3}
 
     def test_verify(self, home: Path, tmp_path: Path) -> None:
         library = ["-l", tmp_path / "l"]

@@ -91,14 +91,19 @@ class TestPlan:
         assert targets([odd], tmp_path / "s", template=template) == {
             "x.flac": "Jazz/1980/AC-DC - ..-a-b- c-.flac"
         }
+        device = track(tmp_path / "m", "z.flac", title="Nul", artist="con.")
+        (name,) = targets([device], tmp_path / "s", template="{artist}/{title}").values()
+        assert name == "con_/Nul_.flac"
         long = track(tmp_path / "m", "y.flac", title="ö" * 300)
         (name,) = targets([long], tmp_path / "s", template="{title}").values()
         assert len(name.encode()) <= 255
         assert name.endswith(".flac")
 
     @pytest.mark.parametrize(
-        "template", ["{mood}/{file}", "../{file}", "/{file}", "a//{file}", "", "{file", "{}"]
-    )
+        "template",
+        ["{mood}/{file}", "../{file}", "/{file}", "a//{file}", "", "{file", "{}",
+         "{genre:d}/{file}", "{title:{mood}}"],
+    )  # fmt: skip
     def test_what_is_no_template(self, tmp_path: Path, template: str) -> None:
         if not template:
             template = " "

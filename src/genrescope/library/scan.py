@@ -156,7 +156,7 @@ def _check_missing(
     for root in missing:
         count = sum(not entry.deleted and entry.file.is_relative_to(root) for entry in entries)
         if root.exists() or not count:
-            raise FileError(root, "not a folder")
+            raise FileError(root, "not a folder" if root.exists() else "no such folder")
         if not is_gone(root, count):
             tracks = counted(count, "track")
             raise FileError(root, f"no such folder; the library has {tracks} from it")

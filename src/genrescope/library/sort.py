@@ -44,6 +44,8 @@ TEMPLATES: dict[By, str] = {"track": "{genre}/{file}", "album": "{genre}/{artist
 UNSORTED = "Unsorted"
 _FIELDS = ("genre", "artist", "album", "title", "year", "file")
 _MOST_BYTES = 200
+# Names of devices on Windows, with whatever ending.
+_DEVICE = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE | re.DOTALL)
 _DISC = re.compile(r"(cd|dis[ck]|disque)[ _.-]*\d+", re.IGNORECASE)
 
 
@@ -266,6 +268,10 @@ def _template(text: str) -> list[str]:
             raise GenrescopeError(
                 f"template {text!r}: no field {{{field}}}{hint}; there are {known}"
             )
+    try:
+        text.format(**dict.fromkeys(_FIELDS, ""))
+    except (ValueError, KeyError, IndexError, AttributeError) as error:
+        raise GenrescopeError(f"template {text!r}: {error}; fields are {known}") from None
     parts = text.split("/")
     if not text.strip() or any(part.strip() in ("", ".", "..") for part in parts):
         raise GenrescopeError(f"template {text!r}: it has to be a path below the folder")
@@ -299,7 +305,7 @@ def _as_name(text: str) -> str:
     name = re.sub(r'[<>:"|?*\\/\x00-\x1f\x7f]', "-", text).strip().lstrip(".").rstrip(". ")
     while len(name.encode("utf-8", "surrogateescape")) > _MOST_BYTES:
         name = name[:-1]
-    return name or "-"
+    return _DEVICE.sub(r"\1_\2", name) or "-"
 
 
 def _free(desired: Path, entry: Entry, action: Action, taken: dict[str, str]) -> tuple[Path, bool]:
