@@ -193,7 +193,7 @@ def random_split(
     subsets = divide(tracks, groups, fractions, seed=seed)
     for subset, fraction in zip(subsets, fractions, strict=True):
         if fraction and not subset:
-            raise DatasetError(f"too few tracks to split {fractions}: {len(tracks)}")
+            raise DatasetError(f"{counted(len(tracks), 'track')}: too few to split {fractions}")
     return Split(*map(tuple, subsets)).check(groups)
 
 
@@ -211,7 +211,7 @@ def fold_splits(
     """
     parts = divide(tracks, groups, [1 / folds] * folds, seed=seed) if folds > 1 else [[]]
     if folds < 2:
-        raise DatasetError(f"{counted(folds, 'fold')}: cross-validation needs at least 2")
+        raise DatasetError(f"{counted(folds, 'fold')}: too few, cross-validation needs at least 2")
     if not all(parts):
         of_genre: dict[str, set[str]] = defaultdict(set)
         for track in tracks:

@@ -94,7 +94,7 @@ def predict_tracks(
             if progress:
                 progress()
     if not rows:
-        raise DatasetError(f"none of {counted(len(tracks), 'track')} could be decoded")
+        raise DatasetError(f"of {counted(len(tracks), 'track')}, none could be decoded")
     predictions = Predictions(
         genres=tuple(classifier.genres),
         tracks=tuple(track.id for track in decoded),

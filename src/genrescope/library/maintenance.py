@@ -173,7 +173,7 @@ def relocate(library: Library, old: Path, new: Path) -> tuple[int, int]:
             path = str(file.relative_to(root))
             rows.append(replace(entry, root=str(root), path=path, deleted=not exists))
     if missing == len(moved):
-        raise FileError(new, f"none of {counted(missing, 'track')} below {old} is there")
+        raise FileError(new, f"of {counted(missing, 'track')} below {old}, none is there")
     # First the new rows, then without the old: a kill in between loses nothing.
     library.put(rows)
     kept = {(row.root, row.path) for row in rows}  # one folder may be in the other

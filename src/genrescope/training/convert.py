@@ -347,7 +347,7 @@ def _compare(
             failures.append(error)
         report(i + 1)
     if not rows:
-        raise DatasetError(f"{name}: none of {counted(len(tracks), 'track')} could be decoded")
+        raise DatasetError(f"{name}: of {counted(len(tracks), 'track')}, none could be decoded")
     one, other = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
     genre_before, genre_after = one.argmax(axis=1), other.argmax(axis=1)
     known = np.array([track.genre in before.genres for track in decoded])
