@@ -223,6 +223,8 @@ class TestLeftovers:
         assert process.stdout is not None
         assert process.stdout.readline() == b"now\n"
         process.send_signal(number)
+        if number != signal.SIGINT:  # as systems that shut down do
+            process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
         assert process.returncode == 130, err
         assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["track.mp3"]

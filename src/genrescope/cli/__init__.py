@@ -121,13 +121,26 @@ def _root(
     """
 
 
+def _requests_to_end() -> list[signal.Signals]:
+    return [signal.Signals[n] for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)]
+
+
+def _stop(_number: int, _frame: Any) -> None:
+    """End as after Ctrl-C: temporary files are removed, and what is finished is kept.
+
+    A system that shuts down, or a terminal that closes, may ask again while that goes on.
+    """
+    for number in _requests_to_end():
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line; a known error is one line on stderr and exit code 2."""
-    # As Ctrl-C: temporary files are removed, and what is finished is kept.
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP; nohup makes it be ignored
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+    for number in _requests_to_end():
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup makes SIGHUP be ignored
+            signal.signal(number, _stop)
     keep_freed_memory()
     # Otherwise pydantic looks through all installed packages for plugins, at every start.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

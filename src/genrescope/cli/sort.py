@@ -162,14 +162,20 @@ def _sort(planned: Plan, yes: bool) -> None:
         return
     for file in remove_leftovers(Path(step.target).parent for step in planned.steps):
         notice(f"removed what an interrupted run had left: {file}")
-    with progress("files") as bar:
-        task = bar.add_task("Sorting", total=len(planned.steps))
-        undo_file, failures = carry_out(
-            planned.steps,
-            planned.action,
-            planned.folder,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    before = set(planned.folder.glob("undo-*.json"))
+    try:
+        with progress("files") as bar:
+            task = bar.add_task("Sorting", total=len(planned.steps))
+            undo_file, failures = carry_out(
+                planned.steps,
+                planned.action,
+                planned.folder,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    except KeyboardInterrupt:
+        for file in set(planned.folder.glob("undo-*.json")) - before:
+            notice(f"interrupted; to undo: genrescope sort --undo {file}")
+        raise typer.Exit(130) from None
     for failure in failures:
         error_line(str(failure))
     if undo_file is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
 
@@ -56,9 +55,6 @@ def tune(
     need_laboratory()
     from genrescope.training.recipe import load_recipe
     from genrescope.training.tune import tune as search
-
-    # When it is asked to end, it cleans up as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     inputs = read_options(data, features, artists, [])
     loaded = load_recipe(recipe, changes)
