@@ -279,6 +279,19 @@ class TestSilence:
         assert different_bits(one, other) > 0.4
         assert different_bits(one, one) == 0
 
+    @pytest.mark.parametrize("lead", ["applause", "hum"])
+    def test_different_songs_behind_the_same_lead_differ(self, tmp_path: Path, lead: str) -> None:
+        if lead == "applause":
+            start = 0.1 * np.random.default_rng(9).standard_normal(15 * RATE)
+        else:
+            start = 5e-4 * np.sin(2 * np.pi * 50 * np.arange(20 * RATE) / RATE)
+        songs = [music(30 - len(start) / RATE, seed=seed, pitch=150 + 90 * seed) for seed in (1, 2)]
+        found = []
+        for number, song in enumerate(songs):
+            soundfile.write(tmp_path / f"{number}.wav", np.concatenate([start, song]), RATE)
+            found.append(fingerprint(tmp_path / f"{number}.wav"))
+        assert different_bits(*found) > 0.4
+
     def test_too_little_sound_is_said(self, tmp_path: Path) -> None:
         (tmp_path / "m").mkdir()
         for name, gain in (("a", 1.0), ("b", 0.5)):
