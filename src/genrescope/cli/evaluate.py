@@ -66,7 +66,7 @@ def evaluate(
 
     Examples:
 
-      genrescope evaluate default --data gtzan/genres
+      genrescope evaluate default --data path/to/gtzan
 
       genrescope evaluate runs/default-random --data my-music --format json
 

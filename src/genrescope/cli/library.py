@@ -10,7 +10,8 @@ from pathlib import Path
 import typer
 
 from genrescope.cli.files import not_music
-from genrescope.cli.filters import GENRE, INSTRUMENT, MOOD, STYLE, YEAR, filter_of
+from genrescope.cli.filters import FilterOptions
+from genrescope.cli.options import grouped
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.similar import write_playlist
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
@@ -58,13 +59,10 @@ def info(
 
 
 @app.command("list")
+@grouped
 def list_tracks(
     library: str | None = LIBRARY,
-    genre: str | None = GENRE,
-    style: str | None = STYLE,
-    instrument: str | None = INSTRUMENT,
-    mood: str | None = MOOD,
-    year: str | None = YEAR,
+    filters: FilterOptions = FilterOptions(),
     playlist: Path | None = typer.Option(
         None, "--playlist", metavar="FILE", callback=not_music, help="Write these tracks as M3U8."
     ),
@@ -81,9 +79,7 @@ def list_tracks(
     from genrescope.library.store import Library
 
     opened = Library.open(library)
-    allowed = filter_of(
-        opened, genre=genre, style=style, instrument=instrument, mood=mood, year=year
-    )
+    allowed = filters.of(opened)
     entries = [each for each in opened.entries() if not each.deleted and allowed.allows(each)]
     entries.sort(key=lambda entry: entry.file)
     if format is Format.json:
