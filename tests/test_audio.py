@@ -959,3 +959,23 @@ def test_an_array_is_mixed_as_its_file(tmp_path: Path) -> None:
     by_file = load(path, sample_rate=None)
     by_array = Waveform.from_array(channels, 44100)
     np.testing.assert_allclose(by_array.samples, by_file.samples, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        ([1000, -1000], "samples of int64 have no full scale"),
+        ([[0.5, 0.5], [0.5]], "no array of samples: "),
+        (np.ones(3, bool), "expected samples that are numbers, not bool"),
+        (np.ones((1, 2, 3)), "expected samples .n., "),
+    ],
+)
+def test_arrays_that_are_no_samples(array: object, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Waveform.from_array(array, 8000)
+
+
+@pytest.mark.parametrize("rate", [0, -1, np.nan, np.inf, 2**40])
+def test_rates_that_are_none(rate: float) -> None:
+    with pytest.raises(ValueError, match="sample_rate must be positive and finite"):
+        Waveform.from_array(np.zeros(9), rate)
