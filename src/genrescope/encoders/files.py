@@ -280,7 +280,7 @@ class _Parts:
         heading = replace(self.heading, size=size, tracks=tracks)
         write_table(self.out, heading, lambda: map(self._rows, names))
         self._open = (-1, {})
-        self._lock.release()
+        self._release()
         shutil.rmtree(self.folder, ignore_errors=True)
         return heading
 
