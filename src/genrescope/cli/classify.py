@@ -22,6 +22,7 @@ from genrescope.cli.engines import (
     ray_engine,
 )
 from genrescope.cli.files import find, not_music
+from genrescope.cli.info import note_outdated
 from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.models import note_better_model
 from genrescope.cli.options import grouped
@@ -129,6 +130,7 @@ def classify(
     amount = listen_option(listen)
     check_whole(engine, amount)
     classifier = Classifier.load(model)
+    note_outdated(model)
     passed_over = PassedOver()
     found: list[Path | str | FileError] = (
         list(find(paths, null=null, passed_over=passed_over))

@@ -48,7 +48,7 @@ def info(
         "library": opened.place + size,
         "model": f"{opened.model.name} ({opened.model.sha256[:8]})",
         "tracks": f"{found.tracks}: {found.deleted} deleted, {found.failed} could not be decoded, "
-        f"{found.silent} silent",
+        f"{found.silent} silent, {found.no_music} no music",
     }
     for name, text in rows.items():
         stdout.print(printable(f"{name:8} {text}"), markup=False)
