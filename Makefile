@@ -16,7 +16,7 @@ help:
 	@echo "make classify MUSIC=path  name the genre of every file in a folder"
 	@echo "make test                 lint, types and all tests"
 	@echo "make test-fast            tests of the base install alone, in $(BASE)"
-	@echo "make lint                 ruff, mypy, import directions, workflows"
+	@echo "make lint                 ruff, mypy, import directions, workflows, containers"
 	@echo "make docs                 the documentation site, in site/"
 	@echo "make notebooks            execute the notebooks in docs/notebooks and store their output"
 	@echo "make package              wheel and sdist, in dist/"
@@ -46,6 +46,8 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec compose.yaml
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python tools/actionlint.py
 
 docs: $(VENV)/.dev
