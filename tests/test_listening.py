@@ -106,7 +106,7 @@ def test_clear_is_a_lead_of_some_standard_errors() -> None:
     assert is_clear([2 * one] * 8, 0.5)
     assert not is_clear([one, other] * 4, 0.5)  # a draw
     assert is_clear([one, one, other] * 4, 0.0)  # all has been read
-    assert not is_clear([one, one, other] * 2, 0.9)
+    assert not is_clear([one, other, one, other, one], 0.9)
     assert not is_clear([one + other] * 8, 0.5)  # the second genre is as probable
     small = one / 20
     assert not is_clear([small] * AUTO_FEWEST, 0.9)
