@@ -1,6 +1,6 @@
 """Throughput, start-up and memory of the local engine and of Ray, on one core and on two.
 
-    python benchmarks/engines.py --files 2000 --out benchmarks/engines.json
+    python benchmarks/engines.py --files 2000 --out benchmarks/engines.json --write docs/scale.md
 
 Files are made from the example clips: each with its own gain, noise and cut, as FLAC, MP3 or Ogg
 Vorbis. Each engine runs in a fresh process that may use the given cores (`taskset`); the runs of
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import write_between
 
 SECONDS = 6.0
 _ENDINGS = (".flac", ".mp3", ".ogg")
@@ -126,6 +128,26 @@ def measure(engine: str, cores: int, folder: Path) -> dict[str, Any]:
     }
 
 
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """The rows as a table, with the throughput as a share of the same engine's on one core."""
+    lines = [
+        "| engine | cores | files a second | of one core's, a core | start | peak memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        alone = [
+            each["files_per_s"]
+            for each in rows
+            if each["engine"] == row["engine"] and each["cores"] == 1
+        ]
+        share = row["files_per_s"] / statistics.median(alone) / row["cores"]
+        lines.append(
+            f"| {row['engine']} | {row['cores']} | {row['files_per_s']:.1f} | {share:.0%} "
+            f"| {row['start_s']:.1f} s | {row['memory_mb']:.0f} MB |"
+        )
+    return lines
+
+
 def main() -> None:
     """Run the engines one after the other, or one of them in this process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -135,11 +157,16 @@ def main() -> None:
     parser.add_argument(
         "--out", "--output", dest="output", type=Path, default=Path(__file__).with_suffix(".json")
     )
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="Put the table there.")
+    parser.add_argument("--table", action="store_true", help="Only write what --out holds.")
     parser.add_argument("--one", nargs=2, metavar=("ENGINE", "CORES"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         engine, cores = options.one
         print(json.dumps(measure(engine, int(cores), options.folder)))
+        return
+    if options.table:
+        write(json.loads(options.output.read_text("utf-8")), options.write)
         return
     options.folder.mkdir(parents=True, exist_ok=True)
     make_files(options.folder, options.files)
@@ -152,7 +179,16 @@ def main() -> None:
                 result = subprocess.run(command, check=True, capture_output=True, text=True)
                 rows.append(json.loads(result.stdout.splitlines()[-1]))
                 print(json.dumps(rows[-1]), flush=True)
-                options.out.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+                options.output.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+    write(rows, options.write)
+
+
+def write(rows: list[dict[str, Any]], page: Path | None) -> None:
+    """Print the table, and put it into a page if one is named."""
+    lines = table(rows)
+    print("\n".join(lines))
+    if page is not None:
+        write_between(page, "engines", lines)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from service_load import write_between
+from pages import write_between
 
 import genrescope
 from genrescope.examples import write_examples

@@ -14,7 +14,6 @@ import argparse
 import collections
 import os
 import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import requests
+from pages import write_between
 
 import genrescope
 from genrescope import audio
@@ -173,16 +173,6 @@ def main() -> None:
     print("\n".join(rows))
     if options.write is not None:
         write_between(options.write, "load", rows)
-
-
-def write_between(page: Path, name: str, lines: list[str]) -> None:
-    """Put lines between the markers of a page."""
-    pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-    text = page.read_text("utf-8")
-    if not pattern.search(text):
-        raise SystemExit(f"{page} has no markers <!-- {name} --> … <!-- /{name} -->")
-    content = "\n".join(["", *lines, "", ""])
-    page.write_text(pattern.sub(lambda found: found[1] + content + found[2], text), "utf-8")
 
 
 if __name__ == "__main__":

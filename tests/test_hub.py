@@ -370,6 +370,29 @@ def test_the_list_says_what_is_here(model: KnownModel, checkpoint: Path) -> None
     assert "audioset" in run("models", "list").stdout
 
 
+@pytest.mark.parametrize("fault", ["temperature", "labels", "unreadable"])
+def test_a_model_of_an_older_version_says_how_it_is_renewed(
+    model: KnownModel, checkpoint: Path, fault: str
+) -> None:
+    """One line, with the command; a model that was fetched just now says nothing."""
+    folder = fetch(model, checkpoint)
+    command = "to renew it: genrescope models fetch audioset"
+    assert command not in run("info", "audioset").output
+    manifest = json.loads((folder / "bundle.json").read_text("utf-8"))
+    if fault == "temperature":
+        manifest["temperature"] = 0.79
+    elif fault == "labels":
+        manifest["labels"]["genres"]["blues"]["offset"] = 3.0
+    else:
+        manifest["labels"] = {"of": "another form"}
+    (folder / "bundle.json").write_text(json.dumps(manifest), "utf-8")
+    said = run("info", "audioset")
+    assert isinstance(said.exception, BundleError) == (fault == "unreadable")
+    assert command in " ".join(f"{said.output} {said.exception}".split())
+    rows = json.loads(run("models", "list", "--format", "json").stdout)
+    assert {row["name"]: row["outdated"] for row in rows}["audioset"]
+
+
 def test_without_a_network_it_is_said_which_file_to_put_where(
     model: KnownModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

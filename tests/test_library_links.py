@@ -329,14 +329,16 @@ class TestLibraryCommand:
     def test_info(self, home: Path, tmp_path: Path) -> None:
         soundfile.write(home / "silent.wav", np.zeros(3 * RATE), RATE)
         (home / "broken.wav").write_bytes(b"RIFF")
+        noise = np.random.default_rng(0).standard_normal(3 * RATE) / 10
+        soundfile.write(home / "noise.wav", noise, RATE)
         scan([home], library=tmp_path / "l")
         (home / "a.wav").unlink()
         scan([home], library=tmp_path / "l")
         fields = json.loads(run("library", "info", "-l", tmp_path / "l", "-f", "json"))
-        assert (fields["tracks"], fields["deleted"], fields["failed"], fields["silent"]) == (
-            5, 1, 1, 1,
-        )  # fmt: skip
-        assert fields["roots"] == [{"path": str(home), "tracks": 5, "deleted": 1, "exists": True}]
+        counts = [fields[name] for name in ("tracks", "deleted", "failed", "silent", "no_music")]
+        assert counts == [6, 1, 1, 1, 1]
+        assert "1 silent, 1 no music" in run("library", "info", "-l", tmp_path / "l")
+        assert fields["roots"] == [{"path": str(home), "tracks": 6, "deleted": 1, "exists": True}]
         shutil.rmtree(home)
         assert "the folder is missing" in run("library", "info", "-l", tmp_path / "l")
 

@@ -109,7 +109,8 @@ class TestWhatItSays:
         assert "measured on: 10 tracks; 5 folds by track" in text
 
     def test_the_licence_names_that_of_the_weights_inside(self, run: Path) -> None:
-        assert Bundle.load(run).manifest.licence == "Apache-2.0"
+        expected = "not stated; weights that are part of it: Apache-2.0"
+        assert Bundle.load(run).manifest.licence == expected
 
     def test_a_packed_model_is_used_as_it_is(self, run: Path, tmp_path: Path) -> None:
         out = tmp_path / "model.zip"
@@ -126,7 +127,7 @@ class TestWhatItSays:
         card = zipfile.ZipFile(tmp_path / "model.zip").read("README.md").decode()
         _, front, text = card.split("---\n", 2)
         fields = yaml.safe_load(front)
-        assert fields["license"] == "apache-2.0"
+        assert (fields["license"], fields["license_name"][:10]) == ("other", "not stated")
         assert fields["pipeline_tag"] == "audio-classification"
         metric = fields["model-index"][0]["results"][0]["metrics"][0]
         assert metric == {"type": "accuracy", "name": "accuracy", "value": 1.0}
@@ -152,9 +153,12 @@ class TestWhatItSays:
 def test_a_model_that_contains_other_weights_names_their_licence() -> None:
     from genrescope.training.bundles import licence_of
 
-    assert licence_of(load_recipe("encoder-heads/mert/dense")) == "Apache-2.0; CC-BY-NC-4.0"
-    assert licence_of(load_recipe("my-genres", ["licence=MIT"])) == "MIT; Apache-2.0"
+    within = "weights that are part of it"
+    assert licence_of(load_recipe("my-genres", ["licence=MIT"])) == f"MIT; {within}: Apache-2.0"
+    mert = load_recipe("encoder-heads/mert/dense")
+    assert licence_of(mert) == f"not stated; {within}: CC-BY-NC-4.0"
     assert licence_of(load_recipe("default")) == "Apache-2.0"
+    assert licence_of(load_recipe("kth-table3/mlp/mfcc")) == "not stated"
 
 
 def test_a_family_has_no_single_name() -> None:

@@ -1,7 +1,7 @@
 """What many tracks cost: stage costs measured here, a simulation of the pipeline, and its check.
 
     python tools/scale_model.py measure FOLDER > stages.json     # stage costs, and paired real runs
-    python tools/scale_model.py cost stages.json                 # tables for docs/scale.md
+    python tools/scale_model.py cost stages.json --write docs/scale.md
 
 The simulation is of discrete events. A file passes three stages: it is fetched (a request that
 takes a latency and a share of the bandwidth), decoded (a core), and run through the network (a
@@ -282,10 +282,11 @@ def main() -> None:
     measured = commands.add_parser("measure")
     measured.add_argument("folder", type=Path)
     measured.add_argument("--rounds", type=int, default=5)
-    measured.add_argument("--files", type=int, default=60, help="of each kind in a round")
+    measured.add_argument("--files", type=int, default=200, help="of each kind in a round")
     cost = commands.add_parser("cost")
     cost.add_argument("stages", type=Path)
     cost.add_argument("--track-seconds", type=float, default=240.0)
+    cost.add_argument("--write", type=Path, metavar="PAGE", help="Put the tables there.")
     cost.add_argument("--price", type=float, default=0.04, help="of a core-hour")
     cost.add_argument("--bit-rate", type=float, default=256_000.0)
     options = parser.parse_args()
@@ -293,7 +294,12 @@ def main() -> None:
         print(json.dumps(measure(options.folder, options.rounds, options.files)))
         return
     stages = json.loads(options.stages.read_text("utf-8"))
-    print(report(stages, options.track_seconds, options.price, options.bit_rate))
+    tables = report(stages, options.track_seconds, options.price, options.bit_rate)
+    print(tables)
+    if options.write is not None:
+        from faults import write_between
+
+        write_between(options.write, "costs", tables)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,10 @@ from genrescope.cli.engines import (
     ray_engine,
 )
 from genrescope.cli.files import find, not_music
+from genrescope.cli.info import note_outdated
 from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.models import note_better_model
+from genrescope.cli.options import grouped
 from genrescope.cli.resume import open_rows
 from genrescope.cli.tags import Named, TagOptions
 from genrescope.cli.tags import write_tags as apply_tags
@@ -49,6 +51,7 @@ _ENDINGS = {
 }
 
 
+@grouped
 def classify(
     paths: list[str] = typer.Argument(
         ...,
@@ -96,40 +99,7 @@ def classify(
     write_tags: bool = typer.Option(
         False, "--write-tags", help="Write the genre into the files' own tags."
     ),
-    overwrite: bool = typer.Option(
-        False, "--overwrite", help="With --write-tags: replace genres that are there."
-    ),
-    dry_run: bool = typer.Option(
-        False, "--dry-run", help="With --write-tags: only show what would change."
-    ),
-    yes: bool = typer.Option(False, "--yes", "-y", help="With --write-tags: do not ask."),
-    append: bool = typer.Option(
-        False, "--append", help="With --write-tags: add to the genres that are there."
-    ),
-    force: bool = typer.Option(
-        False, "--force", help="With --overwrite: replace genres that the model does not know, too."
-    ),
-    min_confidence: float = typer.Option(
-        TagOptions.min_confidence,
-        "--min-confidence",
-        min=0,
-        max=1,
-        help="With --write-tags: write no genre of a lower probability.",
-    ),
-    count: int = typer.Option(
-        TagOptions.count,
-        "--count",
-        min=1,
-        help="With --write-tags: genres and styles to write at most.",
-    ),
-    library: str | None = typer.Option(
-        None,
-        "--library",
-        "-l",
-        metavar="PLACE",
-        help="With --write-tags: use the genres corrected in this library.",
-        show_default="the one in your data folder",
-    ),
+    tag_options: TagOptions = TagOptions(),
 ) -> None:
     """Classify audio files by genre.
 
@@ -154,18 +124,12 @@ def classify(
 
       genrescope classify s3://bucket/music --engine ray --address auto -o genres.parquet
     """
-    tag_options = TagOptions(overwrite, append, force, min_confidence, count, dry_run, yes, library)
     tag_options.check(write_tags)
-    ending = destination.suffix.lower() if destination is not None else ""
-    if format is None and ending not in (*_ENDINGS, "", ".txt"):
-        endings = ", ".join((*_ENDINGS, ".txt"))
-        raise typer.BadParameter(f"--out {destination}: name a format, or end it in {endings}")
-    chosen = format or _ENDINGS.get(ending, RowFormat.table)
-    if chosen is RowFormat.parquet and destination is None:
-        raise typer.BadParameter("Parquet needs --out")
+    chosen = _row_format(format, destination)
     amount = listen_option(listen)
     check_whole(engine, amount)
     classifier = Classifier.load(model)
+    note_outdated(model)
     passed_over = PassedOver()
     found: list[Path | str | FileError] = (
         list(find(paths, null=null, passed_over=passed_over))
@@ -239,3 +203,21 @@ def classify(
     if failures:
         stderr.print(f"{len(named)} classified, {len(failures)} failed", style="bold")
         raise typer.Exit(1 if named else 2)
+
+
+def _row_format(named: RowFormat | None, destination: Path | None) -> RowFormat:
+    """How rows are written: as named, by the ending of the file, or as a table.
+
+    Raises
+    ------
+    typer.BadParameter
+        For an ending that says nothing, and for Parquet without a file.
+    """
+    ending = destination.suffix.lower() if destination is not None else ""
+    if named is None and ending not in (*_ENDINGS, "", ".txt"):
+        endings = ", ".join((*_ENDINGS, ".txt"))
+        raise typer.BadParameter(f"--out {destination}: name a format, or end it in {endings}")
+    chosen = named or _ENDINGS.get(ending, RowFormat.table)
+    if chosen is RowFormat.parquet and destination is None:
+        raise typer.BadParameter("Parquet needs --out")
+    return chosen

@@ -57,7 +57,7 @@ def convert(
 
       genrescope convert default --precision fp16 --out small
 
-      genrescope convert runs/default --precision int8 --data gtzan --out runs/default-int8
+      genrescope convert runs/default --precision int8 --data path/to/gtzan --out runs/default-int8
     """
     from genrescope.datasets import read_dataset
     from genrescope.training.convert import convert as make

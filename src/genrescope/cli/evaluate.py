@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from genrescope.cli.info import note_outdated
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stderr
 from genrescope.errors import DatasetError
 
@@ -65,7 +66,7 @@ def evaluate(
 
     Examples:
 
-      genrescope evaluate default --data gtzan/genres
+      genrescope evaluate default --data path/to/gtzan
 
       genrescope evaluate runs/default-random --data my-music --format json
 
@@ -75,6 +76,7 @@ def evaluate(
     from genrescope.datasets import read_dataset
     from genrescope.evaluation.evaluate import evaluate as evaluate_model
 
+    note_outdated(model)
     mapping = _genre_map(genre_map)
     dataset = read_dataset(data)
     for line in dataset.notices():

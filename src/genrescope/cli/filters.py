@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,46 +12,57 @@ if TYPE_CHECKING:
     from genrescope.library.similar import TrackFilter
     from genrescope.library.store import Library
 
-GENRE = typer.Option(None, "--genre", help="Only of this predicted genre.")
-STYLE = typer.Option(None, "--style", help="Only with this style, such as techno.")
-INSTRUMENT = typer.Option(None, "--instrument", help="Only with this instrument.")
-MOOD = typer.Option(None, "--mood", help="Only with this mood.")
-MAX_DURATION = typer.Option(
-    None, "--max-duration", metavar="MINUTES", min=0, help="Leave out longer tracks, such as mixes."
-)
-YEAR = typer.Option(None, "--year", metavar="A-B", help="Only from these years.")
 
+@dataclass(frozen=True)
+class FilterOptions:
+    """Which tracks of a library are meant."""
 
-def filter_of(
-    library: Library,
-    *,
-    genre: str | None = None,
-    style: str | None = None,
-    instrument: str | None = None,
-    mood: str | None = None,
-    year: str | None = None,
-    max_duration: float | None = None,
-) -> TrackFilter:
-    """The filter of the options, in the spelling of the library; `max_duration` in minutes.
-
-    Raises
-    ------
-    GenrescopeError
-        The library's model has no such genre, or no track has the style, instrument or mood.
-    """
-    from genrescope.library.corrections import read_corrections
-    from genrescope.library.similar import TrackFilter, find_label, genre_of
-
-    years = years_of(year)
-    return TrackFilter(
-        genre and genre_of(library, genre),
-        years,
-        style=style and find_label(library, "styles", style),
-        instrument=instrument and find_label(library, "instruments", instrument),
-        mood=mood and find_label(library, "moods", mood),
-        max_duration=None if max_duration is None else 60.0 * max_duration,
-        corrections=read_corrections(library),
+    genre: Annotated[str | None, typer.Option("--genre", help="Only of this predicted genre.")] = (
+        None
     )
+    style: Annotated[
+        str | None, typer.Option("--style", help="Only with this style, such as techno.")
+    ] = None
+    instrument: Annotated[
+        str | None, typer.Option("--instrument", help="Only with this instrument.")
+    ] = None
+    mood: Annotated[str | None, typer.Option("--mood", help="Only with this mood.")] = None
+    max_duration: Annotated[
+        float | None,
+        typer.Option(
+            "--max-duration",
+            metavar="MINUTES",
+            min=0,
+            help="Leave out longer tracks, such as mixes.",
+        ),
+    ] = None
+    year: Annotated[
+        str | None, typer.Option("--year", metavar="A-B", help="Only from these years.")
+    ] = None
+
+    def of(self, library: Library) -> TrackFilter:
+        """The filter that the options ask for, in the spelling of a library.
+
+        Raises
+        ------
+        GenrescopeError
+            The library's model has no such genre, or no track has the style, instrument or mood.
+        typer.BadParameter
+            `--year` is no year and no range of years.
+        """
+        from genrescope.library.corrections import read_corrections
+        from genrescope.library.similar import TrackFilter, find_label, genre_of
+
+        years = years_of(self.year)
+        return TrackFilter(
+            self.genre and genre_of(library, self.genre),
+            years,
+            style=self.style and find_label(library, "styles", self.style),
+            instrument=self.instrument and find_label(library, "instruments", self.instrument),
+            mood=self.mood and find_label(library, "moods", self.mood),
+            max_duration=None if self.max_duration is None else 60.0 * self.max_duration,
+            corrections=read_corrections(library),
+        )
 
 
 def years_of(text: str | None) -> tuple[int, int] | None:

@@ -86,9 +86,9 @@ def geometry(
 
     Examples:
 
-      genrescope geometry runs/leiden-table2/mobilenet_v2/30s-clean/learning --data gtzan
+      genrescope geometry runs/leiden-table2/mobilenet_v2/30s-clean/learning --data path/to/gtzan
 
-      genrescope geometry runs/mine --data gtzan --artists artists.csv --tracks all --out geometry
+      genrescope geometry runs/mine --data path/to/gtzan --tracks all --out geometry
 
       genrescope geometry default --data my-music --format json
     """

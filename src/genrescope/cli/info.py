@@ -8,7 +8,8 @@ from typing import Any
 import typer
 from rich.text import Text
 
-from genrescope.cli.terminal import Format, printable, stdout
+from genrescope.cli.terminal import Format, notice, printable, stdout
+from genrescope.errors import BundleError
 
 _SHOWN = (*("name", "description", "genres", "styles", "instruments", "moods"), "licence")
 
@@ -49,6 +50,7 @@ def info(
     else:
         fields = {"here": True, **describe_bundle(Bundle.load(model))}
         lines = {key: fields[key] for key in _SHOWN} | _details(fields)
+    note_outdated(model)
     if format is Format.json or as_json:
         typer.echo(json.dumps(fields, indent=1))
         return
@@ -87,3 +89,25 @@ def _details(fields: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, str) and key != "description":
             lines[key.replace("_", " ")] = value
     return lines
+
+
+def is_outdated(name: str) -> bool:
+    """Whether a fetched model should be fetched again; also one that can't be read."""
+    from genrescope.hub import catalogue
+    from genrescope.inference import Bundle
+
+    try:
+        return catalogue.is_outdated(Bundle.load(name).manifest)
+    except BundleError:
+        return True
+
+
+def note_outdated(model: str) -> None:
+    """Say where a fetched model was made by an older version, and how it is made anew."""
+    from genrescope.inference.bundle import fetched_bundles
+
+    if model in fetched_bundles() and is_outdated(model):
+        notice(
+            f"{model} was fetched by another version of Genrescope, whose genres and probabilities "
+            f"differ; to renew it: genrescope models fetch {model}"
+        )

@@ -10,7 +10,8 @@ from pathlib import Path
 import typer
 
 from genrescope.cli.files import not_music
-from genrescope.cli.filters import GENRE, INSTRUMENT, MOOD, STYLE, YEAR, filter_of
+from genrescope.cli.filters import FilterOptions
+from genrescope.cli.options import grouped
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.similar import write_playlist
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
@@ -45,7 +46,7 @@ def info(
         "library": opened.place + ("" if found.bytes is None else f" ({found.bytes / 1e6:.1f} MB)"),
         "model": f"{opened.model.name} ({opened.model.sha256[:8]})",
         "tracks": f"{found.tracks}: {found.deleted} deleted, {found.failed} could not be decoded, "
-        f"{found.silent} silent",
+        f"{found.silent} silent, {found.no_music} no music",
     }
     for name, text in rows.items():
         stdout.print(printable(f"{name:8} {text}"), markup=False)
@@ -56,13 +57,10 @@ def info(
 
 
 @app.command("list")
+@grouped
 def list_tracks(
     library: str | None = LIBRARY,
-    genre: str | None = GENRE,
-    style: str | None = STYLE,
-    instrument: str | None = INSTRUMENT,
-    mood: str | None = MOOD,
-    year: str | None = YEAR,
+    filters: FilterOptions = FilterOptions(),
     playlist: Path | None = typer.Option(
         None, "--playlist", metavar="FILE", callback=not_music, help="Write these tracks as M3U8."
     ),
@@ -79,9 +77,7 @@ def list_tracks(
     from genrescope.library.store import Library
 
     opened = Library.open(library)
-    allowed = filter_of(
-        opened, genre=genre, style=style, instrument=instrument, mood=mood, year=year
-    )
+    allowed = filters.of(opened)
     entries = [each for each in opened.entries() if not each.deleted and allowed.allows(each)]
     entries.sort(key=lambda entry: entry.file)
     if format is Format.json:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from rich.text import Text
 
-from genrescope.cli.info import info
+from genrescope.cli.info import info, is_outdated
 from genrescope.cli.terminal import Format, notice, printable, stderr
 from genrescope.errors import FileError
 from genrescope.settings import (
@@ -53,6 +53,8 @@ def list_(
     table = Table("Model", "", "Licence", "Download", "What it is", box=box.SIMPLE_HEAD)
     for row in rows:
         state = "in use" if row["in_use"] else "here" if row["here"] else "not here"
+        if row["outdated"]:
+            state += f", outdated: genrescope models fetch {row['name']}"
         size = f"{row['download_bytes'] / 1e6:.1f} MB" if row["download_bytes"] else ""
         table.add_row(
             Text(row["name"], style="bold"), state, row["licence"], size, Text(row["about"])
@@ -142,6 +144,7 @@ def _rows() -> list[dict[str, Any]]:
         "licence": "Apache-2.0",
         "download_bytes": 0,
         "here": True,
+        "outdated": False,
         "in_use": used == SHIPPED_MODEL,
     }
     return [shipped] + [
@@ -151,6 +154,7 @@ def _rows() -> list[dict[str, Any]]:
             "licence": model.weights.licence,
             "download_bytes": model.weights.size,
             "here": model.is_here(),
+            "outdated": model.is_here() and is_outdated(model.name),
             "in_use": used == model.name,
         }
         for model in KNOWN.values()

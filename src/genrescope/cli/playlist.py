@@ -7,12 +7,14 @@ from pathlib import Path
 import typer
 
 from genrescope.cli.files import not_music
-from genrescope.cli.filters import GENRE, INSTRUMENT, MAX_DURATION, MOOD, STYLE, YEAR, filter_of
+from genrescope.cli.filters import FilterOptions
+from genrescope.cli.options import grouped
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.similar import show_tracks, write_playlist
 from genrescope.cli.terminal import Format
 
 
+@grouped
 def playlist(
     start: str = typer.Option(..., "--from", metavar="TRACK", help="The first track."),
     end: str = typer.Option(..., "--to", metavar="TRACK", help="The last track."),
@@ -20,12 +22,7 @@ def playlist(
         12, "--length", min=2, max=200, help="Number of tracks, including both ends."
     ),
     library: str | None = LIBRARY,
-    genre: str | None = GENRE,
-    style: str | None = STYLE,
-    instrument: str | None = INSTRUMENT,
-    mood: str | None = MOOD,
-    max_duration: float | None = MAX_DURATION,
-    year: str | None = YEAR,
+    filters: FilterOptions = FilterOptions(),
     out: Path | None = typer.Option(
         None,
         "--out",
@@ -53,15 +50,7 @@ def playlist(
     from genrescope.library.store import Library
 
     opened = Library.open(library)
-    allowed = filter_of(
-        opened,
-        genre=genre,
-        style=style,
-        instrument=instrument,
-        mood=mood,
-        year=year,
-        max_duration=max_duration,
-    )
+    allowed = filters.of(opened)
     tracks, steps = playlist_between(Space(opened), start, end, length, allowed)
     show_tracks(list(zip(tracks, [None, *steps], strict=True)), format)
     if out is not None:

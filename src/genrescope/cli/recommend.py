@@ -11,7 +11,8 @@ import typer
 from rich.text import Text
 
 from genrescope.cli.files import not_music
-from genrescope.cli.filters import GENRE, INSTRUMENT, MAX_DURATION, MOOD, STYLE, YEAR, filter_of
+from genrescope.cli.filters import FilterOptions
+from genrescope.cli.options import grouped
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.similar import tag_of, write_playlist
 from genrescope.cli.terminal import Format, notice, printable, stdout
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from genrescope.library.recommend import Recommendation
 
 
+@grouped
 def recommend(
     like: list[str] = typer.Option(
         ..., "--like", metavar="TRACK", help="A liked track: a file, or a track of the library."
@@ -39,12 +41,7 @@ def recommend(
     not_same_artist: bool = typer.Option(
         False, "--not-same-artist", help="Leave out the artists of the named tracks."
     ),
-    genre: str | None = GENRE,
-    style: str | None = STYLE,
-    instrument: str | None = INSTRUMENT,
-    mood: str | None = MOOD,
-    max_duration: float | None = MAX_DURATION,
-    year: str | None = YEAR,
+    filters: FilterOptions = FilterOptions(),
     playlist: Path | None = typer.Option(
         None,
         "--playlist",
@@ -72,21 +69,12 @@ def recommend(
     from genrescope.library.store import Library
 
     opened = Library.open(library)
-    allowed = filter_of(
-        opened,
-        genre=genre,
-        style=style,
-        instrument=instrument,
-        mood=mood,
-        year=year,
-        max_duration=max_duration,
-    )
+    wanted = [filters.of(opened)]
     space = Space(opened)
     likes, dislikes = ([space.find(track) for track in tracks] for tracks in (like, dislike))
-    filters = [allowed]
     if not_same_artist:
-        filters += [TrackFilter(not_artist=tag_of(each, "artist")) for each in (*likes, *dislikes)]
-    found = find_recommended(space, likes, dislikes, n=n, diversity=diversity, filters=filters)
+        wanted += [TrackFilter(not_artist=tag_of(each, "artist")) for each in (*likes, *dislikes)]
+    found = find_recommended(space, likes, dislikes, n=n, diversity=diversity, filters=wanted)
     _show(found, format)
     if not found:
         notice("no other track in the library matches")

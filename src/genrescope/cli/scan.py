@@ -14,6 +14,7 @@ import typer
 
 from genrescope.audio.addresses import is_address
 from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_whole, ray_engine
+from genrescope.cli.info import note_outdated
 from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 from genrescope.errors import GenrescopeError
@@ -97,6 +98,7 @@ def scan(
             raise typer.BadParameter(f"{folder}: scan reads folders; mount it, or use classify")
     check_whole(engine, amount)
     cluster = ray_engine(engine, address, jobs)
+    note_outdated(model)
     if watch:
         for is_first in _changes(folders, library):
             try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from genrescope.cli.info import note_outdated
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.terminal import notice
 from genrescope.errors import GenrescopeError
@@ -73,6 +74,7 @@ def serve(
         max_bytes=max_mb * 2**20,
         max_seconds=max_minutes * 60,
     )
+    note_outdated(settings.model)
     app = create_app(settings)
     listening = bind(host, port)
     shown = f"[{host}]" if ":" in host else host

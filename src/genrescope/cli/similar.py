@@ -12,7 +12,8 @@ import typer
 from rich.text import Text
 
 from genrescope.cli.files import not_music
-from genrescope.cli.filters import GENRE, INSTRUMENT, MAX_DURATION, MOOD, STYLE, YEAR, filter_of
+from genrescope.cli.filters import FilterOptions
+from genrescope.cli.options import grouped
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.terminal import Format, notice, printable, stdout
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from genrescope.library.similar import Query
 
 
+@grouped
 def similar(
     track: str = typer.Argument(..., help="A file, or a track of the library by its name."),
     library: str | None = LIBRARY,
@@ -31,12 +33,7 @@ def similar(
     not_same_album: bool = typer.Option(
         False, "--not-same-album", help="Leave out tracks of the same album."
     ),
-    genre: str | None = GENRE,
-    style: str | None = STYLE,
-    instrument: str | None = INSTRUMENT,
-    mood: str | None = MOOD,
-    max_duration: float | None = MAX_DURATION,
-    year: str | None = YEAR,
+    filters: FilterOptions = FilterOptions(),
     playlist: Path | None = typer.Option(
         None,
         "--playlist",
@@ -61,15 +58,7 @@ def similar(
     from genrescope.library.store import Library
 
     opened = Library.open(library)
-    allowed = filter_of(
-        opened,
-        genre=genre,
-        style=style,
-        instrument=instrument,
-        mood=mood,
-        year=year,
-        max_duration=max_duration,
-    )
+    allowed = filters.of(opened)
     space = Space(opened)
     query = space.find(track)
     allowed = replace(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,16 +33,51 @@ _KEPT = {
 
 @dataclass(frozen=True)
 class TagOptions:
-    """Options of `--write-tags`; see `genrescope classify --help`."""
+    """Options of `--write-tags`."""
 
-    overwrite: bool = False
-    append: bool = False
-    force: bool = False
-    min_confidence: float = 0.5
-    count: int = 1
-    dry_run: bool = False
-    yes: bool = False
-    library: str | None = None
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="With --write-tags: replace genres that are there."),
+    ] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --write-tags: only show what would change.")
+    ] = False
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --write-tags: do not ask.")] = False
+    append: Annotated[
+        bool,
+        typer.Option("--append", help="With --write-tags: add to the genres that are there."),
+    ] = False
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="With --overwrite: replace genres that the model does not know, too."
+        ),
+    ] = False
+    min_confidence: Annotated[
+        float,
+        typer.Option(
+            "--min-confidence",
+            min=0,
+            max=1,
+            help="With --write-tags: write no genre of a lower probability.",
+        ),
+    ] = 0.5
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count", min=1, help="With --write-tags: genres and styles to write at most."
+        ),
+    ] = 1
+    library: Annotated[
+        str | None,
+        typer.Option(
+            "--library",
+            "-l",
+            metavar="PLACE",
+            help="With --write-tags: use the genres corrected in this library.",
+            show_default="the one in your data folder",
+        ),
+    ] = None
 
     def check(self, write_tags: bool) -> None:
         """Refuse options that contradict each other, or need `--write-tags`.

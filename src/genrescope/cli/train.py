@@ -70,15 +70,15 @@ def train(
 
       genrescope train my-genres --data my-music --name my-model
 
-      genrescope train default --data gtzan --artists artists.csv
+      genrescope train default --data path/to/gtzan --artists artists.csv
 
-      genrescope train kth-table4 --data gtzan --set training.epochs=20
+      genrescope train kth-table4 --data path/to/gtzan --set training.epochs=20
 
-      genrescope train berkeley-fig6-means --data fma_metadata --features vggish.npz
+      genrescope train berkeley-fig6-means --data path/to/fma_metadata --features vggish.npz
 
-      genrescope train leiden-table2/mobilenet_v2 --data gtzan --weights mobilenet.npz
+      genrescope train leiden-table2/mobilenet_v2 --data path/to/gtzan --weights mobilenet.npz
 
-      genrescope train my-recipe.yaml --data my-music --also gtzan
+      genrescope train my-recipe.yaml --data my-music --also path/to/gtzan
     """
     from genrescope.datasets import read_dataset
     from genrescope.models import trainer_of

@@ -48,9 +48,9 @@ def tune(
 
     Examples:
 
-      genrescope tune kth-table4/cnn/mfcc-delta --data gtzan --trials 40
+      genrescope tune kth-table4/cnn/mfcc-delta --data path/to/gtzan --trials 40
 
-      genrescope train runs/tune/kth-table4/cnn/mfcc-delta/best.yaml --data gtzan
+      genrescope train runs/tune/kth-table4/cnn/mfcc-delta/best.yaml --data path/to/gtzan
     """
     need_laboratory()
     from genrescope.training.recipe import load_recipe

@@ -234,6 +234,20 @@ def make_bundle(model: KnownModel, checkpoint: Path) -> Bundle:
     return Bundle(manifest, graph, weights)
 
 
+def is_outdated(manifest: Manifest) -> bool:
+    """Whether `fetch` would now make another bundle of the same network.
+
+    Of the models whose head comes with the package: its labels, offsets or temperature have
+    changed since. Of other models it cannot be told, and the answer is False.
+    """
+    model = KNOWN.get(manifest.name)
+    if model is None or not model.graph:
+        return False
+    fitted = fitted_head()
+    head = label_head(fitted["offsets"], fitted["music_above"])
+    return (manifest.labels, manifest.temperature) != (head, fitted["temperature"])
+
+
 def make_style_bundle(model: KnownModel, extractor: Path, metadata: Path) -> Bundle:
     """The bundle of Discogs' styles, from the published graph and its metadata.
 

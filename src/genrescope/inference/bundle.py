@@ -171,11 +171,14 @@ class Bundle:
                 fields = renamed_manifest(fields)
             elif version not in KNOWN_VERSIONS:
                 known = " or ".join(map(str, KNOWN_VERSIONS))
-                raise BundleError(source, f"schema version {version}, not {known}")
+                what = f"schema version {version}, not {known}{_renewal(source)}"
+                raise BundleError(source, what)
             manifest = Manifest.model_validate(fields)
         except (ValidationError, ValueError, RecursionError, RecipeError) as error:
             first = str(error).splitlines()
-            raise BundleError(source, f"bundle.json is not valid: {' '.join(first[:3])}") from None
+            raise BundleError(
+                source, f"bundle.json is not valid: {' '.join(first[:3])}{_renewal(source)}"
+            ) from None
         if hashlib.sha256(model).hexdigest() != manifest.sha256:
             raise BundleError(source, "model.onnx is not the file that bundle.json was made for")
         return cls(manifest, model, cls._weights(source, path, manifest.weights_sha256))
@@ -224,6 +227,13 @@ def fetched_folder() -> Path:
 def fetched_bundles() -> list[str]:
     """Names of the models that were fetched."""
     return sorted(path.parent.name for path in fetched_folder().glob("*/bundle.json"))
+
+
+def _renewal(source: str | PathLike[str]) -> str:
+    """How a fetched model that this version can't read is made anew."""
+    if str(source) not in fetched_bundles():
+        return ""
+    return f"; to renew it: genrescope models fetch {source}"
 
 
 # What `zipfile` raises for archives that are damaged, encrypted or packed in an unknown way.

@@ -40,9 +40,9 @@ class Info:
 
     Attributes
     ----------
-    tracks, deleted, failed, silent
+    tracks, deleted, failed, silent, no_music
         All rows; those whose files were missing at the last scan; of the others, those that could
-        not be decoded, and those without a genre because of silence.
+        not be decoded, and those without a genre because of silence, or because they are no music.
     roots
         The scanned folders.
     bytes
@@ -53,6 +53,7 @@ class Info:
     deleted: int
     failed: int
     silent: int
+    no_music: int
     roots: tuple[Root, ...]
     bytes: int | None
 
@@ -84,6 +85,8 @@ def describe(library: Library) -> Info:
     deleted = Counter(entry.root for entry in entries if entry.deleted)
     living = [entry for entry in entries if not entry.deleted]
     failed = sum(entry.problem is not None for entry in living)
+    no_genre = [entry for entry in living if entry.genre is None and entry.problem is None]
+    no_music = sum(entry.kind is not None for entry in no_genre)
     size = None
     if not places.is_address(library.place):
         files = (file for file in Path(library.place).rglob("*") if file.is_file())
@@ -92,7 +95,8 @@ def describe(library: Library) -> Info:
         len(entries),
         deleted.total(),
         failed,
-        sum(entry.genre is None for entry in living) - failed,
+        len(no_genre) - no_music,
+        no_music,
         tuple(
             Root(root, count, deleted[root], Path(root).is_dir())
             for root, count in sorted(rows.items())

@@ -146,7 +146,7 @@ class Entry:
 
     @property
     def has_embedding(self) -> bool:
-        """Whether the file exists, could be decoded, and is not silent."""
+        """Whether the file exists, could be decoded, and has a genre: is music, not silence."""
         return not self.deleted and self.genre is not None
 
     def to_dict(self) -> dict[str, Any]:

@@ -132,7 +132,9 @@ class Origin:
 
 def licence_of(recipe: Recipe) -> str:
     """The licence of a recipe's model, with those of the weights that it contains."""
-    return "; ".join(dict.fromkeys([recipe.licence, *_licences(recipe)]))
+    own = recipe.licence or "not stated"
+    weights = [each for each in dict.fromkeys(_licences(recipe)) if each != own]
+    return own if not weights else f"{own}; weights that are part of it: {', '.join(weights)}"
 
 
 def _licences(recipe: Recipe) -> list[str]:

@@ -82,7 +82,8 @@ class Recipe(Settings):
         How the predictions of segments become that of their track: mean_probability, mean_logits,
         median_probability or majority.
     licence
-        Of the trained model; the licences of weights that are part of it are added.
+        Of the trained model, empty where its author has not stated one; the licences of weights
+        that are part of it are added.
     ensemble
         Several networks instead of one, whose logits are averaged: for each the `augmentation`,
         `model` and `training` settings in which it differs from the recipe. Each has its own seed
@@ -113,7 +114,7 @@ class Recipe(Settings):
     ensemble: tuple[dict[str, Any], ...] = ()
     split: SplitSettings = SplitSettings()
     aggregation: Aggregation = "mean_probability"
-    licence: str = "Apache-2.0"
+    licence: str = ""
     search: dict[str, Parameter] = Field(default_factory=dict)
 
     @field_validator("search", mode="before")
