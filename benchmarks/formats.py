@@ -24,7 +24,6 @@ import hashlib
 import math
 import os
 import platform
-import re
 import resource
 import shutil
 import statistics
@@ -37,6 +36,8 @@ from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Thread
+
+from pages import write_between
 
 import genrescope
 from genrescope import audio
@@ -335,14 +336,6 @@ def machine() -> str:
     return ", ".join(found) + f"; medians of {RUNS} runs, range in brackets."
 
 
-def write_section(name: str, lines: list[str]) -> None:
-    """Replace a section of the page between its two comments."""
-    text = PAGE.read_text(encoding="utf-8")
-    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-    body = "\n".join(lines)
-    PAGE.write_text(pattern.sub(lambda found: f"{found[1]}{body}\n{found[2]}", text), "utf-8")
-
-
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -376,7 +369,7 @@ def main() -> None:
     for section, lines in sections.items():
         print(*lines, "", sep="\n", flush=True)
         if arguments.write:
-            write_section(section, lines)
+            write_between(PAGE, section, lines)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,12 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import soundfile
-from formats import PAGE, RUNS, cost, make_formats, write_section
+from formats import PAGE, RUNS, cost, make_formats
 from library import build
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from pages import write_between
 
 from genrescope.library.index import refresh
 from genrescope.library.similar import Space
@@ -185,7 +186,7 @@ def main() -> None:
     for section, lines in sections.items():
         print(*lines, "", sep="\n", flush=True)
         if arguments.write:
-            write_section(section, lines)
+            write_between(PAGE, section, lines)
     if arguments.write:
         draw_all()
 

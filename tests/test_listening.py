@@ -108,6 +108,9 @@ def test_clear_is_a_lead_of_some_standard_errors() -> None:
     assert is_clear([one, one, other] * 4, 0.0)  # all has been read
     assert not is_clear([one, other, one, other, one], 0.9)
     assert not is_clear([one + other] * 8, 0.5)  # the second genre is as probable
+    assert is_clear([2 * one] * 4, 0.5, [2.0, 2.0, 2.5, 1.5])
+    assert is_clear([2 * one] * 4, 0.5, [-2.0, -2.0, -2.5, -1.5])  # clearly no music
+    assert not is_clear([2 * one] * 4, 0.5, [2.0, -2.0, 2.5, -1.5])
     small = one / 20
     assert not is_clear([small] * AUTO_FEWEST, 0.9)
     assert is_clear([small] * 1000, 0.001)

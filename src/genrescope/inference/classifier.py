@@ -227,10 +227,12 @@ class Classifier:
         label_logits: list[NDArray[np.float32]] = []
         head = self.manifest.labels
         embedding = np.zeros(self.embedding_size)
+        detector = self.manifest.music_detector
         means: list[NDArray[np.float64]] = []  # of each window's logits
+        margins: list[float] = []
 
         def enough(unread: float) -> bool:
-            return is_clear(means, unread)
+            return is_clear(means, unread, margins)
 
         for segments, (raw, embeddings) in outputs(enough):
             logits = raw
@@ -241,6 +243,8 @@ class Classifier:
             tables.append(probabilities)
             means.append(np.asarray(logits.mean(axis=0) / self.manifest.temperature))
             embedding += embeddings.sum(axis=0, dtype=np.float64)
+            if detector is not None:
+                margins.append(detector.margin(embeddings.mean(axis=0)))
             new = [
                 SegmentPrediction(
                     segment.start, min(segment.end, info.duration), _named(self.genres, row)

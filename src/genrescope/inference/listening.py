@@ -61,7 +61,9 @@ def setting_of(listen: Listen) -> str:
     return listen if isinstance(listen, str) else f"{listen:g}"
 
 
-def is_clear(logits: Sequence[NDArray[np.floating]], unread: float) -> bool:
+def is_clear(
+    logits: Sequence[NDArray[np.floating]], unread: float, music: Sequence[float] = ()
+) -> bool:
     """Whether the windows of a track that were read are enough to tell its genre.
 
     The difference between the logits of the most probable genre and of another one varies from
@@ -76,6 +78,9 @@ def is_clear(logits: Sequence[NDArray[np.floating]], unread: float) -> bool:
         Of each window that was read the mean over its segments, `[genres]`.
     unread
         The fraction of the track's windows that were not read.
+    music
+        Of each window by how much it is music (`MusicDetector.margin`), which has to be as clear,
+        on either side of 0; nothing where the model can't tell.
     """
     count = len(logits)
     if count < AUTO_FEWEST:
@@ -83,6 +88,9 @@ def is_clear(logits: Sequence[NDArray[np.floating]], unread: float) -> bool:
     values = np.stack(logits)
     mean = values.mean(axis=0)
     leads = np.delete(values[:, [mean.argmax()]] - values, mean.argmax(), axis=1)
+    if len(music):
+        margins = np.asarray(music)[:, None]
+        leads = np.concatenate([leads, margins * np.sign(margins.mean())], axis=1)
     squares = np.square(leads - leads.mean(axis=0)).sum(axis=0)
     variance = (SPREAD_WINDOWS * SPREAD**2 + squares) / (SPREAD_WINDOWS + count - 1)
     return bool((leads.mean(axis=0) >= CLEAR * np.sqrt(variance / count * unread)).all())
