@@ -73,6 +73,16 @@ def test_a_picture_is_one_window_that_segments_are_cut_from(picture: Path) -> No
     assert whole.values.shape == (106, 128)
 
 
+def test_grey_levels_are_those_of_the_picture(picture: Path) -> None:
+    settings = {"kind": "sampled_mel", "sample_rate": RATE, "hop_length": 10336, "n_mels": 128}
+    feature = make_feature(settings | {"grey": True})
+    levels, _ = feature.of_picture(load_sampled_mel(picture))
+    pixels = np.asarray(Image.open(picture))
+    np.testing.assert_allclose(levels, (4 * pixels.astype(float) + 1.5) / 255, atol=1e-6)
+    with pytest.raises(RecipeError, match="not of MFCCs"):
+        make_feature(settings | {"grey": True, "n_mfcc": 20})
+
+
 def test_silence_in_a_picture_is_left_out(tmp_path: Path) -> None:
     pixels = np.zeros((128, 128), np.uint8)
     pixels[:, 64:] = 40

@@ -61,12 +61,16 @@ class SampledMel(Feature):
     n_mfcc
         Cepstral coefficients instead of the bands themselves, computed from the bands that are
         kept; 0 for the bands.
+    grey
+        Grey levels from 0 (80 dB below the loudest) to 1, highest band on top, as `image` has them,
+        for networks that were trained on photographs; with `scale: none` in a recipe.
     """
 
     sample_rate: int = _RATE // 2
     hop_length: int = Field(_HOP // 2, ge=16, le=65536)
     n_mels: int = Field(106, ge=1, le=PICTURE_SIZE)
     n_mfcc: int = Field(0, ge=0)
+    grey: bool = False
 
     @model_validator(mode="after")
     def _bands_exist(self) -> SampledMel:
@@ -77,6 +81,8 @@ class SampledMel(Feature):
             raise ValueError(f"audio at {self.sample_rate} Hz has {most} of the bands")
         if self.n_mfcc > self.n_mels:
             raise ValueError(f"{self.n_mfcc} MFCCs can't be computed from {self.n_mels} bands")
+        if self.grey and self.n_mfcc:
+            raise ValueError("grey levels are of bands, not of MFCCs")
         return self
 
     @property
@@ -142,6 +148,9 @@ class SampledMel(Feature):
         return self._values(kept), np.asarray(silent)
 
     def _values(self, decibels: FloatArray) -> FloatArray:
+        if self.grey:
+            levels = np.maximum(0.0, 1 - decibels / np.float32(_FLOOR_DB))
+            return np.ascontiguousarray(levels[::-1], np.float32)
         if not self.n_mfcc:
             return np.ascontiguousarray(decibels, np.float32)
         return np.asarray(dct(self.n_mels, self.n_mfcc) @ decibels, np.float32)
