@@ -16,7 +16,7 @@ help:
 	@echo "make classify MUSIC=path  name the genre of every file in a folder"
 	@echo "make test                 lint, types and all tests"
 	@echo "make test-fast            tests of the base install alone, in $(BASE)"
-	@echo "make lint                 ruff, mypy, import directions, workflows"
+	@echo "make lint                 ruff, mypy, import directions, workflows, containers"
 	@echo "make speed                compare decoding and classifying with ffmpeg; only warns"
 	@echo "make docs                 the documentation site, in site/"
 	@echo "make notebooks            execute the notebooks in docs/notebooks and store their output"
@@ -47,6 +47,8 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec compose.yaml
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python tools/actionlint.py
 
 speed: $(VENV)/.base

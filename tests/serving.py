@@ -16,11 +16,11 @@ def running(**settings: Any) -> Iterator[str]:
     import uvicorn
 
     from genrescope.service.app import create_app
-    from genrescope.service.server import HeadTimeout, bind
+    from genrescope.service.server import TimeoutProtocol, bind
     from genrescope.service.settings import ServiceSettings
 
     app, listening = create_app(ServiceSettings(**settings)), bind("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, http=HeadTimeout, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, http=TimeoutProtocol, log_level="error"))
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,19 @@ def test_a_crash_costs_the_file_alone(music: Path) -> None:
         os.kill(worker_ids()[0], signal.SIGKILL)
         os.waitid(os.P_PID, worker_ids()[0], os.WEXITED | os.WNOWAIT)
         assert load(music, duration=1.0).duration == 1.0
+
+
+def test_a_decoder_that_ends_before_it_begins_costs_no_file(music: Path) -> None:
+    with safely() as pool:
+        load(music, duration=1.0)
+        (first,) = worker_ids()
+        os.kill(first, signal.SIGSTOP)  # it is alive when it is asked, and ends without beginning
+        ending = threading.Timer(0.3, os.kill, (first, signal.SIGKILL))
+        ending.start()
+        assert load(music, duration=1.0).duration == 1.0
+        assert pool.lost == 1
+        assert worker_ids() != [first]
+        ending.join()
 
 
 def test_a_decoder_that_hangs_is_stopped(music: Path) -> None:

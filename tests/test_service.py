@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -147,6 +148,57 @@ class TestClassify:
         head, _, body = content.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 421")
         assert json.loads(body)["status"] == 421
+
+
+def slow_reader_is_cut(address: str, path: str) -> bool:
+    """Whether a connection of which a byte is read at a time ends early."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.connect((host, int(port)))
+        line.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        for _ in range(20):
+            time.sleep(0.05)
+            line.recv(1)
+        line.settimeout(20)
+        length, block = 0, b"x"
+        with contextlib.suppress(ConnectionResetError):
+            while block := line.recv(2**16):
+                length += len(block)
+    return length < 9 * 2**20
+
+
+def test_a_client_that_reads_a_byte_at_a_time_is_disconnected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its response, of one piece or many, is larger than what the system keeps of a connection."""
+    import uvicorn
+    from starlette.responses import FileResponse, PlainTextResponse
+
+    from genrescope.service import server as module
+
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.3)
+    monkeypatch.setattr(module, "_STALLED_SECONDS", 0.3)
+    content = b"x" * 12 * 2**20
+    (tmp_path / "file").write_bytes(content)
+    responses = {"/text": PlainTextResponse(content), "/file": FileResponse(tmp_path / "file")}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await responses[scope["path"]](scope, receive, send)
+
+    listening = module.bind("127.0.0.1", 0)
+    config = uvicorn.Config(app, http=module.TimeoutProtocol, log_level="error", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    try:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        for path in responses:
+            assert requests.get(f"{address}{path}", timeout=30).content == content
+            assert slow_reader_is_cut(address, path)
+    finally:
+        server.should_exit = True
+        thread.join(30)
 
 
 class TestLibrary:
@@ -538,3 +590,22 @@ def test_a_watched_folder_is_scanned_again(music: Path, tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
+
+
+def test_the_unit_of_systemd_is_valid_and_sandboxed(tmp_path: Path) -> None:
+    import shutil
+    import subprocess
+
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not installed")
+    unit = tmp_path / "genrescope.service"
+    text = (Path(__file__).parents[1] / "deploy" / unit.name).read_text(encoding="utf-8")
+    # What it starts is not installed there.
+    unit.write_text(text.replace("/opt/genrescope/bin/genrescope", "/bin/true"), encoding="utf-8")
+    for options in (["verify"], ["security", "--offline=true", "--threshold=20"]):
+        ran = subprocess.run(
+            ["systemd-analyze", *options, str(unit)], capture_output=True, text=True, check=False
+        )
+        if "Unknown" in ran.stderr or "unrecognized option" in ran.stderr:
+            pytest.skip("an older systemd")
+        assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr

@@ -118,6 +118,17 @@ def finished(page: Any) -> Any:
     return page.wait_for_selector("article[aria-busy=false]", timeout=60_000)
 
 
+def place_on_map(page: Any, point: dict[str, float]) -> dict[str, float]:
+    """Where a track is drawn on the map, from the map's upper left corner."""
+    box = page.locator("#map").bounding_box()
+    x, y = page.evaluate("fetch('/v1/map').then(a => a.json()).then(m => m.extent)")
+    scale = min(box["width"] / (x or 1), box["height"] / (y or 1)) / 2.3
+    return {
+        "x": box["width"] / 2 + point["x"] * scale,
+        "y": box["height"] / 2 - point["y"] * scale,
+    }
+
+
 def test_a_dropped_file_gets_a_genre_plays_and_is_compared(opened: Any, music: Path) -> None:
     drop(opened, music / "walking-bass.flac")
     finished(opened)
@@ -156,6 +167,9 @@ def test_a_broken_file_gives_a_readable_message(opened: Any, tmp_path: Path) -> 
 def test_the_microphone_is_recorded(opened: Any) -> None:
     opened.click("#record")
     opened.wait_for_timeout(2500)
+    level = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(Boolean)"
+    assert opened.locator("#level").evaluate(level)
+    assert "0:0" in opened.locator("#record").inner_text()
     opened.click("#record")
     finished(opened)
     result = opened.locator("article")
@@ -173,10 +187,7 @@ def test_the_library_is_searched_corrected_and_put_into_a_playlist(
     # The map: a click chooses a point.
     opened.locator("#legend button").first.wait_for()
     point = opened.evaluate("fetch('/v1/map').then(a => a.json()).then(m => m.tracks[0])")
-    box = opened.locator("#map").bounding_box()
-    scale = min(box["width"], box["height"]) / 2.25
-    at = {"x": box["width"] / 2 + point["x"] * scale, "y": box["height"] / 2 - point["y"] * scale}
-    opened.locator("#map").click(position=at)
+    opened.locator("#map").click(position=place_on_map(opened, point))
     card = opened.locator("#map-card")
     assert point["name"] in card.inner_text()
     card.get_by_text("Sounds alike").click()
@@ -195,11 +206,12 @@ def test_the_library_is_searched_corrected_and_put_into_a_playlist(
     opened.locator("#recommended small").first.wait_for()
     # A playlist: by a button, by dragging, and from here to there.
     rows.nth(0).get_by_role("button", name="Add to playlist").click()
-    carried = opened.evaluate_handle("new DataTransfer()")
-    rows.nth(1).dispatch_event("dragstart", {"dataTransfer": carried})
-    for kind in ("dragover", "drop"):
-        opened.locator("#playlist-panel").dispatch_event(kind, {"dataTransfer": carried})
+    rows.nth(1).locator("td").nth(2).drag_to(opened.locator("#playlist-title"))
     until(opened, "document.querySelectorAll('#playlist li').length === 2")
+    names = opened.locator("#playlist .name").all_inner_texts()
+    items = opened.locator("#playlist li")
+    items.nth(1).locator(".name").drag_to(items.nth(0).locator(".name"))
+    assert opened.locator("#playlist .name").all_inner_texts() == names[::-1]
     rows.nth(0).get_by_role("checkbox").check()
     rows.nth(2).get_by_role("checkbox").check()
     opened.click("#bulk-between")
@@ -209,6 +221,70 @@ def test_the_library_is_searched_corrected_and_put_into_a_playlist(
     lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
     assert lines[0] == "#EXTM3U"
     assert lines[2].startswith(f"{address}/v1/tracks/")
+
+
+def test_many_genres_are_corrected_at_once_and_back(opened: Any, address: str, music: Path) -> None:
+    opened.click("nav a[href='#library']")
+    rows = opened.locator("#tracks tbody tr")
+    rows.nth(1).wait_for()
+    count = len(list(music.iterdir()))
+    rows.nth(0).get_by_role("checkbox").check()
+    opened.click("#bulk-all")
+    until(opened, f"document.getElementById('bulk-count').textContent === '{count} selected'")
+    for genre, corrected in (({"value": "metal"}, count), ({"label": "as the model said"}, 0)):
+        opened.select_option("#bulk-genre", **genre)
+        opened.click("#bulk-apply")
+        until(opened, f"document.querySelectorAll('#tracks .was').length === {corrected}")
+        found = opened.evaluate("fetch('/v1/tracks?corrected=true').then(a => a.json())")
+        assert found["total"] == corrected
+    assert opened.locator("#legend button").count() > 1
+    # By headings, as by the list.
+    opened.click("[data-sort=confidence]")
+    until(opened, "document.querySelector('[aria-sort=descending] .heading') !== null")
+    first = opened.evaluate(
+        "fetch('/v1/tracks?sort=confidence&descending=true').then(a => a.json())"
+    )["tracks"][0]
+    until(opened, f"document.querySelector('#tracks tbody tr').dataset.id === '{first['id']}'")
+    opened.fill("#search", "no such track")
+    opened.get_by_text("No track matches.").wait_for()
+
+
+def test_likes_and_dislikes_change_what_is_recommended(opened: Any) -> None:
+    opened.click("nav a[href='#library']")
+    names = opened.locator("#recommended .name")
+    opened.locator("tr:has-text('walking-bass') [data-kind=like]").click()
+    opened.click("#recommend")
+    names.first.wait_for()
+    before = [each.split("\n")[0] for each in names.all_inner_texts()]
+    assert "walking-bass" not in before
+    opened.locator(f"tr:has-text('{before[0]}') [data-kind=dislike]").click()
+    opened.click("#recommend")
+    opened.wait_for_timeout(300)
+    after = [each.split("\n")[0] for each in names.all_inner_texts()]
+    assert after
+    assert before[0] not in after
+    opened.reload()  # they are remembered, and taken back by their chips
+    opened.locator("#liked button").nth(1).wait_for()
+    for _ in range(2):
+        opened.locator("#liked button").first.click()
+    assert opened.locator("#recommend").is_disabled()
+
+
+def test_a_playlist_goes_on_to_the_next_track(opened: Any) -> None:
+    opened.click("nav a[href='#library']")
+    rows = opened.locator("#tracks tbody tr")
+    for number in (0, 1):
+        rows.nth(number).get_by_role("button", name="Add to playlist").click()
+    opened.locator("#playlist [data-play]").first.click()
+    until(opened, "document.getElementById('audio').currentTime > 0")
+    first = opened.locator("#player-name").inner_text()
+    opened.evaluate("document.getElementById('audio').currentTime = 5.8")
+    until(opened, f"document.getElementById('player-name').textContent !== '{first}'")
+    opened.click("#player-previous")
+    until(opened, f"document.getElementById('player-name').textContent === '{first}'")
+    opened.focus("#player-seek")
+    opened.keyboard.press("End")
+    until(opened, f"document.getElementById('player-name').textContent !== '{first}'")
 
 
 def test_it_works_by_the_keyboard_alone(opened: Any, music: Path) -> None:
@@ -224,6 +300,83 @@ def test_it_works_by_the_keyboard_alone(opened: Any, music: Path) -> None:
     opened.locator("#map-card .name").wait_for()
     opened.keyboard.press("Enter")
     until(opened, "document.getElementById('audio').currentTime > 0")
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_real_music_on_a_phone_in_the_dark_in_german_by_the_keyboard(
+    browser: Any, shared: Path, tmp_path: Path
+) -> None:
+    """All of the page: a song, the map, corrections, likes, and a playlist."""
+    import genrescope
+    from genrescope.library.scan import scan
+
+    songs, place = tmp_path / "music", str(tmp_path / "library")
+    songs.mkdir()
+    for genre in ("classical", "jazz", "metal", "reggae"):
+        for file in sorted((shared / f"data/gtzan-audio/{genre}").glob("*.flac"))[:2]:
+            shutil.copy(file, songs)
+    scan([songs], library=place)
+    song = songs / "jazz.00000.flac"
+    expected = genrescope.load().predict(song).genre
+    with running(library=place) as address:
+        phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
+        context = browser.new_context(locale="de-DE", accept_downloads=True, **phone)
+        page, problems = context.new_page(), list[str]()
+        page.on("console", lambda message: _note(message, problems))
+        page.goto(address)
+        page.wait_for_selector("body[data-ready]")
+
+        def press(selector: str, *keys: str) -> None:
+            """Press keys on an element, which Tab has to reach."""
+            for back in ("Tab", "Shift+Tab"):
+                for _ in range(150):
+                    if page.evaluate("s => document.activeElement.matches(s)", selector):
+                        for key in keys:
+                            page.keyboard.press(key)
+                        return
+                    page.keyboard.press(back)
+            raise AssertionError(f"{selector} is not reached by Tab")
+
+        with page.expect_file_chooser() as chooser:
+            press("#files", "Enter")
+        chooser.value.set_files(song)
+        finished(page)
+        assert page.locator(".verdict").inner_text().startswith(str(expected))
+        press(".strip", "Enter", "ArrowRight")
+        until(page, "document.getElementById('audio').currentTime > 5")
+        press("#player-toggle", "Enter")
+        until(page, "document.getElementById('audio').paused")
+        press("nav a[href='#library']", "Enter")
+        page.locator("#legend button").first.wait_for()
+        press("#map", "ArrowRight")
+        press("#map-card > button:last-child", "Enter")
+        page.locator("#recommended li").nth(3).wait_for()
+        press("#search", *"metal")
+        until(page, "document.querySelectorAll('#tracks tbody tr').length === 2")
+        press("#select-page", "Space")
+        press("#bulk-genre", *"rock")
+        press("#bulk-apply", "Enter")
+        until(page, "document.querySelectorAll('#tracks .was').length === 2")
+        press("tr:first-child [data-kind=like]", "Space")
+        press("#recommend", "Enter")
+        page.locator("#recommended small").first.wait_for()
+        press("#bulk-none", "Enter")
+        for row in (1, 2):
+            press(f"#tracks tbody tr:nth-child({row}) input", "Space")
+        press("#bulk-between", "Enter")
+        until(page, "document.querySelectorAll('#playlist li').length > 2")
+        names = page.locator("#playlist .name").all_inner_texts()
+        press("#playlist li:nth-child(2) [data-up]", "Enter")
+        moved = page.locator("#playlist .name").all_inner_texts()
+        assert moved[:2] == names[1::-1]
+        with page.expect_download() as download:
+            press("#export", "Enter")
+        text = Path(download.value.path()).read_text(encoding="utf-8")
+        assert [line.partition(",")[2] for line in text.splitlines()[1::2]] == moved
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        context.close()
+    assert not problems
 
 
 def test_a_report_of_the_laboratory_is_opened_by_the_keyboard(opened: Any) -> None:

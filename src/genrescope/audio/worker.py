@@ -19,7 +19,15 @@ from genrescope.audio.packets import audio_digest
 from genrescope.errors import AudioError, UnreadableError
 from genrescope.heap import keep_freed_memory
 
-HEADER, BLOCK, WARNING, FAILED, UNREADABLE, END = b"H", b"B", b"W", b"F", b"U", b"E"
+BEGUN, HEADER, BLOCK, WARNING, FAILED, UNREADABLE, END = (
+    b"S",
+    b"H",
+    b"B",
+    b"W",
+    b"F",
+    b"U",
+    b"E",
+)
 _OPEN_FILES = 64
 LENGTH = struct.Struct("<cI")
 
@@ -36,7 +44,9 @@ def main(memory: int) -> None:
         os.dup2(nowhere.fileno(), 2)
     try:
         for line in sys.stdin.buffer:
-            _answer(json.loads(line), out)
+            request = json.loads(line)
+            _send(out, BEGUN, b"")  # from here on it is the file's fault if this process ends
+            _answer(request, out)
     except BrokenPipeError:
         pass  # nobody waits for the answer
 

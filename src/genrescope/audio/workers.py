@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from genrescope.audio.waveform import Samples
 
 # As in `genrescope.audio.worker`, which this process does not import.
-_HEADER, _BLOCK, _WARNING, _FAILED, _UNREADABLE, _END = b"H", b"B", b"W", b"F", b"U", b"E"
+_BEGUN, _HEADER, _BLOCK, _WARNING = b"S", b"H", b"B", b"W"
+_FAILED, _UNREADABLE, _END = b"F", b"U", b"E"
+_KINDS = frozenset((_BEGUN, _HEADER, _BLOCK, _WARNING, _FAILED, _UNREADABLE, _END))
 _PROGRAM = "import sys; from genrescope.audio.worker import main; main(int(sys.argv[1]))"
 _WORTH_PROCESSES = 12  # files; a process takes as long to start as two or three do to decode
 _SIGKILL = 9
@@ -119,24 +121,35 @@ class DecoderPool:
     ) -> Generator[bytearray, None, None]:
         """Send a request; yield the content of the header and of each block of the answer."""
         with _named(path) as file_name:
-            worker = self._take()
+            name = source_name(path)
+            worker = self._begin(name, {"path": file_name, **request})
             try:
-                yield from self._answer(worker, source_name(path), file_name, request, warnings)
+                yield from self._answer(worker, name, warnings)
             finally:
                 self._give_back(worker)
 
+    def _begin(self, name: str, request: dict[str, Any]) -> _Worker:
+        """A process that has begun with a request.
+
+        One that ended while it was idle, or before it read the request, is replaced once: the file
+        is no reason for that.
+        """
+        for is_last in (False, True):
+            worker = self._take()
+            with suppress(OSError):
+                worker.ask(request)
+                with self._watch.over(worker, self.seconds):
+                    if worker.read() is not None:
+                        return worker
+            if is_last or worker.overdue:
+                break
+            worker.kill()
+            self.lost += 1
+        raise self._end(name, worker)
+
     def _answer(
-        self,
-        worker: _Worker,
-        name: str,
-        file_name: str,
-        request: dict[str, Any],
-        warnings: list[str],
+        self, worker: _Worker, name: str, warnings: list[str]
     ) -> Generator[bytearray, None, None]:
-        try:
-            worker.ask({"path": file_name, **request})
-        except OSError:
-            raise self._end(name, worker) from None
         end = float("inf") if self.total is None else monotonic() + self.total
         while True:
             seconds = min(self.seconds, max(0.0, end - monotonic()))
@@ -228,10 +241,7 @@ class _Worker:
         if head is None:
             return None
         kind, length = bytes(head[:1]), int.from_bytes(head[1:], "little")
-        if (
-            kind not in (_HEADER, _BLOCK, _WARNING, _FAILED, _UNREADABLE, _END)
-            or length > _LONGEST_MESSAGE
-        ):
+        if kind not in _KINDS or length > _LONGEST_MESSAGE:
             return None
         content = self._exactly(length)
         return None if content is None else (kind, content)

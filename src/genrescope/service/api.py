@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hmac
+import pathlib
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from genrescope.errors import printable
 from genrescope.inference.bundle import fetched_bundles, shipped_bundles
@@ -22,6 +23,17 @@ from genrescope.service.state import Service
 from genrescope.service.work import Convert, Draw
 
 router = APIRouter()
+
+
+class _TemporaryFile(FileResponse):
+    """A file that is removed when it was sent, or when the client no longer reads."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            pathlib.Path(self.path).unlink(missing_ok=True)
+
 
 # What browsers play as it is; other files are converted.
 _PLAYED = {
@@ -150,8 +162,7 @@ async def audio(request: Request, track_id: _TrackId) -> Response:
     except BaseException:
         target.unlink(missing_ok=True)
         raise
-    task = BackgroundTask(target.unlink, missing_ok=True)
-    return FileResponse(target, media_type="audio/wav", background=task)
+    return _TemporaryFile(target, media_type="audio/wav")
 
 
 @router.get(

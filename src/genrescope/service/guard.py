@@ -59,7 +59,7 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return
-        started = is_upload = is_read = False
+        started = is_read = False
 
         async def received() -> Message:
             nonlocal is_read
@@ -81,14 +81,7 @@ class Guard:
                         if name.encode() not in own
                     ),
                 ]
-            if not is_upload:
-                await send(message)
-                return
-            try:
-                # Its room is not kept for a client that does not read.
-                await asyncio.wait_for(send(message), self.settings.max_idle_seconds)
-            except TimeoutError:
-                raise ConnectionError("the client does not read the response") from None
+            await send(message)
 
         try:
             headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
@@ -103,8 +96,6 @@ class Guard:
                 return
             with self.room.one():
                 await self.app(scope, limited, send_with_headers)
-        except ConnectionError:
-            return
         except ProblemError as problem:
             if not started:
                 await _answer(send_with_headers, problem, None if is_read else received)
@@ -154,7 +145,8 @@ class Guard:
             if is_whole:  # waits for the client to leave
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), self.settings.max_idle_seconds)
+                async with asyncio.timeout(self.settings.max_idle_seconds):
+                    message = await receive()
             except TimeoutError:
                 raise ProblemError(408, "the upload paused for too long") from None
             total += len(message.get("body", b""))

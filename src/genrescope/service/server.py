@@ -14,7 +14,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from genrescope.errors import GenrescopeError
 
-_HEAD_SECONDS = 15.0
+_LOOK_SECONDS = 15.0
+_STALLED_SECONDS = 30.0
+_LEAST_BYTES = 2**14  # that a client reads meanwhile, where a response waits for it
 _MOST_CONNECTIONS = 500
 
 
@@ -38,7 +40,7 @@ def run(app: ASGIApp, listening: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM; requests in work get half a minute to finish then."""
     config = uvicorn.Config(
         app,
-        http=HeadTimeout,
+        http=TimeoutProtocol,
         ws="none",
         log_level="warning",
         server_header=False,
@@ -53,26 +55,62 @@ def run(app: ASGIApp, listening: socket.socket) -> None:
         uvicorn.Server(config).run(sockets=[listening])
 
 
-class HeadTimeout(H11Protocol):
-    """HTTP/1.1, closing connections on which no request begins for 15 to 30 seconds.
+class TimeoutProtocol(H11Protocol):
+    """HTTP/1.1, closing connections of clients that do nothing, or read too slowly.
 
-    Without it, clients that send a header a byte at a time would keep their connections for ever.
+    Without it, clients that send a header or read a response a byte at a time would keep their
+    connections, and what is kept for them, for ever. A connection on which no request begins ends
+    after 15 to 30 seconds. One whose client reads less than half a kilobyte a second of what waits
+    for it is reset; a browser whose player pauses asks for the rest of the file when it needs it.
     """
 
     _seen: Any = None
     _was_idle = False
+    _stalled: asyncio.TimerHandle | None = None
+    _unsent = _unsent_before = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to look at the connection from time to time."""
         super().connection_made(transport)
-        self.loop.call_later(_HEAD_SECONDS, self._look)
+        # asyncio does so only for sockets that were made with the number of the protocol. Without
+        # it, each response on a kept connection waits 40 ms for the client's acknowledgement.
+        with suppress(OSError, AttributeError):
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._looking = self.loop.call_later(_LOOK_SECONDS, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop looking."""
+        self._looking.cancel()
+        if self._stalled is not None:
+            self._stalled.cancel()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read, but not for ever."""
+        super().pause_writing()
+        self._unsent = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(_STALLED_SECONDS, self._check_reading)
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+
+    def _check_reading(self) -> None:
+        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        if before - self._unsent < _LEAST_BYTES:
+            self.transport.abort()  # to close it would wait for the client to read
+        else:
+            self._stalled = self.loop.call_later(_STALLED_SECONDS, self._check_reading)
 
     def _look(self) -> None:
-        if self.transport.is_closing():
-            return
         is_idle = self.cycle is None or self.cycle.response_complete
+        before, unsent = self._unsent_before, self.transport.get_write_buffer_size()
         if is_idle and self._was_idle and self._seen is self.cycle:
-            self.transport.close()
-            return
-        self._seen, self._was_idle = self.cycle, is_idle
-        self.loop.call_later(_HEAD_SECONDS, self._look)
+            if unsent == 0:
+                self.transport.close()
+            elif before - unsent < _LEAST_BYTES:
+                self.transport.abort()
+        self._seen, self._was_idle, self._unsent_before = self.cycle, is_idle, unsent
+        self._looking = self.loop.call_later(_LOOK_SECONDS, self._look)

@@ -41,7 +41,7 @@ class ServiceSettings:
     max_work_seconds
         Longest time that may be spent on one file.
     max_idle_seconds
-        Longest pause within an upload, and within the response to one.
+        Longest pause within a request.
     max_decoder_bytes
         Memory that a decoder process may take, as `genrescope.audio.safely` counts it.
     """

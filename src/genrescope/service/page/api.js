@@ -1,5 +1,6 @@
 // Requests to the service, and small helpers for elements.
 import {t} from "./i18n.js";
+import {picture} from "./icons.js";
 
 export class Problem extends Error {
   constructor(status, detail, retryAfter) { super(detail); this.status = status; this.retryAfter = retryAfter; }
@@ -71,8 +72,8 @@ export function el(tag, attributes = {}, ...children) {
 }
 
 export const at = (id) => document.getElementById(id);
-export const icon = (sign, label, onclick, more = {}) =>
-  el("button", {type: "button", class: "icon", "aria-label": label, title: label, onclick, ...more}, sign);
+export const icon = (name, label, onclick, more = {}) =>
+  el("button", {type: "button", class: "icon", "aria-label": label, title: label, onclick, ...more}, picture(name));
 
 export const looks = new Map();  // genre to {colour, shape}
 export function dot(genre) {

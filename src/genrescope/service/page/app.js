@@ -4,6 +4,7 @@ import {t, translate} from "./i18n.js";
 import * as laboratory from "./laboratory.js";
 import * as library from "./library.js";
 import * as listen from "./listen.js";
+import {picture} from "./icons.js";
 
 const views = ["listen", "library", "laboratory"];
 let first = true;
@@ -20,11 +21,14 @@ async function show() {
 }
 
 translate(document);
+for (const [id, name] of [["player-previous", "previous"], ["player-next", "next"], ["player-toggle", "play"], ["descending", "down"]]) at(id).append(picture(name));
+document.querySelector(".volume").prepend(picture("volume"));
 listen.start();
 addEventListener("hashchange", show);
 show();
 const models = await get("/v1/models");
 models.model.genres.forEach((genre, number) => looks.set(genre, models.model.looks[number % models.model.looks.length]));
 models.library?.genres.forEach((genre, number) => looks.set(genre, models.model.looks[number % models.model.looks.length]));
+document.dispatchEvent(new Event("looks"));
 await library.start(models);
 document.body.dataset.ready = "yes";

@@ -3,16 +3,17 @@ import {at, dot, el, get, icon, request, send} from "./api.js";
 import {clock, percent, t} from "./i18n.js";
 import {shared} from "./listen.js";
 import {MapView} from "./map.js";
-import {playTrack} from "./player.js";
+import {picture} from "./icons.js";
+import {playButton, playTrack} from "./player.js";
 
-const PAGE = 25;
+const PAGE = 25, MOST = 500, MOST_CORRECTED = 5000, PLAYLIST = 12;
 const state = {offset: 0, total: 0, descending: false, tracks: [], genres: []};
 const selected = new Map(), known = new Map();  // by id
 const kept = (name) => JSON.parse(localStorage.getItem(name) ?? "[]");
 const likes = new Map(kept("likes")), dislikes = new Map(kept("dislikes"));  // id to name
 let playlist = kept("playlist");  // {id, name, duration}
 const shownGenres = new Set();
-let map, playing = null;
+let map, playing = null, loads = 0;
 
 function keep() {
   localStorage.setItem("likes", JSON.stringify([...likes])); localStorage.setItem("dislikes", JSON.stringify([...dislikes]));
@@ -25,25 +26,28 @@ export async function start(models) {
   state.genres = models.library.genres;
   const options = (names) => names.map(([value, text]) => el("option", {value}, text));
   at("filter-genre").append(...options([["", t("all_genres")], ...state.genres.map((g) => [g, g])]));
-  at("bulk-genre").append(...options([...state.genres.map((g) => [g, g]), ["", t("asModel")]]));
+  at("bulk-genre").append(el("option", {value: "-", disabled: true, selected: true}, t("correctTo")), ...options([...state.genres.map((g) => [g, g]), ["", t("asModel")]]));
   at("sort").append(...options(["name", "artist", "album", "year", "genre", "confidence", "duration"].map((each) => [each, t(each)])));
   let timer;
   at("search").addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(() => { state.offset = 0; load(); }, 200); });
   for (const each of ["filter-genre", "filter-kind", "sort"]) at(each).addEventListener("change", () => { state.offset = 0; load(); });
   at("filters").addEventListener("submit", (e) => e.preventDefault());
-  at("descending").addEventListener("click", () => { state.descending = !state.descending; at("descending").setAttribute("aria-pressed", state.descending); load(); });
+  at("descending").addEventListener("click", () => order(at("sort").value, !state.descending));
   at("previous").addEventListener("click", () => { state.offset -= PAGE; load(); });
   at("next").addEventListener("click", () => { state.offset += PAGE; load(); });
-  at("bulk-apply").addEventListener("click", () => correct([...selected.keys()], at("bulk-genre").value || null));
+  at("bulk-apply").addEventListener("click", () => { if (at("bulk-genre").value !== "-") correct([...selected.keys()], at("bulk-genre").value || null); });
+  at("bulk-all").addEventListener("click", selectAll);
+  at("bulk-none").addEventListener("click", () => { selected.clear(); showTable(); at("search").focus(); });
   at("bulk-add").addEventListener("click", () => { for (const track of selected.values()) add(track); });
   at("bulk-between").addEventListener("click", between);
   at("recommend").addEventListener("click", recommend);
   at("export").addEventListener("click", exportPlaylist);
   at("clear").addEventListener("click", () => { playlist = []; showPlaylist(); });
-  document.addEventListener("playing", (e) => { playing = e.detail; for (const row of document.querySelectorAll("#tracks tr[data-id]")) row.classList.toggle("current", row.dataset.id === playing); });
+  document.addEventListener("playing", (e) => { playing = e.detail; for (const row of document.querySelectorAll("#tracks tr[data-id]")) row.classList.toggle("current", row.dataset.id === playing); map.playing = map.tracks.find((track) => track.id === playing) ?? null; map.draw(); });
   dropTarget();
   map = new MapView(at("map"), {onchoose: showCard, onhover: hover});
   at("map").addEventListener("playchosen", (e) => playTrack(e.detail));
+  at("map-zoom").append(icon("add", t("closer"), () => map.zoom(1.5)), icon("less", t("wider"), () => map.zoom(1 / 1.5)), icon("whole", t("whole"), () => map.reset()));
   showPlaylist(); showLikes();
   shared.mapDrawn = loadMap();
   await load();
@@ -54,14 +58,19 @@ async function loadMap() {
     try { shared.map = await get("/v1/map"); break; }
     catch (problem) {
       at("legend").textContent = problem.status === 503 ? t("mapDrawing") : problem.message;
-      if (problem.status !== 503) { at("map").hidden = true; return; }
+      if (problem.status !== 503) { at("map").hidden = at("map-zoom").hidden = true; return; }
       await new Promise((done) => setTimeout(done, 1000 * problem.retryAfter));
     }
   }
-  map.set(shared.map.tracks);
+  map.set(shared.map.tracks, shared.map.extent);
+  showLegend();
+}
+
+function showLegend() {
+  if (!shared.map) return;
   const counts = Map.groupBy(shared.map.tracks, (track) => track.genre);
   at("legend").replaceChildren(...[...counts].sort((a, b) => b[1].length - a[1].length).map(([genre, tracks]) =>
-    el("button", {type: "button", "aria-pressed": "false", onclick: (e) => {
+    el("button", {type: "button", "aria-pressed": shownGenres.has(genre), onclick: (e) => {
       shownGenres.has(genre) ? shownGenres.delete(genre) : shownGenres.add(genre);
       e.currentTarget.setAttribute("aria-pressed", shownGenres.has(genre));
       map.shown = shownGenres.size ? (track) => shownGenres.has(track.genre) : null;
@@ -76,116 +85,186 @@ function hover(track, event) {
   if (!track) return;
   const box = at("map").getBoundingClientRect();
   tip.textContent = `${track.name} · ${track.genre}`;
-  tip.style.transform = `translate(${Math.min(event.clientX - box.left + 12, box.width - 170)}px, ${event.clientY - box.top + 12}px)`;
+  const x = Math.min(event.clientX - box.left + 12, box.width - tip.offsetWidth), y = event.clientY - box.top;
+  tip.style.transform = `translate(${Math.max(0, x)}px, ${y + 14 + tip.offsetHeight > box.height ? y - 10 - tip.offsetHeight : y + 14}px)`;
 }
 
 function showCard(track) {
   const card = at("map-card");
   card.hidden = false;
-  card.replaceChildren(icon("▶", `${t("play")}: ${track.name}`, () => playTrack(track)), el("span", {class: "name"}, dot(track.genre), track.name, " ", el("span", {class: "quiet"}, track.genre)),
-    ...marks(track), icon("+", `${t("add")}: ${track.name}`, () => add(track)), el("button", {type: "button", onclick: () => showSimilar(track)}, t("similar")));
+  card.replaceChildren(playButton(track), el("span", {class: "name"}, track.name, el("small", {}, dot(track.genre), track.genre)),
+    el("span", {class: "icons"}, ...marks(track), plus(track)), el("button", {type: "button", onclick: () => showSimilar(track)}, t("similar")));
 }
+
+const plus = (track) => icon("add", `${t("add")}: ${track.name}`, () => add(track));
 
 async function showSimilar(track) {
   const form = new FormData();
   form.append("track", track.id);
-  const answer = await fetch("/v1/similar", {method: "POST", body: form}).then((each) => each.json());
-  listTracks(answer.tracks ?? [], `${t("similar")}: ${track.name}`, (each) => percent(Math.max(0, each.similarity)));
+  let tracks;
+  try { ({tracks} = await (await request("/v1/similar", {method: "POST", body: form})).json()); }
+  catch (problem) { at("recommend-hint").textContent = problem.message; return; }
+  listTracks(tracks, `${t("similar")}: ${track.name}`, (each) => percent(Math.max(0, each.similarity)));
+  at("recommended-title").scrollIntoView({block: "nearest"});
 }
 
 function listTracks(tracks, hint, figure) {
   at("recommend-hint").textContent = tracks.length ? hint : t("noneAlike");
-  at("recommended").replaceChildren(...tracks.map((track) => el("li", draggable(track), icon("▶", `${t("play")}: ${track.name}`, () => playTrack(track)),
-    el("span", {class: "name"}, track.name, track.reason ? el("small", {}, track.reason) : null), el("span", {class: "meta"}, dot(track.genre), figure(track)),
-    icon("+", `${t("add")}: ${track.name}`, () => add(track)))));
+  at("recommended").replaceChildren(...tracks.map((track) => el("li", draggable(track), playButton(track),
+    el("span", {class: "name"}, track.name, track.reason ? el("small", {}, track.reason) : null), el("span", {class: "meta"}, dot(track.corrected_genre ?? track.genre), figure(track)),
+    plus(track))));
+}
+
+function order(by, descending) {
+  at("sort").value = by;
+  state.descending = descending; state.offset = 0;
+  at("descending").setAttribute("aria-pressed", descending);
+  load();
+}
+
+function query(offset, limit) {
+  const kind = at("filter-kind").value, found = new URLSearchParams({sort: at("sort").value || "name", descending: state.descending, offset, limit});
+  if (at("search").value.trim()) found.set("q", at("search").value.trim());
+  if (at("filter-genre").value) found.set("genre", at("filter-genre").value);
+  if (kind === "unsure") found.set("max_confidence", 0.6);
+  if (kind === "corrected") found.set("corrected", true);
+  return `/v1/tracks?${found}`;
 }
 
 async function load() {
-  const kind = at("filter-kind").value, query = new URLSearchParams({sort: at("sort").value || "name", descending: state.descending, offset: Math.max(0, state.offset), limit: PAGE});
-  if (at("search").value.trim()) query.set("q", at("search").value.trim());
-  if (at("filter-genre").value) query.set("genre", at("filter-genre").value);
-  if (kind === "unsure") query.set("max_confidence", 0.6);
-  if (kind === "corrected") query.set("corrected", true);
-  const found = await get(`/v1/tracks?${query}`);
+  const own = ++loads;
+  let found;
+  try { found = await get(query(Math.max(0, state.offset), PAGE)); }
+  catch (problem) { at("correct-problem").textContent = problem.message; return; }
+  if (own !== loads) return;  // the filters have changed meanwhile
+  at("correct-problem").textContent = "";
   state.tracks = found.tracks; state.total = found.total;
   for (const track of found.tracks) known.set(track.id, track);
   showTable();
 }
 
+async function selectAll() {
+  for (let offset = 0; offset < state.total; offset += MOST) {
+    for (const track of (await get(query(offset, MOST))).tracks) selected.set(track.id, track);
+  }
+  showTable();
+  at("bulk-genre").focus();
+}
+
+function heading(by, more = "") {
+  const chosen = at("sort").value === by;
+  return el("th", {scope: "col", class: more, "aria-sort": chosen ? (state.descending ? "descending" : "ascending") : null},
+    el("button", {type: "button", class: "heading", "data-sort": by, onclick: () => {
+      order(by, chosen ? !state.descending : by === "confidence" || by === "year");
+      document.querySelector(`[data-sort="${by}"]`).focus();
+    }}, t(by), chosen ? picture(state.descending ? "down" : "up") : null));
+}
+
 function showTable() {
   const head = at("tracks").tHead, body = at("tracks").tBodies[0];
-  head.replaceChildren(el("tr", {}, el("th", {scope: "col"}, el("input", {type: "checkbox", "aria-label": `${t("select")}: ${t("all")}`, onchange: (e) => {
-    for (const track of state.tracks) e.target.checked ? selected.set(track.id, track) : selected.delete(track.id);
-    showTable();
-  }})), el("th", {scope: "col"}, el("span", {class: "visually-hidden"}, t("play"))), ...["name", "genre"].map((each) => el("th", {scope: "col"}, t(each))),
-  el("th", {scope: "col", class: "number wide"}, t("confidence")), el("th", {scope: "col", class: "number wide"}, t("year")), el("th", {scope: "col", class: "number wide"}, t("duration")),
+  const focused = document.activeElement?.dataset?.sort ?? document.activeElement?.id;
+  head.replaceChildren(el("tr", {}, el("th", {scope: "col"}, el("label", {}, el("input", {type: "checkbox", id: "select-page", "aria-label": `${t("select")}: ${t("all")}`,
+    checked: state.tracks.length > 0 && state.tracks.every((track) => selected.has(track.id)), onchange: (e) => {
+      for (const track of state.tracks) e.target.checked ? selected.set(track.id, track) : selected.delete(track.id);
+      showTable();
+    }}), el("span", {class: "narrow", "aria-hidden": "true"}, ` ${t("all")}`))), el("th", {scope: "col"}, el("span", {class: "visually-hidden"}, t("play"))), heading("name"), heading("genre"), heading("confidence", "number wide"), heading("duration", "number wide"),
   el("th", {scope: "col"}, el("span", {class: "visually-hidden"}, `${t("like")}, ${t("add")}`))));
-  body.replaceChildren(...state.tracks.map(row));
+  body.replaceChildren(...(state.tracks.length ? state.tracks.map(row) : [el("tr", {}, el("td", {colspan: "7", class: "none"}, t("noMatch")))]));
   const last = Math.min(state.offset + PAGE, state.total);
-  at("page-of").textContent = state.total ? t("pageOf", state.offset + 1, last, state.total) : t("pageOf", 0, 0, 0);
+  at("page-of").textContent = state.total ? t("pageOf", state.offset + 1, last, state.total) : "";
   at("library-count").textContent = t("count", state.total);
   at("previous").disabled = state.offset <= 0; at("next").disabled = last >= state.total;
+  if (focused) (document.querySelector(`[data-sort="${focused}"]`) ?? document.getElementById(focused))?.focus();
   showBulk();
 }
 
 function row(track) {
   const genre = track.corrected_genre ?? track.genre;
-  const choice = el("select", {"aria-label": t("genreOf", track.name), onchange: (e) => correct([track.id], e.target.value || null)},
+  const choice = el("select", {"aria-label": t("genreOf", track.name), id: `genre-${track.id}`, onchange: (e) => correct([track.id], e.target.value || null)},
     ...(genre ? [] : [el("option", {value: ""}, "–")]), ...state.genres.map((each) => el("option", {value: each, selected: each === genre}, each)),
     track.corrected_genre ? el("option", {value: ""}, t("asModel")) : null);
+  const about = [track.title && track.artist, track.album, track.year].filter(Boolean).join(" · ") || track.problem || "";
+  const sure = track.genre ? percent(track.confidence) : "";
   return el("tr", {"data-id": track.id, class: track.id === playing ? "current" : "", ...draggable(track)},
     el("td", {}, el("input", {type: "checkbox", checked: selected.has(track.id), "aria-label": `${t("select")}: ${track.name}`, onchange: (e) => {
       e.target.checked ? selected.set(track.id, track) : selected.delete(track.id); showBulk();
     }})),
-    el("td", {class: "tight"}, icon("▶", `${t("play")}: ${track.name}`, () => playTrack(track))),
-    el("td", {}, track.title ?? track.name, el("small", {}, [track.title && track.artist, track.album].filter(Boolean).join(" · ") || track.problem || "")),
-    el("td", {}, el("span", {class: "genre-cell"}, dot(genre), choice), track.corrected_genre ? el("small", {}, `✎ ${t("modelSaid", track.genre)}`) : null),
-    el("td", {class: "number wide"}, track.genre ? percent(track.confidence) : ""), el("td", {class: "number wide"}, String(track.year ?? "")), el("td", {class: "number wide"}, clock(track.duration)),
-    el("td", {class: "tight"}, ...marks(track), icon("+", `${t("add")}: ${track.name}`, () => add(track))));
+    el("td", {class: "tight"}, playButton(track)),
+    el("td", {}, track.title ?? track.name, about ? el("small", {}, about) : null),
+    el("td", {}, el("span", {class: "genre-cell"}, dot(genre), choice), track.corrected_genre ? el("small", {class: "was"}, picture("edit"), t("modelSaid", track.genre)) : null),
+    el("td", {class: "number wide"}, sure, track.genre ? el("span", {class: "sure", "aria-hidden": "true"}, el("span", {style: {width: sure.replace(/\s/g, "")}})) : null),
+    el("td", {class: "number wide"}, clock(track.duration)),
+    el("td", {class: "tight"}, el("span", {class: "icons"}, ...marks(track), plus(track))));
 }
 
 function marks(track) {
   const mark = (own, other, sign, word) => icon(sign, `${t(word)}: ${track.name}`, () => {
     own.has(track.id) ? own.delete(track.id) : own.set(track.id, track.name);
     other.delete(track.id);
-    keep(); showLikes();
-    for (const each of document.querySelectorAll(`[data-mark="${track.id}"]`)) each.setAttribute("aria-pressed", (each.dataset.kind === "like" ? likes : dislikes).has(track.id));
+    showLikes();
   }, {"aria-pressed": own.has(track.id), "data-mark": track.id, "data-kind": word});
-  return [mark(likes, dislikes, "♥", "like"), mark(dislikes, likes, "✕", "dislike")];
+  return [mark(likes, dislikes, "heart", "like"), mark(dislikes, likes, "dislike", "dislike")];
 }
 
 function showLikes() {
+  keep();
+  for (const each of document.querySelectorAll("[data-mark]")) each.setAttribute("aria-pressed", (each.dataset.kind === "like" ? likes : dislikes).has(each.dataset.mark));
   at("recommend").disabled = !likes.size;
-  at("recommend-hint").textContent = likes.size ? `♥ ${[...likes.values()].join(", ")}${dislikes.size ? ` · ✕ ${[...dislikes.values()].join(", ")}` : ""}` : t("recommendHint");
+  if (!likes.size) at("recommend-hint").textContent = t("recommendHint");
+  else if (at("recommend-hint").textContent === t("recommendHint")) at("recommend-hint").textContent = "";
+  const chips = (own, sign) => [...own].map(([id, name]) => el("li", {}, el("button", {type: "button", class: `chip ${sign}`, "aria-label": t("unlike", name), title: t("unlike", name),
+    onclick: () => { own.delete(id); showLikes(); (at("liked").querySelector("button") ?? at("recommend")).focus(); }}, picture(sign), name, picture("close"))));
+  at("liked").replaceChildren(...chips(likes, "heart"), ...chips(dislikes, "dislike"));
 }
 
 function showBulk() {
   at("bulk").hidden = !selected.size;
   at("bulk-count").textContent = t("selected", selected.size);
+  at("bulk-all").textContent = t("selectAll", state.total);
+  at("bulk-all").hidden = selected.size >= state.total;
   at("bulk-between").disabled = selected.size !== 2;
+  const page = at("select-page");
+  if (page) page.checked = state.tracks.length > 0 && state.tracks.every((track) => selected.has(track.id));
 }
 
 async function correct(ids, genre) {
-  const problem = at("correct-problem");
-  let tracks;
+  const problem = at("correct-problem"), tracks = [];
   problem.textContent = "";
-  try { ({tracks} = await send("PATCH", "/v1/tracks", {ids, genre})); }
-  catch (error) { problem.textContent = error.status === 503 ? t("scanning") : error.message; showTable(); return; }
-  for (const track of tracks) {
-    state.tracks = state.tracks.map((each) => (each.id === track.id ? track : each));
-    if (selected.has(track.id)) selected.set(track.id, track);
-    const point = shared.map?.tracks.find((each) => each.id === track.id);
-    if (point) point.genre = track.corrected_genre ?? track.genre;
-  }
-  showTable(); map.draw();
+  try {
+    for (let i = 0; i < ids.length; i += MOST_CORRECTED) tracks.push(...(await send("PATCH", "/v1/tracks", {ids: ids.slice(i, i + MOST_CORRECTED), genre})).tracks);
+  } catch (error) { problem.textContent = error.status === 503 ? t("scanning") : error.message; showTable(); return; }
+  const after = new Map(tracks.map((track) => [track.id, track]));
+  state.tracks = state.tracks.map((track) => after.get(track.id) ?? track);
+  for (const id of selected.keys()) if (after.has(id)) selected.set(id, after.get(id));
+  for (const point of shared.map?.tracks ?? []) if (after.has(point.id)) point.genre = after.get(point.id).corrected_genre ?? after.get(point.id).genre;
+  at("bulk-genre").value = "-";
+  if (tracks.length > 1) at("announce").textContent = t("correctedCount", t("count", tracks.length));
+  showTable(); showLegend(); map.draw();
 }
 
 async function recommend() {
-  const n = 12, body = {likes: [...likes.keys()], dislikes: [...dislikes.keys()], n};
+  const n = PLAYLIST, body = () => ({likes: [...likes.keys()], dislikes: [...dislikes.keys()], n});
   try {
-    const {tracks} = await send("POST", "/v1/recommend", body);
-    listTracks(tracks, `♥ ${[...likes.values()].join(", ")}`, (each) => each.genre);
+    const {tracks} = await unlessGone(() => send("POST", "/v1/recommend", body()));
+    listTracks(tracks, t("likeMore", t("count", likes.size)), (each) => each.corrected_genre ?? each.genre);
   } catch (problem) { at("recommend-hint").textContent = problem.message; }
+}
+
+// What is remembered here may have left the library meanwhile: it is taken out, and we ask again.
+async function unlessGone(ask) {
+  try { return await ask(); }
+  catch (problem) {
+    if (problem.status !== 404) throw problem;
+    const gone = new Set();
+    for (const id of new Set([...likes.keys(), ...dislikes.keys(), ...playlist.map((track) => track.id)])) {
+      await get(`/v1/tracks/${id}`).catch((each) => { if (each.status === 404) gone.add(id); });
+    }
+    for (const id of gone) { likes.delete(id); dislikes.delete(id); }
+    playlist = playlist.filter((track) => !gone.has(track.id));
+    showPlaylist(); showLikes();
+    at("announce").textContent = t("gone");
+    return ask();
+  }
 }
 
 // --- Playlist ---
@@ -202,6 +281,13 @@ function move(from, to) {
   if (to < 0 || to >= playlist.length) return;
   playlist.splice(to, 0, ...playlist.splice(from, 1));
   showPlaylist();
+  focusPlace(to, to < from ? "[data-up]" : "[data-down]");
+}
+
+// The list is made anew at each change; who uses the keyboard goes on from where they were.
+function focusPlace(place, what) {
+  const item = at("playlist").children[Math.min(place, playlist.length - 1)], button = item?.querySelector(`${what}:not(:disabled)`) ?? item?.querySelector("button");
+  (button ?? at("playlist-panel")).focus();
 }
 
 function dropTarget() {
@@ -223,13 +309,14 @@ function showPlaylist() {
   at("playlist-hint").hidden = playlist.length > 0;
   at("export").disabled = at("clear").disabled = !playlist.length;
   at("playlist").replaceChildren(...playlist.map((track, place) => el("li", {draggable: "true", ondragstart: (e) => e.dataTransfer.setData("application/x-place", place)},
-    icon("▶", `${t("play")}: ${track.name}`, () => playTrack(track)), el("span", {class: "name"}, track.name), el("span", {class: "meta"}, clock(track.duration)),
-    icon("↑", `${t("up")}: ${track.name}`, () => move(place, place - 1), {disabled: place === 0}), icon("↓", `${t("down")}: ${track.name}`, () => move(place, place + 1), {disabled: place === playlist.length - 1}),
-    icon("×", `${t("remove")}: ${track.name}`, () => { playlist.splice(place, 1); showPlaylist(); }))));
+    playButton(track, () => ({tracks: [...playlist], index: place})), el("span", {class: "name"}, track.name), el("span", {class: "meta"}, clock(track.duration)),
+    el("span", {class: "icons"}, icon("up", `${t("up")}: ${track.name}`, () => move(place, place - 1), {disabled: place === 0, "data-up": ""}),
+      icon("down", `${t("down")}: ${track.name}`, () => move(place, place + 1), {disabled: place === playlist.length - 1, "data-down": ""}),
+      icon("close", `${t("remove")}: ${track.name}`, () => { playlist.splice(place, 1); showPlaylist(); focusPlace(place, "button"); })))));
 }
 
 async function between() {
-  const [from, to] = [...selected.keys()], length = Math.min(12, shared.map?.tracks.length ?? 12);
+  const [from, to] = [...selected.keys()], length = Math.min(PLAYLIST, shared.map?.tracks.length ?? PLAYLIST);
   try { playlist = (await send("POST", "/v1/playlist", {from, to, length})).tracks.map(({id, name, duration}) => ({id, name, duration})); }
   catch (problem) { at("playlist-hint").hidden = false; at("playlist-hint").textContent = problem.message; return; }
   showPlaylist();
@@ -238,8 +325,8 @@ async function between() {
 
 async function exportPlaylist() {
   let file;
-  const ids = playlist.map((track) => track.id);
-  try { file = await (await request("/v1/playlist.m3u8", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify({ids})})).blob(); }
+  const ask = () => request("/v1/playlist.m3u8", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify({ids: playlist.map((track) => track.id)})});
+  try { file = await (await unlessGone(ask)).blob(); }
   catch (problem) { at("playlist-hint").hidden = false; at("playlist-hint").textContent = problem.message; return; }
   const address = URL.createObjectURL(file);
   el("a", {href: address, download: "playlist.m3u8"}).click();

@@ -1,14 +1,17 @@
 // Drop, choose or record; results as they are computed.
 import {at, dot, el, events, icon, looks} from "./api.js";
 import {clock, percent, t} from "./i18n.js";
+import {picture} from "./icons.js";
+import {Level} from "./level.js";
 import {MapView} from "./map.js";
-import {follow, play, playTrack} from "./player.js";
+import {follow, forget, play, playButton} from "./player.js";
 
-let number = 0, waiting = Promise.resolve();
+let level, number = 0, waiting = Promise.resolve();
 export const shared = {map: null, mapDrawn: Promise.resolve(), hasLibrary: false};
 
 export function start() {
   const drop = at("drop"), files = at("files");
+  level = new Level(at("level"));
   files.addEventListener("change", () => { take([...files.files]); files.value = ""; });
   for (const each of ["dragenter", "dragover"]) addEventListener(each, (e) => { if (e.dataTransfer?.types.includes("Files")) { e.preventDefault(); drop.classList.add("over"); } });
   addEventListener("dragleave", (e) => { if (!e.relatedTarget) drop.classList.remove("over"); });
@@ -33,15 +36,17 @@ let recorder = null;
 async function record() {
   const button = at("record"), label = button.lastElementChild;
   if (recorder) { recorder.stop(); return; }
+  at("record-problem").textContent = "";
   let stream;
   try { stream = await navigator.mediaDevices.getUserMedia({audio: {echoCancellation: false, noiseSuppression: false, autoGainControl: false}}); }
-  catch { at("announce").textContent = t("microphoneDenied"); label.textContent = t("microphoneDenied"); return; }
+  catch { at("record-problem").textContent = t("microphoneDenied"); return; }
   const pieces = [], started = Date.now();
   recorder = new MediaRecorder(stream);
   recorder.ondataavailable = (e) => pieces.push(e.data);
   const tick = setInterval(() => { label.textContent = `${t("stop")} ${clock((Date.now() - started) / 1000)}`; }, 250);
   recorder.onstop = () => {
     clearInterval(tick);
+    level.rest();
     for (const track of stream.getTracks()) track.stop();
     button.classList.remove("recording"); label.textContent = t("record");
     const type = recorder.mimeType.split(";")[0];
@@ -49,6 +54,7 @@ async function record() {
     take([new File(pieces, `${t("microphone")}.${type.endsWith("mp4") ? "m4a" : "webm"}`, {type})]);
   };
   recorder.start();
+  level.follow(stream);
   button.classList.add("recording"); label.textContent = `${t("stop")} 0:00`;
 }
 
@@ -56,20 +62,20 @@ class Result {
   constructor(file, key) {
     Object.assign(this, {file, key, duration: 0, segments: [], picture: null, address: URL.createObjectURL(file)});
     this.verdict = el("p", {class: "verdict"}, "…");
-    this.state = el("p", {class: "quiet"}, t("uploading"));
+    this.state = el("p", {class: "quiet"}, t("queued"));
     this.bars = el("ul", {class: "bars"});
     this.tags = el("ul", {class: "tags"});
     this.canvases = Object.fromEntries(["mel", "wave", "ribbon"].map((each) => [each, el("canvas", {class: each, "aria-hidden": "true"})]));
     this.head = el("div", {class: "head", hidden: true});
     this.strip = el("div", {class: "strip", tabindex: "0", role: "slider", "aria-label": `${t("position")}: ${file.name}`, "aria-valuemin": "0", "aria-valuemax": "0",
       "aria-valuenow": "0", "aria-valuetext": "0:00", title: t("seekHelp")}, ...Object.values(this.canvases), this.head);
-    this.button = el("button", {type: "button", class: "primary", onclick: () => play(this.key, file.name, this.address)}, t("play"));
+    this.button = el("button", {type: "button", class: "primary", onclick: () => play(this.key, file.name, this.address)}, picture("play"), el("span", {}, t("play")));
     this.time = el("span", {class: "quiet"}, "");
     this.sections = el("ul", {class: "sections"});
     this.more = el("div", {class: "two"});
     this.element = el("article", {class: "result", "aria-busy": "true"},
       el("div", {class: "result-grid"},
-        el("div", {}, el("h2", {}, file.name), this.verdict, this.state, this.bars, this.tags),
+        el("div", {}, el("div", {class: "result-name"}, el("h2", {}, file.name), icon("close", t("removeResult", file.name), () => this.remove())), this.verdict, this.state, this.bars, this.tags),
         el("div", {}, this.strip, el("div", {class: "strip-foot"}, this.button, this.time), this.sections)),
       this.more);
     this.strip.addEventListener("click", (e) => {
@@ -87,10 +93,18 @@ class Result {
     new ResizeObserver(() => this.draw()).observe(this.strip);
   }
 
+  remove() {
+    forget(this.key);
+    URL.revokeObjectURL(this.address);
+    this.element.remove();
+    at("files").focus();
+  }
+
   seek(seconds) { if (this.duration) play(this.key, this.file.name, this.address, Math.max(0, Math.min(this.duration - 0.05, seconds))); }
 
   showTime(seconds, playing) {
-    this.button.textContent = playing ? t("pause") : t("play");
+    this.button.firstElementChild.replaceWith(picture(playing ? "pause" : "play"));
+    this.button.lastElementChild.textContent = playing ? t("pause") : t("play");
     if (seconds === null) { this.head.hidden = true; return; }
     this.now = seconds;
     this.head.hidden = !this.duration;
@@ -103,6 +117,8 @@ class Result {
   genreAt(seconds) { return this.segments.find((each) => seconds >= each.start && seconds < each.end)?.genre; }
 
   async run() {
+    if (!this.element.isConnected) return;  // removed before its turn
+    this.state.textContent = t("uploading");
     const form = new FormData();
     for (const each of ["timeline", "picture"]) form.append(each, "true");
     form.append("similar", String(shared.hasLibrary));
@@ -157,15 +173,14 @@ class Result {
 
   on_similar({tracks, position, detail}) {
     const list = el("ol", {class: "track-list"}, ...tracks.slice(0, 6).map((track) => el("li", {},
-      icon("▶", `${t("play")}: ${track.name}`, () => playTrack(track)),
-      el("span", {class: "name"}, track.name), el("span", {class: "meta"}, dot(track.genre), track.genre ?? "", " ", percent(Math.max(0, track.similarity))))));
+      playButton(track), el("span", {class: "name"}, track.name), el("span", {class: "meta"}, dot(track.genre), track.genre ?? "", " ", percent(Math.max(0, track.similarity))))));
     this.more.replaceChildren(el("div", {}, el("h3", {}, t("sounds")), tracks.length ? list : el("p", {class: "quiet"}, detail ?? t("noneAlike"))));
     if (position) {
       const canvas = el("canvas", {class: "small-map", role: "img", "aria-label": t("onMap")});
       this.more.append(el("div", {}, el("h3", {}, t("onMap")), canvas));
       const view = new MapView(canvas, {still: true});
       view.mark = position;
-      shared.mapDrawn.then(() => view.set(shared.map?.tracks ?? []));
+      shared.mapDrawn.then(() => view.set(shared.map?.tracks ?? [], shared.map?.extent));
     }
   }
 
@@ -173,7 +188,7 @@ class Result {
     this.verdict.textContent = "–";
     this.state.className = "problem"; this.state.setAttribute("role", "alert");
     this.state.textContent = t("failed", this.file.name, detail);
-    this.strip.hidden = true; this.button.hidden = true;
+    this.element.classList.add("failed");
   }
 
   // --- Drawing ---
@@ -187,7 +202,7 @@ class Result {
   showVerdict(genre, certainty, note = "") { this.verdict.replaceChildren(genre, el("small", {}, `${t("certain", percent(certainty))} ${note}`)); }
 
   showBars(ranked) {
-    this.bars.replaceChildren(...ranked.slice(0, 5).map(([genre, value]) => el("li", {}, el("span", {}, genre),
+    this.bars.replaceChildren(...ranked.slice(0, 5).map(([genre, value]) => el("li", {}, el("span", {}, dot(genre), genre),
       el("span", {class: "track", "aria-hidden": "true"}, el("span", {class: "fill", style: {display: "block", width: `${100 * value}%`, background: looks.get(genre)?.colour ?? "#888"}})),
       el("span", {class: "value"}, percent(value)))));
   }

@@ -1,33 +1,73 @@
-// The one player of the page, and who follows it.
-import {at} from "./api.js";
-import {t} from "./i18n.js";
+// The one player of the page: what it plays, what comes next, and who follows it.
+import {at, icon} from "./api.js";
+import {clock, t} from "./i18n.js";
+import {picture} from "./icons.js";
 
-const audio = at("audio"), followers = new Map();
-let current = null;
+const audio = at("audio"), seek = at("player-seek"), followers = new Map();
+let current = null, name = "", queue = null;  // queue: {tracks, index}
 
-export function follow(key, show) { followers.set(key, show); }
-export const isCurrent = (key) => current === key;
+export const follow = (key, show) => followers.set(key, show);
+export const isPlaying = (key) => current === key && !audio.paused;
+
+export function forget(key) {
+  followers.delete(key);
+  if (current !== key) return;
+  audio.pause();
+  audio.removeAttribute("src");
+  current = null;
+  at("player").hidden = true;
+  document.body.classList.remove("has-player");
+}
 
 function tell() {
-  for (const [key, show] of followers) show(key === current ? audio.currentTime : null, key === current && !audio.paused);
+  for (const [key, show] of followers) show(key === current ? audio.currentTime : null, isPlaying(key));
+  for (const button of document.querySelectorAll("[data-play]")) showPlaying(button);
+  at("player-toggle").replaceChildren(picture(audio.paused ? "play" : "pause"));
+  at("player-toggle").setAttribute("aria-label", audio.paused ? t("play") : t("pause"));
+  at("player-previous").hidden = at("player-next").hidden = !queue;
+  at("player-previous").disabled = !queue?.index;
+  at("player-next").disabled = !queue || queue.index >= queue.tracks.length - 1;
+  showTime();
   document.dispatchEvent(new CustomEvent("playing", {detail: current}));
 }
 
-for (const each of ["play", "pause", "ended", "seeked"]) audio.addEventListener(each, tell);
+function showTime() {
+  const length = Number.isFinite(audio.duration) ? audio.duration : 0;
+  seek.max = length || 1;
+  seek.value = audio.currentTime;
+  seek.style.setProperty("--done", `${100 * audio.currentTime / (length || 1)}%`);
+  seek.setAttribute("aria-valuetext", t("timeOf", clock(audio.currentTime), clock(length)));
+  at("player-time").textContent = `${clock(audio.currentTime)} / ${clock(length)}`;
+}
+
+for (const each of ["play", "pause", "ended", "seeked", "loadedmetadata"]) audio.addEventListener(each, tell);
+audio.addEventListener("ended", () => step(1));
 audio.addEventListener("error", () => { if (current) at("player-name").textContent = t("cannotPlay"); });
+seek.addEventListener("input", () => { audio.currentTime = seek.value; });
+at("player-volume").addEventListener("input", (e) => { audio.volume = e.target.value; e.target.style.setProperty("--done", `${100 * e.target.value}%`); });
+at("player-toggle").addEventListener("click", () => { if (audio.paused) audio.play().catch(() => {}); else audio.pause(); });
+at("player-previous").addEventListener("click", () => step(-1));
+at("player-next").addEventListener("click", () => step(1));
+
 function frame() {
-  if (current && !audio.paused) followers.get(current)?.(audio.currentTime, true);
+  if (current && !audio.paused) { followers.get(current)?.(audio.currentTime, true); showTime(); }
   requestAnimationFrame(frame);
 }
 requestAnimationFrame(frame);
 
-export async function play(key, name, address, from = null) {
+function step(by) {
+  const next = queue?.tracks[queue.index + by];
+  if (next) playTrack(next, {tracks: queue.tracks, index: queue.index + by});
+}
+
+export async function play(key, title, address, from = null) {
   if (current !== key) {
-    current = key;
+    current = key; name = title;
     at("player").hidden = false;
-    at("player-name").textContent = name;
+    document.body.classList.add("has-player");
     audio.src = address;
   } else if (from === null && !audio.paused) { audio.pause(); return; }
+  at("player-name").textContent = name;
   if (from !== null) {
     if (audio.readyState < 1) await new Promise((done) => { for (const e of ["loadedmetadata", "error"]) audio.addEventListener(e, done, {once: true}); });
     audio.currentTime = from;
@@ -36,4 +76,22 @@ export async function play(key, name, address, from = null) {
   tell();
 }
 
-export const playTrack = (track, from = null) => play(track.id, track.name, `/v1/tracks/${track.id}/audio`, from);
+export function playTrack(track, list = null) {
+  if (list || current !== track.id) queue = list;
+  return play(track.id, track.name, `/v1/tracks/${track.id}/audio`);
+}
+
+// A button that plays a track, and shows whether it plays.
+export function playButton(track, list = () => null) {
+  const button = icon("play", "", () => playTrack(track, list()), {"data-play": track.id, "data-name": track.name});
+  showPlaying(button);
+  return button;
+}
+
+function showPlaying(button) {
+  const playing = isPlaying(button.dataset.play), label = `${playing ? t("pause") : t("play")}: ${button.dataset.name}`;
+  if (button.getAttribute("aria-label") === label) return;
+  button.replaceChildren(picture(playing ? "pause" : "play"));
+  button.setAttribute("aria-label", label);
+  button.title = label;
+}
