@@ -482,6 +482,19 @@ def test_links_expire() -> None:
     assert not is_signed(path, {}, KEY)
 
 
+def test_a_library_without_music_compares_and_draws_nothing(tmp_path: Path) -> None:
+    from genrescope.service.collection import Collection
+    from genrescope.service.problems import ProblemError
+    from libraries import entry, make_library
+
+    make_library(tmp_path, [entry("silence.mp3", np.zeros(16), genre=None)])
+    collection = Collection(str(tmp_path))
+    for ask in (collection.map, lambda: collection.query_of("x.mp3", [0.0] * 16, "x", "jazz")):
+        with pytest.raises(ProblemError, match="no track yet that has a genre") as caught:
+            ask()
+        assert caught.value.status == 409
+
+
 @pytest.mark.slow
 def test_a_title_can_not_add_lines_to_a_playlist(tmp_path: Path) -> None:
     from libraries import entry, make_library

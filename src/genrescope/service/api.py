@@ -245,7 +245,10 @@ def playlist_file(request: Request, body: schemas.PlaylistFile) -> Response:
 
 
 @router.get(
-    "/v1/map", response_model=schemas.MapResponse, responses=responses(404, 503), tags=["library"]
+    "/v1/map",
+    response_model=schemas.MapResponse,
+    responses=responses(404, 409, 503),
+    tags=["library"],
 )
 def library_map(request: Request) -> Response:
     """The library's map."""

@@ -96,7 +96,19 @@ class _State:
     @cached_property
     def space(self) -> Space:
         """The tracks that can be compared."""
+        self.check_music()
         return Space(self.library)
+
+    def check_music(self) -> None:
+        """Refuse to compare and to draw where there is nothing yet.
+
+        Raises
+        ------
+        ProblemError
+            409, when no track has a genre.
+        """
+        if not any(entry.has_embedding for entry in self.tracks.values()):
+            raise ProblemError(409, "the library has no track yet that has a genre")
 
     @cached_property
     def map(self) -> Future[Map]:
@@ -263,7 +275,7 @@ class Collection:
         Raises
         ------
         ProblemError
-            503, while a large library's is being drawn.
+            503, while a large library's is being drawn; 409, when no track has a genre.
         """
         state = self._now()
         drawn = self._drawn(state)
@@ -301,6 +313,7 @@ class Collection:
         return {"x": round(float(scaled[-1, 0]), 5), "y": round(float(scaled[-1, 1]), 5)}
 
     def _drawn(self, state: _State) -> Map:
+        state.check_music()
         with self._lock:
             drawing = state.map
         try:
