@@ -557,24 +557,27 @@ def test_zero_samples(tmp_path: Path) -> None:
         assert reason_of(path) == "no samples in it"
 
 
+NO_SOUND = "NaN, infinite, or more than 1e12 times full scale"
+
+
 def test_only_nan_or_infinity(tmp_path: Path) -> None:
-    for value in (np.nan, np.inf, -np.inf):
+    for value in (np.nan, np.inf, -np.inf, 1e30, -2e12):
         sound = np.full((100_000, 2), value, np.float32)
         path = write(tmp_path / "a.wav", FORMS["wav float"], sound, 44100)
-        assert reason_of(path) == "no sound in it: every sample is NaN or infinite"
+        assert reason_of(path) == f"no sound in it: every sample is {NO_SOUND}"
 
 
 def test_single_nans_are_replaced_and_reported(tmp_path: Path) -> None:
     sound = sine(4.0, 22050, (0.4,))
     bad = np.r_[0:70_000, 80_000, 85_000:85_010]  # more than one whole block at the beginning
     sound[bad] = np.nan
-    sound[[80_000, 85_003], 0] = np.inf, -np.inf
+    sound[[80_000, 85_003, 85_004], 0] = np.inf, -np.inf, 1e30
     path = write(tmp_path / "a.wav", FORMS["wav float"], sound, 22050)
     expected = sound[:, 0].copy()
     expected[bad] = 0
     warnings: list[str] = []
     assert np.array_equal(load(path, warnings=warnings).samples, expected)
-    assert warnings == ["samples that are not finite numbers were replaced by silence"]
+    assert warnings == [f"samples that are {NO_SOUND} were replaced by silence"]
     warnings.clear()
     load(path, offset=3.9, warnings=warnings)
     assert warnings == []
@@ -956,3 +959,23 @@ def test_an_array_is_mixed_as_its_file(tmp_path: Path) -> None:
     by_file = load(path, sample_rate=None)
     by_array = Waveform.from_array(channels, 44100)
     np.testing.assert_allclose(by_array.samples, by_file.samples, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        ([1000, -1000], "samples of int64 have no full scale"),
+        ([[0.5, 0.5], [0.5]], "no array of samples: "),
+        (np.ones(3, bool), "expected samples that are numbers, not bool"),
+        (np.ones((1, 2, 3)), "expected samples .n., "),
+    ],
+)
+def test_arrays_that_are_no_samples(array: object, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Waveform.from_array(array, 8000)
+
+
+@pytest.mark.parametrize("rate", [0, -1, np.nan, np.inf, 2**40])
+def test_rates_that_are_none(rate: float) -> None:
+    with pytest.raises(ValueError, match="sample_rate must be positive and finite"):
+        Waveform.from_array(np.zeros(9), rate)

@@ -303,6 +303,8 @@ def test_the_errors_of_files_name_them(tmp_path: Path) -> None:
         "library list --playlist",
         "library corrections --out",
         "sort --export",
+        "geometry default --data x --write",
+        "compare --write",
     ],
 )
 def test_no_output_replaces_music(tmp_path: Path, words: str) -> None:
@@ -318,6 +320,26 @@ def test_no_output_replaces_music(tmp_path: Path, words: str) -> None:
         assert done.exit_code == 2
         assert "is music which is never replaced" in re.sub(r"\W+", " ", done.output)
         assert (tmp_path / name).read_bytes() == before
+
+
+def test_an_empty_value_of_any_option_is_misuse() -> None:
+    import typer
+
+    from genrescope.cli import app
+
+    top = typer.main.get_command(app)
+    groups = [top, *(c for c in top.commands.values() if hasattr(c, "commands"))]
+    commands = [c for g in groups for c in g.commands.values() if not hasattr(c, "commands")]
+    tried = set()
+    for command in commands:
+        for parameter in command.params:
+            words = [parameter.opts[0]] if parameter.param_type_name == "option" else []
+            if getattr(parameter, "is_flag", False) or parameter.name == "paths":
+                continue
+            with pytest.raises(typer.BadParameter, match=r"^it is empty$"):
+                command.make_context(command.name, [*words, ""])
+            tried.add(parameter.name)
+    assert {"model", "out", "recipe", "name", "library", "folders", "journal"} <= tried
 
 
 @pytest.mark.parametrize("source", [None, 3, ["song.mp3"]])

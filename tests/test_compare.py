@@ -447,7 +447,7 @@ class TestCommand:
         put_predictions(a, "1" * 20 + "0" * 20)
         put_predictions(b, "1" * 20 + "1" * 15 + "0" * 5)
         lines = run(a, b).stdout.splitlines()
-        assert lines[0] == "40 tracks are in both test subsets."
+        assert lines[0] == "Both test subsets share 40 tracks."
         assert lines[1:3] == [f"A, {a}: 20 correct, 50.0 %", f"B, {b}: 35 correct, 87.5 %"]
         assert lines[3].startswith("B minus A: +37.5 points, 95 % interval +2")
         assert "only B on 15" in lines[4] and lines[4].endswith("p < 0.001")

@@ -265,11 +265,10 @@ class TestCommand:
     def test_a_table_and_a_bundle(self, folder: Path, tmp_path: Path) -> None:
         done = self.run("default", "-p", "int8", "--data", folder, "--out", tmp_path / "small")
         assert done.exit_code == 0, done.output
-        sizes = re.search(
-            r"Size\s+│\s+(\d\.\d\d) MB\s+│\s+(\d\.\d\d) MB\s+│\s+(\d+) %", done.stdout
-        )
+        sizes = re.search(r"Size\s+│\s+(\d\.\d) MB\s+│\s+(\d+\.\d) kB\s+│\s+(\d+) %", done.stdout)
         assert sizes is not None, done.stdout
         before, after, part = map(float, sizes.groups())
+        after /= 1000
         assert 100 * after / before == pytest.approx(part, abs=1.5)
         assert part < 35
         assert "Time per segment" in done.stdout

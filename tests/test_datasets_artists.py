@@ -83,4 +83,4 @@ def test_check_counts_them(tmp_path: Path) -> None:
     found = json.loads(CliRunner().invoke(app, [*arguments, "json"]).stdout)
     assert (found["artists"], found["without_artist"]) == (2, 1)
     text = CliRunner().invoke(app, [*arguments, "table"]).stdout
-    assert "artists: 2 (1 tracks without)" in text
+    assert "artists: 2 (1 track without)" in text

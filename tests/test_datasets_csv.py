@@ -98,7 +98,7 @@ def test_a_row_that_names_a_folder_is_named(tmp_path: Path, cell: str) -> None:
 
 def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
     text = 'path,genre,comment\na/one.mp3,rock,"two\nlines"\n\nb/two songs.wav\n'
-    with pytest.raises(DatasetError, match="line 5, column genre: 1 cells, expected 3"):
+    with pytest.raises(DatasetError, match="line 5, column genre: 1 cell, expected 3"):
         read_dataset(listing(tmp_path, text))
 
 

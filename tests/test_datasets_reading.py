@@ -296,7 +296,7 @@ def test_a_csv_is_read_from_any_working_folder(
         ("path,year\na.wav,1959\n", "expected a column for the genres .* are: path, year"),
         ("path,genre\n", "no tracks in it"),
         ("path,genre\nx.wav,rock\n", "no tracks in it; none of the 1 .*: x: no such file"),
-        ("path,genre\na.wav\n", "line 2, column genre: 1 cells, expected 2"),
+        ("path,genre\na.wav\n", "line 2, column genre: 1 cell, expected 2"),
         ("path,genre\na.wav,rock,x\n", "line 2: 3 cells, expected 2"),
         ("path,genre\na.wav,rock\na.wav,pop\n", "line 3: a.wav is listed twice, first in line 2"),
         ("path,genre,split\na.wav,rock,maybe\n", "line 2, column split: .* not 'maybe'"),

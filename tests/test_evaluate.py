@@ -121,7 +121,7 @@ def test_python_gives_what_the_command_prints(data: Path) -> None:
 def test_nothing_that_can_be_decoded(tmp_path: Path) -> None:
     (tmp_path / "d" / "rock").mkdir(parents=True)
     (tmp_path / "d" / "rock" / "a.wav").write_bytes(b"RIFF")
-    with pytest.raises(DatasetError, match="d: none of the 1 tracks could be decoded"):
+    with pytest.raises(DatasetError, match="d: of 1 track, none could be decoded"):
         evaluate_model("default", tmp_path / "d", folder=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -319,7 +319,7 @@ class TestCommand:
         assert found["tracks"] == {"test": new, "training or validation": 16 - new}
         assert found["alarms"]
         output = " ".join(call(*words).output.split())
-        assert f"trained or validated on {16 - new} of these 16 tracks" in output
+        assert f"trained or validated on {16 - new} of 16 tracks" in output
 
     def test_a_bundle_that_does_not_list_its_tracks(
         self, data: Path, run: Path, tmp_path: Path

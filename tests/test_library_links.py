@@ -18,6 +18,7 @@ from clips import RATE, music, write_wav
 from genrescope.cli import app
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.duplicates import different_bits, duplicates, fingerprint
+from genrescope.library.maintenance import relocate
 from genrescope.library.map import Method, draw_map
 from genrescope.library.playlist import playlist_between, write_m3u8
 from genrescope.library.queries import find_track
@@ -152,7 +153,7 @@ class TestMissing:
         assert asked == [(home, 3)] * 2
         rows = Library.open(moved).entries()
         assert {each.root for each in rows if each.deleted} == {str(home)}
-        with pytest.raises(FileError, match="not a folder"):  # nothing is left to mark
+        with pytest.raises(FileError, match="no such folder"):  # nothing is left to mark
             scan([home], library=moved, is_gone=answer)
 
     def test_the_command_asks(self, moved: Path, home: Path) -> None:
@@ -168,7 +169,7 @@ class TestMissing:
         home.mkdir()
         report = scan([home], library=tmp_path / "l")
         assert counts(report) == {"failed": 1}
-        assert "3 tracks from it, which are kept" in str(report.failures[0])
+        assert "the library keeps 3 tracks from it" in str(report.failures[0])
         assert len(paths(report.library)) == 3
         report = scan([home], library=tmp_path / "l", is_gone=lambda *_: True)
         assert counts(report) == {"deleted": 3}
@@ -278,6 +279,19 @@ class TestSilence:
         assert different_bits(one, other) > 0.4
         assert different_bits(one, one) == 0
 
+    @pytest.mark.parametrize("lead", ["applause", "hum"])
+    def test_different_songs_behind_the_same_lead_differ(self, tmp_path: Path, lead: str) -> None:
+        if lead == "applause":
+            start = 0.1 * np.random.default_rng(9).standard_normal(15 * RATE)
+        else:
+            start = 5e-4 * np.sin(2 * np.pi * 50 * np.arange(20 * RATE) / RATE)
+        songs = [music(30 - len(start) / RATE, seed=seed, pitch=150 + 90 * seed) for seed in (1, 2)]
+        found = []
+        for number, song in enumerate(songs):
+            soundfile.write(tmp_path / f"{number}.wav", np.concatenate([start, song]), RATE)
+            found.append(fingerprint(tmp_path / f"{number}.wav"))
+        assert different_bits(*found) > 0.4
+
     def test_too_little_sound_is_said(self, tmp_path: Path) -> None:
         (tmp_path / "m").mkdir()
         for name, gain in (("a", 1.0), ("b", 0.5)):
@@ -378,6 +392,23 @@ class TestLibraryCommand:
                 app, ["library", "relocate", str(old), str(new), "-l", str(tmp_path / "l")]
             )
             assert isinstance(done.exception, FileError)
+
+    def test_relocate_onto_or_into_itself_loses_nothing(self, home: Path, tmp_path: Path) -> None:
+        library = scan([home], library=tmp_path / "l").library
+        names = paths(library)
+        (tmp_path / "link").symlink_to(home)
+        for old in (home, tmp_path / "link"):
+            with pytest.raises(FileError, match="by this path already"):
+                relocate(library, old, home)
+        assert paths(library) == names
+        # The whole content moves a folder down, where one of its own folders was.
+        (home / "deep").rename(tmp_path / "x")
+        (home / "deep").mkdir()
+        (tmp_path / "x").rename(home / "deep" / "deep")
+        for name in ("a.wav", "b.wav"):
+            (home / name).rename(home / "deep" / name)
+        assert relocate(library, home, home / "deep") == (3, 0)
+        assert counts(scan([home], library=tmp_path / "l")) == {"unchanged": 3}
 
     def test_verify(self, home: Path, tmp_path: Path) -> None:
         library = ["-l", tmp_path / "l"]

@@ -199,7 +199,7 @@ class TestLock:
         assert waited == ["?", "mine"]
 
     @pytest.mark.parametrize(
-        "answer", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS]
+        "answer", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EPERM]
     )
     def test_a_share_without_locks_gets_a_lock_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int
@@ -221,6 +221,20 @@ class TestLock:
         assert waited[1:] == ["mine"]
         with locked(tmp_path, waited.append):  # and none is left behind
             assert len(waited) == 2
+
+    @pytest.mark.parametrize("answer", [errno.ESTALE, errno.EIO])
+    def test_a_share_that_is_gone_is_one_line(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int
+    ) -> None:
+        fcntl = pytest.importorskip("fcntl")
+
+        def refuse(*_: object) -> None:
+            raise OSError(answer, os.strerror(answer))
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+        reason = f"can't be written: {os.strerror(answer)}"
+        with pytest.raises(LibraryError, match=reason), locked(tmp_path):
+            pass
 
     def test_the_holder_is_named(self, tmp_path: Path) -> None:
         waited: list[str] = []

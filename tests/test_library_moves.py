@@ -91,14 +91,19 @@ class TestPlan:
         assert targets([odd], tmp_path / "s", template=template) == {
             "x.flac": "Jazz/1980/AC-DC - ..-a-b- c-.flac"
         }
+        device = track(tmp_path / "m", "z.flac", title="Nul", artist="con.")
+        (name,) = targets([device], tmp_path / "s", template="{artist}/{title}").values()
+        assert name == "con_/Nul_.flac"
         long = track(tmp_path / "m", "y.flac", title="ö" * 300)
         (name,) = targets([long], tmp_path / "s", template="{title}").values()
         assert len(name.encode()) <= 255
         assert name.endswith(".flac")
 
     @pytest.mark.parametrize(
-        "template", ["{mood}/{file}", "../{file}", "/{file}", "a//{file}", "", "{file", "{}"]
-    )
+        "template",
+        ["{mood}/{file}", "../{file}", "/{file}", "a//{file}", "", "{file", "{}",
+         "{genre:d}/{file}", "{title:{mood}}"],
+    )  # fmt: skip
     def test_what_is_no_template(self, tmp_path: Path, template: str) -> None:
         if not template:
             template = " "
@@ -159,6 +164,44 @@ class TestLinks:
         assert (music / "deep" / "inside.mp3").read_text() == "real"
         assert list((tmp_path / "sorted").iterdir()) == []
 
+    def test_links_that_stay_follow_their_files(self, music: Path, tmp_path: Path) -> None:
+        texts = {
+            "chain.mp3": "deep/inside.mp3",  # leads to a link that stays
+            "by-folder.mp3": "folder/../real.mp3",
+            "gone.mp3": "nowhere.mp3",
+            "whole.mp3": str(music / "real.mp3"),
+        }
+        (music / "folder").symlink_to("deep")
+        for name, text in texts.items():
+            (music / name).symlink_to(text)
+        planned = plan([track(music, "real.mp3")], tmp_path / "sorted", "move")
+        undo_file, failures = carry_out(planned.steps, "move", planned.folder)
+        assert failures == []
+        for name in ("deep/inside.mp3", "chain.mp3", "by-folder.mp3", "whole.mp3"):
+            assert (music / name).read_text() == "real"
+        assert (music / "chain.mp3").readlink() == Path("deep/inside.mp3")
+        assert (music / "by-folder.mp3").readlink() == Path("../sorted/Jazz/real.mp3")
+        assert (music / "whole.mp3").readlink() == tmp_path / "sorted" / "Jazz" / "real.mp3"
+        (music / "whole.mp3").unlink()
+        (music / "whole.mp3").symlink_to("elsewhere.mp3")
+        assert undo_file is not None
+        undone, (failure,) = undo(undo_file)
+        assert undone == 3
+        assert "no longer the link that it was" in str(failure)
+        assert {name: str((music / name).readlink()) for name in texts} == {
+            **texts, "whole.mp3": "elsewhere.mp3",
+        }  # fmt: skip
+
+    def test_what_is_gone_from_both_places_is_said(self, music: Path, tmp_path: Path) -> None:
+        planned = plan([track(music, "real.mp3")], tmp_path / "sorted", "move")
+        undo_file, _ = carry_out(planned.steps, "move", planned.folder)
+        (tmp_path / "sorted" / "Jazz" / "real.mp3").unlink()
+        assert undo_file is not None
+        undone, (failure,) = undo(undo_file)
+        assert undone == 1  # the link
+        assert "gone from there and from where it was" in str(failure)
+        assert not undo_file.exists()
+
     def test_a_link_that_was_changed_since_stays(self, music: Path, tmp_path: Path) -> None:
         planned = plan(self.entries(music), tmp_path / "sorted", "move")
         undo_file, _ = carry_out(planned.steps, "move", planned.folder)
@@ -190,7 +233,7 @@ class TestLinks:
         undo_file, _ = carry_out(planned.steps, "move", planned.folder)
         os.link(tmp_path / "sorted" / "Jazz" / "real.mp3", music / "real.mp3")
         assert undo_file is not None
-        assert undo(undo_file) == (1, [])
+        assert undo(undo_file) == (2, [])  # with a link that followed
         assert (music / "real.mp3").read_text() == "real"
         assert not (tmp_path / "sorted" / "Jazz").exists()
 
@@ -212,7 +255,7 @@ def test_the_command_shows_the_changes_first(tmp_path: Path) -> None:
     assert (tmp_path / "s" / "Jazz" / "One" / "A" / "b.mp3").read_text() == "b.mp3"
     assert (tmp_path / "s" / "Jazz.m3u8").read_text().count("Jazz/One/A/") == 2
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("to undo: ")]
-    assert CliRunner().invoke(app, line.split()[3:]).stdout == "2 undone, 0 left as they are\n"
+    assert CliRunner().invoke(app, line.split()[3:]).stdout == "2 undone, 0 left alone\n"
     assert not (tmp_path / "s" / "Jazz").exists()
 
 

@@ -221,8 +221,10 @@ class TestScan:
         assert Library.open(folder).model.name == "other"
 
     def test_what_is_no_folder(self, music: Path, folder: Path) -> None:
-        with pytest.raises(FileError, match="not a folder"):
+        with pytest.raises(FileError, match="no such folder"):
             scan([music / "nowhere"], library=folder)
+        with pytest.raises(FileError, match="not a folder"):
+            scan([next(file for file in music.rglob("*") if file.is_file())], library=folder)
         assert not folder.exists()
 
     def test_a_library_that_is_none_or_damaged(self, music: Path, folder: Path) -> None:

@@ -70,11 +70,54 @@ def test_what_is_not_there_yet_waits_with_its_reason(waiting: Path) -> None:
     assert "no model 'oracle' yet" in text
 
 
-def test_a_broken_recipe_waits_too(tmp_path: Path) -> None:
+def test_all_faults_of_a_malformed_recipe_are_in_one_error(tmp_path: Path) -> None:
     path = tmp_path / "broken.yaml"
-    path.write_text("name: broken\nsegments: {}\n")
-    (entry,) = json.loads(run(str(path), "--format", "json"))
-    assert entry["state"].startswith("waits: recipe")
+    path.write_text(
+        "name: broken\nfeature: {kind: mfcc, n_mfc: 9}\nsegmnts: {}\n"
+        "model: {kind: mlp, hiden: [9]}\ntraining: {epochs: 0}\nsplit: {seed: 3}\n"
+    )
+    with pytest.raises(RecipeError) as error:
+        run(path)
+    assert str(error.value) == (
+        f"recipe {path}: feature.n_mfc: there is no such setting (did you mean `feature.n_mfcc`?); "
+        "segmnts: there is no such setting (did you mean `segments`?); "
+        "model.hiden: there is no such setting (did you mean `model.hidden`?); "
+        "split.seed: there is no such setting (did you mean `seed`?); "
+        "segments: is missing; "
+        "training.epochs: Input should be greater than or equal to 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("name: a\nseed: 1\nsegments: {seconds: 3}\nseed: 2\n", "line 4: 'seed' is in line 2 "),
+        ("name: a\nsegments:\n  step: 1\n  'step': 2\n", "line 4: 'step' is in line 3 already"),
+    ],
+)
+def test_a_key_that_comes_twice_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=reason):
+        run(path)
+
+
+def test_keys_that_are_merged_in_may_be_replaced(tmp_path: Path) -> None:
+    from genrescope.untrusted import parse_yaml
+
+    found = parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: {<<: *a, y: 4}\nd: *a\n")
+    assert found["b"] == {"x": 3, "y": 2}
+    assert found["c"] == {"x": 1, "y": 4}
+
+
+def test_a_folder_and_an_empty_name_are_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"a folder; expected a recipe's name or YAML file$"):
+        run(tmp_path)
+    (tmp_path / "recipe.yaml").touch()
+    with pytest.raises(RecipeError, match=r"did you mean '.*recipe\.yaml'"):
+        run(tmp_path)
+    with pytest.raises(RecipeError, match="name of a recipe is empty"):
+        expand("")
 
 
 def test_runs_are_found_and_leaks_are_not_shown_as_figures(tmp_path: Path) -> None:
@@ -147,7 +190,8 @@ class TestSettings:
             ("epochs=3", "`training.epochs`"),
             ("augmentation.waveform.snrr=3", "`augmentation.waveform.snr`"),
             ("segments.second=3", "`segments.seconds`"),
-            ("feature.n_fftt=3", "'n_fft'"),
+            ("feature.n_fftt=3", "`feature.n_fft`"),
+            ("model.channel=3", "`model.channels`"),
         ],
     )
     def test_a_wrong_name_is_answered_at_any_depth(self, change: str, meant: str) -> None:

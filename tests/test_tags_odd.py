@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import mutagen
 import numpy as np
 import pytest
+import soundfile
 from mutagen.apev2 import APEv2
 from mutagen.id3 import ID3, TCON
 from mutagen.ogg import OggPage
 
+from genrescope.errors import TagError
 from genrescope.library.content import content_of
 from genrescope.library.files import tags_of
 from genrescope.library.genre_names import genres_of, is_genre
-from genrescope.library.tags import plan_genre, read_genre, write_genre
+from genrescope.library.tags import plan_genre, read_genre, read_state, restore_genre, write_genre
 from genrescope.library.trailing_tags import split
 from tagged import add_id3, copy_of, decoded, encode, id3v1, others
 
@@ -294,6 +297,46 @@ class TestSecondTags:
         assert int.from_bytes(data[4:8], "little") == len(data) - 8
         assert content_of(path) == content
         assert np.array_equal(decoded(path), audio)
+
+    @pytest.mark.parametrize(
+        ("whole", "sound"),
+        [(0xFFFF_FFFF, 0xFFFF_FFFF), (0, 0), (36, 0), (0x7FFF_F024, 0x7FFF_F000)],
+    )
+    @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_U8"])
+    def test_a_wav_that_was_written_to_a_pipe(
+        self, tmp_path: Path, whole: int, sound: int, subtype: str
+    ) -> None:
+        path = tmp_path / "a.wav"
+        soundfile.write(path, np.sin(np.arange(9999) / 9), 8000, subtype=subtype)
+        data = bytearray(path.read_bytes()[: 44 + 9999 * (1 + (subtype == "PCM_16"))])
+        data[4:8], data[40:44] = struct.pack("<I", whole), struct.pack("<I", sound)
+        path.write_bytes(data)
+        content, audio = content_of(path), decoded(path)
+        assert read_genre(path) is None
+        before = read_state(path)
+        assert write_genre(path, "Jazz").action == "write"
+        assert read_genre(path) == "Jazz"
+        written = path.read_bytes()
+        assert int.from_bytes(written[4:8], "little") == len(written) - 8
+        assert soundfile.info(path).frames == 9999
+        assert content_of(path) == content
+        assert np.array_equal(decoded(path), audio)
+        restore_genre(path, before)
+        assert read_genre(path) is None
+
+    def test_long_silence_of_unknown_size_is_not_searched_for_chunks(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.wav"
+        soundfile.write(path, np.zeros(4_000_000, np.int16), 44100)
+        path.write_bytes(path.read_bytes()[:40] + bytes(4) + bytes(8_000_000))
+        start = time.monotonic()
+        assert read_genre(path) is None
+        assert time.monotonic() - start < 0.5
+
+    def test_a_compressed_tag_says_so(self, tmp_path: Path) -> None:
+        path = bare(tmp_path / "a.mp3")
+        path.write_bytes(b"ID3\2\0\x40" + synchsafe(20) + bytes(20) + path.read_bytes())
+        with pytest.raises(TagError, match=r"its ID3v2\.2 tag is marked as compressed"):
+            write_genre(path, "Jazz")
 
 
 class TestNoGenre:

@@ -154,7 +154,7 @@ class TestCommand:
         write_tags(named, GENRES, TagOptions(overwrite=True, yes=True))
         assert [read_genre(path) for path in before] == ["Hip-Hop", None, "Podcast", "Jazz", None]
         done = CliRunner().invoke(app, ["tags", "undo"])
-        assert done.stdout == "2 undone, 0 left as they are\n"
+        assert done.stdout == "2 undone, 0 left alone\n"
         assert [read_genre(path) for path in before] == [None, None, "Podcast", "ROCK", None]
         write_tags(named, GENRES, TagOptions(overwrite=True, force=True, yes=True))
         assert read_genre(podcast) == "Jazz"
@@ -223,6 +223,8 @@ class TestLeftovers:
         assert process.stdout is not None
         assert process.stdout.readline() == b"now\n"
         process.send_signal(number)
+        if number != signal.SIGINT:  # as systems that shut down do
+            process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
         assert process.returncode == 130, err
         assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["track.mp3"]

@@ -98,7 +98,7 @@ def test_classify_names_them_when_asked(music: Path, model: Path) -> None:
     assert str(music / "jazz/a.wav") in done.stderr
     assert "training" not in run(classify, music, "--model", model).stderr
     assert (
-        "none of 1 files was used" in run(classify, music / "rock/d.wav", "-m", model, "-v").stderr
+        "of 1 file, none was used" in run(classify, music / "rock/d.wav", "-m", model, "-v").stderr
     )
 
 

@@ -75,7 +75,11 @@ class RecipeError(GenrescopeError):
     """A recipe is malformed or asks for something that does not exist."""
 
 
-class UnknownNameError(RecipeError, ValueError):
+class NotHereError(RecipeError):
+    """A recipe asks for a feature, a model, an encoder or a package that is not installed."""
+
+
+class UnknownNameError(NotHereError, ValueError):
     """There is no encoder, layer, feature, classifier … of that name; the message lists them."""
 
 

@@ -16,7 +16,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from genrescope.errors import RecipeError, UnknownNameError
+from genrescope.errors import NotHereError, RecipeError, UnknownNameError
 
 
 class Registry:
@@ -87,8 +87,10 @@ class Registry:
         ------
         UnknownNameError
             When there is no such name.
-        RecipeError
+        NotHereError
             When a package that it needs is missing.
+        RecipeError
+            When the module does not define it.
         """
         module, _, attribute = self.place(name).partition(":")
         try:
@@ -96,7 +98,7 @@ class Registry:
         except ModuleNotFoundError as error:
             extra = self.extras.get(name)
             fix = f": pip install 'genrescope[{extra}]'" if extra else ""
-            raise RecipeError(f"{self.noun} {name}: needs {error.name}{fix}") from None
+            raise NotHereError(f"{self.noun} {name}: needs {error.name}{fix}") from None
         except AttributeError:
             raise RecipeError(f"{self.noun} {name}: {module} defines no {attribute}") from None
 

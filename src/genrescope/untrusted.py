@@ -7,12 +7,14 @@ found here is refused before it is read, with a ValueError that says why.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import stat
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +27,10 @@ _LARGEST_RATIO = 200
 _SMALL_BYTES = 2**26
 LARGEST_RECIPE = 2**18
 _MOST_VALUES = 200_000
+
+
+class RepeatedKeyError(ValueError):
+    """A key comes twice in one mapping, so that one of its values would be lost."""
 
 
 def read_limited(path: str | PathLike[str], largest: int) -> bytes:
@@ -109,6 +115,8 @@ def parse_yaml(text: str, largest: int = LARGEST_RECIPE) -> Any:
 
     Raises
     ------
+    RepeatedKeyError
+        When a key comes twice in one mapping.
     ValueError
         When it is not YAML, too long or too deep, or has aliases that expand to too many values.
     """
@@ -117,13 +125,72 @@ def parse_yaml(text: str, largest: int = LARGEST_RECIPE) -> Any:
     if len(text) > largest:
         raise ValueError(f"longer than {largest} characters")
     try:
-        found = yaml.safe_load(text)
+        found = yaml.load(text, _yaml_loader())  # noqa: S506 - derived from the safe one
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split())) from None
     except (TypeError, AttributeError, OverflowError) as error:  # of odd dates and keys
         raise ValueError(f"a value can't be read: {error}") from None
     _check_values(found)
     return found
+
+
+def parse_json(text: bytes) -> Any:
+    """Parse JSON in which no key comes twice in one object.
+
+    Raises
+    ------
+    RepeatedKeyError
+        When one does.
+    ValueError
+        When it is not JSON.
+    """
+
+    def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        for key in keys if len(set(keys)) < len(keys) else ():
+            if keys.count(key) > 1:
+                raise RepeatedKeyError(f"{key!r} is in it twice")
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=fields)
+    except RepeatedKeyError as error:
+        raise _with_line(text) or error from None
+
+
+def _with_line(text: bytes) -> RepeatedKeyError | None:
+    """The error of a repeated key with its line, which Python's parser of JSON does not tell."""
+    try:
+        # But for tabs between values, JSON is YAML.
+        parse_yaml(text.decode("utf-8", "replace").expandtabs(1))
+    except RepeatedKeyError as error:
+        return error
+    except ValueError:  # too long for YAML, say
+        pass
+    return None
+
+
+@cache
+def _yaml_loader() -> Any:
+    """PyYAML's safe loader, made to refuse a key that comes twice in one mapping."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        # Keys are checked before those of other mappings are merged in by `<<`.
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            lines: dict[tuple[str, str], int] = {}
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
+                    continue
+                line, name = key.start_mark.line + 1, (key.tag, key.value)
+                if name in lines:
+                    first = lines[name]
+                    raise RepeatedKeyError(f"line {line}: {key.value!r} is in line {first} already")
+                lines[name] = line
+            return node
+
+    return Loader
 
 
 def _check_values(found: Any) -> None:

@@ -26,6 +26,7 @@ BLOCK_SECONDS = 30.0
 # Float files made of unscaled 32-bit integers exist; beyond this it is not sound.
 LOUDEST = 1e12
 """The largest sample, where 1 is full scale."""
+_NO_SOUND = "NaN, infinite, or more than 1e12 times full scale"
 # soxr's HQ filter reaches less far than this many samples of the lower of the two rates.
 _FILTER_REACH = 400
 
@@ -368,7 +369,7 @@ def _samples(
 
 
 def _finite(path: str, blocks: Iterable[Samples], warnings: list[str]) -> Iterator[Samples]:
-    """Replace samples that are not finite by silence; refuse a file without a finite sample."""
+    """Replace samples that are no sound by silence; refuse a file that has no others."""
     replaced = finite = False
     withheld: list[int] = []  # lengths of the blocks before the first finite sample
     try:
@@ -385,10 +386,10 @@ def _finite(path: str, blocks: Iterable[Samples], warnings: list[str]) -> Iterat
                 yield np.zeros(withheld.pop(), np.float32)
             yield block
         if withheld:
-            raise AudioError(path, "no sound in it: every sample is NaN or infinite")
+            raise AudioError(path, f"no sound in it: every sample is {_NO_SOUND}")
     finally:
         if replaced and finite:
-            warnings.append("samples that are not finite numbers were replaced by silence")
+            warnings.append(f"samples that are {_NO_SOUND} were replaced by silence")
 
 
 def _resample(blocks: Iterable[Samples], source_rate: int, rate: int) -> Iterator[Samples]:

@@ -20,6 +20,7 @@ from typing import BinaryIO, Literal
 
 from genrescope.audio.kinds import AUDIO_SUFFIXES, SHARED_SUFFIXES, is_text
 from genrescope.errors import AudioError, FileError, UnreadableError
+from genrescope.wording import counted
 
 Readable = str | PathLike[str] | bytes | BinaryIO
 """A path, or the content of a file as bytes or as a binary file object."""
@@ -90,9 +91,7 @@ class PassedOver:
             ("repeated", self.repeated, "link", " to what was found already"),
         )
         texts = [
-            f"{n} {what}{'s' * (n != 1)}{rest}{self._named(kind, n)}"
-            for kind, n, what, rest in counts
-            if n
+            f"{counted(n, what)}{rest}{self._named(kind, n)}" for kind, n, what, rest in counts if n
         ]
         return f"passed over: {', '.join(texts)}" if texts else ""
 

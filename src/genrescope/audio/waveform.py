@@ -63,8 +63,8 @@ class Waveform:
         array
             `[n]`, `[n, channels]` (as soundfile gives it) or `[channels, n]` (as librosa and
             torchaudio give it): the shorter axis is taken for the channels. Floats have their full
-            scale at ±1; integers are divided by their type's full scale. A tensor of PyTorch on
-            the CPU is an array, too.
+            scale at ±1; integers of up to 32 bits are divided by their type's full scale. A tensor
+            of PyTorch on the CPU is an array, too.
         sample_rate
             In Hz.
         warnings
@@ -82,7 +82,10 @@ class Waveform:
         >>> Waveform.from_array(np.array([[16384, 0], [-16384, 0], [0, 0]], np.int16), 8000).samples
         array([ 0.25, -0.25,  0.  ], dtype=float32)
         """
-        values: NDArray[Any] = np.asarray(array)
+        try:
+            values: NDArray[Any] = np.asarray(array)
+        except (TypeError, RuntimeError, ValueError) as error:  # a tensor on a GPU, ragged lists
+            raise ValueError(f"no array of samples: {str(error).splitlines()[0]}") from None
         if values.ndim == 1:
             values = values[None]
         if values.ndim != 2 or min(values.shape) > _MOST_CHANNELS:
@@ -95,15 +98,17 @@ class Waveform:
             values = values.T
         if values.dtype.kind == "f":
             full_scale, middle = 1.0, 0
-        elif values.dtype.kind in "iu":
+        elif values.dtype.kind in "iu" and values.dtype.itemsize < 8:
             full_scale = 2.0 ** (8 * values.dtype.itemsize - 1)
             middle = int(full_scale) if values.dtype.kind == "u" else 0
+        elif values.dtype.kind in "iu":
+            raise ValueError(f"samples of {values.dtype} have no full scale: make them int16, say")
         else:
             raise ValueError(f"expected samples that are numbers, not {values.dtype}")
         if middle:
             values = values.astype(np.float64) - middle
-        if sample_rate <= 0:
-            raise ValueError(f"sample_rate must be positive, not {sample_rate}")
+        if not 0 < sample_rate < 2**31:
+            raise ValueError(f"sample_rate must be positive and finite, not {sample_rate}")
         samples, problems = mix_down(values.astype(np.float32), int(sample_rate), full_scale)
         if warnings is not None:
             warnings += problems

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from genrescope import __version__
 from genrescope.cli.terminal import drop_stdout, echo, error_line, prepare_streams
@@ -50,6 +51,25 @@ COMMANDS = {
 }
 
 
+class Command(TyperCommand):
+    """A command that refuses empty values, such as those of an unset variable in a script.
+
+    `--out ""` would otherwise name the current folder. Commands that list what can't be read among
+    many paths list empty ones, too.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, after a look at what was typed."""
+        typed, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        parameter: Any
+        for parameter in order:
+            value = typed.get(parameter.name)
+            values = value if isinstance(value, list | tuple) else [value]
+            if "" in values and parameter.name != "paths":
+                raise typer.BadParameter("it is empty", ctx=ctx, param=parameter)
+        return super().parse_args(ctx, args)
+
+
 def command_line(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
     """The command line with some of `COMMANDS`; only their modules are imported."""
     app = typer.Typer(
@@ -65,9 +85,10 @@ def command_line(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
         if isinstance(command, typer.Typer):
             for registered in command.registered_commands:
                 registered.help = registered.help or _help(registered.callback)
+                registered.cls = Command
             app.add_typer(command, name=name)
         else:
-            app.command(name, help=_help(command))(command)
+            app.command(name, help=_help(command), cls=Command)(command)
     return app
 
 
@@ -101,13 +122,26 @@ def _root(
     """
 
 
+def _requests_to_end() -> list[signal.Signals]:
+    return [signal.Signals[n] for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)]
+
+
+def _stop(_number: int, _frame: Any) -> None:
+    """End as after Ctrl-C: temporary files are removed, and what is finished is kept.
+
+    A system that shuts down, or a terminal that closes, may ask again while that goes on.
+    """
+    for number in _requests_to_end():
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line; a known error is one line on stderr and exit code 2."""
-    # As Ctrl-C: temporary files are removed, and what is finished is kept.
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP; nohup makes it be ignored
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+    for number in _requests_to_end():
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup makes SIGHUP be ignored
+            signal.signal(number, _stop)
     keep_freed_memory()
     # Otherwise pydantic looks through all installed packages for plugins, at every start.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

@@ -41,6 +41,7 @@ from genrescope.cli.writers import WRITERS, Writer
 from genrescope.errors import FileError
 from genrescope.inference import Classifier
 from genrescope.settings import SHIPPED_MODEL, default_model
+from genrescope.wording import counted, was
 
 _ENDINGS = {
     ".csv": RowFormat.csv,
@@ -152,6 +153,7 @@ def classify(
     def make_writer(stream: TextIO) -> Writer:
         return WRITERS[chosen.value](stream, classifier.genres, top=top, timeline=timeline)
 
+    total = counted(len(files), "file")
     interrupted = False
     # The bar comes first: while it is on the screen, what is printed goes above it.
     with (
@@ -162,7 +164,7 @@ def classify(
         # Only what is needed later: the timelines of a whole collection would fill the memory.
         named: list[Named] = [*rows.kept(files)]
         if named:
-            notice(f"continues: {len(named)} of {len(files)} files were classified before")
+            notice(f"continues: {len(named)} of {total} {was(len(named))} classified before")
         task = bar.add_task("Classifying", total=len(files), completed=len(named))
         try:
             results = (
@@ -189,7 +191,7 @@ def classify(
         notice(str(passed_over))
     if interrupted:
         more = "; the same command continues there" if destination is not None else ""
-        notice(f"interrupted: {len(named)} of {len(files)} files were classified{more}")
+        notice(f"interrupted: {len(named)} of {total} {was(len(named))} classified{more}")
         sys.stdout.flush()
         # Threads that are in the middle of a file would keep the process for a while.
         os._exit(130)

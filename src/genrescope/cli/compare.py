@@ -13,8 +13,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from genrescope.cli.files import not_music
 from genrescope.cli.terminal import PageFormat, error_line, plain_table, printable
 from genrescope.errors import FileError
+from genrescope.wording import counted
 
 if TYPE_CHECKING:
     from genrescope.evaluation.published_comparison import ComparedFigure, PublishedComparison
@@ -35,6 +37,7 @@ def compare(
         None,
         "--write",
         metavar="FILE",
+        callback=not_music,
         help="Write the comparison into this Markdown page, and a picture next to it.",
     ),
 ) -> None:
@@ -158,7 +161,7 @@ def _show_published(console: Console, rows: Sequence[ComparedFigure]) -> None:
             console.print(Text(f"Differences, {where}: {'; '.join(texts)}"))
     for number, row in numbers.values():
         if row.run:
-            facts = [f"{row.run.n} tracks", f"seed {_seed(row.run)}", *shared.others(row)]
+            facts = [counted(row.run.n, "track"), f"seed {_seed(row.run)}", *shared.others(row)]
             _show_command(console, number, row.run, facts)
 
 

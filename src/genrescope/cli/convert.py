@@ -13,6 +13,7 @@ from rich.table import Table
 from genrescope.cli.terminal import Format, error_line, notice, progress, stderr, stdout
 from genrescope.errors import FileError
 from genrescope.inference import Bundle
+from genrescope.wording import counted, size_in_words
 
 if TYPE_CHECKING:
     from genrescope.training.convert import Agreement, Conversion
@@ -99,8 +100,8 @@ def _show(conversion: Conversion) -> None:
     table = Table("", "Before", "After", "", title=f"{conversion.precision}: {conversion.method}")
     table.add_row(
         "Size",
-        f"{size.before / 1e6:.2f} MB",
-        f"{size.after / 1e6:.2f} MB",
+        size_in_words(int(size.before)),
+        size_in_words(int(size.after)),
         f"{100 * size.after / size.before:.0f} %",
     )
     table.add_row(
@@ -113,7 +114,7 @@ def _show(conversion: Conversion) -> None:
     if agreement and agreement.accuracy:
         accuracy = agreement.accuracy
         table.add_row(
-            f"Accuracy on {agreement.known_genre} tracks",
+            f"Accuracy on {counted(agreement.known_genre, 'track')}",
             f"{100 * accuracy.before:.1f} %",
             f"{100 * accuracy.after:.1f} %",
             f"{100 * (accuracy.after - accuracy.before):+.1f} points",
@@ -125,7 +126,7 @@ def _show(conversion: Conversion) -> None:
 
 def _sentence(agreement: Agreement) -> str:
     words = (
-        f"{agreement.tracks} tracks of {agreement.data}: "
+        f"{counted(agreement.tracks, 'track')} of {agreement.data}: "
         f"{100 * agreement.same_genre:.1f} % get the same genre, probabilities differ by "
         f"{agreement.mean_difference:.4f} on average."
     )

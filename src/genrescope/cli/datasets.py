@@ -18,6 +18,7 @@ from genrescope.datasets.check import Report, check_dataset, is_table
 from genrescope.datasets.dataset import first_names
 from genrescope.datasets.layouts import layout
 from genrescope.datasets.splits import SUBSETS
+from genrescope.wording import counted
 
 app = typer.Typer(no_args_is_help=True, help="List the known data sets; check one for faults.")
 
@@ -169,7 +170,7 @@ def _fields(path: Path, report: Report) -> dict[str, object]:
 def _show(path: Path, report: Report) -> None:
     console = Console(highlight=False)
     dataset = report.dataset
-    title = printable(f"{dataset.name}: {len(dataset.tracks)} tracks ({path})")
+    title = printable(f"{dataset.name}: {counted(len(dataset.tracks), 'track')} ({path})")
     console.print(Text(title, style="bold"))
     console.print(_genres(dataset))
     for line in _facts(report):
@@ -217,7 +218,7 @@ def _facts(report: Report) -> list[str]:
     tracks = report.dataset.tracks
     artists = {track.artist for track in tracks if track.artist}
     unknown = sum(track.artist is None for track in tracks)
-    note = f" ({unknown} tracks without)" if artists and unknown else ""
+    note = f" ({counted(unknown, 'track')} without)" if artists and unknown else ""
     lines.append(f"artists: {len(artists) or 'not known'}{note}")
     if all(is_table(track.path) for track in tracks):
         lines.append("no files to decode: the tracks are known from a table alone")

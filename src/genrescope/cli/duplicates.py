@@ -9,6 +9,7 @@ from rich.text import Text
 
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
+from genrescope.wording import size_in_words
 
 
 def duplicates(
@@ -49,7 +50,8 @@ def duplicates(
             kind = "the same audio" if group.is_exact else "the same recording"
             stdout.print(Text(f"{len(group.entries)} files, {kind}", style="bold"))
             for entry in group.entries:
-                stdout.print(Text(f"  {entry.size / 1e6:8.1f} MB  {printable(str(entry.file))}"))
+                size = size_in_words(entry.size)
+                stdout.print(Text(f"  {size:>10}  {printable(str(entry.file))}"))
         extra = sum(len(group.entries) - 1 for group in found)
         notice(f"recordings held more than once: {len(found)}, superfluous files: {extra}")
     for failure in failures:

@@ -16,6 +16,7 @@ from genrescope.cli.engines import ADDRESS, ENGINE, Engine, find_sources, ray_en
 from genrescope.cli.files import find, not_music
 from genrescope.cli.terminal import echo, error_line, notice, printable, progress
 from genrescope.errors import FileError
+from genrescope.wording import counted
 
 if TYPE_CHECKING:
     from genrescope.encoders.engine import EmbeddingModel
@@ -127,7 +128,8 @@ def embed(
     if not report.tracks:
         raise typer.Exit(2)
     kept = report.tracks - report.computed
-    line = f"{report.tracks} tracks, {report.rows} rows, {report.computed} computed, {kept} kept"
+    line = f"{counted(report.tracks, 'track')}, {counted(report.rows, 'row')}, "
+    line += f"{report.computed} computed, {kept} kept"
     echo(f"{line}: {printable(str(out))}")
     if failures or report.failures:
         raise typer.Exit(1)

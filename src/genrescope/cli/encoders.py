@@ -25,6 +25,7 @@ from rich.text import Text
 
 from genrescope.cli.terminal import Format, error_line, notice, printable, stderr
 from genrescope.errors import RecipeError
+from genrescope.wording import size_in_words
 
 if TYPE_CHECKING:
     from genrescope.encoders import Encoder, Weights
@@ -203,7 +204,7 @@ _HERE = {True: ("here      ", "green"), False: ("not here  ", "yellow")}
 def _in_words(weights: Weights) -> str:
     # Of some hashes only the first digits are published.
     digits = f", SHA-256 {weights.sha256[:12]}…" if weights.sha256 else ""
-    size = f"{weights.size / 1e6:.1f} MB"
+    size = size_in_words(weights.size)
     return f"{weights.file}: {weights.about} ({size}, {weights.licence}{digits})"
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from genrescope.cli.info import note_outdated
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stderr
 from genrescope.errors import DatasetError
+from genrescope.wording import counted
 
 if TYPE_CHECKING:
     from genrescope.evaluation.run_result import RunResult
@@ -137,7 +138,7 @@ def show(result: RunResult) -> None:
     if result.training_note:
         note = f"{result.training_note}: the scores do not say how it does on other music"
         console.print(Text(note, style="bold red"))
-    table = Table("Metric", "Value", "95 % interval", title=f"{result.n} tracks")
+    table = Table("Metric", "Value", "95 % interval", title=counted(result.n, "track"))
     for name, value in result.scores.items():
         row = (LABELS[name], percent(value), interval(result.interval.get(name), " - "))
         table.add_row(*row)

@@ -71,7 +71,7 @@ def find(
             if not names:
                 yield FileError("-", "no names on stdin")
         elif not name:
-            yield FileError(name, "an empty name")  # Path("") would be the current folder
+            yield FileError("''", "an empty name")  # Path("") would be the current folder
         elif os.path.isdir(name):  # noqa: PTH112 - Path's raises for names that are too long
             yield from _audio_in(name, passed_over)
         elif os.path.lexists(name):

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from genrescope.cli.files import not_music
 from genrescope.cli.laboratory import ARTISTS
 from genrescope.cli.terminal import (
     Format,
@@ -25,6 +26,7 @@ from genrescope.cli.terminal import (
     stderr,
 )
 from genrescope.datasets import read_dataset
+from genrescope.wording import counted
 
 if TYPE_CHECKING:
     from genrescope.evaluation.geometry_tracks import Geometry
@@ -62,6 +64,7 @@ def geometry(
         None,
         "--write",
         metavar="FILE",
+        callback=not_music,
         help="Write it into this Markdown page, with pictures next to it.",
     ),
     seed: int = typer.Option(0, "--seed", help="Of t-SNE and of the bootstrap."),
@@ -162,7 +165,7 @@ def _show(found: Geometry) -> None:
     for line in [*describe(found), *found.notes]:
         console.print(Text(printable(line)))
     for subset, n in found.subsets.items():
-        console.print(Text(f"\n{n} tracks ({subset})", style="bold"))
+        console.print(Text(f"\n{counted(n, 'track')} ({subset})", style="bold"))
         console.print(_table(*scores_table(found, subset=subset), 2))
     console.print(Text("Nearest genres", style="bold"))
     console.print(Text(NEAREST))

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from genrescope.cli.terminal import Format, notice, printable, stdout
 from genrescope.errors import BundleError
+from genrescope.wording import counted, size_in_words
 
 _SHOWN = (*("name", "description", "genres", "styles", "instruments", "moods"), "licence")
 
@@ -71,7 +72,8 @@ def _details(fields: dict[str, Any]) -> dict[str, Any]:
     if data:
         artists = data.get("with_artist")
         known = f", {artists} with a known artist" if artists is not None else ""
-        lines["trained on"] = f"{data.get('name')}, {data.get('tracks')} tracks{known}"
+        tracks = counted(data["tracks"], "track") if data.get("tracks") else "unknown tracks"
+        lines["trained on"] = f"{data.get('name')}, {tracks}{known}"
     if encoder := fields["provenance"].get("encoder"):
         trained = (encoder.get("data") or {}).get("name")
         lines["on the embedding of"] = f"{encoder['name']}, trained on {trained}"
@@ -82,8 +84,8 @@ def _details(fields: dict[str, Any]) -> dict[str, Any]:
                 value = percent(figures["scores"][name])
                 lines[LABELS[name]] = f"{value} (95 % interval {ends})" if ends else value
         leak = "LEAKED, these mean nothing: " if figures["leaked"] else ""
-        lines["measured on"] = f"{leak}{figures['tracks']} tracks; {figures['protocol']}"
-    lines["size"] = f"{fields['bytes'] / 1e6:.1f} MB"
+        lines["measured on"] = f"{leak}{counted(figures['tracks'], 'track')}; {figures['protocol']}"
+    lines["size"] = size_in_words(fields["bytes"])
     lines["front end"] = frontend_in_words(fields["frontend"])
     for key, value in fields["provenance"].items():
         if isinstance(value, str) and key != "description":

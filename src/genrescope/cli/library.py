@@ -16,6 +16,7 @@ from genrescope.cli.scan import LIBRARY
 from genrescope.cli.similar import write_playlist
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 from genrescope.errors import TagError
+from genrescope.wording import counted, size_in_words
 
 app = typer.Typer(help="What a library holds, and looking after it.", no_args_is_help=True)
 
@@ -42,8 +43,9 @@ def info(
         fields = {"library": opened.place, "format": FORMAT, "model": model, **asdict(found)}
         typer.echo(json.dumps(fields, indent=1))
         return
+    size = "" if found.bytes is None else f" ({size_in_words(found.bytes)})"
     rows = {
-        "library": opened.place + ("" if found.bytes is None else f" ({found.bytes / 1e6:.1f} MB)"),
+        "library": opened.place + size,
         "model": f"{opened.model.name} ({opened.model.sha256[:8]})",
         "tracks": f"{found.tracks}: {found.deleted} deleted, {found.failed} could not be decoded, "
         f"{found.silent} silent, {found.no_music} no music",
@@ -51,7 +53,7 @@ def info(
     for name, text in rows.items():
         stdout.print(printable(f"{name:8} {text}"), markup=False)
     for root in found.roots:
-        text = f"{root.path}: {root.tracks} tracks, {root.deleted} deleted"
+        text = f"{root.path}: {counted(root.tracks, 'track')}, {root.deleted} deleted"
         missing = "" if root.exists else ", the folder is missing"
         stdout.print(printable(f"{'folder':8} {text}{missing}"), markup=False)
 
@@ -128,7 +130,7 @@ def forget(
     if not rows:
         notice("no track to forget")
         return
-    _ask(f"Forget {len(rows)} tracks?", yes)
+    _ask(f"Forget {counted(len(rows), 'track')}?", yes)
     opened.remove(rows)
     stdout.print(f"{len(rows)} forgotten", markup=False)
 
@@ -188,7 +190,7 @@ def verify(
     counts |= {"changed": len(found.changed), "unreadable": len(found.unreadable)}
     notice(", ".join(f"{count} {what}" for what, count in counts.items()))
     if mark and found.missing:
-        _ask(f"Mark {len(found.missing)} tracks as deleted?", yes)
+        _ask(f"Mark {counted(len(found.missing), 'track')} as deleted?", yes)
         mark_deleted(opened, found.missing)
     if found.missing or found.changed or found.unreadable:
         raise typer.Exit(1)
@@ -239,11 +241,11 @@ def corrections(
             line = f"{entry.genre or '?'} -> {entry.corrected_genre}  {entry.file}"
             stdout.print(printable(line), markup=False)
     if out is not None:
-        notice(f"wrote {write_training_table(found, out)} tracks to {printable(str(out))}")
+        count = write_training_table(found, out)
+        notice(f"wrote {counted(count, 'track')} to {printable(str(out))}")
     if not write_tags or not found:
         return
-    files = "1 file" if len(found) == 1 else f"{len(found)} files"
-    _ask(f"Write these genres into the tags of {files}?", yes)
+    _ask(f"Write these genres into the tags of {counted(len(found), 'file')}?", yes)
     journal, written = TagJournal(), 0
     for entry in found:
         try:
@@ -253,7 +255,7 @@ def corrections(
             written += change.action == "write"
         except TagError as error:
             error_line(str(error))
-    notice(f"wrote the genre into {written} files; to undo: genrescope tags undo")
+    notice(f"wrote the genre into {counted(written, 'file')}; to undo: genrescope tags undo")
 
 
 def _ask(question: str, yes: bool) -> None:

@@ -25,6 +25,7 @@ from genrescope.settings import (
     settings_file,
     write_settings,
 )
+from genrescope.wording import size_in_words
 
 app = typer.Typer(no_args_is_help=True, help="Models: which are here, and which can be fetched.")
 
@@ -55,7 +56,7 @@ def list_(
         state = "in use" if row["in_use"] else "here" if row["here"] else "not here"
         if row["outdated"]:
             state += f", outdated: genrescope models fetch {row['name']}"
-        size = f"{row['download_bytes'] / 1e6:.1f} MB" if row["download_bytes"] else ""
+        size = size_in_words(row["download_bytes"]) if row["download_bytes"] else ""
         table.add_row(
             Text(row["name"], style="bold"), state, row["licence"], size, Text(row["about"])
         )

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from genrescope.cli.laboratory import warnings_as_notices
 from genrescope.cli.terminal import Format, printable
-from genrescope.errors import FileError, RecipeError
+from genrescope.errors import BundleError, FileError, NotHereError
 
 if TYPE_CHECKING:
     from genrescope.evaluation.published import PublishedFigure
@@ -105,7 +105,8 @@ def recipes(
     Change one by genrescope train NAME --set KEY=VALUE.
 
     A recipe is `run` when its folder in the folder of runs is finished, `ready` when it can be
-    trained, and `waits` when weights, stored vectors, or its feature or model are not here.
+    trained, and `waits` when weights, stored vectors, or its feature or model are not here. One
+    that is malformed is an error that names all its faults.
 
     Examples:
 
@@ -160,13 +161,13 @@ def _loaded(name: str) -> tuple[Recipe | None, str]:
 
     try:
         recipe, waits = load_recipe(name), ""
-    except RecipeError as error:
+    except (NotHereError, BundleError) as error:
         recipe, waits = None, _short(str(error))
     if recipe is None:
         try:
             # Everything except the feature can be read without it.
             recipe = load_recipe(name, ["feature={kind: mfcc}"])
-        except RecipeError:
+        except NotHereError:
             return None, waits
     kind = recipe.model.get("kind")
     if kind not in model_kinds():
@@ -190,7 +191,7 @@ def _absent(recipe: Recipe) -> str:
         return ""
     try:
         alternatives = encoder_class(name).weights
-    except RecipeError as error:  # a package is missing
+    except NotHereError as error:  # a package is missing
         return str(error)
     if any(map(is_here, alternatives)):
         return ""
@@ -247,7 +248,7 @@ def _show_settings(names: Sequence[str]) -> None:
 
     members = []
     for name in names:
-        with suppress(RecipeError):  # its state says what is missing
+        with suppress(NotHereError, BundleError):  # its state says what is missing
             members.append({setting.key: setting for setting in explained(load_recipe(name))})
     if not members:
         return

@@ -22,6 +22,7 @@ from genrescope.audio.addresses import is_address, stamp_of
 from genrescope.cli.writers import Writer, output, text_stream
 from genrescope.errors import FileError
 from genrescope.inference import Prediction
+from genrescope.locks import acquire
 
 Probable = Sequence[tuple[str, float]]
 _SECONDS_BETWEEN_SYNCS = 3.0
@@ -72,20 +73,17 @@ class PartialRows:
     def __init__(
         self, path: Path, settings: dict[str, Any], make_writer: Callable[[TextIO], Writer]
     ) -> None:
-        from filelock import FileLock, Timeout  # most commands write no file
+        from filelock import Timeout  # most commands write no file
 
         self.path, self.make_writer = path, make_writer
         self.formatter = make_writer(io.StringIO())
         target = Path(os.path.realpath(path))
         self.folder = target.with_name(f"{target.name}.partial")
         self.folder.mkdir(exist_ok=True)
-        self.lock = FileLock(self.folder / "lock", blocking=False)
         try:
-            self.lock.acquire()
+            self.lock = acquire(self.folder / "lock")
         except Timeout:
             raise FileError(path, "another process is writing it") from None
-        except NotImplementedError:  # a share without locks
-            pass
         # Of each file its stamp, its genres, and where its row is.
         self.done: dict[str, tuple[list[int], Probable, int]] = {}
         self.taken: dict[str, list[int]] = {}

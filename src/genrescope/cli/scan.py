@@ -20,6 +20,7 @@ from genrescope.cli.terminal import Format, error_line, notice, printable, progr
 from genrescope.errors import GenrescopeError
 from genrescope.inference.listening import Listen
 from genrescope.settings import default_model
+from genrescope.wording import counted
 
 if TYPE_CHECKING:
     from genrescope.inference.ray_engine import RayEngine
@@ -172,7 +173,7 @@ def _scan_once(
                 return yes
             bar.stop()
             question = f"{printable(str(folder))} is missing or empty. If its disk is only not "
-            question += f"mounted, answer no. Mark its {count} tracks as deleted?"
+            question += f"mounted, answer no. Mark its {counted(count, 'track')} as deleted?"
             return typer.confirm(question, err=True)
 
         try:
@@ -212,7 +213,8 @@ def _scan_once(
         )
         if report.failed_before:
             notice(
-                f"{report.failed_before} unchanged files could not be decoded at an earlier scan"
+                f"{counted(report.failed_before, 'unchanged file')} could not be decoded at an "
+                "earlier scan"
             )
         notice(f"library: {printable(report.library.place)}")
     if report.interrupted:

@@ -13,6 +13,7 @@ from genrescope.cli.files import not_music
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.terminal import error_line, notice, printable, progress, stdout
 from genrescope.errors import FileError
+from genrescope.wording import counted
 
 if TYPE_CHECKING:
     from genrescope.library.rows import Entry
@@ -111,7 +112,7 @@ def sort(
         from genrescope.library.export import export as write
 
         write(marked(entries, corrections), opened.model.genres, export)
-        notice(f"wrote {len(entries)} tracks to {export}")
+        notice(f"wrote {counted(len(entries), 'track')} to {export}")
     if to is None:
         return
     planned = plan(
@@ -150,22 +151,31 @@ def _sort(planned: Plan, yes: bool) -> None:
 
     if not yes:
         _show_steps(planned)
-    folders = Counter(_folder(planned, Path(step.target)) for step in planned.steps)
+    moved = [step for step in planned.steps if step.source != step.target]
+    folders = Counter(_folder(planned, Path(step.target)) for step in moved)
     for folder, count in sorted(folders.items()):
         stdout.print(printable(f"{count:6} {planned.action} to {folder}/"), markup=False)
-    notice(f"{planned.in_place} are in place already, {planned.skipped} have no genre or are gone")
+    if links := len(planned.steps) - len(moved):
+        notice(f"links changed to follow their files: {links}")
+    notice(f"in place already: {planned.in_place}; no genre, or gone: {planned.skipped}")
     if not yes:
         return
     for file in remove_leftovers(Path(step.target).parent for step in planned.steps):
         notice(f"removed what an interrupted run had left: {file}")
-    with progress("files") as bar:
-        task = bar.add_task("Sorting", total=len(planned.steps))
-        undo_file, failures = carry_out(
-            planned.steps,
-            planned.action,
-            planned.folder,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    before = set(planned.folder.glob("undo-*.json"))
+    try:
+        with progress("files") as bar:
+            task = bar.add_task("Sorting", total=len(planned.steps))
+            undo_file, failures = carry_out(
+                planned.steps,
+                planned.action,
+                planned.folder,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    except KeyboardInterrupt:
+        for file in set(planned.folder.glob("undo-*.json")) - before:
+            notice(f"interrupted; to undo: genrescope sort --undo {file}")
+        raise typer.Exit(130) from None
     for failure in failures:
         error_line(str(failure))
     if undo_file is not None:
@@ -180,6 +190,10 @@ def _show_steps(planned: Plan) -> None:
     """Show each file that would change, with where it goes and how sure its genre is."""
     placed = {str(each.file): each for each in planned.placed}
     for step in planned.steps:
+        if step.source == step.target:
+            line = f"{step.source}: {step.link} -> {step.moved_link}"
+            stdout.print(printable(line), markup=False)
+            continue
         target = Path(step.target).relative_to(planned.folder)
         confidence = placed[step.target].confidence
         stdout.print(printable(f"{step.source} -> {target} ({confidence:.0%})"), markup=False)
@@ -212,6 +226,6 @@ def _undo(file: Path) -> None:
     undone, failures = undo(file)
     for failure in failures:
         error_line(str(failure))
-    stdout.print(f"{undone} undone, {len(failures)} left as they are", markup=False)
+    stdout.print(f"{undone} undone, {len(failures)} left alone", markup=False)
     if failures:
         raise typer.Exit(1)

@@ -15,6 +15,7 @@ import typer
 
 from genrescope.cli.terminal import error_line, notice, printable, stderr, stdout
 from genrescope.errors import FileError, GenrescopeError, TagError
+from genrescope.wording import counted
 
 if TYPE_CHECKING:
     from genrescope.library.tags import TagChange
@@ -149,7 +150,7 @@ def write_tags(
         stderr.print(printable(line), markup=False)
     _show_counts(others, options.min_confidence)
     if not changes or options.dry_run:
-        would = f"{_files(len(changes))} would be changed"
+        would = f"{counted(len(changes), 'file')} would be changed"
         notice(would if options.dry_run else "no tag needs a change")
         return failures
     if not _agreed(len(changes), options.yes):
@@ -166,9 +167,10 @@ def write_tags(
                 failures.append(error)
                 error_line(str(error))
     except KeyboardInterrupt:
-        notice(f"interrupted: wrote the genre into {_files(written)}; genrescope tags undo")
+        files = counted(written, "file")
+        notice(f"interrupted: wrote the genre into {files}; to undo: genrescope tags undo")
         raise typer.Exit(130) from None
-    notice(f"wrote the genre into {_files(written)}; to undo: genrescope tags undo")
+    notice(f"wrote the genre into {counted(written, 'file')}; to undo: genrescope tags undo")
     return failures
 
 
@@ -195,7 +197,8 @@ def _with_corrections(named: Sequence[Named], library: str | None) -> Iterator[N
             probable = [(genre, 1.0), *(each for each in probable if each[0] != genre)]
         yield path, probable
     if used:
-        notice(f"{_files(used)} {'has' if used == 1 else 'have'} a genre corrected in the library")
+        has = "has" if used == 1 else "have"
+        notice(f"{counted(used, 'file')} {has} a genre corrected in the library")
 
 
 @app.callback()
@@ -225,7 +228,7 @@ def undo(
     undone, failures = take_back(journal or latest_journal())
     for failure in failures:
         error_line(str(failure))
-    stdout.print(f"{undone} undone, {len(failures)} left as they are", markup=False)
+    stdout.print(f"{undone} undone, {len(failures)} left alone", markup=False)
     if failures:
         raise typer.Exit(1)
 
@@ -238,12 +241,12 @@ def _show_counts(others: Counter[str], min_confidence: float) -> None:
     }
     for reason, text in reasons.items():
         if others[reason]:
-            notice(f"{_files(others[reason])} {text}")
+            notice(f"{counted(others[reason], 'file')} {text}")
 
 
 def _agreed(count: int, yes: bool) -> bool:
     try:
-        return yes or typer.confirm(f"Write the genre into {_files(count)}?", err=True)
+        return yes or typer.confirm(f"Write the genre into {counted(count, 'file')}?", err=True)
     except typer.Abort:
         notice("interrupted: nothing was changed")
         raise typer.Exit(130) from None
@@ -255,7 +258,3 @@ def _remove_leftovers(files: Sequence[Path]) -> None:
     folders = {Path(os.path.realpath(file)).parent for file in files}
     for file in remove_leftovers(folders):
         notice(f"removed what an interrupted run had left: {file}")
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from genrescope.cli.terminal import notice, progress
+from genrescope.wording import counted
 
 _NAMED = 4
 
@@ -47,5 +48,5 @@ def note_training_tracks(
         names = [str(file) for file, each in zip(files, used, strict=True) if each is not False]
         notice(f"{note}: {first_names(names, _NAMED)}")
     else:
-        notice(f"none of {len(files)} files was used in training")
+        notice(f"of {counted(len(files), 'file')}, none was used in training")
     return used

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from genrescope.cli.laboratory import (
     warnings_as_notices,
 )
 from genrescope.cli.terminal import Format, notice, progress, stderr, stdout
+from genrescope.wording import counted
 
 
 @warnings_as_notices()
@@ -56,9 +56,6 @@ def tune(
     from genrescope.training.recipe import load_recipe
     from genrescope.training.tune import tune as search
 
-    # When it is asked to end, it cleans up as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-
     inputs = read_options(data, features, artists, [])
     loaded = load_recipe(recipe, changes)
     folder = out or Path("runs") / "tune" / loaded.name
@@ -89,7 +86,8 @@ def tune(
         fields = {**vars(found), "recipe": str(found.recipe)}
         typer.echo(json.dumps(fields, indent=1))
         return
-    table = Table("Setting", "Best", "Importance", title=f"{found.trials} trials of {loaded.name}")
+    title = f"{counted(found.trials, 'trial')} of {loaded.name}"
+    table = Table("Setting", "Best", "Importance", title=title)
     for name, value in found.settings.items():
         share = found.importance.get(name)
         table.add_row(name, f"{value}", "" if share is None else f"{100 * share:.0f} %")
@@ -97,6 +95,6 @@ def tune(
     start = "unknown" if found.start is None else f"{100 * found.start:.1f} %"
     stdout.print(
         f"Validation accuracy {start} with the recipe's own settings, "
-        f"{100 * found.best:.1f} % with the best; {found.pruned} trials stopped early."
+        f"{100 * found.best:.1f} % with the best; {counted(found.pruned, 'trial')} stopped early."
     )
     stderr.print(f"Best recipe: {found.recipe}   Picture: {folder / 'tuning.png'}", markup=False)

@@ -18,6 +18,7 @@ from os import PathLike
 from pathlib import Path
 
 from genrescope.errors import DatasetError
+from genrescope.wording import counted
 
 # FMA's tables hold whole web pages in a cell; Python's own limit is 128 KiB.
 _LONGEST_CELL = 1 << 24
@@ -107,9 +108,9 @@ class CsvTable:
                 continue
             if len(row.cells) < width:
                 missing = self.header[len(row.cells)]
-                raise row.error(f"{len(row.cells)} cells, expected {width}", missing)
+                raise row.error(f"{counted(len(row.cells), 'cell')}, expected {width}", missing)
             if any(row.cells[width:]):
-                raise row.error(f"{len(row.cells)} cells, expected {width}")
+                raise row.error(f"{counted(len(row.cells), 'cell')}, expected {width}")
             yield Row(row.table, row.line, row.cells[:width])
 
 

@@ -46,6 +46,7 @@ from genrescope.features.spectrogram import (
     power_spectrogram,
 )
 from genrescope.parallel import available_cores
+from genrescope.wording import counted, was
 
 BYTES = 16
 SAME_BITS = 24
@@ -337,11 +338,10 @@ def counted_note(known: int, unknown: int, total: int) -> str | None:
         return None
     if not known:
         return (
-            f"of {unknown} of {total} tracks it is not known whether it was used in training "
-            f"(no fingerprint)"
+            f"of {unknown} of {counted(total, 'track')} it is not known whether it was used in "
+            "training (no fingerprint)"
         )
-    verb = "was" if known == 1 else "were"
-    note = f"{known} of {total} tracks {verb} used in training"
+    note = f"{known} of {counted(total, 'track')} {was(known)} used in training"
     return f"{note}; of {unknown} it is not known (no fingerprint)" if unknown else note
 
 

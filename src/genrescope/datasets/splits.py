@@ -19,6 +19,7 @@ import numpy as np
 
 from genrescope.datasets.tracks import Track
 from genrescope.errors import DatasetError
+from genrescope.wording import counted
 
 SUBSETS = ("train", "validation", "test")
 
@@ -192,7 +193,7 @@ def random_split(
     subsets = divide(tracks, groups, fractions, seed=seed)
     for subset, fraction in zip(subsets, fractions, strict=True):
         if fraction and not subset:
-            raise DatasetError(f"{len(tracks)} tracks are too few to split {fractions}")
+            raise DatasetError(f"{counted(len(tracks), 'track')}: too few to split {fractions}")
     return Split(*map(tuple, subsets)).check(groups)
 
 
@@ -210,7 +211,7 @@ def fold_splits(
     """
     parts = divide(tracks, groups, [1 / folds] * folds, seed=seed) if folds > 1 else [[]]
     if folds < 2:
-        raise DatasetError(f"{folds} folds are too few: cross-validation needs at least 2")
+        raise DatasetError(f"{counted(folds, 'fold')}: too few, cross-validation needs at least 2")
     if not all(parts):
         of_genre: dict[str, set[str]] = defaultdict(set)
         for track in tracks:
@@ -219,8 +220,9 @@ def fold_splits(
         fewer = min(most, folds - 1)
         hint = f", or use fewer folds: --set split.folds={fewer}" if fewer > 1 else ""
         raise DatasetError(
-            f"{folds} folds are too many for {len(tracks)} tracks: tracks by one artist stay in "
-            f"one fold, and no genre has more than {most} such groups; add tracks{hint}"
+            f"{folds} folds are too many for {counted(len(tracks), 'track')}: tracks by one artist "
+            f"stay in one fold, and no genre has more than {counted(most, 'such group')}; add "
+            f"tracks{hint}"
         )
     everything = {track.id for track in tracks}
     return [

@@ -29,6 +29,7 @@ from genrescope.datasets.layouts.gtzan import GTZAN_GENRES
 from genrescope.datasets.tracks import Track, mark_repeats
 from genrescope.errors import DatasetError
 from genrescope.untrusted import open_npz
+from genrescope.wording import counted
 
 _NUMBER_COLUMNS = ("track_id",)
 _NAME_COLUMNS = ("filename", "track")
@@ -227,15 +228,18 @@ def _is_file(path: PurePosixPath) -> bool:
 def _validate(path: Path, rows: _Rows) -> None:
     if rows.values.ndim != 2 or len(rows.values) != len(rows.ids):
         raise DatasetError(
-            f"{path}: {len(rows.ids)} track ids, but numbers of shape {rows.values.shape}; "
-            "expected one row of numbers for each id"
+            f"{path}: {counted(len(rows.ids), 'track id')}, but numbers of shape "
+            f"{rows.values.shape}; expected one row of numbers for each id"
         )
     if not rows.values.size:
         raise DatasetError(f"{path}: no rows of numbers in it")
     if rows.genres and len(rows.genres) != len(rows.ids):
-        raise DatasetError(f"{path}: {len(rows.genres)} genres for {len(rows.ids)} rows")
+        raise DatasetError(
+            f"{path}: {counted(len(rows.genres), 'genre')} for {counted(len(rows.ids), 'row')}"
+        )
     if rows.columns and len(rows.columns) != rows.values.shape[1]:
-        raise DatasetError(f"{path}: {len(rows.columns)} names for {rows.values.shape[1]} columns")
+        names, columns = len(rows.columns), rows.values.shape[1]
+        raise DatasetError(f"{path}: {counted(names, 'name')} for {counted(columns, 'column')}")
     bad = np.argwhere(~np.isfinite(rows.values))
     if len(bad):
         row, column = (int(index) for index in bad[0])

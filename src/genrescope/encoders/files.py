@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 
 from genrescope.atomic import open_atomic, write_atomic
 from genrescope.audio.addresses import is_address, stamp_of
@@ -36,6 +36,7 @@ from genrescope.encoders.tables import (
     write_table,
 )
 from genrescope.errors import FileError, GenrescopeError, UnknownNameError
+from genrescope.locks import acquire
 from genrescope.registry import no_such
 from genrescope.untrusted import open_npz
 
@@ -201,13 +202,13 @@ class _Parts:
         self.table_rows = 0
         self._fresh: list[TrackRows] = []
         self._number, self._since = 0, time.monotonic()
-        self._lock = FileLock(self.folder / "lock", blocking=False)
+        self._lock: BaseFileLock | None = None
         self._open: tuple[int, dict[str, Any]] = (-1, {})
 
     def __enter__(self) -> _Parts:
         self.folder.mkdir(exist_ok=True)
         try:
-            self._lock.acquire()
+            self._lock = acquire(self.folder / "lock")
         except Timeout:
             raise GenrescopeError(f"{self.out}: another process is writing it") from None
         settings = self.folder / "settings.json"
@@ -215,7 +216,7 @@ class _Parts:
         if not settings.exists():
             write_atomic(settings, json.dumps(own).encode())
         elif json.loads(settings.read_bytes()) != own:
-            self._lock.release()
+            self._release()
             raise GenrescopeError(
                 f"{self.folder}: an unfinished table with other settings; "
                 "give the command that began it, or remove the folder"
@@ -225,10 +226,14 @@ class _Parts:
     def __exit__(self, *_: object) -> None:
         if self.folder.exists():
             self._flush()
-        self._lock.release()
+        self._release()
         if self.done or not self.folder.exists():
             return
         shutil.rmtree(self.folder, ignore_errors=True)  # nothing was done: nothing to keep
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def is_current(self, stamps: dict[str, tuple[int, int]]) -> bool:
         """Whether the table is there already with just these files as they are now."""
@@ -275,7 +280,7 @@ class _Parts:
         heading = replace(self.heading, size=size, tracks=tracks)
         write_table(self.out, heading, lambda: map(self._rows, names))
         self._open = (-1, {})
-        self._lock.release()
+        self._release()
         shutil.rmtree(self.folder, ignore_errors=True)
         return heading
 

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.error import HTTPError
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from genrescope.errors import FileError
+from genrescope.locks import held
 from genrescope.paths import cache_folder
 from genrescope.untrusted import open_npz
 
@@ -224,7 +224,7 @@ def fetch(weights: Weights, report: Callable[[int, int], None] | None = None) ->
         # Locks have a folder of their own: a lock's file is left behind.
         lock = cache_folder("locks") / f"{weights.file}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
+        with held(lock):
             # Another process may have downloaded it meanwhile.
             if not path.is_file():
                 if weights.url.startswith(_PIP):

@@ -31,6 +31,7 @@ from genrescope.evaluation.geometry import NEIGHBOURS, Cosine, LayerGeometry, La
 from genrescope.evaluation.geometry_tracks import Geometry
 from genrescope.evaluation.run_result import FILE as RESULT_FILE
 from genrescope.evaluation.run_result import RECIPE_FILE
+from genrescope.wording import counted
 
 NEAREST = "By the mean centred cosine, in brackets; – where no other genre has one above 0."
 _COSINES: tuple[Cosine, ...] = ("raw", "centred")
@@ -215,7 +216,9 @@ def _csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
 
 def describe(geometry: Geometry) -> list[str]:
     """The measurement and its tracks, in sentences."""
-    subsets = ", ".join(f"{n} tracks ({subset})" for subset, n in geometry.subsets.items())
+    subsets = ", ".join(
+        f"{counted(n, 'track')} ({subset})" for subset, n in geometry.subsets.items()
+    )
     split = f"; split: {geometry.split}" if geometry.split else ""
     sizes = ", ".join(f"{layer.name} {layer.size:,}" for layer in geometry.layers)
     together = others = ""

@@ -19,6 +19,7 @@ from genrescope.evaluation.geometry import EmbeddedTracks, LayerGeometry, measur
 from genrescope.evaluation.predictions import read_predictions
 from genrescope.evaluation.run_result import RECIPE_FILE, RunResult
 from genrescope.inference import Classifier
+from genrescope.wording import counted, was
 
 Subset = Literal["test", "all"]
 
@@ -222,7 +223,7 @@ def _choose_of_run(run: Path, dataset: Dataset, subset: Subset) -> _Chosen:
         labels[i] = TEST
     known = len(tracks) - len(new)
     alarm = (
-        f"The network was trained or validated on {known} of these {len(tracks)} tracks: "
+        f"The network was trained or validated on {known} of {counted(len(tracks), 'track')}: "
         f"{_MEMORISED}."
     )
     # Test tracks come first, so that tables and legends show them first.
@@ -246,7 +247,8 @@ def _test_tracks(run: Path, result: RunResult) -> set[tuple[str, str]]:
 def _notes(result: RunResult, new: int, tested: int) -> tuple[str, ...]:
     notes = []
     if missing := tested - new:
-        notes.append(f"{missing} of the {tested} tracks that it was tested on are missing.")
+        there = f"{missing} {was(missing)} not found"
+        notes.append(f"Of {counted(tested, 'track')} that it was tested on, {there}.")
     split = result.split
     if new and split and split.kind == "random" and not split.by_artist:
         notes.append(_BY_TRACK)

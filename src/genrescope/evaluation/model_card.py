@@ -22,6 +22,7 @@ from genrescope.evaluation.metrics import LABELS
 from genrescope.evaluation.run_result import RunResult, result_of_bundle
 from genrescope.inference import Bundle
 from genrescope.onnx_session import WEIGHTS_FILE
+from genrescope.wording import counted, size_in_words
 
 CARD = "README.md"
 # Archives of the same bundle are the same bytes.
@@ -95,6 +96,7 @@ def model_card(bundle: Bundle) -> str:
     about = describe_bundle(bundle)
     data, figures = about["data"] or {}, about["figures"]
     name = data.get("name") or "data that the bundle does not name"
+    tracks = counted(data["tracks"], "track") if "tracks" in data else "an unknown number of tracks"
     lines = [
         f"# {about['name']}",
         about["description"] or "A music genre classifier.",
@@ -105,7 +107,7 @@ def model_card(bundle: Bundle) -> str:
         "```python\nimport genrescope\n\n"
         'print(genrescope.load("model.zip").predict("song.mp3"))\n```',
         "## Training data",
-        f"{name}: {data.get('tracks', 'an unknown number of')} tracks, "
+        f"{name}: {tracks}, "
         f"{data.get('with_artist', 'an unknown number')} of them with a known artist.",
     ]
     if encoder := about["provenance"].get("encoder"):
@@ -122,7 +124,7 @@ def model_card(bundle: Bundle) -> str:
         "## Technical details",
         f"- Front end: {frontend_in_words(about['frontend'])}\n"
         f"- Aggregation of segments: {about['aggregation']}\n"
-        f"- Size: {about['bytes'] / 1e6:.1f} MB\n"
+        f"- Size: {size_in_words(about['bytes'])}\n"
         f"- Licence: {about['licence']}\n"
         f"- Genrescope: {about['provenance'].get('genrescope', 'unknown')}",
     ]
@@ -150,8 +152,8 @@ def _figures_as_markdown(figures: dict[str, Any] | None) -> list[str]:
     )
     by = "artist" if figures["grouped_by_artist"] else "track"
     lines = [
-        f"On {figures['tracks']} tracks; {figures['protocol']}. Intervals are of a bootstrap by "
-        f"{by}.",
+        f"On {counted(figures['tracks'], 'track')}; {figures['protocol']}. Intervals are of a "
+        f"bootstrap by {by}.",
         table,
         genres,
     ]

@@ -14,6 +14,7 @@ from genrescope.errors import DatasetError, FileError
 from genrescope.evaluation.predictions import Predictions
 from genrescope.features import Window
 from genrescope.inference import Classifier
+from genrescope.wording import counted
 
 # Name of the fold where there are no folds.
 ONLY = "only"
@@ -93,7 +94,7 @@ def predict_tracks(
             if progress:
                 progress()
     if not rows:
-        raise DatasetError(f"none of the {len(tracks)} tracks could be decoded")
+        raise DatasetError(f"of {counted(len(tracks), 'track')}, none could be decoded")
     predictions = Predictions(
         genres=tuple(classifier.genres),
         tracks=tuple(track.id for track in decoded),

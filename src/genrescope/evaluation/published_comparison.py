@@ -22,6 +22,7 @@ from genrescope.errors import FileError, RecipeError
 from genrescope.evaluation.published import PublishedFigure, published_figures, published_results
 from genrescope.evaluation.records import joined_with_runs, with_correct_tracks
 from genrescope.evaluation.run_result import RunResult, find_runs
+from genrescope.wording import counted
 
 Interval = tuple[float, float]
 
@@ -278,7 +279,7 @@ def differences(figure: PublishedFigure, run: RunResult) -> tuple[str, ...]:
         "" if _letters(str(run.data)) == _letters(figure.dataset) else f"data: {run.data}",
         _split(figure, run),
         *_input(figure, run),
-        f"{networks} networks averaged" if networks else "",
+        f"{counted(networks, 'network')} averaged" if networks else "",
     )
     return tuple(text for text in texts if text)
 
@@ -291,7 +292,7 @@ def _tracks(figure: PublishedFigure, run: RunResult) -> str:
     stated = re.search(r"(\d+)[ -]track", figure.dataset)
     theirs = int(stated[1]) if stated else _TRACKS.get(figure.dataset)
     if run.kind == "evaluation":
-        return f"{run.n} other tracks" + (f" instead of its {theirs}" if theirs else "")
+        return counted(run.n, "other track") + (f" instead of its {theirs}" if theirs else "")
     if theirs is None or run.data.tracks is None:
         return ""
     ours = run.data.tracks - len(run.left_out)

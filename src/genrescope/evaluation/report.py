@@ -32,6 +32,7 @@ from genrescope.evaluation.metrics import LABELS, confusion, mean_and_deviation
 from genrescope.evaluation.predictions import FILE, Predictions, read_predictions
 from genrescope.evaluation.published import PublishedFigure, published_figures
 from genrescope.evaluation.run_result import RunResult
+from genrescope.wording import counted
 
 _KEY_METRICS = ("accuracy", "macro_f1", "top3_accuracy", "roc_auc")
 # Of the tracks that were predicted wrongly, so many are listed.
@@ -108,10 +109,10 @@ def _is_empty(block: Block) -> bool:
 def _data(result: RunResult) -> str:
     """What was trained and tested on, in a sentence."""
     tracks = result.data.tracks
-    count = f"{tracks} track{'s' * (tracks != 1)} of " if tracks is not None else ""
+    count = f"{counted(tracks, 'track')} of " if tracks is not None else ""
     verb = "Tested on" if result.kind != "run" else "Trained and tested on"
     genres = len(result.by_genre)
-    return f"{verb} {count}{result.data}, {genres} genre{'s' * (genres != 1)}."
+    return f"{verb} {count}{result.data}, {counted(genres, 'genre')}."
 
 
 def _blocks(run: _Run) -> Iterator[Block]:
@@ -178,7 +179,8 @@ def _published(result: RunResult) -> Iterator[Block]:
     columns = ("Paper", "Its protocol", "System", "Metric", "Published", "Ours", "95 % interval")
     rows = tuple(_compared(result, figure) for figure in figures)
     yield Table((*columns, "Difference"), rows, texts=4)
-    yield Paragraph(f"Our protocol: {result.split or 'see below'}, tested on {result.n} tracks.")
+    tracks = counted(result.n, "track")
+    yield Paragraph(f"Our protocol: {result.split or 'see below'}, tested on {tracks}.")
     if row.differs:
         yield Paragraph(f"Other differences: {row.differs}")
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from genrescope.errors import DatasetError
 from genrescope.evaluation.bootstrap import interval, resampled
 from genrescope.evaluation.predictions import Predictions, read_predictions
+from genrescope.wording import counted
 
 # Level of McNemar's test below which a difference is called significant.
 SIGNIFICANCE = 0.05
@@ -106,7 +107,7 @@ class Comparison:
         better = a if self.difference < 0 else b
         p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
         return [
-            f"{n} tracks are in both test subsets.",
+            f"Both test subsets share {counted(n, 'track')}.",
             f"A, {a}: {self.accuracy_a * n:.0f} correct, {100 * self.accuracy_a:.1f} %",
             f"B, {b}: {self.accuracy_b * n:.0f} correct, {100 * self.accuracy_b:.1f} %",
             f"B minus A: {100 * self.difference:+.1f} points, 95 % interval {low:+.1f} to "

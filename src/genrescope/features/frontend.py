@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from genrescope import audio
-from genrescope.errors import AudioError, FileError, RecipeError, UnknownNameError
+from genrescope.errors import AudioError, FileError, NotHereError, UnknownNameError
 from genrescope.features.base import (
     Change,
     Feature,
@@ -160,7 +160,7 @@ class Frontend(BaseModel):
         try:
             _ = self.computed
         except UnknownNameError as error:  # of a ValueError pydantic would make its own error
-            raise RecipeError(str(error)) from None
+            raise NotHereError(str(error)) from None
 
     @cached_property
     def computed(self) -> Feature:

@@ -52,10 +52,12 @@ def make_feature(settings: dict[str, Any]) -> Feature:
     try:
         return feature(**settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join([f"feature {kind}", *map(str, first["loc"])])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            hint = did_you_mean(first["loc"][-1], feature.model_fields)
-            message = f"there is no such setting{hint}"
-        raise RecipeError(f"{where}: {message}") from None
+        problems = []
+        for each in error.errors():
+            where = ".".join([f"feature {kind}", *map(str, each["loc"])])
+            message = each["msg"].removeprefix("Value error, ")
+            if each["type"] == "extra_forbidden":
+                hint = did_you_mean(each["loc"][-1], feature.model_fields)
+                message = f"there is no such setting{hint}"
+            problems.append(f"{where}: {message}")
+        raise RecipeError("; ".join(problems)) from None

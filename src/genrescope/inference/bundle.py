@@ -8,7 +8,6 @@ to the graph, as ONNX external data in `model.onnx.data`, whose SHA-256 is check
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -34,7 +33,8 @@ from genrescope.legacy import renamed_manifest
 from genrescope.onnx_session import WEIGHTS_FILE
 from genrescope.paths import data_folder
 from genrescope.registry import did_you_mean
-from genrescope.untrusted import read_limited
+from genrescope.untrusted import parse_json, read_limited
+from genrescope.wording import counted, size_in_words
 
 SCHEMA_VERSION: Literal[2] = 2
 KNOWN_VERSIONS = (2, 3)
@@ -133,8 +133,9 @@ class Bundle:
     weights: bytes | None = None
 
     def __repr__(self) -> str:
-        size = (len(self.model) + len(self.weights or b"")) / 1e6
-        return f"Bundle({self.manifest.name!r}, {len(self.manifest.genres)} genres, {size:.1f} MB)"
+        genres = counted(len(self.manifest.genres), "genre")
+        size = size_in_words(len(self.model) + len(self.weights or b""))
+        return f"Bundle({self.manifest.name!r}, {genres}, {size})"
 
     @classmethod
     def load(cls, source: str | PathLike[str]) -> Bundle:
@@ -165,7 +166,7 @@ class Bundle:
         except (*_UNREADABLE, OSError) as error:
             raise BundleError(source, f"not a bundle ({error})") from None
         try:
-            fields = json.loads(text)
+            fields = parse_json(text)
             version = fields.get("schema_version") if isinstance(fields, dict) else None
             if version == 1:  # of version 0.1
                 fields = renamed_manifest(fields)

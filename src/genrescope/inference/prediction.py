@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from genrescope.errors import printable
 from genrescope.inference.labels import SoundLabels
 from genrescope.inference.sections import Section, find_sections, shares_of
+from genrescope.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,8 +122,7 @@ class Prediction:
 
     def __repr__(self) -> str:
         name = "" if self.path is None else f"{self.path!r}, "
-        warned = len(self.warnings)
-        warnings = f", {warned} warning{'s' * (warned > 1)}" if warned else ""
+        warnings = f", {counted(len(self.warnings), 'warning')}" if self.warnings else ""
         return (
             f"Prediction({name}genre={self.genre!r}, confidence={self.confidence:.2f}, "
             f"duration={self.duration:.1f} s{warnings})"

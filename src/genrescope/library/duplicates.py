@@ -7,8 +7,10 @@ fingerprints are. A fingerprint is a bit for each of 32 bands in each of 46 ms s
 half minute: whether the energy of neighbouring bands moved apart or together since the step before
 (J. Haitsma and T. Kalker, A Highly Robust Audio Fingerprinting System, ISMIR 2002, eq. 1; their
 steps are shorter). Fewer than 35 % different bits mean the same recording, as there; two different
-ones differ in about half. Steps of silence are left out, for all silence is alike. Silence is what
-is below -80 dBFS, or 60 dB below the loudest frame: dither and the noise of a codec are no sound.
+ones differ in about half. No stretch of 5 s may differ in more than 42 %, for different pieces may
+begin with the same applause. Steps of silence are left out, for all silence is alike. Silence is
+what is below -80 dBFS in these bands, or 60 dB below the loudest frame: dither, hum and the noise
+of a codec are no sound.
 
 `genrescope.datasets.fingerprints` has other ones: 128 bits, which a bundle can store for each
 track, but which find no copy that begins a second later. These find it, and are not stored.
@@ -36,6 +38,8 @@ from genrescope.library.similar import Space
 _SAME_DURATION = 1.02
 _LEAST_SIMILARITY = 0.6
 _DIFFERENT_BITS = 0.35
+_DIFFERENT_BITS_OF_A_STRETCH = 0.42
+_STRETCH_STEPS = 108  # 5 s
 _RATE, _N_FFT, _HOP = 5512, 2048, 256
 _LOWEST, _HIGHEST, _BANDS = 300.0, 2000.0, 33
 _SECONDS = 30.0
@@ -148,8 +152,10 @@ def fingerprint(file: str | os.PathLike[str]) -> Fingerprint:
     bins = np.searchsorted(np.fft.rfftfreq(_N_FFT, 1 / _RATE), edges)
     energy = np.add.reduceat(power, bins, axis=1)[:, :_BANDS]
     slope = energy[:, :-1] - energy[:, 1:]
-    # The variance: a constant offset is no sound.
-    level = 10 * np.log10(np.maximum(np.var(frames, axis=1, dtype=np.float64), 1e-20))
+    # Mean square of these bands alone: hum below them would hide that they are silent. The window
+    # has 3/8 of the power, and a real spectrum half of its bins.
+    mean_square = energy.sum(axis=1, dtype=np.float64) / (_N_FFT**2 * 3 / 16)
+    level = 10 * np.log10(np.maximum(mean_square, 1e-20))
     is_sound = level > max(_SILENCE_DBFS, level.max() + _SILENCE_DB)
     return Fingerprint(np.asarray(slope[1:] > slope[:-1]), is_sound[1:] & is_sound[:-1])
 
@@ -157,10 +163,11 @@ def fingerprint(file: str | os.PathLike[str]) -> Fingerprint:
 def different_bits(one: Fingerprint, other: Fingerprint) -> float:
     """The share of bits that differ, 0 to 1, at the best alignment.
 
-    Steps in which either is silent are left out. It is 1 where both have sound together in too few
-    steps, or in less than half of those in which one of them has.
+    Where a stretch of some seconds differs too much there, that of the stretch is given. Steps in
+    which either is silent are left out. It is 1 where both have sound together in too few steps, or
+    in less than half of those in which one of them has.
     """
-    least = 1.0
+    least, of_steps = 1.0, np.zeros(0)
     for lag in range(-_LAGS, _LAGS + 1):
         here, there = slice(max(lag, 0), None), slice(max(-lag, 0), None)
         steps = min(len(one.bits[here]), len(other.bits[there]))
@@ -168,8 +175,13 @@ def different_bits(one: Fingerprint, other: Fingerprint) -> float:
         both = sounds[0] & sounds[1]
         if both.sum() >= max(_FEWEST_STEPS, min(sounds[0].sum(), sounds[1].sum()) / 2):
             different = one.bits[here][:steps][both] != other.bits[there][:steps][both]
-            least = min(least, float(np.mean(different)))
-    return least
+            if (share := float(np.mean(different))) < least:
+                least, of_steps = share, different.mean(axis=1)
+    if least == 1.0:
+        return least
+    count = max(1, len(of_steps) // _STRETCH_STEPS)
+    worst = max(float(stretch.mean()) for stretch in np.array_split(of_steps, count))
+    return worst if worst > _DIFFERENT_BITS_OF_A_STRETCH else least
 
 
 def _candidates(space: Space) -> Iterator[tuple[int, int]]:

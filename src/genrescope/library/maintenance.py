@@ -12,6 +12,7 @@ from genrescope.library import places
 from genrescope.library.content import content_of
 from genrescope.library.rows import Entry
 from genrescope.library.store import Library
+from genrescope.wording import counted
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ def relocate(library: Library, old: Path, new: Path) -> tuple[int, int]:
     Raises
     ------
     FileError
-        `new` is no folder, no track is below `old`, or none of their files is in `new`.
+        `new` is no folder or the same as `old`, no track is below `old`, or none of their files is
+        in `new`.
     """
     new = new.resolve()
     if not new.is_dir():
@@ -161,7 +163,10 @@ def relocate(library: Library, old: Path, new: Path) -> tuple[int, int]:
         raise FileError(old, "no track of the library is there")
     # Where the folder itself is gone, its path in the library may have been reached by links.
     base = old if any(e.file.is_relative_to(old) for e in moved) else old.resolve()
-    known = {entry.file for entry in entries if not entry.deleted}
+    if base == new:
+        raise FileError(new, "the library has its tracks by this path already")
+    gone = {(entry.root, entry.path) for entry in moved}
+    known = {e.file for e in entries if not e.deleted and (e.root, e.path) not in gone}
     rows, missing = [], 0
     for entry in moved:
         file = new / entry.file.relative_to(base)
@@ -172,10 +177,11 @@ def relocate(library: Library, old: Path, new: Path) -> tuple[int, int]:
             path = str(file.relative_to(root))
             rows.append(replace(entry, root=str(root), path=path, deleted=not exists))
     if missing == len(moved):
-        raise FileError(new, f"none of the {missing} tracks below {old} is there")
+        raise FileError(new, f"of {counted(missing, 'track')} below {old}, none is there")
     # First the new rows, then without the old: a kill in between loses nothing.
     library.put(rows)
-    library.remove(moved)
+    kept = {(row.root, row.path) for row in rows}  # one folder may be in the other
+    library.remove([entry for entry in moved if (entry.root, entry.path) not in kept])
     return len(moved), missing
 
 

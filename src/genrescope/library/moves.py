@@ -30,6 +30,10 @@ class SortError(FileError):
     """A file can't be sorted, or a sorting can't be undone."""
 
 
+class _GoneError(FileNotFoundError):
+    """A moved file is at neither place, so that no later undo can help."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One file to be copied, linked or moved.
@@ -41,7 +45,8 @@ class Step:
     size, mtime_ns
         Of the source when the step was planned, in bytes and nanoseconds since 1970.
     link, moved_link
-        For a symbolic link that is moved: its text before and after; else None.
+        For a symbolic link that is moved: its text before and after; else None. A link that stays
+        while its file is moved has one path as source and target.
     """
 
     source: str
@@ -60,7 +65,7 @@ def with_links(steps: Iterable[Step], action: Action) -> list[Step]:
     steps = list(steps)
     if action != "move":
         return steps
-    targets = {step.source: step.target for step in steps}
+    targets = {_in_real_folder(step.source): step.target for step in steps}
     files, links = [], []
     for step in steps:
         source = Path(step.source)
@@ -68,13 +73,43 @@ def with_links(steps: Iterable[Step], action: Action) -> list[Step]:
             files.append(step)
             continue
         text = os.fspath(source.readlink())
-        pointed = os.path.normpath(source.parent.resolve() / text)
-        now = targets.get(pointed, pointed)
-        if not Path(text).is_absolute():
-            folder = os.path.realpath(Path(step.target).parent)
-            now = os.path.relpath(now, folder)
+        pointed = _in_real_folder(source.parent / text)
+        now = _link_text(targets.get(pointed, pointed), Path(step.target), like=text)
         links.append(replace(step, link=text, moved_link=now))
     return [*files, *links]
+
+
+def links_that_follow(steps: Iterable[Step], folders: Iterable[Path]) -> list[Step]:
+    """Steps for the links in folders that stay where they are but lead to files that are moved.
+
+    Source and target of such a step are the link.
+    """
+    targets = {_in_real_folder(step.source): step.target for step in steps}
+    found: dict[str, Step] = {}
+    for folder in folders if targets else ():
+        for place, _, names in os.walk(folder):
+            for link in (Path(place, name) for name in names):
+                if not link.is_symlink() or _in_real_folder(link) in targets:
+                    continue
+                text = os.fspath(link.readlink())
+                target = targets.get(_in_real_folder(link.parent / text))
+                if target is not None:
+                    now = _link_text(target, link, like=text)
+                    found[str(link)] = Step(str(link), str(link), 0, 0, text, now)
+    return list(found.values())
+
+
+def _in_real_folder(path: str | Path) -> str:
+    """The absolute path of a file, or of a link, below a folder that is named without links."""
+    folder, name = os.path.split(path)
+    return os.path.join(os.path.realpath(folder), name)  # noqa: PTH118 - half as fast
+
+
+def _link_text(target: str, link: Path, *, like: str) -> str:
+    """What a link says that leads to a target, absolute or relative as another text is."""
+    if Path(like).is_absolute():
+        return target
+    return os.path.relpath(target, os.path.realpath(link.parent))
 
 
 def carry_out(
@@ -120,7 +155,7 @@ def undo(file: Path) -> tuple[int, list[SortError]]:
     int
         Files moved back, or copies and links removed.
     list of SortError
-        Files that were changed since, and stay.
+        Files that were changed since, and stay, or are gone.
 
     Raises
     ------
@@ -136,16 +171,17 @@ def undo(file: Path) -> tuple[int, list[SortError]]:
         raise SortError(file, f"can't be read: {error.strerror}") from None
     except (ValueError, TypeError, KeyError) as error:
         raise SortError(file, "not an undo file of genrescope sort") from error
-    undone, failures = 0, []
+    undone, failures, is_done = 0, [], True
     for step in reversed(steps):
         try:
             undone += _take_back(step, action)
         except OSError as error:
+            is_done &= isinstance(error, _GoneError)
             failures.append(SortError(step.target, f"not undone: {error.strerror or error}"))
     # The file may be named by a relative path, or through a link.
     folders = {Path(step.target).parent.resolve() for step in steps}
     _remove_empty(folders, file.resolve().parent)
-    if not failures:
+    if is_done:
         file.unlink()
     return undone, failures
 
@@ -165,13 +201,36 @@ def _take(step: Step, action: Action) -> None:
     """Take one step; a file that came to its target meanwhile is left alone."""
     source, target = Path(step.source), Path(step.target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if action == "link":
+    if source == target:
+        _point(step, step.link, step.moved_link)
+    elif action == "link":
         target.symlink_to(source)
     elif action == "move" and step.moved_link is not None:
         target.symlink_to(step.moved_link)
         source.unlink()
     else:
         _copy_or_move(source, target, action)
+
+
+def _point(step: Step, before: str | None, now: str | None) -> bool:
+    """Make a link lead elsewhere, in one step; False where it does so already.
+
+    Raises
+    ------
+    FileExistsError
+        When it is no longer the link that it was.
+    """
+    link = Path(step.source)
+    text = os.fspath(link.readlink()) if link.is_symlink() else None
+    if text == now or now is None:
+        return False
+    if text != before:
+        raise FileExistsError(17, "it is no longer the link that it was")
+    with temporary_copy(link) as new:
+        new.unlink()
+        new.symlink_to(now)
+        new.replace(link)
+    return True
 
 
 def _copy_or_move(source: Path, target: Path, action: Action) -> None:
@@ -235,7 +294,11 @@ def _take_back(step: Step, action: Action) -> bool:
     """Undo one step; False where it was never taken, or was undone before."""
     source, target = Path(step.source), Path(step.target)
     if not os.path.lexists(target):
+        if action == "move" and not os.path.lexists(source):
+            raise _GoneError(2, "it is gone from there and from where it was")
         return False
+    if source == target:
+        return _point(step, step.moved_link, step.link)
     if action == "link":
         if not target.is_symlink() or os.fspath(target.readlink()) != step.source:
             raise FileExistsError(17, "it is no longer the link that was made")

@@ -11,18 +11,17 @@ keys, connection) are read from the text, to be worded plainly.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrescope.errors import FileError, GenrescopeError
+from genrescope.locks import acquire
 from genrescope.paths import data_folder
 
 if TYPE_CHECKING:
@@ -50,13 +49,14 @@ _STORAGE_REASONS = {
     # The region of a bucket is looked up at Amazon's, where the environment does not name it.
     "kind: Connect|kind: Timeout|dns error|timed out|Failed to resolve region": _UNREACHED,
 }
-# LanceDB appends where in its own code something went wrong.
-_INNER = re.compile(r",?\s*(location: Location \{[^}]*\}|\S*/\.cargo/\S*)")
+# LanceDB puts the names of its errors in front, and where in its own code one arose at the end.
+_INNER = re.compile(
+    r"^(lance error: |LanceError\([^)]*\): |Generic \w+ error: )+"
+    r"|,?\s*(location: Location \{[^}]*\}|\S*\.rs(:\d+)*\b|\S*/(\.cargo|rustc)/\S*)",
+)
 LANCE_ERRORS = (OSError, RuntimeError, ValueError)
 _ATTEMPTS = 8
 _MISSING = "libraries need LanceDB: pip install 'genrescope[library]'"
-# What network shares answer that have no locks.
-_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
 class LibraryError(FileError):
@@ -279,27 +279,16 @@ def _acquired(
 
     None where another process holds it for longer than `seconds`.
     """
-    from filelock import FileLock, SoftFileLock, Timeout
-
-    def acquire(lock: BaseFileLock) -> BaseFileLock | None:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waiting()
-            try:
-                lock.acquire(timeout=-1 if seconds is None else seconds)
-            except Timeout:
-                return None
-        return lock
+    from filelock import Timeout
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # it may say that it uses a lock file
-            return acquire(FileLock(file, is_singleton=True))
-    except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-            raise
-        return acquire(SoftFileLock(file.with_suffix(".lockfile"), is_singleton=True))
+        return acquire(file, is_singleton=True)
+    except Timeout:
+        waiting()
+    try:
+        return acquire(file, timeout=-1 if seconds is None else seconds, is_singleton=True)
+    except Timeout:
+        return None
 
 
 def _holder(file: Path) -> str:

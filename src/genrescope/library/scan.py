@@ -44,6 +44,7 @@ from genrescope.library.rows import Entry, Model
 from genrescope.library.scan_report import Report, read_otherwise
 from genrescope.library.similar import ModelMismatchError
 from genrescope.library.store import TRACKS, Library, is_library
+from genrescope.wording import counted
 
 _SECONDS_BETWEEN_WRITES = 3.0
 
@@ -155,9 +156,10 @@ def _check_missing(
     for root in missing:
         count = sum(not entry.deleted and entry.file.is_relative_to(root) for entry in entries)
         if root.exists() or not count:
-            raise FileError(root, "not a folder")
+            raise FileError(root, "not a folder" if root.exists() else "no such folder")
         if not is_gone(root, count):
-            raise FileError(root, f"no such folder; the library has {count} tracks from it")
+            tracks = counted(count, "track")
+            raise FileError(root, f"no such folder; the library has {tracks} from it")
 
 
 def _knows(place: str, roots: Sequence[Path]) -> bool:
@@ -285,14 +287,15 @@ class _Scan:
     def keep_unmounted(self, is_gone: Callable[[Path, int], bool], missing: Sequence[Path]) -> None:
         """Keep the rows of folders that are empty where they were not, unless they are gone."""
         for root in self.roots:
-            living = [e for e in self.known.values() if not e.deleted and _is_below(e.file, root)]
-            is_empty = not any(_is_below(file, root) for file in self.found)
+            tracks = self.known.values()
+            living = sum(not e.deleted and e.file.is_relative_to(root) for e in tracks)
+            is_empty = not any(file.is_relative_to(root) for file in self.found)
             if not living or not is_empty or root in missing or root in self.kept:
                 continue
-            if not is_gone(root, len(living)):
+            if not is_gone(root, living):
                 self.kept.append(root)
-                reason = f"no music files in this folder, but the library has {len(living)} tracks"
-                self._fail(FileError(root, f"{reason} from it, which are kept"))
+                kept = f"the library keeps {counted(living, 'track')} from it"
+                self._fail(FileError(root, f"no music files in this folder, but {kept}"))
 
     def run(self, jobs: int | None, listen: Listen, predict_many: PredictMany | None) -> None:
         """Classify the new files, write rows, and mark those of deleted files."""
@@ -420,8 +423,8 @@ class _Scan:
             if file not in self.found
             and file not in self.moved
             and not entry.deleted
-            and any(_is_below(file, root) for root in self.roots)
-            and not any(_is_below(file, path) for path in self.kept)
+            and any(file.is_relative_to(root) for root in self.roots)
+            and not any(file.is_relative_to(path) for path in self.kept)
         ]
         # A further link to a file that was found is no track of its own.
         files = {identity(file) for file in self.found} if missing else set()
@@ -445,7 +448,3 @@ def _is_as_found(found: Found) -> bool:
 def _is_of_content(error: FileError) -> bool:
     """Whether a file failed because of its content, so that it will always fail."""
     return isinstance(error, AudioError) and not isinstance(error, UnreadableError)
-
-
-def _is_below(file: Path, folder: Path) -> bool:
-    return file.is_relative_to(folder)

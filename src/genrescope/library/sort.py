@@ -25,7 +25,14 @@ import numpy as np
 
 from genrescope.errors import GenrescopeError
 from genrescope.library.genre_names import genre_name
-from genrescope.library.moves import Action, SortError, Step, unfinished_moves, with_links
+from genrescope.library.moves import (
+    Action,
+    SortError,
+    Step,
+    links_that_follow,
+    unfinished_moves,
+    with_links,
+)
 from genrescope.library.playlist import write_m3u8
 from genrescope.library.queries import distinct_files
 from genrescope.library.rows import Entry
@@ -37,6 +44,8 @@ TEMPLATES: dict[By, str] = {"track": "{genre}/{file}", "album": "{genre}/{artist
 UNSORTED = "Unsorted"
 _FIELDS = ("genre", "artist", "album", "title", "year", "file")
 _MOST_BYTES = 200
+# Names of devices on Windows, with whatever ending.
+_DEVICE = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE | re.DOTALL)
 _DISC = re.compile(r"(cd|dis[ck]|disque)[ _.-]*\d+", re.IGNORECASE)
 
 
@@ -156,8 +165,10 @@ def plan(
         in_place += is_there
         if not is_there:
             steps.append(Step(str(entry.file), str(target), status.st_size, status.st_mtime_ns))
-    ordered = tuple(with_links(steps, action))
-    return Plan(action, folder, ordered, tuple(placed), in_place, skipped)
+    ordered = with_links(steps, action)
+    if action == "move":
+        ordered += links_that_follow(ordered, {Path(entry.root) for entry in tracks})
+    return Plan(action, folder, tuple(ordered), tuple(placed), in_place, skipped)
 
 
 def write_playlists(placed: Sequence[Placed], folder: Path) -> tuple[list[Path], list[Path]]:
@@ -257,6 +268,10 @@ def _template(text: str) -> list[str]:
             raise GenrescopeError(
                 f"template {text!r}: no field {{{field}}}{hint}; there are {known}"
             )
+    try:
+        text.format(**dict.fromkeys(_FIELDS, ""))
+    except (ValueError, KeyError, IndexError, AttributeError) as error:
+        raise GenrescopeError(f"template {text!r}: {error}; fields are {known}") from None
     parts = text.split("/")
     if not text.strip() or any(part.strip() in ("", ".", "..") for part in parts):
         raise GenrescopeError(f"template {text!r}: it has to be a path below the folder")
@@ -290,7 +305,7 @@ def _as_name(text: str) -> str:
     name = re.sub(r'[<>:"|?*\\/\x00-\x1f\x7f]', "-", text).strip().lstrip(".").rstrip(". ")
     while len(name.encode("utf-8", "surrogateescape")) > _MOST_BYTES:
         name = name[:-1]
-    return name or "-"
+    return _DEVICE.sub(r"\1_\2", name) or "-"
 
 
 def _free(desired: Path, entry: Entry, action: Action, taken: dict[str, str]) -> tuple[Path, bool]:

@@ -86,7 +86,7 @@ class Library:
         try:
             version, model = read_metadata(table.schema)
         except (KeyError, ValueError, TypeError) as error:
-            raise places.damaged(place, error) from error
+            raise LibraryError(place, "not a library, or damaged (it names no model)") from error
         if version > FORMAT:
             raise LibraryError(place, "made by a newer version of Genrescope: update this one")
         if needs_migration(table):

@@ -24,7 +24,8 @@ from mutagen.flac import FLAC, VCFLACDict
 from mutagen.id3 import ID3, PRIV, TCON, Encoding, Frames, Frames_2_2
 from mutagen.mp4 import MP4Tags
 
-from genrescope.library import trailing_tags
+from genrescope.errors import TagError
+from genrescope.library import riff_info, trailing_tags
 from genrescope.library.asf_tags import AsfTags, is_asf
 from genrescope.library.trailing_tags import Trailing, decoded
 
@@ -66,6 +67,11 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
         A file that can be opened.
     create
         Give it empty tags where it has none and its format knows some.
+
+    Raises
+    ------
+    TagError
+        When its tag can't be read by any program.
     """
     with path.open("rb") as file:
         head = file.read(16)
@@ -75,6 +81,11 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
         return AsfTags(path)
     if head[:4] == b"RIFF" and head[8:12] != b"WAVE":
         return None  # AVI, which mutagen takes for a damaged WAV
+    if head.startswith(b"ID3\2") and head[5] & 0x40:
+        # The flag says that the tag is compressed, by a scheme that was never defined.
+        raise TagError(path, "its ID3v2.2 tag is marked as compressed, which nothing can read")
+    if riff_info.is_streamed(path):
+        return _StreamedWav()
     audio = mutagen.File(path)
     if audio is None:
         return None
@@ -176,6 +187,31 @@ class _Id3:
 
     def _version(self) -> int:
         return 4 if self.tags.version[:2] == (2, 4) and self.tags.size else 3
+
+
+class _StreamedWav:
+    """A wav file that was written to a pipe: without a tag, and with its sizes left open."""
+
+    is_id3, is_ape = True, False
+
+    def __init__(self) -> None:
+        self.genres: list[str] = []
+
+    def values(self) -> list[str]:
+        return []
+
+    def set(self, genres: Sequence[str]) -> None:
+        self.genres = list(genres)
+
+    def others(self) -> object:
+        return {}, []  # as those of an empty ID3v2 tag
+
+    def save(self, path: Path) -> None:
+        riff_info.mend_sizes(path)
+        tags = open_tags(path, create=True)
+        if tags is not None:
+            tags.set(self.genres)
+            tags.save(path)
 
 
 class _Kept:

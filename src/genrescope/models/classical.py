@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from genrescope.aggregation import softmax
 from genrescope.errors import GenrescopeError, RecipeError, UnknownNameError
 from genrescope.registry import no_such
+from genrescope.wording import counted
 
 CHECKED = 500
 """Number of training vectors, evenly spaced, that an exported graph is checked on."""
@@ -236,7 +237,7 @@ class Classical:
         if neighbours > len(vectors):
             raise GenrescopeError(
                 f"model {self.name}: {neighbours} neighbours are more than "
-                f"{len(vectors)} training segments; set n_neighbors"
+                f"{counted(len(vectors), 'training segment')}; set n_neighbors"
             )
         try:
             # In double precision the exported graph decides as the tree does at every threshold.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -37,7 +40,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def run(app: ASGIApp, listening: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM; requests in work get half a minute to finish then."""
+    """Serve until SIGINT, SIGTERM or SIGHUP; requests in work get half a minute to finish then."""
     config = uvicorn.Config(
         app,
         http=TimeoutProtocol,
@@ -50,9 +53,30 @@ def run(app: ASGIApp, listening: socket.socket) -> None:
         timeout_keep_alive=15,
         h11_max_incomplete_event_size=2**16,
     )
-    # Once it has stopped, uvicorn raises the signal again, for who may wait for it.
-    with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+    _Server(config).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Ends on SIGHUP, too; a second signal ends it at once."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals; uvicorn's own raises them again in the end, with a traceback."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        numbers = [signal.Signals[name] for name in names]
+        before = {n: signal.signal(n, self.handle_exit) for n in numbers if not _is_ignored(n)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _is_ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 class TimeoutProtocol(H11Protocol):

@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
+
+from genrescope.locks import acquire
 
 _PREFIX = "genrescope-uploads-"
 _LOCK = "lock"
@@ -24,8 +26,7 @@ class UploadFolder:
         parent = parent or Path(tempfile.gettempdir())
         remove_abandoned(parent)
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        self._lock = FileLock(self.folder / _LOCK)
-        self._lock.acquire()
+        self._lock = acquire(self.folder / _LOCK)
 
     @contextmanager
     def kept(self, source: BinaryIO) -> Iterator[Path]:
@@ -56,6 +57,5 @@ def remove_abandoned(parent: Path) -> None:
         with suppress(OSError, Timeout):
             if folder.is_symlink() or not (folder / _LOCK).is_file():
                 continue
-            with FileLock(folder / _LOCK, timeout=0):
-                pass
+            acquire(folder / _LOCK).release()
             shutil.rmtree(folder)

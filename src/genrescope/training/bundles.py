@@ -15,6 +15,7 @@ from genrescope.training.data import TrainingData
 from genrescope.training.graphs import split_weights
 from genrescope.training.recipe import Recipe
 from genrescope.training.settings import BundleSettings, EmbeddingSettings
+from genrescope.wording import counted
 
 # Protocol buffers end at 2 GB, and parsing one holds its content twice.
 LARGE = 100 * 2**20
@@ -96,7 +97,7 @@ class Origin:
         networks, kind = len(self.recipe.networks), self.recipe.model.get("kind")
         name = self.recipe.model.get("name", kind)
         model = f"{networks} networks ({name})" if networks > 1 else f"one model ({name})"
-        known = f"{len(data.genres)} genres, {len(data.tracks)} tracks"
+        known = f"{counted(len(data.genres), 'genre')}, {counted(len(data.tracks), 'track')}"
         return f"{known} of {self.data.get('name') or 'unnamed data'}; {model}"
 
     def _music_detector(self, data: TrainingData) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from genrescope.features.frontend import WINDOW_SECONDS, Window
 from genrescope.inference import Bundle, Classifier, Manifest
 from genrescope.training.bundles import LARGE, make_bundle
 from genrescope.training.graphs import whole_graph
+from genrescope.wording import counted
 
 Precision = Literal["fp16", "int8"]
 Floats = NDArray[np.float64]
@@ -214,9 +215,7 @@ def _smaller(
     if precision == "fp16":
         return _halved(model), "weights rounded, computed in single precision"
     if batches:
-        return _static(
-            model, batches
-        ), f"static, by the ranges of {len(batches)} track{'s' * (len(batches) > 1)}"
+        return _static(model, batches), f"static, by the ranges of {counted(len(batches), 'track')}"
     return _dynamic(model), "dynamic"
 
 
@@ -348,7 +347,7 @@ def _compare(
             failures.append(error)
         report(i + 1)
     if not rows:
-        raise DatasetError(f"{name}: none of {len(tracks)} tracks could be decoded")
+        raise DatasetError(f"{name}: of {counted(len(tracks), 'track')}, none could be decoded")
     one, other = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
     genre_before, genre_after = one.argmax(axis=1), other.argmax(axis=1)
     known = np.array([track.genre in before.genres for track in decoded])

@@ -10,7 +10,7 @@ import ast
 import difflib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from genrescope.errors import RecipeError
 from genrescope.features.registry import FEATURES
 from genrescope.models.registry import MODELS
+from genrescope.training.settings import BundleSettings, EmbeddingSettings
 
 if TYPE_CHECKING:
     from genrescope.training.recipe import Recipe
@@ -93,7 +95,7 @@ def _of_model(recipe: Recipe) -> Iterator[Setting]:
     yield Setting(
         "model.kind", recipe.model.get("kind"), REQUIRED, "The model; its own settings follow."
     )
-    text, known = _constructor(str(recipe.model.get("kind")))
+    text, known, _ = _constructor(str(recipe.model.get("kind")))
     meanings = _meanings(text)
     for name, default in known.items():
         if name not in ("shape", "genres", "seed"):
@@ -109,24 +111,36 @@ def _of_model(recipe: Recipe) -> Iterator[Setting]:
             yield Setting(f"model.{name}", value, False if name == "tuned" else value, meaning)
 
 
-def _constructor(kind: str) -> tuple[str, dict[str, Any]]:
-    """A model's docstring, and its settings with their defaults, read without importing torch."""
+def _constructor(kind: str) -> tuple[str, dict[str, Any], bool]:
+    """A model's docstring, and its settings with their defaults, read without importing torch.
+
+    The last value says whether it takes other settings, too.
+    """
     module, _, name = MODELS.place(kind).partition(":")
     spec = find_spec(module)
     if spec is None or spec.origin is None:
-        return "", {}
+        return "", {}, True
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     for node in tree.body:
         if not isinstance(node, ast.ClassDef) or node.name != name:
             continue
         known: dict[str, Any] = {}
+        is_open = True  # a constructor that it inherits is not read
         for method in node.body:
             if isinstance(method, ast.FunctionDef) and method.name == "__init__":
-                arguments = method.args.kwonlyargs
-                for argument, default in zip(arguments, method.args.kw_defaults, strict=True):
+                is_open = method.args.kwarg is not None
+                for argument, default in _with_defaults(method.args):
                     known[argument.arg] = REQUIRED if default is None else _literal(default)
-        return ast.get_docstring(node) or "", known
-    return "", {}
+        return ast.get_docstring(node) or "", known, is_open
+    return "", {}, True
+
+
+def _with_defaults(arguments: ast.arguments) -> Iterator[tuple[ast.arg, ast.expr | None]]:
+    """The arguments of a method but `self`, with their defaults."""
+    by_place = arguments.args[1:]
+    defaults = [None] * len(by_place) + arguments.defaults
+    yield from zip(by_place, defaults[-len(by_place) :] if by_place else [], strict=True)
+    yield from zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
 
 
 def _literal(node: ast.expr) -> Any:
@@ -158,18 +172,66 @@ def _meanings(text: str) -> dict[str, str]:
     return found
 
 
-def near_setting(key: str, recipe: type[Recipe]) -> str:
-    """The words " (did you mean `split.folds`?)" for a wrong name; empty where none is near.
+def unknown_settings(fields: Mapping[str, Any], recipe: type[Recipe]) -> Iterator[tuple[str, str]]:
+    """The dotted names in a recipe's fields that are no settings.
 
-    A name that is right in another section is found there.
+    Yields
+    ------
+    key, hint
+        The name, and the words " (did you mean `split.folds`?)"; empty where none is near. A name
+        that is right in another section is found there.
     """
-    known = list(_keys("", recipe))
-    last = key.rpartition(".")[2]
-    same = [each for each in known if each.rpartition(".")[2] == last]
-    by_last = {each.rpartition(".")[2]: each for each in reversed(known)}
-    near = same or difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-    near = near or [by_last[each] for each in difflib.get_close_matches(last, by_last, n=1)]
-    return f" (did you mean `{near[0]}`?)" if near else ""
+    everywhere = list(_keys("", recipe))
+    for prefix, name, siblings in _unknown("", fields, recipe):
+        same = [key for key in everywhere if key.rpartition(".")[2] == name]
+        by_last = {key.rpartition(".")[2]: key for key in reversed(everywhere)}
+        by_last |= {each: f"{prefix}{each}" for each in siblings}
+        near = difflib.get_close_matches(name, siblings, n=1)
+        near = near or difflib.get_close_matches(name, by_last, n=1)
+        meant = same or [by_last[each] for each in near]
+        yield f"{prefix}{name}", f" (did you mean `{meant[0]}`?)" if meant else ""
+
+
+def _unknown(
+    prefix: str, fields: Mapping[str, Any], section: type[BaseModel]
+) -> Iterator[tuple[str, str, list[str]]]:
+    """Prefix and name of what is no setting, and the names that are known there."""
+    for name, value in fields.items():
+        key = f"{prefix}{name}"
+        if name not in section.model_fields:
+            yield prefix, str(name), list(section.model_fields)
+        elif not isinstance(value, Mapping):
+            continue
+        elif key in ("feature", "model"):
+            names = _names_of_feature(value) if key == "feature" else _names_of_model(value)
+            if names is not None:
+                own = {"kind", *names}
+                yield from ((f"{key}.", str(other), names) for other in value if other not in own)
+        else:
+            for each in _sections(section.model_fields[name].annotation):
+                yield from _unknown(f"{key}.", value, each)
+
+
+def _names_of_feature(settings: Mapping[str, Any]) -> list[str] | None:
+    """The settings of a feature; None where it is not known here."""
+    kind = settings.get("kind")
+    if kind in ("embedding", "bundle"):
+        section = EmbeddingSettings if kind == "embedding" else BundleSettings
+        return list(section.model_fields)
+    try:
+        return list(FEATURES.get(str(kind)).model_fields)
+    except RecipeError:
+        return None
+
+
+def _names_of_model(settings: Mapping[str, Any]) -> list[str] | None:
+    """The settings of a model; None where it is not known here, or takes any."""
+    try:
+        _, known, is_open = _constructor(str(settings.get("kind")))
+    except RecipeError:
+        return None
+    names = [name for name in known if name not in ("shape", "genres")]
+    return names if known and not is_open else None
 
 
 def _keys(prefix: str, kind: type[BaseModel]) -> Iterator[str]:

@@ -29,6 +29,7 @@ from genrescope.training.data import FloatArray, TrackFeatures, TrainingData, re
 from genrescope.training.protocols import Protocol
 from genrescope.training.recipe import Recipe
 from genrescope.training.reporter import Reporter
+from genrescope.wording import counted
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _refuse_first(name: str, tracks: Sequence[Track], same: Sequence[bool], what
         if leaks:
             raise DatasetError(
                 f"{name}: track {track.id} has the same {what} as a track that is validated or "
-                f"tested on ({sum(same)} such tracks): leave them out"
+                f"tested on ({counted(sum(same), 'such track')}): leave them out"
             )
 
 

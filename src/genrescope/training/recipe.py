@@ -6,7 +6,7 @@ import contextlib
 import functools
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +15,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from genrescope.aggregation import Aggregation
 from genrescope.encoders import encoder_class
-from genrescope.errors import BundleError, RecipeError
+from genrescope.errors import BundleError, NotHereError, RecipeError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.features.statistics import Statistic
 from genrescope.inference.bundle import Bundle
 from genrescope.legacy import REMOVED_SETTINGS, renamed_recipe, warn_renamed
-from genrescope.training.explain import near_setting
+from genrescope.training.explain import unknown_settings
 from genrescope.training.recipe_files import (
     axes_of,
     locate,
@@ -316,15 +316,33 @@ def changed(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
 
 
 def _validated(fields: dict[str, Any], source: object) -> Recipe:
+    """A recipe; all that is wrong with it is in one error."""
+    unknown = [
+        f"{key}: {REMOVED_SETTINGS.get(key) or f'there is no such setting{near}'}"
+        for key, near in unknown_settings(fields, Recipe)
+    ]
     try:
-        return Recipe.model_validate(fields)
+        recipe = Recipe.model_validate(fields)
+    except RecipeError:
+        if not unknown:
+            raise
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = REMOVED_SETTINGS.get(place) or first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden" and place not in REMOVED_SETTINGS:
-            message = f"there is no such setting{near_setting(place, Recipe)}"
-        raise RecipeError(f"recipe {source}: {place + ': ' if place else ''}{message}") from None
+        found = error.errors()
+        causes = [each.get("ctx", {}).get("error") for each in found]
+        not_here = not unknown and all(isinstance(cause, NotHereError) for cause in causes)
+        kind = NotHereError if not_here else RecipeError
+        others = [_problem(each) for each in found if each["type"] != "extra_forbidden"]
+        raise kind(f"recipe {source}: {'; '.join([*unknown, *others])}") from None
+    if unknown:
+        raise RecipeError(f"recipe {source}: {'; '.join(unknown)}")
+    return recipe
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in a few words."""
+    place = ".".join(str(part) for part in error["loc"])
+    message = "is missing" if error["type"] == "missing" else error["msg"]
+    return (f"{place}: " if place else "") + message.removeprefix("Value error, ")
 
 
 def _filled(recipe: Recipe) -> Recipe:

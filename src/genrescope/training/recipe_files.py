@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from genrescope.errors import RecipeError
+from genrescope.evaluation.run_result import RECIPE_FILE
 from genrescope.legacy import renamed_recipe, warn_renamed
 from genrescope.registry import did_you_mean
-from genrescope.untrusted import LARGEST_RECIPE, parse_yaml, read_limited
+from genrescope.untrusted import LARGEST_RECIPE, RepeatedKeyError, parse_yaml, read_limited
 
 SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
 _LARGEST_FAMILY = 10_000
@@ -37,6 +38,12 @@ def locate(source: str | PathLike[str]) -> tuple[Path, list[str]]:
                 return Path(name).resolve(), parts[count:]
         except (OSError, RuntimeError, ValueError):
             break
+    if not os.fspath(source):
+        raise RecipeError("the name of a recipe is empty")
+    if os.path.isdir(source):  # noqa: PTH112 - Path's raises for names that are too long
+        inside = Path(source, RECIPE_FILE)
+        hint = f" (did you mean '{inside}'?)" if inside.is_file() else ""
+        raise RecipeError(f"{source}: a folder; expected a recipe's name or YAML file{hint}")
     names = shipped_recipes()
     hint = did_you_mean(source, names)
     everything = f"; shipped are: {', '.join(names)}"
@@ -114,6 +121,8 @@ def parse(text: str, source: str) -> Any:
     """Parse YAML; `source` is named in errors."""
     try:
         return parse_yaml(text)
+    except RepeatedKeyError as error:
+        raise RecipeError(f"{source}: {error}") from None
     except ValueError as error:
         raise RecipeError(f"{source}: not YAML: {error}") from None
 

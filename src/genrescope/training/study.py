@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 
 from genrescope.errors import FileError, RecipeError
+from genrescope.locks import acquire
 
 if TYPE_CHECKING:
     import optuna
@@ -74,10 +75,7 @@ def hold(folder: Path, number: int) -> BaseFileLock:
     Timeout
         When another process has it.
     """
-    lock = FileLock(folder / f"trial-{number}.lock", blocking=False)
-    with suppress(NotImplementedError):  # a share without locks
-        lock.acquire()
-    return lock
+    return acquire(folder / f"trial-{number}.lock")
 
 
 def release(lock: BaseFileLock) -> None:

@@ -1,0 +1,66 @@
+"""Locks of files between processes, also on network shares that have none."""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+# What network shares answer that have no locks.
+_NO_LOCKS = {
+    *(errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EPERM)
+}
+
+
+@contextmanager
+def held(file: Path) -> Iterator[None]:
+    """Hold the lock of a file; wait for it as long as it takes. See `acquire`."""
+    lock = acquire(file, timeout=-1)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def acquire(file: Path, *, timeout: float = 0, is_singleton: bool = False) -> BaseFileLock:
+    """Acquire the lock of a file, which is made where it is missing.
+
+    The operating system releases it when the process ends, however it ends. On a share without
+    locks a file next to it, `.lockfile` with the holder's process id, takes its place.
+
+    Parameters
+    ----------
+    file
+        In a folder that exists.
+    timeout
+        Longest time to wait for another process, in seconds; -1 for as long as it takes.
+    is_singleton
+        A thread of this process that holds the lock gets it again.
+
+    Raises
+    ------
+    filelock.Timeout
+        When another process holds it for longer.
+    OSError
+        When the file can't be made or locked.
+    """
+    from filelock import FileLock, SoftFileLock
+
+    lock: BaseFileLock
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it may say that it uses a lock file
+        try:
+            lock = FileLock(file, is_singleton=is_singleton)
+            lock.acquire(timeout=timeout)
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                raise
+            lock = SoftFileLock(file.with_suffix(".lockfile"), is_singleton=is_singleton)
+            lock.acquire(timeout=timeout)
+    return lock
