@@ -10,13 +10,14 @@ MUSIC ?=
 WORKERS ?= 2
 PIP := -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help classify test test-fast lint docs notebooks package clean
+.PHONY: help classify test test-fast lint speed docs notebooks package clean
 
 help:
 	@echo "make classify MUSIC=path  name the genre of every file in a folder"
 	@echo "make test                 lint, types and all tests"
 	@echo "make test-fast            tests of the base install alone, in $(BASE)"
 	@echo "make lint                 ruff, mypy, import directions, workflows, containers"
+	@echo "make speed                compare decoding and classifying with ffmpeg; only warns"
 	@echo "make docs                 the documentation site, in site/"
 	@echo "make notebooks            execute the notebooks in docs/notebooks and store their output"
 	@echo "make package              wheel and sdist, in dist/"
@@ -49,6 +50,9 @@ lint: $(VENV)/.dev
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec compose.yaml
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python tools/actionlint.py
+
+speed: $(VENV)/.base
+	$(BIN)/python benchmarks/formats.py --check
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict

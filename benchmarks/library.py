@@ -54,7 +54,7 @@ def build(folder: Path, tracks: int) -> Library:
     centres = random.standard_normal((200, SIZE))
     library = Library.create(folder, MODEL)
     half = np.full(len(GENRES), 0.1, np.float32)
-    block = 10_000
+    block = min(10_000, tracks)
     for start in range(0, tracks, block):
         vectors = centres[random.integers(0, 200, block)]
         vectors = vectors + 0.7 * random.standard_normal((block, SIZE))

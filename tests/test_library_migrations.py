@@ -111,6 +111,7 @@ class TestMigration:
                 before.size,
                 before.mtime_ns,
             )
+            assert after.listen == "full"
             assert np.array_equal(after.embedding, before.embedding)
             assert np.array_equal(after.probabilities, before.probabilities)
         inodes = {path: each.inode for path, each in rows.items()}

@@ -114,6 +114,25 @@ class TestScan:
         assert after["deep/b.wav"].artist == "Ärzte"
         assert counts(scan([music], library=folder)) == {"unchanged": 6}
 
+    def test_rows_that_were_read_in_part_say_so(self, tmp_path: Path, folder: Path) -> None:
+        music = tmp_path / "long"
+        music.mkdir()
+        write_wav(music / "long.wav", 70, seed=1)
+        write_wav(music / "short.wav", 5, seed=2)
+        report = scan([music], library=folder, listen=20)
+        assert report.read_in_part == {}
+        read = {path: row.listen for path, row in rows(folder).items()}
+        assert read == {"long.wav": "20", "short.wav": "full"}
+        assert rows(folder)["long.wav"].to_dict()["listen"] == "20"
+        shutil.copy(music / "long.wav", music / "copy.wav")  # its prediction is taken over
+        report = scan([music], library=folder)
+        assert report.counts.recognised == 1
+        assert report.read_in_part == {"20": 2}
+        printed = CliRunner().invoke(app, ["scan", str(music), "--library", str(folder)])
+        assert "2 tracks of the library were read with --listen 20, not full" in printed.stderr
+        assert scan([music], library=folder, rescan=True).read_in_part == {}
+        assert {row.listen for row in rows(folder).values()} == {"full"}
+
     def test_a_changed_file_is_classified_again(self, music: Path, folder: Path) -> None:
         scan([music], library=folder)
         write_wav(music / "a.wav", 4, seed=9)

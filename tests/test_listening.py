@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,14 @@ import pytest
 from clips import write_wav
 from genrescope import Classifier, Prediction
 from genrescope.audio import load
-from genrescope.inference.listening import check_listen, spread
+from genrescope.inference.listening import (
+    AUTO_FEWEST,
+    AUTO_SECONDS,
+    check_listen,
+    is_clear,
+    reading_order,
+    spread,
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,24 +65,72 @@ def test_half_a_minute_is_the_middle_of_the_track(classifier: Classifier, long_t
     assert part.timeline[-1].end == pytest.approx(115.0, abs=0.1)
 
 
-def test_auto_reads_a_minute_or_where_that_is_not_clear_all(
+def seconds_of(prediction: Prediction) -> float:
+    """Seconds of a track that lie in some segment of a prediction."""
+    second = np.zeros(math.ceil(prediction.duration) + 1, bool)
+    for segment in prediction.timeline:
+        second[round(segment.start) : round(segment.end)] = True
+    return float(second.sum())
+
+
+def test_auto_stops_where_the_genre_is_clear(
     classifier: Classifier, long_track: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = classifier.predict(long_track)
-    monkeypatch.setattr("genrescope.inference.classifier.CLEAR", -1.0)
-    minute = classifier.predict(long_track, listen="auto")
-    assert same(minute, classifier.predict(long_track.read_bytes(), listen="auto"))
-    assert same(minute, classifier.predict(long_track, listen=60))
-    assert minute.duration == pytest.approx(200)
-    assert len(minute.timeline) < len(full.timeline) / 2
-    monkeypatch.setattr("genrescope.inference.classifier.CLEAR", 1.1)
-    assert same(classifier.predict(long_track, listen="auto"), full)
+    monkeypatch.setattr("genrescope.inference.listening.CLEAR", -99.0)
+    few = classifier.predict(long_track, listen="auto")
+    assert same(few, classifier.predict(long_track.read_bytes(), listen="auto"))
+    assert few.duration == pytest.approx(200)
+    assert seconds_of(few) == pytest.approx(AUTO_FEWEST * AUTO_SECONDS, rel=0.15)
+    assert few.listen == few.to_dict()["listen"] == "auto"
+    starts = np.array([segment.start for segment in few.timeline])
+    assert np.diff(starts).max() > 200 / (AUTO_FEWEST + 2)
+
+
+def test_auto_reads_all_where_the_genre_is_not_clear(
+    classifier: Classifier, long_track: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genrescope.inference.listening.CLEAR", 1e9)
+    part, full = (classifier.predict(long_track, listen=each) for each in ("auto", "full"))
+    assert seconds_of(part) == pytest.approx(200, abs=2)
+    assert part.genre == full.genre
+    assert list(part.probabilities.values()) == pytest.approx(
+        [full.probabilities[genre] for genre in part.probabilities], abs=0.15
+    )
+    assert full.listen == "full"
+    assert "listen" not in full.to_dict()
+
+
+def test_clear_is_a_lead_of_some_standard_errors() -> None:
+    one, other = np.array([3.0, 0.0, 0.0]), np.array([0.0, 3.0, 0.0])
+    assert not is_clear([one] * (AUTO_FEWEST - 1), 0.0)
+    assert is_clear([2 * one] * 8, 0.5)
+    assert not is_clear([one, other] * 4, 0.5)  # a draw
+    assert is_clear([one, one, other] * 4, 0.0)  # all has been read
+    assert not is_clear([one, other, one, other, one], 0.9)
+    assert not is_clear([one + other] * 8, 0.5)  # the second genre is as probable
+    assert is_clear([2 * one] * 4, 0.5, [2.0, 2.0, 2.5, 1.5])
+    assert is_clear([2 * one] * 4, 0.5, [-2.0, -2.0, -2.5, -1.5])  # clearly no music
+    assert not is_clear([2 * one] * 4, 0.5, [2.0, -2.0, 2.5, -1.5])
+    small = one / 20
+    assert not is_clear([small] * AUTO_FEWEST, 0.9)
+    assert is_clear([small] * 1000, 0.001)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 13, 24])
+def test_each_window_is_far_from_those_read_before(count: int) -> None:
+    order = reading_order(count)
+    assert sorted(order) == list(range(count))
+    if count >= 8:
+        quarters = [count / 8, 3 * count / 8, 5 * count / 8, 7 * count / 8]
+        assert sorted(order[:4]) == [int(middle) for middle in quarters]
+        assert abs(order[0] - order[1]) >= count // 2
 
 
 def test_short_tracks_are_read_in_full(classifier: Classifier, tmp_path: Path) -> None:
     path = write_wav(tmp_path / "short.wav", 80)
+    brief = write_wav(tmp_path / "brief.wav", 50)
     full = classifier.predict(path)
-    assert same(classifier.predict(path, listen="auto"), full)
+    assert classifier.predict(brief, listen="auto") == classifier.predict(brief)
     assert same(classifier.predict(path, listen=60), full)
     assert not same(classifier.predict(path, listen=30), full)
     (many,) = classifier.predict_many([path], listen=30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import re
@@ -145,6 +146,8 @@ def main() -> None:
     # Otherwise pydantic looks through all installed packages for plugins, at every start.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     prepare_streams()
+    # What is imported stays: to look through it for garbage again and again takes 30 ms.
+    gc.disable()
     code: str | int | None = 0
     try:
         # To import one command takes a third of the time of all; completion and help need all.
@@ -155,7 +158,10 @@ def main() -> None:
             names = [first]
         else:
             names = COMMANDS
-        command_line(names)()
+        app = command_line(names)
+        gc.freeze()
+        gc.enable()
+        app()
     except GenrescopeError as error:
         error_line(str(error))
         code = 2

@@ -10,8 +10,8 @@ LISTEN = typer.Option(
     "full",
     "--listen",
     metavar="full|auto|SECONDS",
-    help="How much of a long track is read: all of it, a minute of it where its genre is clear "
-    "then, or so many seconds of it.",
+    help="How much of a long track is read: all of it, as much as its genre takes to be clear, or "
+    "so many seconds of it.",
 )
 
 

@@ -17,8 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from filelock import Timeout
-
 from genrescope import __version__
 from genrescope.audio.addresses import is_address, stamp_of
 from genrescope.cli.writers import Writer, output, text_stream
@@ -75,6 +73,8 @@ class PartialRows:
     def __init__(
         self, path: Path, settings: dict[str, Any], make_writer: Callable[[TextIO], Writer]
     ) -> None:
+        from filelock import Timeout  # most commands write no file
+
         self.path, self.make_writer = path, make_writer
         self.formatter = make_writer(io.StringIO())
         target = Path(os.path.realpath(path))

@@ -197,9 +197,14 @@ def _scan_once(
         notice(str(report.passed_over))
     for failure in report.failures:
         error_line(str(failure))
+    for amount, count in report.read_in_part.items():
+        notice(
+            f"{count} tracks of the library were read with --listen {amount}, not {listen}; "
+            "--rescan reads them again"
+        )
     counts = asdict(report.counts)
     if format is Format.json:
-        fields = {"library": report.library.place, **counts}
+        fields = {"library": report.library.place, **counts, "read_in_part": report.read_in_part}
         fields |= {"failed_before": report.failed_before, "interrupted": report.interrupted}
         typer.echo(json.dumps(fields))
     else:

@@ -102,11 +102,14 @@ class StreamInfo:
         What is wrong with the file though it could be decoded.
     changes
         How much each window changes over time, see `Window`, where that was computed.
+    listen
+        How much of the track is read, see `genrescope.inference.listening`.
     """
 
     duration: float = 0.0
     warnings: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    listen: str = "full"
 
 
 class SegmentSettings(BaseModel):

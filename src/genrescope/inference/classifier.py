@@ -19,7 +19,7 @@ from genrescope.features import Frontend, Segment, Source, StreamInfo, Window
 from genrescope.features.base import Change
 from genrescope.inference.bundle import Bundle, Manifest
 from genrescope.inference.labels import MUSIC, SoundLabels
-from genrescope.inference.listening import CLEAR, Listen, check_listen, windows_of_parts
+from genrescope.inference.listening import Listen, check_listen, is_clear, windows_of_parts
 from genrescope.inference.network import EMBEDDING, LOGITS, Network
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 from genrescope.inference.threads import CancelEvent, in_threads, until
@@ -148,10 +148,10 @@ class Classifier:
             Called with the segments of each half minute as soon as they are classified.
 
         listen
-            How much of a file is read: "full", all of it; "auto", a minute spread over it, and all
-            of it where the genre is not clear then; or so many seconds, in windows of half a minute
-            that are spread over it. Timeline and embedding are of what was read. Tracks that are
-            hardly longer are read in full.
+            How much of a file is read: "full", all of it; "auto", short windows spread over it
+            until the genre is clear, with segments that do not overlap; or so many seconds, in
+            windows of half a minute that are spread over it. Timeline and embedding are of what was
+            read. Tracks that are hardly longer are read in full.
 
         Raises
         ------
@@ -183,12 +183,13 @@ class Classifier:
     ) -> Prediction:
         info, frontend = StreamInfo(), self.manifest.frontend
 
-        def outputs(is_clear: Callable[[], bool]) -> Iterator[_Outputs]:
-            windows = windows_of_parts(frontend, source, info, listen, is_clear)
+        def outputs(enough: Callable[[float], bool]) -> Iterator[_Outputs]:
+            windows = windows_of_parts(frontend, source, info, listen, enough)
             if windows is None:
                 windows = _windows(frontend, source, info)
             windows = until(stop, noted(windows, info))
-            yield from self.network.run_windows(windows, [LOGITS, EMBEDDING])
+            names, overlapping = [LOGITS, EMBEDDING], info.listen != "auto"
+            yield from self.network.run_windows(windows, names, overlapping=overlapping)
 
         path = fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
         return self._assemble(outputs, info, path, progress)
@@ -212,37 +213,38 @@ class Classifier:
 
     def _assemble(
         self,
-        outputs: Callable[[Callable[[], bool]], Iterable[_Outputs]],
+        outputs: Callable[[Callable[[float], bool]], Iterable[_Outputs]],
         info: StreamInfo,
         path: str | None,
         progress: Callable[[list[SegmentPrediction]], None] | None = None,
     ) -> Prediction:
-        """From outputs to a prediction; `outputs` gets a function that tells if they are enough."""
+        """From outputs to a prediction; `outputs` gets a function that tells if they are enough.
+
+        The function takes the fraction of the track that was not read.
+        """
         timeline: list[SegmentPrediction] = []
         tables: list[NDArray[np.float64]] = []
         label_logits: list[NDArray[np.float32]] = []
         head = self.manifest.labels
         embedding = np.zeros(self.embedding_size)
-        rule = self.manifest.aggregation
+        detector = self.manifest.music_detector
+        means: list[NDArray[np.float64]] = []  # of each window's logits
+        margins: list[float] = []
 
-        def is_clear() -> bool:
-            """Whether the windows until now are enough; they are forgotten where not."""
-            if _lead(tables, rule) >= CLEAR:
-                return True
-            for seen in (timeline, tables, label_logits, info.changes, info.warnings):
-                seen.clear()
-            embedding[:] = 0.0
-            info.duration = 0.0
-            return False
+        def enough(unread: float) -> bool:
+            return is_clear(means, unread, margins)
 
-        for segments, (raw, embeddings) in outputs(is_clear):
+        for segments, (raw, embeddings) in outputs(enough):
             logits = raw
             if head is not None:
                 label_logits.append(raw)
                 logits = head.genre_logits(raw)
             probabilities = softmax(logits, self.manifest.temperature)
             tables.append(probabilities)
+            means.append(np.asarray(logits.mean(axis=0) / self.manifest.temperature))
             embedding += embeddings.sum(axis=0, dtype=np.float64)
+            if detector is not None:
+                margins.append(detector.margin(embeddings.mean(axis=0)))
             new = [
                 SegmentPrediction(
                     segment.start, min(segment.end, info.duration), _named(self.genres, row)
@@ -261,6 +263,7 @@ class Classifier:
             embedding=mean_embedding,
             duration=info.duration,
             warnings=[*info.warnings, NOTHING_AUDIBLE],
+            listen=info.listen,
         )
         if not timeline:
             return no_genre
@@ -284,6 +287,7 @@ class Classifier:
             duration=info.duration,
             warnings=info.warnings,
             labels=labels,
+            listen=info.listen,
         )
 
     def predict_many(
@@ -381,14 +385,6 @@ def _windows(frontend: Frontend, source: Input, info: StreamInfo) -> Iterator[Wi
     if isinstance(source, Waveform) and not (np.abs(source.samples) <= LOUDEST).all():
         raise AudioError("waveform", "some of its samples are not finite numbers, or too large")
     return frontend.windows(source, info)
-
-
-def _lead(tables: list[NDArray[np.float64]], rule: str) -> float:
-    """By how much the most probable genre leads, given the segments until now."""
-    if not tables:
-        return 0.0
-    second, first = np.sort(aggregate(np.concatenate(tables), rule))[-2:]
-    return float(first - second)
 
 
 def _named(genres: list[str], probabilities: NDArray[np.float64]) -> dict[str, float]:

@@ -207,8 +207,15 @@ class MusicDetector(BaseModel):
 
     def probability(self, embedding: NDArray[np.floating]) -> float:
         """Probability of music, from the mean embedding of a track."""
+        return float(_sigmoid(np.asarray(self._logit(embedding))))
+
+    def margin(self, embedding: NDArray[np.floating]) -> float:
+        """By how much the logit of the probability is above that of `music_above`."""
+        return float(self._logit(embedding) - np.log(self.music_above / (1 - self.music_above)))
+
+    def _logit(self, embedding: NDArray[np.floating]) -> np.floating:
         scaled = (embedding - np.array(self.mean)) / np.array(self.deviation)
-        return float(_sigmoid(np.asarray(scaled @ np.array(self.weights) + self.bias)))
+        return np.float64(scaled @ np.array(self.weights) + self.bias)
 
     def read(self, embedding: NDArray[np.floating], changes: Sequence[Change] = ()) -> SoundLabels:
         """Whether a track is music, from its mean embedding and how much its windows change."""

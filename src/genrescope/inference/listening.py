@@ -1,17 +1,21 @@
-"""How much of a long track is read: all of it, or a few windows spread over it.
+"""How much of a long track is read: all of it, or some windows spread over it.
 
-"auto" reads a minute, and where its genre is not clear then, all of the track.
-
-The windows cover the track evenly. The file is not read up to a window: the decoder jumps there.
+A number of seconds is read in windows of half a minute that are spread evenly. "auto" cuts the
+track into short windows and reads one after another, each time far from those read before, until
+its genre is clear, see `is_clear`; the network then sees segments that do not overlap. A file is
+not read up to a window: the decoder jumps there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from genrescope import audio
 from genrescope.errors import AudioError, UnreadableError
@@ -19,11 +23,18 @@ from genrescope.features import Frontend, StreamInfo, Window, is_stored_spectrog
 from genrescope.features.frontend import WINDOW_SECONDS
 
 Listen = Literal["full", "auto"] | float
-"""All of a track ("full"), a minute or where that is not enough all ("auto"), or some seconds."""
+"""All of a track ("full"), as much as its genre takes to be clear ("auto"), or some seconds."""
 
-CLEAR: Final = 0.7
-"""By how much the most probable genre of a minute has to lead over the next, for "auto"."""
-_AUTO_SECONDS = 60.0
+AUTO_SECONDS: Final = 20.0
+"""Length of a window of "auto"."""
+AUTO_FEWEST: Final = 2
+"""Windows that "auto" reads at least."""
+CLEAR: Final = 1.0
+"""Standard errors by which the most probable genre has to lead over each other, for "auto"."""
+SPREAD: Final = 1.0
+"""Standard deviation of a lead from window to window that is assumed before any was read."""
+SPREAD_WINDOWS: Final = 4
+"""How many windows that assumption counts for."""
 
 
 def check_listen(listen: Listen | str) -> Listen:
@@ -45,6 +56,58 @@ def check_listen(listen: Listen | str) -> Listen:
     return seconds
 
 
+def setting_of(listen: Listen) -> str:
+    """The setting as text: "full", "auto" or a number."""
+    return listen if isinstance(listen, str) else f"{listen:g}"
+
+
+def is_clear(
+    logits: Sequence[NDArray[np.floating]], unread: float, music: Sequence[float] = ()
+) -> bool:
+    """Whether the windows of a track that were read are enough to tell its genre.
+
+    The difference between the logits of the most probable genre and of another one varies from
+    window to window. Its mean over the windows read has a standard error, which the finite number
+    of windows makes smaller: when all are read there is none. The genre is clear where that mean
+    is at least `CLEAR` standard errors above 0 for every other genre (a sequential test). After few
+    windows the deviation is not known well; it is estimated together with an assumed one.
+
+    Parameters
+    ----------
+    logits
+        Of each window that was read the mean over its segments, `[genres]`.
+    unread
+        The fraction of the track's windows that were not read.
+    music
+        Of each window by how much it is music (`MusicDetector.margin`), which has to be as clear,
+        on either side of 0; nothing where the model can't tell.
+    """
+    count = len(logits)
+    if count < AUTO_FEWEST:
+        return False
+    values = np.stack(logits)
+    mean = values.mean(axis=0)
+    leads = np.delete(values[:, [mean.argmax()]] - values, mean.argmax(), axis=1)
+    if len(music):
+        margins = np.asarray(music)[:, None]
+        leads = np.concatenate([leads, margins * np.sign(margins.mean())], axis=1)
+    squares = np.square(leads - leads.mean(axis=0)).sum(axis=0)
+    variance = (SPREAD_WINDOWS * SPREAD**2 + squares) / (SPREAD_WINDOWS + count - 1)
+    return bool((leads.mean(axis=0) >= CLEAR * np.sqrt(variance / count * unread)).all())
+
+
+def reading_order(count: int) -> list[int]:
+    """The numbers of windows in an order in which each is far from those before it.
+
+    The windows at the points of van der Corput's sequence (halves, quarters, eighths … in the order
+    of their reversed bits), an eighth of the track later: the first four are the middles of its
+    quarters.
+    """
+    bits = max(1, (count - 1).bit_length())
+    points = (int(f"{number:0{bits}b}"[::-1], 2) / 2**bits for number in range(2**bits))
+    return [*dict.fromkeys(int((point + 1 / 8) % 1 * count) for point in points)]
+
+
 def spread(seconds: float, total: float) -> list[tuple[float, float]]:
     """Start and length of windows that have so many seconds of a track together.
 
@@ -61,7 +124,7 @@ def windows_of_parts(
     source: object,
     info: StreamInfo,
     listen: Listen,
-    is_clear: Callable[[], bool],
+    enough: Callable[[float], bool],
 ) -> Iterator[Window] | None:
     """The windows of parts of a track, as `Frontend.windows` gives them for those parts.
 
@@ -72,11 +135,12 @@ def windows_of_parts(
     source
         The path or the content of an audio file.
     info
-        Gets the duration of the whole track and the warnings.
+        Gets the duration of the whole track, the warnings and the setting.
     listen
         How much is read.
-    is_clear
-        Asked after the parts of "auto"; where not, all windows of the track follow.
+    enough
+        Asked after each part of "auto", with the fraction of the track that was not read yet;
+        where true, no more follow.
 
     Returns
     -------
@@ -96,46 +160,42 @@ def windows_of_parts(
         total = audio.info(source).duration
     except AudioError:
         return None  # reading it will say why
-    wanted = _AUTO_SECONDS if isinstance(listen, str) else listen
-    if total <= wanted + WINDOW_SECONDS:
+    least = AUTO_FEWEST * AUTO_SECONDS if isinstance(listen, str) else listen
+    if total <= least + WINDOW_SECONDS:
         return None
-    parts = _parts(frontend, source, info, spread(wanted, total))
-    info.duration = total
-    return _until_clear(parts, frontend, source, info, is_clear) if listen == "auto" else parts
+    info.duration, info.listen = total, setting_of(listen)
+    if not isinstance(listen, str):
+        return _parts(frontend, source, info, spread(listen, total), lambda _: False)
+    count = math.ceil(total / AUTO_SECONDS)
+    length = total / count
+    parts = [(number * length, length) for number in reading_order(count)]
+    return _parts(frontend, source, info, parts, enough)
 
 
 def _parts(
     frontend: Frontend,
     source: audio.Readable,
     info: StreamInfo,
-    parts: Iterable[tuple[float, float]],
+    parts: Sequence[tuple[float, float]],
+    enough: Callable[[float], bool],
 ) -> Iterator[Window]:
     rate = frontend.computed.sample_rate
-    for start, length in parts:
+    for number, (start, length) in enumerate(parts, 1):
         warnings: list[str] = []
+        windows: list[Window] = []
         try:
             part = audio.load(
                 source, sample_rate=rate, offset=start, duration=length, warnings=warnings
             )
-            windows = [*frontend.windows(part)]
+            windows += frontend.windows(part)
         except UnreadableError:
             raise
         except AudioError:
-            continue  # its header promised more sound than there is
+            pass  # its header promised more sound than there is
         finally:
             # Of a file each window tells the same.
             info.warnings += [each for each in warnings if each not in info.warnings]
         for window in windows:
             yield replace(window, start=window.start + start)
-
-
-def _until_clear(
-    parts: Iterator[Window],
-    frontend: Frontend,
-    source: audio.Readable,
-    info: StreamInfo,
-    is_clear: Callable[[], bool],
-) -> Iterator[Window]:
-    yield from parts
-    if not is_clear():
-        yield from frontend.windows(source, info)
+        if enough(1 - number / len(parts)):
+            return

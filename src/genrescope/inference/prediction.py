@@ -64,6 +64,9 @@ class Prediction:
         Problems that did not prevent a prediction, in plain words.
     labels
         Styles, instruments, moods, and whether it is music at all; None where the model can't tell.
+    listen
+        How much of the track was read: "full", or "auto" or a number of seconds where that was
+        asked for and the track is longer, see `Classifier.predict`.
 
     Examples
     --------
@@ -87,6 +90,7 @@ class Prediction:
     duration: float
     warnings: list[str]
     labels: SoundLabels | None = None
+    listen: str = "full"
 
     @property
     def answer(self) -> str:
@@ -215,6 +219,7 @@ class Prediction:
             "shares": _rounded(shares_of(sections)),
             "duration": round(self.duration, 3),
             "warnings": self.warnings,
+            **({} if self.listen == "full" else {"listen": self.listen}),
             **({"answer": self.answer, **self.labels.to_dict()} if self.labels else {}),
         }
 

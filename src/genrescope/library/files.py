@@ -143,6 +143,7 @@ def classified(fields: dict[str, Any], prediction: Prediction, genres: Sequence[
         confidence=prediction.confidence,
         duration=prediction.duration,
         warnings=[as_text(warning) for warning in prediction.warnings],
+        listen=prediction.listen,
         **_labelled(prediction),
     )
 

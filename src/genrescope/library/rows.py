@@ -11,7 +11,7 @@ A track's labels (styles, instruments, moods, uses) are those that its model sho
 probabilities, most probable first; there are none where the model knows none.
 
 Format 1 is that of version 0.1; format 2 added the column `inode`; format 3 added `kind` and the
-labels. `from_table` reads them all.
+labels; format 4 added `listen`. `from_table` reads them all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pyarrow
 
-FORMAT = 3
+FORMAT = 4
 LABELS = ("styles", "instruments", "moods", "uses")
 """Columns of labels, each a list of names with probabilities."""
 
@@ -97,6 +97,9 @@ class Entry:
         "music", or what it is instead, such as "speech"; None where the model can't tell.
     styles, instruments, moods, uses
         Name to probability, most probable first; see `genrescope.inference.labels.Tags`.
+    listen
+        How much of the file was read: "full", or "auto" or a number of seconds where `scan` read
+        parts of it, see `genrescope.inference.Prediction`.
     corrected_genre
         The owner's correction, where it was read (see `genrescope.library.corrections`); it is not
         stored with the track.
@@ -126,6 +129,7 @@ class Entry:
     instruments: Mapping[str, float] = field(default_factory=dict)
     moods: Mapping[str, float] = field(default_factory=dict)
     uses: Mapping[str, float] = field(default_factory=dict)
+    listen: str = "full"
     corrected_genre: str | None = None
 
     @property
@@ -160,6 +164,7 @@ class Entry:
             "kind": self.kind,
             **{group: rounded(getattr(self, group)) for group in LABELS},
             "duration": round(self.duration, 3),
+            "listen": self.listen,
             "warnings": list(self.warnings),
             "problem": self.problem,
             "deleted": self.deleted,
@@ -196,6 +201,7 @@ def schema(model: Model) -> pyarrow.Schema:
         "inode": pa.int64(),
         "kind": pa.string(),
         **dict.fromkeys(LABELS, pa.list_(label)),
+        "listen": pa.string(),
     }
     metadata = {_METADATA_KEY: json.dumps({"format": FORMAT, **asdict(model)})}
     return pa.schema(list(types.items()), metadata=metadata)

@@ -41,7 +41,7 @@ from genrescope.library.places import (
 from genrescope.library.queries import identity
 from genrescope.library.recovery import take_back
 from genrescope.library.rows import Entry, Model
-from genrescope.library.scan_report import Report
+from genrescope.library.scan_report import Report, read_otherwise
 from genrescope.library.similar import ModelMismatchError
 from genrescope.library.store import TRACKS, Library, is_library
 from genrescope.wording import counted
@@ -310,6 +310,7 @@ class _Scan:
                 self._settle_all(self.classifier.predict_many(unknown, jobs=jobs, listen=listen))
         self.flush()
         self._mark_deleted()
+        self.report.read_in_part = read_otherwise(self.library, listen)
         counts = self.report.counts
         if len(self.found) > counts.unchanged or counts.deleted:
             self.library.compact()

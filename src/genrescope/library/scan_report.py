@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from genrescope.audio.files import PassedOver
 from genrescope.errors import FileError
+from genrescope.inference.listening import Listen, setting_of
+from genrescope.library.rows import HAS_EMBEDDING
 from genrescope.library.store import Library
 
 
@@ -52,6 +55,8 @@ class Report:
     restored
         The last write of an earlier scan was damaged, and the library was taken back to its state
         before it.
+    read_in_part
+        See `read_otherwise`.
     """
 
     library: Library
@@ -61,3 +66,17 @@ class Report:
     interrupted: bool = False
     passed_over: PassedOver = field(default_factory=PassedOver)
     restored: bool = False
+    read_in_part: dict[str, int] = field(default_factory=dict)
+
+
+def read_otherwise(library: Library, listen: Listen) -> dict[str, int]:
+    """How many tracks of a library were read in part, but not by this setting.
+
+    Returns
+    -------
+    dict
+        From the settings by which they were read (`Entry.listen`) to the number of tracks. Tracks
+        that were read in full are not counted.
+    """
+    where = f"{HAS_EMBEDDING} AND listen NOT IN ('full', '{setting_of(listen)}')"
+    return dict(Counter(library.columns(["listen"], where)["listen"].to_pylist()))
