@@ -101,6 +101,17 @@ def test_two_processes_resume_train_and_die_as_one_does(tmp_path: Path) -> None:
         np.testing.assert_allclose([*one.values()], [*other.values()], atol=1e-4)
 
 
+@several_cores
+@pytest.mark.slow
+def test_processes_keep_the_best_epoch_from_the_start(tmp_path: Path) -> None:
+    training = {"epochs": 2, "batch_size": 9, "precision": "fp32", "keep": "best"}
+    recipe = make_recipe(training=training, augmentation={})
+    one = execute(recipe, TRACKS, tmp_path / "one", vectors=VECTORS)
+    two = execute(recipe, TRACKS, tmp_path / "two", vectors=VECTORS, devices=2)
+    assert two.accuracy == one.accuracy
+    assert len(history(tmp_path / "two")) == 2
+
+
 def test_refusals_name_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"10000 devices: this machine has \d+ (core|GPU)"):
         make_trainer(make_recipe(), 10_000)

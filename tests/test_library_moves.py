@@ -202,6 +202,25 @@ class TestLinks:
         assert "gone from there and from where it was" in str(failure)
         assert not undo_file.exists()
 
+    def test_a_link_stays_with_a_file_that_stays(self, music: Path, tmp_path: Path) -> None:
+        link, there = music / "to.mp3", tmp_path / "s" / "Jazz" / "1.mp3"
+        one = track(music, "1.mp3")
+        link.symlink_to("1.mp3")
+        planned = plan([one], tmp_path / "s", "move", genres=MODEL.genres)
+        there.parent.mkdir(parents=True)
+        there.mkdir()  # its name was taken meanwhile
+        _, failures = carry_out(planned.steps, "move", tmp_path / "s")
+        assert len(failures) == 2
+        assert link.readlink() == Path("1.mp3")
+        there.rmdir()
+        undo_file, failures = carry_out(planned.steps, "move", tmp_path / "s")
+        assert failures == []
+        assert undo_file is not None
+        there.write_text("tagged by another program")
+        undone, failures = undo(undo_file)
+        assert (undone, len(failures)) == (0, 2)
+        assert link.resolve() == there.resolve()
+
     def test_a_link_that_was_changed_since_stays(self, music: Path, tmp_path: Path) -> None:
         planned = plan(self.entries(music), tmp_path / "sorted", "move")
         undo_file, _ = carry_out(planned.steps, "move", planned.folder)

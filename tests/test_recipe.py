@@ -115,6 +115,7 @@ def test_changes_need_a_key_and_a_value(change: str) -> None:
     ("change", "place"),
     [
         ("colour=red", "colour: there is no such setting"),
+        ("search={training.epochs: {low: 1, high: 9, stop: 2}}", "stop: there is no such setting"),
         ("training.epoch=3", "training.epoch: there is no such setting"),
         ("augmentation.flip=1", "augmentation.flip: there is no such setting"),
         ("split.holdout=0.5", "split.holdout: there is no such setting"),

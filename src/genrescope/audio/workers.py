@@ -145,8 +145,8 @@ class DecoderPool:
                 break
             worker.kill()
             self.lost += 1
-        worker.computed = 0.0  # not for the file
-        raise self._end(name, worker)
+        # A decoder that can't start says nothing of the file.
+        raise UnreadableError(name, self._end(name, worker).reason)
 
     def _answer(
         self, worker: _Worker, name: str, warnings: list[str]

@@ -121,7 +121,7 @@ def recipes(
     from genrescope.training.recipe import expand
     from genrescope.training.recipe_files import shipped_recipes
 
-    families = [recipe] if recipe else shipped_recipes()
+    families = [recipe] if recipe else [*shipped_recipes()]
     listed = {
         family: [_listed(family, name, runs) for name in expand(family)] for family in families
     }

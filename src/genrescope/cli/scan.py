@@ -20,7 +20,7 @@ from genrescope.cli.terminal import Format, error_line, notice, printable, progr
 from genrescope.errors import GenrescopeError
 from genrescope.inference.listening import Listen
 from genrescope.settings import default_model
-from genrescope.wording import counted
+from genrescope.wording import counted, was
 
 if TYPE_CHECKING:
     from genrescope.inference.ray_engine import RayEngine
@@ -199,8 +199,8 @@ def _scan_once(
         error_line(str(failure))
     for amount, count in report.read_in_part.items():
         notice(
-            f"{count} tracks of the library were read with --listen {amount}, not {listen}; "
-            "--rescan reads them again"
+            f"{counted(count, 'track')} of the library {was(count)} read with --listen {amount}, "
+            f"not {listen}; --rescan reads everything again"
         )
     counts = asdict(report.counts)
     if format is Format.json:

@@ -123,6 +123,7 @@ def sort(
         by=by.value,
         min_confidence=min_confidence,
         template=template,
+        roots={Path(entry.root) for entry in opened.entries()},
     )
     only_playlists = playlists and not (copy or link or move)
     if not only_playlists:

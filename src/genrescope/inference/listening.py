@@ -35,6 +35,8 @@ SPREAD: Final = 1.0
 """Standard deviation of a lead from window to window that is assumed before any was read."""
 SPREAD_WINDOWS: Final = 4
 """How many windows that assumption counts for."""
+_LONGEST: Final = 86_400.0
+"""Seconds of a track of which parts are read; a header that promises more is hardly true."""
 
 
 def check_listen(listen: Listen | str) -> Listen:
@@ -146,7 +148,7 @@ def windows_of_parts(
     -------
     windows
         None where the whole track is to be read: "full" was asked for, it is hardly longer than
-        what would be read of it, its length is not known, or it is no file.
+        what would be read of it, its length is not known or not believed, or it is no file.
     """
     if (
         listen == "full"
@@ -161,7 +163,7 @@ def windows_of_parts(
     except AudioError:
         return None  # reading it will say why
     least = AUTO_FEWEST * AUTO_SECONDS if isinstance(listen, str) else listen
-    if total <= least + WINDOW_SECONDS:
+    if not least + WINDOW_SECONDS < total <= _LONGEST:
         return None
     info.duration, info.listen = total, setting_of(listen)
     if not isinstance(listen, str):
@@ -197,5 +199,6 @@ def _parts(
             info.warnings += [each for each in warnings if each not in info.warnings]
         for window in windows:
             yield replace(window, start=window.start + start)
-        if enough(1 - number / len(parts)):
+        # Silence parts a window in two; they don't count for two places of the track.
+        if number >= AUTO_FEWEST and enough(1 - number / len(parts)):
             return

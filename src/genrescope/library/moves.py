@@ -105,6 +105,11 @@ def _in_real_folder(path: str | Path) -> str:
     return os.path.join(os.path.realpath(folder), name)  # noqa: PTH118 - half as fast
 
 
+def _leads_to(link: str, text: str) -> str:
+    """The path that a link with a text leads to, below a folder that is named without links."""
+    return _in_real_folder(Path(link).parent / text)
+
+
 def _link_text(target: str, link: Path, *, like: str) -> str:
     """What a link says that leads to a target, absolute or relative as another text is."""
     if Path(like).is_absolute():
@@ -136,10 +141,14 @@ def carry_out(
         return None, []
     undo_file = _write_undo(steps, action, folder)
     failures = []
+    stay: set[str] = set()  # targets that nothing came to, which no link may lead to
     for done, step in enumerate(steps, 1):
         try:
+            if step.moved_link is not None and _leads_to(step.target, step.moved_link) in stay:
+                raise FileNotFoundError(2, "the file that it leads to was not moved")
             _take(step, action)
         except OSError as error:
+            stay.add(_in_real_folder(step.target))
             failures.append(SortError(step.source, f"not sorted: {error.strerror or error}"))
         progress(done, len(steps))
     return undo_file, failures
@@ -172,11 +181,19 @@ def undo(file: Path) -> tuple[int, list[SortError]]:
     except (ValueError, TypeError, KeyError) as error:
         raise SortError(file, "not an undo file of genrescope sort") from error
     undone, failures, is_done = 0, [], True
-    for step in reversed(steps):
+    missing: set[str] = set()  # sources that nothing came back to, which no link may lead to
+    # Links last, when it is known which files came back.
+    files = [step for step in steps if step.link is None]
+    links = [step for step in steps if step.link is not None]
+    for step in (*reversed(files), *reversed(links)):
         try:
+            if step.link is not None and _leads_to(step.source, step.link) in missing:
+                raise FileExistsError(17, "the file that it leads to was not moved back")
             undone += _take_back(step, action)
         except OSError as error:
-            is_done &= isinstance(error, _GoneError)
+            if not isinstance(error, _GoneError):
+                missing.add(_in_real_folder(step.source))
+                is_done = False
             failures.append(SortError(step.target, f"not undone: {error.strerror or error}"))
     # The file may be named by a relative path, or through a link.
     folders = {Path(step.target).parent.resolve() for step in steps}
@@ -295,7 +312,10 @@ def _take_back(step: Step, action: Action) -> bool:
     source, target = Path(step.source), Path(step.target)
     if not os.path.lexists(target):
         if action == "move" and not os.path.lexists(source):
-            raise _GoneError(2, "it is gone from there and from where it was")
+            # Where a folder is missing, too, it may be on a disk that is only not mounted.
+            is_gone = target.parent.is_dir() and source.parent.is_dir()
+            reason = "it is gone from there and from where it was"
+            raise _GoneError(2, reason) if is_gone else FileNotFoundError(2, reason)
         return False
     if source == target:
         return _point(step, step.moved_link, step.link)

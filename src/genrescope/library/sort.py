@@ -107,6 +107,7 @@ def plan(
     by: By = "track",
     min_confidence: float = MIN_CONFIDENCE,
     template: str | None = None,
+    roots: Iterable[Path] = (),
 ) -> Plan:
     """Tell where each track goes; changes nothing.
 
@@ -127,6 +128,8 @@ def plan(
     template
         Path below the folder, of the fields genre, artist, album, title, year and file in braces;
         by default `TEMPLATES`.
+    roots
+        Folders whose links follow the files that are moved; those of the tracks by default.
 
     Raises
     ------
@@ -167,7 +170,7 @@ def plan(
             steps.append(Step(str(entry.file), str(target), status.st_size, status.st_mtime_ns))
     ordered = with_links(steps, action)
     if action == "move":
-        ordered += links_that_follow(ordered, {Path(entry.root) for entry in tracks})
+        ordered += links_that_follow(ordered, {*roots} or {Path(entry.root) for entry in tracks})
     return Plan(action, folder, tuple(ordered), tuple(placed), in_place, skipped)
 
 

@@ -34,6 +34,7 @@ class Track(BaseModel):
     moods: dict[str, float]
     uses: dict[str, float]
     duration: float
+    listen: str
     warnings: list[str]
     problem: str | None
 

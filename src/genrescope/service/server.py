@@ -18,7 +18,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from genrescope.errors import GenrescopeError
 
 _LOOK_SECONDS = 15.0
-_STALLED_SECONDS = 30.0
+_STALLED_SECONDS = 60.0
+# Of the kernel, which takes more only once a third of it is free again: with its own buffer of some
+# megabytes, a client that reads as fast as music plays would seem to stand still for minutes.
+_SEND_BUFFER = 2**17
 _LEAST_BYTES = 2**14  # that a client reads meanwhile, where a response waits for it
 _MOST_CONNECTIONS = 500
 
@@ -57,7 +60,7 @@ def run(app: ASGIApp, listening: socket.socket) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Ends on SIGHUP, too; a second signal ends it at once."""
+    """Ends on SIGHUP, too; a second Ctrl-C ends it at once."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -84,14 +87,15 @@ class TimeoutProtocol(H11Protocol):
 
     Without it, clients that send a header or read a response a byte at a time would keep their
     connections, and what is kept for them, for ever. A connection on which no request begins ends
-    after 15 to 30 seconds. One whose client reads less than half a kilobyte a second of what waits
-    for it is reset; a browser whose player pauses asks for the rest of the file when it needs it.
+    after 15 to 30 seconds. One whose client reads less than about three kilobytes a second of what
+    waits for it is reset: in a minute the kernel has to ask for more at least once. A browser whose
+    player pauses asks for the rest of the file when it needs it.
     """
 
     _seen: Any = None
     _was_idle = False
     _stalled: asyncio.TimerHandle | None = None
-    _unsent = _unsent_before = 0
+    _unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to look at the connection from time to time."""
@@ -99,7 +103,9 @@ class TimeoutProtocol(H11Protocol):
         # asyncio does so only for sockets that were made with the number of the protocol. Without
         # it, each response on a kept connection waits 40 ms for the client's acknowledgement.
         with suppress(OSError, AttributeError):
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self._looking = self.loop.call_later(_LOOK_SECONDS, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -112,29 +118,34 @@ class TimeoutProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """Wait for the client to read, but not for ever."""
         super().pause_writing()
-        self._unsent = self.transport.get_write_buffer_size()
-        self._stalled = self.loop.call_later(_STALLED_SECONDS, self._check_reading)
+        self._watch_reading()
 
     def resume_writing(self) -> None:
         """Go on: the client has read."""
         super().resume_writing()
         if self._stalled is not None:
             self._stalled.cancel()
+            self._stalled = None
+
+    def _watch_reading(self) -> None:
+        if self._stalled is None:
+            self._unsent = self.transport.get_write_buffer_size()
+            self._stalled = self.loop.call_later(_STALLED_SECONDS, self._check_reading)
 
     def _check_reading(self) -> None:
-        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
-        if before - self._unsent < _LEAST_BYTES:
+        before, unsent = self._unsent, self.transport.get_write_buffer_size()
+        self._stalled = None
+        if unsent and before - unsent < _LEAST_BYTES:
             self.transport.abort()  # to close it would wait for the client to read
-        else:
-            self._stalled = self.loop.call_later(_STALLED_SECONDS, self._check_reading)
+        elif unsent:
+            self._watch_reading()
 
     def _look(self) -> None:
         is_idle = self.cycle is None or self.cycle.response_complete
-        before, unsent = self._unsent_before, self.transport.get_write_buffer_size()
         if is_idle and self._was_idle and self._seen is self.cycle:
-            if unsent == 0:
+            if self.transport.get_write_buffer_size():
+                self._watch_reading()
+            else:
                 self.transport.close()
-            elif before - unsent < _LEAST_BYTES:
-                self.transport.abort()
-        self._seen, self._was_idle, self._unsent_before = self.cycle, is_idle, unsent
+        self._seen, self._was_idle = self.cycle, is_idle
         self._looking = self.loop.call_later(_LOOK_SECONDS, self._look)

@@ -15,6 +15,7 @@ from genrescope.features.cache import FeatureCache
 from genrescope.inference.ray_engine import Piece, RayEngine
 from genrescope.training.data import packed_window
 from genrescope.training.reporter import Reporter
+from genrescope.wording import counted
 
 Array = NDArray[Any]
 
@@ -36,19 +37,28 @@ def fill_cache(
     tracks
         The data set.
     reporter
-        Told of progress.
+        Told of progress, and of tracks that the cluster could not read.
     """
     if frontend.computed.kind == "stored":
         return
     cache, settings = FeatureCache(), frontend.model_dump_json()
-    missing = [track.path for track in tracks if _is_missing(cache, track, settings)]
-    done = len(tracks) - len(missing)
+    # A worker of the cluster has a folder of its own, so that paths have to be absolute.
+    missing = [track.path.absolute() for track in tracks if _is_missing(cache, track, settings)]
+    done, failed = len(tracks) - len(missing), 0
     for found in engine.results(_FeaturePipeline(frontend), missing):
-        if not isinstance(found, FileError):
+        if isinstance(found, FileError):
+            failed += 1
+        else:
             content, values = found
             cache.store(content, settings, values)
         done += 1
         reporter.features(done, len(tracks))
+    if failed:
+        tracks_in_words = counted(failed, "track")
+        reporter.notice(
+            f"the cluster could not read {tracks_in_words}, which this machine reads: do all nodes "
+            "have the data under the same paths?"
+        )
 
 
 def _is_missing(cache: FeatureCache, track: Track, settings: str) -> bool:

@@ -8,11 +8,13 @@ an actor of each epoch, and learns from it whether its trial is pruned.
 from __future__ import annotations
 
 import json
+import socket
 import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +23,7 @@ from filelock import BaseFileLock
 from genrescope.datasets import Track
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference.ray_engine import RayEngine
+from genrescope.training.data import describe
 from genrescope.training.recipe import Recipe, changed
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
@@ -79,7 +82,10 @@ class RayTrials:
         self.notice = notice
         self.states = import_optuna().trial.TrialState
         self.start = own_settings(recipe)
-        self.inputs = [self.ray.put(recipe), self.ray.put(tracks), self.ray.put(vectors)]
+        # A worker of the cluster has a folder of its own, so that paths have to be absolute.
+        tracks = [replace(track, path=track.path.absolute()) for track in tracks]
+        found = describe(tracks, vectors=vectors)["fingerprint"]
+        self.inputs = [self.ray.put(each) for each in (recipe, tracks, vectors, found)]
         self.board = self.ray.remote(
             num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1
         )(_Board).remote()
@@ -129,8 +135,12 @@ class RayTrials:
             # Of the heartbeat: this process tells by a lock that it lives.
             warnings.simplefilter("ignore", UserWarning)
             trial = self.study.ask()
-        lock = hold(self.folder, trial.number)
-        drawn = draw(self.study, trial, self.recipe)
+        try:
+            lock = hold(self.folder, trial.number)
+            drawn = draw(self.study, trial, self.recipe)
+        except BaseException:  # without its lock nobody would find that it has ended
+            self.study.tell(trial, state=self.states.FAIL)
+            raise
         has_gpus = bool(self.ray.cluster_resources().get("GPU"))
         # Ray would repeat a task that died without a word to the study.
         options = {"num_cpus": 1, "num_gpus": int(has_gpus), "max_retries": 0}
@@ -247,11 +257,15 @@ def _run_trial(
     recipe: Recipe,
     tracks: Sequence[Track],
     vectors: Mapping[str, Any] | None,
+    fingerprint: str,
     drawn: dict[str, Any],
     number: int,
     board: Any,
 ) -> float | GenrescopeError | None:
     """The task: the accuracy of a trial, why it can't be carried out, or None if it is pruned."""
+    if describe(tracks, vectors=vectors)["fingerprint"] != fingerprint:
+        place = tracks[0].path.parent
+        return FileError(place, f"on node {socket.gethostname()} it is not the data of the search")
     with tempfile.TemporaryDirectory(prefix="genrescope-trial-") as folder:
         try:
             result = execute(

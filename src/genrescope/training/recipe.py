@@ -239,7 +239,6 @@ def _frontend_of(bundle: str) -> Frontend:
     return Bundle.load(bundle).manifest.frontend
 
 
-@functools.cache
 def expand(source: str | PathLike[str]) -> list[str]:
     """List the recipes that a name stands for: itself, or the members of a family.
 
@@ -317,9 +316,10 @@ def changed(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
 
 def _validated(fields: dict[str, Any], source: object) -> Recipe:
     """A recipe; all that is wrong with it is in one error."""
+    named = dict(unknown_settings(fields, Recipe))
     unknown = [
         f"{key}: {REMOVED_SETTINGS.get(key) or f'there is no such setting{near}'}"
-        for key, near in unknown_settings(fields, Recipe)
+        for key, near in named.items()
     ]
     try:
         recipe = Recipe.model_validate(fields)
@@ -331,7 +331,7 @@ def _validated(fields: dict[str, Any], source: object) -> Recipe:
         causes = [each.get("ctx", {}).get("error") for each in found]
         not_here = not unknown and all(isinstance(cause, NotHereError) for cause in causes)
         kind = NotHereError if not_here else RecipeError
-        others = [_problem(each) for each in found if each["type"] != "extra_forbidden"]
+        others = [_problem(each) for each in found if ".".join(map(str, each["loc"])) not in named]
         raise kind(f"recipe {source}: {'; '.join([*unknown, *others])}") from None
     if unknown:
         raise RecipeError(f"recipe {source}: {'; '.join(unknown)}")
@@ -341,7 +341,8 @@ def _validated(fields: dict[str, Any], source: object) -> Recipe:
 def _problem(error: Mapping[str, Any]) -> str:
     """One of pydantic's errors in a few words."""
     place = ".".join(str(part) for part in error["loc"])
-    message = "is missing" if error["type"] == "missing" else error["msg"]
+    known = {"missing": "is missing", "extra_forbidden": "there is no such setting"}
+    message = known.get(error["type"], str(error["msg"]))
     return (f"{place}: " if place else "") + message.removeprefix("Value error, ")
 
 

@@ -20,10 +20,11 @@ SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
 _LARGEST_FAMILY = 10_000
 
 
-def shipped_recipes() -> list[str]:
-    """List the recipes that come with the package; a family by its own name."""
+@functools.cache
+def shipped_recipes() -> tuple[str, ...]:
+    """The recipes that come with the package; a family by its own name."""
     names = (path.relative_to(SHIPPED).with_suffix("") for path in SHIPPED.rglob("*.yaml"))
-    return sorted(name.as_posix() for name in names if not name.name.startswith("_"))
+    return tuple(sorted(name.as_posix() for name in names if not name.name.startswith("_")))
 
 
 def locate(source: str | PathLike[str]) -> tuple[Path, list[str]]:

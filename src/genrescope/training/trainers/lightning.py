@@ -388,7 +388,7 @@ def fit(
             raise KeyboardInterrupt from None
     # Lightning does this at the end of a training, but not if the checkpoint already was its end.
     averaging.on_train_end(trainer, task)
-    if keep_best:
+    if keep_best and trainer.is_global_zero:  # the only process that measures each epoch
         task.network.load_state_dict(task.best["state"])
     trained: nn.Module = task.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return trained.eval(), task.history

@@ -24,7 +24,7 @@ from torch.multiprocessing.spawn import (
 )
 
 from genrescope.atomic import open_atomic
-from genrescope.errors import GenrescopeError, RecipeError
+from genrescope.errors import FileError, GenrescopeError, RecipeError
 from genrescope.parallel import available_cores
 from genrescope.training.augment import TrainingTrack
 from genrescope.training.recipe import Recipe
@@ -77,21 +77,26 @@ def fit_in_processes(
     ------
     RecipeError
         When several processes can't train this network.
+    FileError
+        When the run's folder can't be written to, as on a full disk.
     GenrescopeError
         When a process died. What was trained is in the checkpoint.
     """
     file = checkpoint.with_name(f"{checkpoint.stem}-shared.pt")
-    with open_atomic(file) as opened:
-        stored = {
-            "recipe": recipe.model_dump_json(),
-            "tracks": _stored(tracks),
-            "genres": genres,
-            "shape": list(shape),
-            "curves": {name: _stored(each) for name, each in curves.items()},
-            "held_out": vars(held_out) if held_out else None,
-            "further": [_stored(each) for each in further],
-        }
-        torch.save(stored, opened)
+    stored = {
+        "recipe": recipe.model_dump_json(),
+        "tracks": _stored(tracks),
+        "genres": genres,
+        "shape": list(shape),
+        "curves": {name: _stored(each) for name, each in curves.items()},
+        "held_out": vars(held_out) if held_out else None,
+        "further": [_stored(each) for each in further],
+    }
+    try:
+        with open_atomic(file) as opened:
+            torch.save(stored, opened)
+    except (OSError, RuntimeError) as error:  # torch has its own for a disk that is full
+        raise FileError(file, f"can't be written: {error}") from None
     here, there = zip(*(get_context("spawn").Pipe() for _ in range(devices)), strict=True)
     errors: list[Exception] = []
 
