@@ -252,7 +252,16 @@ def test_many_genres_are_corrected_at_once_and_back(opened: Any, address: str, m
 def test_likes_and_dislikes_change_what_is_recommended(opened: Any) -> None:
     opened.click("nav a[href='#library']")
     names = opened.locator("#recommended .name")
-    opened.locator("tr:has-text('walking-bass') [data-kind=like]").click()
+    opened.evaluate("localStorage.setItem('likes', '[[\"gone\", \"Gone\"]]')")
+    opened.reload()  # all that was liked has left the library
+    opened.click("#recommend")
+    until(opened, "document.querySelector('#recommend-hint').textContent.includes('taken out')")
+    heart = opened.locator("tr:has-text('walking-bass') [data-kind=like]")
+    assert heart.get_attribute("aria-pressed") == "false"
+    heart.click()
+    opened.click("[data-sort=genre]")  # the rows are made anew
+    until(opened, "document.querySelector('[aria-sort=ascending] [data-sort=genre]') !== null")
+    assert heart.get_attribute("aria-pressed") == "true"
     opened.click("#recommend")
     names.first.wait_for()
     before = [each.split("\n")[0] for each in names.all_inner_texts()]
@@ -270,7 +279,7 @@ def test_likes_and_dislikes_change_what_is_recommended(opened: Any) -> None:
     assert opened.locator("#recommend").is_disabled()
 
 
-def test_a_playlist_goes_on_to_the_next_track(opened: Any) -> None:
+def test_a_playlist_goes_on_to_the_next_track(opened: Any, music: Path) -> None:
     opened.click("nav a[href='#library']")
     rows = opened.locator("#tracks tbody tr")
     for number in (0, 1):
@@ -285,6 +294,25 @@ def test_a_playlist_goes_on_to_the_next_track(opened: Any) -> None:
     opened.focus("#player-seek")
     opened.keyboard.press("End")
     until(opened, f"document.getElementById('player-name').textContent !== '{first}'")
+    # Past a track that can't be played, too.
+    opened.evaluate(
+        """localStorage.setItem("playlist", JSON.stringify([{id: "gone", name: "Gone", duration: 1},
+            ...JSON.parse(localStorage.getItem("playlist"))].slice(0, 2)))"""
+    )
+    opened.reload()
+    opened.locator("#playlist [data-play]").first.click()
+    until(opened, "document.getElementById('player-name').textContent.includes('play the file')")
+    until(opened, f"document.getElementById('player-name').textContent === '{first}'")
+    # An upload is not in the list; taken away while it is classified, its request stops.
+    opened.route("**/v1/classify", lambda route: None)  # one that takes for ever
+    opened.click("nav a[href='#listen']")
+    with opened.expect_request("**/v1/classify"):
+        drop(opened, music / "walking-bass.flac")
+    opened.locator("article .strip-foot button").click()
+    until(opened, "document.getElementById('player-next').hidden")
+    with opened.expect_event("requestfailed"):
+        opened.locator("article .result-name button").click()
+    assert opened.locator("#player").is_hidden()
 
 
 def test_it_works_by_the_keyboard_alone(opened: Any, music: Path) -> None:

@@ -39,8 +39,8 @@ export const send = async (method, path, body) =>
   (await request(path, {method, headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)})).json();
 
 // Server-sent events of a POST; EventSource can only GET.
-export async function* events(path, form) {
-  const answer = await request(path, {method: "POST", body: form, headers: {Accept: "text/event-stream"}});
+export async function* events(path, form, signal) {
+  const answer = await request(path, {method: "POST", body: form, signal, headers: {Accept: "text/event-stream"}});
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -60,6 +60,8 @@ export async function* events(path, form) {
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
+    // The states of ARIA are words: aria-pressed="" would mean "not pressed".
+    if (name.startsWith("aria-") && typeof value === "boolean") { element.setAttribute(name, String(value)); continue; }
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "class") element.className = value;

@@ -144,9 +144,12 @@ async function load() {
 }
 
 async function selectAll() {
-  for (let offset = 0; offset < state.total; offset += MOST) {
-    for (const track of (await get(query(offset, MOST))).tracks) selected.set(track.id, track);
-  }
+  at("correct-problem").textContent = "";
+  try {
+    for (let offset = 0; offset < state.total; offset += MOST) {
+      for (const track of (await get(query(offset, MOST))).tracks) selected.set(track.id, track);
+    }
+  } catch (problem) { at("correct-problem").textContent = problem.message; showTable(); return; }
   showTable();
   at("bulk-genre").focus();
 }
@@ -211,7 +214,7 @@ function showLikes() {
   for (const each of document.querySelectorAll("[data-mark]")) each.setAttribute("aria-pressed", (each.dataset.kind === "like" ? likes : dislikes).has(each.dataset.mark));
   at("recommend").disabled = !likes.size;
   if (!likes.size) at("recommend-hint").textContent = t("recommendHint");
-  else if (at("recommend-hint").textContent === t("recommendHint")) at("recommend-hint").textContent = "";
+  else if ([t("recommendHint"), t("gone")].includes(at("recommend-hint").textContent)) at("recommend-hint").textContent = "";
   const chips = (own, sign) => [...own].map(([id, name]) => el("li", {}, el("button", {type: "button", class: `chip ${sign}`, "aria-label": t("unlike", name), title: t("unlike", name),
     onclick: () => { own.delete(id); showLikes(); (at("liked").querySelector("button") ?? at("recommend")).focus(); }}, picture(sign), name, picture("close"))));
   at("liked").replaceChildren(...chips(likes, "heart"), ...chips(dislikes, "dislike"));
@@ -230,14 +233,16 @@ function showBulk() {
 async function correct(ids, genre) {
   const problem = at("correct-problem"), tracks = [];
   problem.textContent = "";
+  let failed = false;
   try {
     for (let i = 0; i < ids.length; i += MOST_CORRECTED) tracks.push(...(await send("PATCH", "/v1/tracks", {ids: ids.slice(i, i + MOST_CORRECTED), genre})).tracks);
-  } catch (error) { problem.textContent = error.status === 503 ? t("scanning") : error.message; showTable(); return; }
+  } catch (error) { failed = true; problem.textContent = error.status === 503 ? t("scanning") : error.message; }
+  // What the requests before a failure have changed is shown as well.
   const after = new Map(tracks.map((track) => [track.id, track]));
   state.tracks = state.tracks.map((track) => after.get(track.id) ?? track);
   for (const id of selected.keys()) if (after.has(id)) selected.set(id, after.get(id));
   for (const point of shared.map?.tracks ?? []) if (after.has(point.id)) point.genre = after.get(point.id).corrected_genre ?? after.get(point.id).genre;
-  at("bulk-genre").value = "-";
+  if (!failed) at("bulk-genre").value = "-";
   if (tracks.length > 1) at("announce").textContent = t("correctedCount", t("count", tracks.length));
   showTable(); showLegend(); map.draw();
 }
@@ -245,13 +250,13 @@ async function correct(ids, genre) {
 async function recommend() {
   const n = PLAYLIST, body = () => ({likes: [...likes.keys()], dislikes: [...dislikes.keys()], n});
   try {
-    const {tracks} = await unlessGone(() => send("POST", "/v1/recommend", body()));
+    const {tracks} = await unlessGone(() => send("POST", "/v1/recommend", body()), () => likes.size > 0);
     listTracks(tracks, t("likeMore", t("count", likes.size)), (each) => each.corrected_genre ?? each.genre);
   } catch (problem) { at("recommend-hint").textContent = problem.message; }
 }
 
-// What is remembered here may have left the library meanwhile: it is taken out, and we ask again.
-async function unlessGone(ask) {
+// What is remembered here may have left the library meanwhile: it is taken out, and we ask again if something is left.
+async function unlessGone(ask, someLeft) {
   try { return await ask(); }
   catch (problem) {
     if (problem.status !== 404) throw problem;
@@ -263,6 +268,7 @@ async function unlessGone(ask) {
     playlist = playlist.filter((track) => !gone.has(track.id));
     showPlaylist(); showLikes();
     at("announce").textContent = t("gone");
+    if (!someLeft()) throw new Error(t("gone"));
     return ask();
   }
 }
@@ -307,6 +313,7 @@ function dropTarget() {
 function showPlaylist() {
   keep();
   at("playlist-hint").hidden = playlist.length > 0;
+  at("playlist-hint").textContent = t("playlistHint");
   at("export").disabled = at("clear").disabled = !playlist.length;
   at("playlist").replaceChildren(...playlist.map((track, place) => el("li", {draggable: "true", ondragstart: (e) => e.dataTransfer.setData("application/x-place", place)},
     playButton(track, () => ({tracks: [...playlist], index: place})), el("span", {class: "name"}, track.name), el("span", {class: "meta"}, clock(track.duration)),
@@ -326,7 +333,7 @@ async function between() {
 async function exportPlaylist() {
   let file;
   const ask = () => request("/v1/playlist.m3u8", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify({ids: playlist.map((track) => track.id)})});
-  try { file = await (await unlessGone(ask)).blob(); }
+  try { file = await (await unlessGone(ask, () => playlist.length > 0)).blob(); }
   catch (problem) { at("playlist-hint").hidden = false; at("playlist-hint").textContent = problem.message; return; }
   const address = URL.createObjectURL(file);
   el("a", {href: address, download: "playlist.m3u8"}).click();

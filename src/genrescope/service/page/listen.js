@@ -60,7 +60,7 @@ async function record() {
 
 class Result {
   constructor(file, key) {
-    Object.assign(this, {file, key, duration: 0, segments: [], picture: null, address: URL.createObjectURL(file)});
+    Object.assign(this, {file, key, duration: 0, segments: [], picture: null, address: URL.createObjectURL(file), stop: new AbortController()});
     this.verdict = el("p", {class: "verdict"}, "…");
     this.state = el("p", {class: "quiet"}, t("queued"));
     this.bars = el("ul", {class: "bars"});
@@ -94,6 +94,7 @@ class Result {
   }
 
   remove() {
+    this.stop.abort();
     forget(this.key);
     URL.revokeObjectURL(this.address);
     this.element.remove();
@@ -125,9 +126,10 @@ class Result {
     form.append("file", this.file, this.file.name);
     for (let attempt = 0; ; attempt++) {
       try {
-        for await (const event of events("/v1/classify", form)) this[`on_${event.kind}`]?.(event);
+        for await (const event of events("/v1/classify", form, this.stop.signal)) this[`on_${event.kind}`]?.(event);
         break;
       } catch (problem) {
+        if (!this.element.isConnected) return;  // removed meanwhile
         if (problem.status === 503 && attempt < 20) {
           this.state.textContent = t("busy");
           await new Promise((done) => setTimeout(done, 1000 * problem.retryAfter));

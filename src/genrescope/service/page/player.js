@@ -14,7 +14,7 @@ export function forget(key) {
   if (current !== key) return;
   audio.pause();
   audio.removeAttribute("src");
-  current = null;
+  current = queue = null;
   at("player").hidden = true;
   document.body.classList.remove("has-player");
 }
@@ -42,7 +42,12 @@ function showTime() {
 
 for (const each of ["play", "pause", "ended", "seeked", "loadedmetadata"]) audio.addEventListener(each, tell);
 audio.addEventListener("ended", () => step(1));
-audio.addEventListener("error", () => { if (current) at("player-name").textContent = t("cannotPlay"); });
+audio.addEventListener("error", () => {
+  if (!current) return;
+  at("player-name").textContent = t("cannotPlay");
+  const failed = current, list = queue;  // a playlist goes on, unless the user has chosen something else meanwhile
+  if (list) setTimeout(() => { if (current === failed && queue === list && audio.error) step(1); }, 1500);
+});
 seek.addEventListener("input", () => { audio.currentTime = seek.value; });
 at("player-volume").addEventListener("input", (e) => { audio.volume = e.target.value; e.target.style.setProperty("--done", `${100 * e.target.value}%`); });
 at("player-toggle").addEventListener("click", () => { if (audio.paused) audio.play().catch(() => {}); else audio.pause(); });
@@ -60,8 +65,9 @@ function step(by) {
   if (next) playTrack(next, {tracks: queue.tracks, index: queue.index + by});
 }
 
-export async function play(key, title, address, from = null) {
-  if (current !== key) {
+export async function play(key, title, address, from = null, list = null) {
+  if (current !== key || audio.error) {  // what failed is requested again
+    if (current !== key) queue = list;
     current = key; name = title;
     at("player").hidden = false;
     document.body.classList.add("has-player");
@@ -77,8 +83,8 @@ export async function play(key, title, address, from = null) {
 }
 
 export function playTrack(track, list = null) {
-  if (list || current !== track.id) queue = list;
-  return play(track.id, track.name, `/v1/tracks/${track.id}/audio`);
+  if (list && current === track.id) queue = list;
+  return play(track.id, track.name, `/v1/tracks/${track.id}/audio`, null, list);
 }
 
 // A button that plays a track, and shows whether it plays.
