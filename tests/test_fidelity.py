@@ -49,7 +49,7 @@ def test_the_recipes_of_the_commands_exist(page: str) -> None:
 
 @pytest.mark.parametrize("family", ["kth-table3", "kth-table4", "deepsound-vggish"])
 def test_a_search_includes_the_recipes_own_values(family: str) -> None:
-    from genrescope.training.tune import _start
+    from genrescope.training.study import own_settings
 
     for member in expand(family):
-        assert _start(load_recipe(member))
+        assert own_settings(load_recipe(member))

@@ -519,7 +519,11 @@ def test_the_printed_port_is_the_one_it_listens_at(tmp_path: Path) -> None:
 
     command = [sys.executable, "-m", "genrescope", "serve", "--port", "0", "--workers", "1"]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, env={**os.environ, "XDG_DATA_HOME": str(tmp_path)}
+        command,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "XDG_DATA_HOME": str(tmp_path)},
+        # nohup, which may have started the tests, has it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     try:
         assert process.stderr is not None

@@ -133,8 +133,13 @@ def _stop(_number: int, _frame: Any) -> None:
     """
     for number in _requests_to_end():
         if signal.getsignal(number) is _stop:
-            signal.signal(number, signal.SIG_IGN)
+            # A function: of SIG_IGN, Python complains where the next signal has come already.
+            signal.signal(number, _ignore)
     raise KeyboardInterrupt
+
+
+def _ignore(_number: int, _frame: Any) -> None:
+    """Go on with what is done."""
 
 
 def main() -> None:
