@@ -135,6 +135,8 @@ export function translate(root) {
 }
 
 const whole = new Intl.NumberFormat(language, {style: "percent", maximumFractionDigits: 0});
+const tenths = new Intl.NumberFormat(language, {minimumFractionDigits: 1, maximumFractionDigits: 1});
+export const decimal = (value) => tenths.format(value);
 export const percent = (value) => whole.format(value);
 export const clock = (seconds) => {
   const s = Math.max(0, Math.round(seconds)), rest = String(s % 60).padStart(2, "0"), minutes = Math.floor(s / 60);
