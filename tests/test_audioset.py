@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scipy", reason="noise is made by scipy, of the extra lab")
-from negatives import Negative, can_speak, negatives
+from negatives import Negative, can_speak, glides, negatives
 
 from genrescope import Bundle, Classifier, Prediction, Waveform
 from genrescope.cli.models import note_better_model
@@ -151,6 +151,16 @@ def test_the_default_model_rejects_what_is_no_music(default: Classifier, kind: s
     found = [default.predict(waveform(recording)) for recording in recordings]
     assert all(p.genre is None and not p.timeline for p in found)
     assert all("cannot tell a genre" in p.warnings[-1] for p in found)
+
+
+@pytest.mark.slow
+def test_the_default_model_rejects_gliding_tones(default: Classifier) -> None:
+    """Whole and cut to 3 s; they change all the time, and hold more than one octave."""
+    for recording in glides(4):
+        whole = waveform(recording)
+        short = Waveform(whole.samples[: 3 * whole.sample_rate], whole.sample_rate)
+        assert default.predict(whole).genre is None, recording.name
+        assert default.predict(short).genre is None, recording.name
 
 
 @pytest.mark.skipif(not can_speak(), reason="needs espeak-ng")
