@@ -2,9 +2,10 @@
 
     python tools/audioset_head.py fit            writes src/genrescope/hub/audioset.json
     python tools/audioset_head.py table          writes the tables of docs/audioset-model.md
+    python tools/audioset_head.py marks          writes that of accuracy and speed alone
     python tools/audioset_head.py calibration    writes that of calibration alone
 
-Both need `genrescope models fetch audioset` and the research data (`--data`, by default
+All need `genrescope models fetch audioset` and the research data (`--data`, by default
 `../shared/data`): 51 clips of GTZAN, 40 of Emotify.
 
 What is fitted, from how little: the offset of each genre by the shares of the genres in each
@@ -332,9 +333,13 @@ def replace(text: str, name: str, content: str) -> str:
 def main() -> None:
     """Read the command line and do what it says."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["fit", "table", "calibration"])
+    parser.add_argument("what", choices=["fit", "table", "marks", "calibration"])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     arguments = parser.parse_args()
+    if arguments.what == "marks":
+        page = replace(PAGE.read_text("utf-8"), "marks", marks(arguments.data))
+        PAGE.write_text(page, "utf-8")
+        return
     classifier = Classifier.load("audioset")
     names = list(taxonomy().genres)
     found = [
