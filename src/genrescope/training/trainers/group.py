@@ -75,7 +75,6 @@ class Group:
             When the environment is incomplete or wrong, or not all processes have come in time.
         """
         address, port, size, rank, local, per_machine = _environment()
-        torch.set_num_threads(max(1, available_cores() // per_machine))
         if torch.cuda.is_available():
             if torch.cuda.device_count() < per_machine:
                 raise GenrescopeError(
@@ -92,6 +91,7 @@ class Group:
                 f"process {rank} of {size}: no group at {address}:{port} within "
                 f"{longest_wait.total_seconds():.0f} s; is each of them started? ({reason})"
             ) from error
+        torch.set_num_threads(max(1, available_cores() // per_machine))
         return cls(store, rank, size)
 
     def __enter__(self) -> Group:
