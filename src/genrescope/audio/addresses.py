@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _BY_PYARROW = ("s3", "gs", "gcs")
+_RETRIES = "retry_limit_seconds=30"
 # What servers and object stores tell of a file's version.
 _VERSION = ("ETag", "Content-MD5", "Digest", "Last-Modified", "mtime", "LastModified", "updated")
 
@@ -147,6 +148,9 @@ def _file_system(address: str) -> tuple[Any, str, str]:
     if scheme in _BY_PYARROW:
         # What pyarrow takes is a URI, with its own options behind a question mark.
         place, mark, options = address.partition("?")
+        if scheme != "s3" and "retry_limit_seconds" not in options:
+            # Without keys, or for a bucket that is not there, it would try for a quarter of an hour.
+            mark, options = "?", "&".join(filter(None, (options, _RETRIES)))
         opened, path = fs.FileSystem.from_uri(quote(place, safe="/:@") + mark + options)
         return ArrowFSWrapper(opened), path, f"{scheme}://"
     files, path = url_to_fs(address)

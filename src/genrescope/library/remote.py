@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,11 +25,14 @@ from genrescope.inference.threads import CancelEvent, in_threads
 from genrescope.library.content import content_of
 from genrescope.library.files import Tags, tags_of
 from genrescope.locks import scratch_folder
+from genrescope.wording import size_in_words
 
 if TYPE_CHECKING:
     from genrescope.inference.bundle import Bundle
 
 _PIECE = 2**20
+_LARGEST = 2**34
+"""Bytes; a server may never end."""
 _NOTHING = np.zeros(0)
 
 
@@ -80,7 +82,10 @@ def _fetch(address: str, copy: BinaryIO) -> None:
     try:
         with open_source(address) as opened:
             if not isinstance(opened, Path):
-                shutil.copyfileobj(opened, copy, _PIECE)
+                while piece := opened.read(_PIECE):
+                    copy.write(piece)
+                    if copy.tell() > _LARGEST:
+                        raise UnreadableError(address, f"larger than {size_in_words(_LARGEST)}")
     except FileError as error:
         raise UnreadableError(address, error.reason) from None
     except Exception as error:  # each protocol has errors of its own
