@@ -149,7 +149,7 @@ def _file_system(address: str) -> tuple[Any, str, str]:
         # What pyarrow takes is a URI, with its own options behind a question mark.
         place, mark, options = address.partition("?")
         if scheme != "s3" and "retry_limit_seconds" not in options:
-            # Without keys, or for a bucket that is not there, it would try for a quarter of an hour.
+            # Without keys it would try for a quarter of an hour.
             mark, options = "?", "&".join(filter(None, (options, _RETRIES)))
         opened, path = fs.FileSystem.from_uri(quote(place, safe="/:@") + mark + options)
         return ArrowFSWrapper(opened), path, f"{scheme}://"

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,6 +165,10 @@ def _group_of_processes(devices: int) -> Iterator[Group | None]:
     if devices > 1:
         raise typer.BadParameter("--devices: torchrun has started the processes, leave it out")
     need_laboratory()
+    # Where a process waits for another, PyTorch lets no handler of Python run.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     from genrescope.training.trainers.group import Group
 
     with Group.join() as group:
