@@ -165,6 +165,8 @@ def _group_of_processes(devices: int) -> Iterator[Group | None]:
         return
     if devices > 1:
         raise typer.BadParameter("--devices: torchrun has started the processes, leave it out")
+    # Of parameters that could have been unused, and were not.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     need_laboratory()
     # Where a process waits for another, PyTorch lets no handler of Python run.
     for number in (signal.SIGINT, signal.SIGTERM):
