@@ -23,7 +23,6 @@ may have the same.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,7 +30,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import load
+from genrescope.audio import Readable, load
+from genrescope.audio.addresses import open_source
 from genrescope.errors import FileError
 from genrescope.library.rows import Entry
 from genrescope.library.similar import Space
@@ -120,10 +120,10 @@ def duplicates(
         if row not in fingerprints:
             fingerprints[row] = None
             try:
-                found = fingerprint(entries[row].file)
+                found = _fingerprint(entries[row].place)
                 if found.is_too_short:
                     reason = "too little sound in its first 30 s to be compared"
-                    raise FileError(entries[row].file, reason)
+                    raise FileError(entries[row].place, reason)
                 fingerprints[row] = found
             except FileError as error:
                 failures.append(error)
@@ -152,7 +152,7 @@ def _agree_in_the_middle(one: Entry, other: Entry) -> bool:
     if shorter - offset < _LEAST_MIDDLE_SECONDS:
         return True
     try:
-        both = [fingerprint(entry.file, offset=offset) for entry in (one, other)]
+        both = [_fingerprint(entry.place, offset=offset) for entry in (one, other)]
     except FileError:
         return True
     if any(each.is_too_short for each in both):
@@ -160,7 +160,16 @@ def _agree_in_the_middle(one: Entry, other: Entry) -> bool:
     return different_bits(*both) < _DIFFERENT_BITS
 
 
-def fingerprint(file: str | os.PathLike[str], *, offset: float = 0.0) -> Fingerprint:
+def _fingerprint(place: str, *, offset: float = 0.0) -> Fingerprint:
+    """The fingerprint of a file, also at an address."""
+    with open_source(place) as opened:
+        try:
+            return fingerprint(opened, offset=offset)
+        except FileError as error:  # an open file does not know its address
+            raise type(error)(place, error.reason) from None
+
+
+def fingerprint(file: Readable, *, offset: float = 0.0) -> Fingerprint:
     """Compute the fingerprint of half a minute of a file, by default the first.
 
     Raises
