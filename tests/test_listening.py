@@ -110,7 +110,11 @@ def test_clear_is_a_lead_of_some_standard_errors() -> None:
     assert not is_clear([one + other] * 8, 0.5)  # the second genre is as probable
     assert is_clear([2 * one] * 4, 0.5, [2.0, 2.0, 2.5, 1.5])
     assert is_clear([2 * one] * 4, 0.5, [-2.0, -2.0, -2.5, -1.5])  # clearly no music
+    assert is_clear([one, other] * 2, 0.5, [-2.0, -2.0, -2.5, -1.5])  # of which no genre is told
+    assert is_clear([], 0.5, [-2.0, -2.0])
+    assert not is_clear([], 0.5, [2.0, 2.0])
     assert not is_clear([2 * one] * 4, 0.5, [2.0, -2.0, 2.5, -1.5])
+    assert not is_clear([2 * one] * 4, 0.5, [])
     small = one / 20
     assert not is_clear([small] * AUTO_FEWEST, 0.9)
     assert is_clear([small] * 1000, 0.001)

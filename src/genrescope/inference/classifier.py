@@ -228,20 +228,23 @@ class Classifier:
         head = self.manifest.labels
         embedding = np.zeros(self.embedding_size)
         detector = self.manifest.music_detector
-        means: list[NDArray[np.float64]] = []  # of each window's logits
+        means: list[NDArray[np.float64]] = []  # of the logits of each window that has music
         margins: list[float] = []
+        knows_music = head is not None or detector is not None
 
         def enough(unread: float) -> bool:
-            return is_clear(means, unread, margins)
+            return is_clear(means, unread, margins if knows_music else None)
 
         for segments, (raw, embeddings) in outputs(enough):
-            logits = raw
+            logits, music = raw, np.ones(len(raw), np.bool_)
             if head is not None:
                 label_logits.append(raw)
-                logits = head.genre_logits(raw)
+                logits, music = head.genre_logits(raw), head.has_music(raw)
+                margins.append(head.margin(raw))
             probabilities = softmax(logits, self.manifest.temperature)
             tables.append(probabilities)
-            means.append(np.asarray(logits.mean(axis=0) / self.manifest.temperature))
+            if music.any():
+                means.append(np.asarray(logits[music].mean(axis=0) / self.manifest.temperature))
             embedding += embeddings.sum(axis=0, dtype=np.float64)
             if detector is not None:
                 margins.append(detector.margin(embeddings.mean(axis=0)))

@@ -64,35 +64,49 @@ def setting_of(listen: Listen) -> str:
 
 
 def is_clear(
-    logits: Sequence[NDArray[np.floating]], unread: float, music: Sequence[float] = ()
+    logits: Sequence[NDArray[np.floating]], unread: float, music: Sequence[float] | None = None
 ) -> bool:
     """Whether the windows of a track that were read are enough to tell its genre.
 
     The difference between the logits of the most probable genre and of another one varies from
-    window to window. Its mean over the windows read has a standard error, which the finite number
-    of windows makes smaller: when all are read there is none. The genre is clear where that mean
-    is at least `CLEAR` standard errors above 0 for every other genre (a sequential test). After few
-    windows the deviation is not known well; it is estimated together with an assumed one.
+    window to window. The genre is clear where its mean over the windows read is at least `CLEAR`
+    standard errors above 0 for every other genre (a sequential test). Where the model can tell
+    whether there is music at all, that has to be as clear; of what clearly is no music, no genre
+    has to be told.
 
     Parameters
     ----------
     logits
-        Of each window that was read the mean over its segments, `[genres]`.
+        Of each window that was read and has music the mean over its segments, `[genres]`.
     unread
         The fraction of the track's windows that were not read.
     music
-        Of each window by how much it is music (`MusicDetector.margin`), which has to be as clear,
-        on either side of 0; nothing where the model can't tell.
+        Of each window by how much it is music (`margin` of `MusicDetector` and `LabelHead`); None
+        where the model can't tell.
     """
-    count = len(logits)
-    if count < AUTO_FEWEST:
+    if music is not None:
+        margins = np.asarray(music)
+        sign = np.sign(margins.sum())
+        if not _are_above_0(sign * margins[:, None], unread):
+            return False
+        if sign < 0:
+            return True
+    if not logits:
         return False
     values = np.stack(logits)
-    mean = values.mean(axis=0)
-    leads = np.delete(values[:, [mean.argmax()]] - values, mean.argmax(), axis=1)
-    if len(music):
-        margins = np.asarray(music)[:, None]
-        leads = np.concatenate([leads, margins * np.sign(margins.mean())], axis=1)
+    top = values.mean(axis=0).argmax()
+    return _are_above_0(np.delete(values[:, [top]] - values, top, axis=1), unread)
+
+
+def _are_above_0(leads: NDArray[np.floating], unread: float) -> bool:
+    """Whether the means of leads `[windows, n]` are `CLEAR` standard errors above 0.
+
+    The finite number of windows makes a standard error smaller: when all are read there is none.
+    After few windows the deviation is not known well; it is estimated together with an assumed one.
+    """
+    count = len(leads)
+    if count < AUTO_FEWEST:
+        return False
     squares = np.square(leads - leads.mean(axis=0)).sum(axis=0)
     variance = (SPREAD_WINDOWS * SPREAD**2 + squares) / (SPREAD_WINDOWS + count - 1)
     return bool((leads.mean(axis=0) >= CLEAR * np.sqrt(variance / count * unread)).all())
