@@ -330,6 +330,51 @@ class TestLibrary:
             assert requests.get(f"{served}/v1/tracks/{name}/audio", timeout=9).status_code == 404
 
 
+def test_a_track_that_browsers_cannot_play_is_converted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import soundfile
+
+    from genrescope.library.scan import scan
+
+    temporary, songs, place = tmp_path / "tmp", tmp_path / "songs", str(tmp_path / "library")
+    temporary.mkdir()
+    songs.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        noise = 0.1 * rng.standard_normal(22050 * 3)
+        soundfile.write(songs / f"{number}.aiff", noise, 22050)
+    scan([songs], library=place)
+
+    def converted() -> int:
+        return len([*temporary.rglob("*.wav")])
+
+    with running(library=place) as address:
+        tracks = requests.get(f"{address}/v1/tracks", timeout=30).json()["tracks"]
+        where = [f"{address}/v1/tracks/{track['id']}/audio" for track in tracks]
+        whole = requests.get(where[0], timeout=30)
+        assert whole.headers["content-type"] == "audio/wav"
+        assert whole.content[:4] == b"RIFF"
+        [file] = temporary.rglob("*.wav")
+        made = file.stat().st_mtime_ns
+        for start in (0, 1000, 90_000):
+            part = requests.get(where[0], headers={"Range": f"bytes={start}-"}, timeout=30)
+            assert part.status_code == 206
+            assert part.content == whole.content[start:]
+        assert file.stat().st_mtime_ns == made
+        assert converted() == 1
+        for each in where[1:]:
+            assert requests.get(each, timeout=30).status_code == 200
+        assert converted() == 4
+        assert not file.exists()
+        (songs / tracks[0]["name"]).with_suffix(".aiff").write_bytes(b"FORM, and nothing more")
+        for _ in range(2):  # a failure is not kept
+            problem(requests.get(where[0], timeout=30), 422)
+        assert converted() == 4
+    assert converted() == 0
+
+
 def test_hostile_uploads_do_no_harm(served: str, music: Path) -> None:
     from hostile_uploads import crafted, faults_of, hostile
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+import soundfile
 
 from genrescope.examples import write_examples
 from serving import running
@@ -164,6 +166,28 @@ def test_a_broken_file_gives_a_readable_message(opened: Any, tmp_path: Path) -> 
     assert len(text) > 25
 
 
+def test_what_the_service_says_of_a_file_is_translated(
+    browser: Any, address: str, tmp_path: Path
+) -> None:
+    context = browser.new_context(locale="de-DE")
+    page = context.new_page()
+    page.goto(address)
+    page.wait_for_selector("body[data-ready]")
+    for name, content, text in (
+        ("leer.mp3", b"", "leer (0 Bytes)"),
+        ("stück.mp3", b"PK\x03\x04 no music", "keine Musikdatei oder von unbekannter Art"),
+    ):
+        file = tmp_path / name
+        file.write_bytes(content)
+        drop(page, file)
+        page.get_by_text(f"{name}: {text}").wait_for()
+    noise = 0.3 * np.random.default_rng(0).standard_normal(22050 * 5).clip(-3, 3)
+    soundfile.write(tmp_path / "rauschen.wav", noise, 22050)
+    drop(page, tmp_path / "rauschen.wav")
+    page.get_by_text("keine Musik: kein Genre zu erkennen").wait_for()
+    context.close()
+
+
 def test_the_microphone_is_recorded(opened: Any) -> None:
     opened.click("#record")
     opened.wait_for_timeout(2500)
@@ -302,6 +326,15 @@ def test_a_playlist_goes_on_to_the_next_track(opened: Any, music: Path) -> None:
     opened.reload()
     opened.locator("#playlist [data-play]").first.click()
     until(opened, "document.getElementById('player-name').textContent.includes('play the file')")
+    until(opened, f"document.getElementById('player-name').textContent === '{first}'")
+    # But not where the user presses pause meanwhile; pressed again, the track is tried once more.
+    opened.click("#player-previous")
+    until(opened, "document.getElementById('player-name').textContent.includes('play the file')")
+    opened.click("#player-toggle")
+    opened.wait_for_timeout(1800)
+    assert "play the file" in opened.locator("#player-name").inner_text()
+    with opened.expect_response("**/gone/audio"):
+        opened.click("#player-toggle")
     until(opened, f"document.getElementById('player-name').textContent === '{first}'")
     # An upload is not in the list; taken away while it is classified, its request stops.
     opened.route("**/v1/classify", lambda route: None)  # one that takes for ever

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hmac
-import pathlib
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.types import Receive, Scope, Send
 
 from genrescope.errors import printable
 from genrescope.inference.bundle import fetched_bundles, shipped_bundles
@@ -20,19 +18,9 @@ from genrescope.service.guard import COOKIE, session_of
 from genrescope.service.links import signed
 from genrescope.service.problems import ProblemError, responses
 from genrescope.service.state import Service
-from genrescope.service.work import Convert, Draw
+from genrescope.service.work import Draw
 
 router = APIRouter()
-
-
-class _TemporaryFile(FileResponse):
-    """A file that is removed when it was sent, or when the client no longer reads."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            pathlib.Path(self.path).unlink(missing_ok=True)
 
 
 # What browsers play as it is; other files are converted.
@@ -45,7 +33,6 @@ _PLAYED = {
     ".m4a": "audio/mp4",
     ".wav": "audio/wav",
 }
-_CONVERTED_SECONDS = 600.0
 _M3U8 = "application/vnd.apple.mpegurl"
 _REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _TrackId = Annotated[str, Path(max_length=64)]
@@ -155,14 +142,8 @@ async def audio(request: Request, track_id: _TrackId) -> Response:
     kind = _PLAYED.get(file.suffix.lower())
     if kind is not None:
         return FileResponse(file, media_type=kind)
-    target = service.folder.new(".wav")
-    try:
-        with service.pool.room.one():
-            await service.outcome(Convert(file, target, _CONVERTED_SECONDS), "done")
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
-    return _TemporaryFile(target, media_type="audio/wav")
+    converted = await request.app.state.conversions.wav_of(file)
+    return FileResponse(converted, media_type="audio/wav")
 
 
 @router.get(

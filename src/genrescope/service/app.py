@@ -22,6 +22,7 @@ from genrescope import __version__
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.places import LibraryError
 from genrescope.service import api, uploads_api
+from genrescope.service.conversions import Conversions
 from genrescope.service.guard import Guard
 from genrescope.service.problems import MEDIA_TYPE, Problem, ProblemError, encoded
 from genrescope.service.settings import ServiceSettings
@@ -58,7 +59,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         redoc_url=None,
         openapi_url=None,
     )
-    app.state.service = service
+    app.state.service, app.state.conversions = service, Conversions(service)
     app.include_router(uploads_api.router)
     app.include_router(api.router)
     _answer_errors(app)

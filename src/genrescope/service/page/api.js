@@ -1,9 +1,9 @@
 // Requests to the service, and small helpers for elements.
-import {t} from "./i18n.js";
+import {t, translated} from "./i18n.js";
 import {picture} from "./icons.js";
 
 export class Problem extends Error {
-  constructor(status, detail, retryAfter) { super(detail); this.status = status; this.retryAfter = retryAfter; }
+  constructor(status, detail, retryAfter) { super(translated(detail)); this.status = status; this.retryAfter = retryAfter; }
 }
 
 let asking = null;

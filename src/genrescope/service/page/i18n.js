@@ -68,11 +68,62 @@ const texts = {
   },
 };
 
+const kinds = {de: {
+  speech: "Sprache", silence: "Stille", noise: "Rauschen", tone: "Ton", hum: "Brummen", clicks: "Knacken", animals: "Tiere",
+  nature: "Natur", machines: "Maschinen", people: "Menschen",
+}};
+// What the service says of files and requests, in further languages: its text as a pattern, and the
+// translation. Whatever no pattern fits is shown as the service wrote it.
+const details = {
+  de: [
+    [/^longer than (\S+) (minutes|s)$/, (_, n, unit) => `länger als ${n} ${unit === "s" ? "s" : "Minuten"}`],
+    [/^larger than (\S+) MB$/, (_, n) => `größer als ${n} MB`],
+    [/^takes longer than (\S+) s$/, (_, n) => `dauert länger als ${n} s`],
+    [/^it takes too much memory$/, () => "braucht zu viel Speicher"],
+    [/^empty \(0 bytes\)$/, () => "leer (0 Bytes)"],
+    [/^no sound in it: only video$/, () => "kein Ton darin, nur Bild"],
+    [/^no sound in it: every sample is .*$/, () => "kein Ton darin: überall digitale Stille"],
+    [/^no sound in it$/, () => "kein Ton darin"],
+    [/^no (?:samples in it|audio in it that can be read)$/, () => "kein lesbarer Ton darin"],
+    [/^not audio, or of a kind that is not known$/, () => "keine Musikdatei oder von unbekannter Art"],
+    [/^too short to classify: (\S+) s, at least (\S+) s needed$/, (_, n, least) => `zu kurz: ${n} s, nötig ist mindestens ${least} s`],
+    [/^(?:truncated: )?it ends before the sound begins$/, () => "abgeschnitten: endet, bevor der Ton beginnt"],
+    [/^truncated: its index is missing$/, () => "abgeschnitten: das Verzeichnis fehlt"],
+    [/^damaged or truncated: it begins like (\S+), but can't be decoded$/, (_, kind) => `beschädigt oder abgeschnitten: beginnt wie ${kind}, lässt sich aber nicht entschlüsseln`],
+    [/^damaged or cut short: (\S+) s of (\S+) s could not be decoded$/, (_, lost, all) => `beschädigt oder abgeschnitten: ${lost} s von ${all} s ließen sich nicht entschlüsseln`],
+    [/^damaged: some pieces could not be decoded and were left out$/, () => "beschädigt: einige Stellen wurden ausgelassen"],
+    [/^damaged: a sample rate of (.*)$/, (_, rate) => `beschädigt: eine Abtastrate von ${rate}`],
+    [/^the last part could not be decoded$/, () => "das Ende ließ sich nicht entschlüsseln"],
+    [/^cut short: it should be (\S+) s long, but ends at (\S+) s$/, (_, all, end) => `abgeschnitten: sollte ${all} s lang sein, endet bei ${end} s`],
+    [/^the channels have opposite phase .*: (\S+) s were mixed .*$/, (_, n) => `die Kanäle sind gegenphasig und löschen einander aus: ${n} s wurden ohne Verlust gemischt`],
+    [/^silence, and less than a second of audible sound: .*$/, () => "Stille und weniger als eine Sekunde Hörbares: kein Genre zu erkennen"],
+    [/^(?:(\w+), )?no music: cannot tell a genre$/, (_, kind) => `${kind ? `${kinds.de[kind] ?? kind}, ` : ""}keine Musik: kein Genre zu erkennen`],
+    [/^not readable: (.*)$/, (_, why) => `nicht lesbar: ${why}`],
+    [/^the file of this track is gone$/, () => "die Datei dieses Stücks ist nicht mehr da"],
+    [/^the file of this track is not audio$/, () => "die Datei dieses Stücks ist keine Musikdatei"],
+    [/^no such track$/, () => "dieses Stück gibt es nicht"],
+    [/^(.*) can't be compared: it has no genre$/, (_, name) => `${name} kann nicht verglichen werden: es hat kein Genre`],
+    [/^the library has no track yet that has a genre$/, () => "in der Sammlung hat noch kein Stück ein Genre"],
+    [/^(.*): no genre of the library's model; it knows (.*)$/, (_, name, known) => `${name}: kein Genre des Modells der Sammlung; es kennt ${known}`],
+    [/^the upload paused for too long$/, () => "das Hochladen stockte zu lange"],
+    [/^the service is (stopping|not started)$/, (_, what) => (what === "stopping" ? "der Dienst wird beendet" : "der Dienst läuft noch nicht")],
+    [/^the model is being loaded$/, () => "das Modell wird geladen"],
+    [/^too many requests: try again later$/, () => "zu viele Anfragen: versuche es später noch einmal"],
+    [/^a scan writes to the library: .*$/, () => "die Sammlung wird gerade eingelesen: versuche es danach noch einmal"],
+    [/^the map is being drawn: .*$/, () => "die Karte wird gezeichnet: versuche es später noch einmal"],
+  ],
+};
+
 export const language = navigator.languages.map((each) => each.slice(0, 2)).find((each) => each in texts) ?? "en";
 
 export function t(name, ...values) {
   const text = texts[language][name] ?? texts.en[name] ?? name;
   return typeof text === "function" ? text(...values) : text;
+}
+
+export function translated(detail) {
+  const [pattern, text] = details[language]?.find(([each]) => each.test(detail)) ?? [];
+  return pattern ? text(...detail.match(pattern)) : detail;
 }
 
 export function translate(root) {
@@ -84,6 +135,8 @@ export function translate(root) {
 }
 
 const whole = new Intl.NumberFormat(language, {style: "percent", maximumFractionDigits: 0});
+const tenths = new Intl.NumberFormat(language, {minimumFractionDigits: 1, maximumFractionDigits: 1});
+export const decimal = (value) => tenths.format(value);
 export const percent = (value) => whole.format(value);
 export const clock = (seconds) => {
   const s = Math.max(0, Math.round(seconds)), rest = String(s % 60).padStart(2, "0"), minutes = Math.floor(s / 60);

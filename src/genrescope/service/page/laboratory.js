@@ -1,8 +1,9 @@
 // Runs, their reports, and the comparison with the papers.
 import {at, el, get} from "./api.js";
-import {t} from "./i18n.js";
+import {decimal, t} from "./i18n.js";
 
-const points = (share) => (share === null || share === undefined ? "–" : (100 * share).toFixed(1));
+const points = (share) => (share === null || share === undefined ? "–" : decimal(100 * share));
+const nameOf = (run) => (run.leaked ? `${run.name} ${t("leaked")}` : run.name);
 
 function table(label, heads, rows) {
   return el("div", {class: "table-wrap", tabindex: "0", role: "region", "aria-label": label}, el("table", {},
@@ -17,13 +18,12 @@ export async function show() {
 
 async function showRuns() {
   const {runs} = await get("/v1/runs");
-  at("runs").replaceChildren(runs.length ? table(t("runs"), [[t("run")], [t("accuracy"), 1], [t("interval"), 1], [t("macroF1"), 1], [t("n"), 1], [t("report")]],
-    runs.map((run) => [run.leaked ? `${run.name} ${t("leaked")}` : run.name, points(run.accuracy), run.interval ? run.interval.map(points).join(" – ") : "–", points(run.macro_f1), String(run.n),
-      run.has_report ? el("a", {href: `/v1/runs/${run.id}/report`, target: "_blank", rel: "noopener"}, t("report"), el("span", {class: "visually-hidden"}, ` ${run.name}`)) : ""])) : el("p", {class: "quiet"}, t("noRuns")));
+  at("runs").replaceChildren(runs.length ? table(t("runs"), [[t("run")], [t("accuracy"), 1], [t("interval"), 1], [t("macroF1"), 1], [t("n"), 1]],
+    runs.map((run) => [run.has_report ? el("a", {href: `/v1/runs/${run.id}/report`, target: "_blank", rel: "noopener", title: t("report")}, nameOf(run)) : nameOf(run), points(run.accuracy), run.interval ? run.interval.map(points).join(" – ") : "–", points(run.macro_f1), String(run.n)])) : el("p", {class: "quiet"}, t("noRuns")));
 }
 
 async function showComparison() {
   const {rows} = await get("/v1/comparison");
   at("comparison").replaceChildren(rows.length ? table(t("comparison"), [[t("paper")], [t("run")], [t("metric")], [t("published"), 1], [t("ours"), 1], [t("difference"), 1]],
-    rows.map((row) => [`${row.paper}, ${row.table}`, row.run?.name ?? "–", row.metric, row.value_percent.toFixed(1), row.ours_percent?.toFixed(1) ?? "–", row.difference === null ? "–" : (row.difference > 0 ? "+" : "") + row.difference.toFixed(1)])) : el("p", {class: "quiet"}, t("noComparison")));
+    rows.map((row) => [`${row.paper}, ${row.table}`, row.run?.name ?? "–", row.metric, decimal(row.value_percent), row.ours_percent === null ? "–" : decimal(row.ours_percent), row.difference === null ? "–" : (row.difference > 0 ? "+" : "") + decimal(row.difference)])) : el("p", {class: "quiet"}, t("noComparison")));
 }

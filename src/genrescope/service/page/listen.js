@@ -1,6 +1,6 @@
 // Drop, choose or record; results as they are computed.
 import {at, dot, el, events, icon, looks} from "./api.js";
-import {clock, percent, t} from "./i18n.js";
+import {clock, percent, t, translated} from "./i18n.js";
 import {picture} from "./icons.js";
 import {Level} from "./level.js";
 import {MapView} from "./map.js";
@@ -159,7 +159,7 @@ class Result {
   on_prediction({prediction}) {
     this.segments = prediction.timeline;
     this.setDuration(prediction.duration);
-    this.state.textContent = prediction.warnings.join(" ");
+    this.state.textContent = prediction.warnings.map(translated).join(" ");
     if (prediction.genre === null) { this.verdict.textContent = t("noGenre"); this.bars.replaceChildren(); }
     else {
       this.showVerdict(prediction.genre, prediction.confidence);
@@ -176,7 +176,7 @@ class Result {
   on_similar({tracks, position, detail}) {
     const list = el("ol", {class: "track-list"}, ...tracks.slice(0, 6).map((track) => el("li", {},
       playButton(track), el("span", {class: "name"}, track.name), el("span", {class: "meta"}, dot(track.genre), track.genre ?? "", " ", percent(Math.max(0, track.similarity))))));
-    this.more.replaceChildren(el("div", {}, el("h3", {}, t("sounds")), tracks.length ? list : el("p", {class: "quiet"}, detail ?? t("noneAlike"))));
+    this.more.replaceChildren(el("div", {}, el("h3", {}, t("sounds")), tracks.length ? list : el("p", {class: "quiet"}, detail ? translated(detail) : t("noneAlike"))));
     if (position) {
       const canvas = el("canvas", {class: "small-map", role: "img", "aria-label": t("onMap")});
       this.more.append(el("div", {}, el("h3", {}, t("onMap")), canvas));
@@ -189,7 +189,7 @@ class Result {
   on_problem({detail}) {
     this.verdict.textContent = "–";
     this.state.className = "problem"; this.state.setAttribute("role", "alert");
-    this.state.textContent = t("failed", this.file.name, detail);
+    this.state.textContent = t("failed", this.file.name, translated(detail));
     this.element.classList.add("failed");
   }
 

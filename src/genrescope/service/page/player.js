@@ -5,6 +5,7 @@ import {picture} from "./icons.js";
 
 const audio = at("audio"), seek = at("player-seek"), followers = new Map();
 let current = null, name = "", queue = null;  // queue: {tracks, index}
+let skipping = null;  // a timer, after a track that can't be played
 
 export const follow = (key, show) => followers.set(key, show);
 export const isPlaying = (key) => current === key && !audio.paused;
@@ -46,11 +47,17 @@ audio.addEventListener("error", () => {
   if (!current) return;
   at("player-name").textContent = t("cannotPlay");
   const failed = current, list = queue;  // a playlist goes on, unless the user has chosen something else meanwhile
-  if (list) setTimeout(() => { if (current === failed && queue === list && audio.error) step(1); }, 1500);
+  clearTimeout(skipping);
+  skipping = list && setTimeout(() => { skipping = null; if (current === failed && queue === list && audio.error) step(1); }, 1500);
 });
 seek.addEventListener("input", () => { audio.currentTime = seek.value; });
 at("player-volume").addEventListener("input", (e) => { audio.volume = e.target.value; e.target.style.setProperty("--done", `${100 * e.target.value}%`); });
-at("player-toggle").addEventListener("click", () => { if (audio.paused) audio.play().catch(() => {}); else audio.pause(); });
+at("player-toggle").addEventListener("click", () => {
+  if (skipping) { clearTimeout(skipping); skipping = null; }  // stay here
+  else if (audio.error) play(current, name, audio.src);  // once more
+  else if (audio.paused) audio.play().catch(() => {});
+  else audio.pause();
+});
 at("player-previous").addEventListener("click", () => step(-1));
 at("player-next").addEventListener("click", () => step(1));
 
