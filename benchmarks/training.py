@@ -6,7 +6,7 @@ trains the networks of recipes on random spectrograms for some epochs, in a proc
 each way, and counts its processor time and page faults per step from the second epoch on, on one
 core. The ways take turns; times are medians of five runs, ratios medians of the ratios of a turn.
 "As it is" is what `genrescope train` does; every other way changes one thing. jemalloc is measured
-where its library is named (Debian: libjemalloc2), and `torch.compile` where there is a C++ compiler.
+where its library is named (Debian: libjemalloc2), `torch.compile` where there is a C++ compiler.
 """
 
 from __future__ import annotations
@@ -81,7 +81,13 @@ def train(recipe_name: str, way: str, epochs: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder, "checkpoint.ckpt")
         lightning.fit(
-            recipe, tracks, 10, shape=(size, frames), checkpoint=checkpoint, report=report, curves={}
+            recipe,
+            tracks,
+            10,
+            shape=(size, frames),
+            checkpoint=checkpoint,
+            report=report,
+            curves={},
         )
     first, last, steps = marks[0], marks[-1], 10 * (len(marks) - 1)
     from genrescope.training.augment import Batches

@@ -899,11 +899,13 @@ class TestSections:
         found = []
         for step in (1.5, 2.7, 3.0):
             starts = np.arange(0, 90, step)
-            genres = ["y" if 30 <= start < 45 else "x" for start in starts]
+            genres = ["y" if 30 <= start < 54 else "x" for start in starts]
             rows = [(a, a + 3, g, 0.8) for a, g in zip(starts.tolist(), genres, strict=True)]
             found.append([s.genre for s in find_sections(timeline_of(*rows))])
         assert found == [["x", "y", "x"]] * 3
-        stray = timeline_of(*((3.0 * i, 3.0 * i + 3, "y" if i == 9 else "x", 1.0) for i in range(10)))
+        stray = timeline_of(
+            *((3.0 * i, 3.0 * i + 3, "y" if i == 9 else "x", 1.0) for i in range(10))
+        )
         assert len(find_sections(stray)) == 1, "one segment must not decide alone"
 
     def test_silence_separates_sections(self) -> None:

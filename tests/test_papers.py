@@ -22,7 +22,6 @@ from genrescope.datasets import Track, read_table, scan
 from genrescope.encoders.weights import WeightsError
 from genrescope.features.descriptors import SHORT_NAMES
 from genrescope.features.segments import segment_starts
-from genrescope.inference.bundle import Bundle
 from genrescope.models.finetuned import FineTuned
 from genrescope.training.augment import Batches, TrainingTrack, crop
 from genrescope.training.data import changed_copies

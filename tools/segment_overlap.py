@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from genrescope.aggregation import aggregate_logits
 from genrescope.datasets import read_dataset
-from genrescope.evaluation.bootstrap import interval, mean, resampled
+from genrescope.evaluation.bootstrap import Figure, interval, mean, resampled
 from genrescope.evaluation.metrics import confidence_bins
 from genrescope.features import Frontend
 from genrescope.inference import Bundle
@@ -35,7 +35,8 @@ from genrescope.inference.network import LOGITS, Network
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"
 HEAD = [
-    "| networks, segments | held-out tracks | overlap | segments a track | accuracy | log loss | ECE |",
+    "| networks, segments | held-out tracks | overlap | segments a track | accuracy "
+    "| log loss | ECE |",
     "|---|--:|--:|--:|--:|--:|--:|",
 ]
 
@@ -92,20 +93,21 @@ def compared(run: Path, data: Path, artists: Path | None, overlap: float) -> str
     before, after = (np.concatenate(rows[each]) for each in (usual, overlap))
     right = [(found.argmax(axis=1) == truth).astype(float) for found in (before, after)]
     losses = [-np.log(found[np.arange(len(truth)), truth]) for found in (before, after)]
-    own = [confidence_bins(truth, found).error for found in (before, after)]
+    own = [float(confidence_bins(truth, found).error) for found in (before, after)]
     drawn = [
         confidence_bins(truth, after, 10, w).error - confidence_bins(truth, before, 10, w).error
         for w in resampled(groups)
     ]
+    error = signed(100, own[1] - own[0], *interval(np.concatenate(drawn)))
     accuracy, loss = mean(right[1] - right[0], groups), mean(losses[1] - losses[0], groups)
     cells = [
         f"{manifest.name}, {manifest.frontend.segments.seconds:g} s",
         str(len(truth)),
         f"{usual:g} → {overlap:g}",
         f"{np.mean(lengths[usual]):.0f} → {np.mean(lengths[overlap]):.0f}",
-        f"{100 * right[0].mean():.1f} %, {signed(100, accuracy.value, accuracy.low, accuracy.high)}",
-        f"{losses[0].mean():.3f}, {signed(1, loss.value, loss.low, loss.high)}",
-        f"{100 * own[0]:.1f} %, {signed(100, own[1] - own[0], *interval(np.concatenate(drawn)))}",
+        f"{100 * right[0].mean():.1f} %, {of_figure(100, accuracy)}",
+        f"{losses[0].mean():.3f}, {of_figure(1, loss)}",
+        f"{100 * own[0]:.1f} %, {error}",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -115,6 +117,11 @@ def signed(scale: float, value: float, low: float, high: float) -> str:
     digits = 1 if scale > 1 else 3
     texts = [f"{scale * number:+.{digits}f}" for number in (value, low, high)]
     return f"{texts[0]} ({texts[1]} to {texts[2]})"
+
+
+def of_figure(scale: float, figure: Figure) -> str:
+    """The same of a figure."""
+    return signed(scale, figure.value, figure.low, figure.high)
 
 
 def main() -> None:
@@ -136,9 +143,7 @@ def main() -> None:
         manifest = bundle.manifest.model_copy(update={"frontend": frontend})
         replace(bundle, manifest=manifest).save(SHIPPED / "default")
         return
-    lines = [
-        compared(run, options.data, options.artists, options.overlap) for run in options.runs
-    ]
+    lines = [compared(run, options.data, options.artists, options.overlap) for run in options.runs]
     print(*HEAD, *lines, sep="\n")
     if options.write:
         marked = re.compile(r"(<!-- segments -->\n).*?(<!-- /segments -->)", re.DOTALL)

@@ -148,8 +148,8 @@ class Classifier:
             Called with the segments of each half minute as soon as they are classified.
 
         listen
-            How much of a file is read: "full", all of it; "auto", short windows spread over it
-            until the genre is clear, with segments that do not overlap; or so many seconds, in
+            How much of a file is read: "full", all of it; "auto", windows of half a minute, one
+            after another from all over it, until the genre is clear; or so many seconds, in
             windows of half a minute that are spread over it. Timeline and embedding are of what was
             read. Tracks that are hardly longer are read in full.
 
@@ -188,8 +188,7 @@ class Classifier:
             if windows is None:
                 windows = _windows(frontend, source, info)
             windows = until(stop, noted(windows, info))
-            names, overlapping = [LOGITS, EMBEDDING], info.listen != "auto"
-            yield from self.network.run_windows(windows, names, overlapping=overlapping)
+            yield from self.network.run_windows(windows, [LOGITS, EMBEDDING])
 
         path = fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
         return self._assemble(outputs, info, path, progress)

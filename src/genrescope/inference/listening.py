@@ -1,9 +1,9 @@
 """How much of a long track is read: all of it, or some windows spread over it.
 
-A number of seconds is read in windows of half a minute that are spread evenly. "auto" cuts the
-track into short windows and reads one after another, each time far from those read before, until
-its genre is clear, see `is_clear`; the network then sees segments that do not overlap. A file is
-not read up to a window: the decoder jumps there.
+A number of seconds is read in windows of half a minute that are spread evenly. "auto" reads the
+windows of the whole track in another order, each far from those read before, until its genre is
+clear, see `is_clear`; once all are read, the genre is that of the whole. A file is not read up to a
+window: the decoder jumps there.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ from genrescope.features.frontend import WINDOW_SECONDS
 Listen = Literal["full", "auto"] | float
 """All of a track ("full"), as much as its genre takes to be clear ("auto"), or some seconds."""
 
-AUTO_SECONDS: Final = 20.0
-"""Length of a window of "auto"."""
 AUTO_FEWEST: Final = 2
 """Windows that "auto" reads at least."""
-CLEAR: Final = 1.0
+CLEAR: Final = 2.0
 """Standard errors by which the most probable genre has to lead over each other, for "auto"."""
 SPREAD: Final = 1.0
 """Standard deviation of a lead from window to window that is assumed before any was read."""
@@ -176,15 +174,17 @@ def windows_of_parts(
         total = audio.info(source).duration
     except AudioError:
         return None  # reading it will say why
-    least = AUTO_FEWEST * AUTO_SECONDS if isinstance(listen, str) else listen
+    least = AUTO_FEWEST * WINDOW_SECONDS if isinstance(listen, str) else listen
     if not least + WINDOW_SECONDS < total <= _LONGEST:
         return None
     info.duration, info.listen = total, setting_of(listen)
     if not isinstance(listen, str):
         return _parts(frontend, source, info, spread(listen, total), lambda _: False)
-    count = math.ceil(total / AUTO_SECONDS)
-    length = total / count
-    parts = [(number * length, length) for number in reading_order(count)]
+    step, length = frontend.window_seconds
+    segment = frontend.segment_frames * frontend.hop_seconds
+    # What is left at the end may be too short for a segment of its own.
+    count = max(1, 1 + int((total - segment) / step))
+    parts = [(number * step, length) for number in reading_order(count)]
     return _parts(frontend, source, info, parts, enough)
 
 

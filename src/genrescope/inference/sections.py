@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHANGE_COST = 12.0
-"""In nats: about what six segments in a row that clearly name another genre outweigh, if they overlap
-by half."""
+"""In nats: about what six segments in a row that clearly name another genre outweigh, if they
+overlap by half."""
 
 _SMALLEST = 1e-3  # one segment that is certain of something else must not decide alone
 
