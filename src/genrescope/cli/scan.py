@@ -16,6 +16,7 @@ from genrescope.audio.addresses import is_address
 from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_whole, ray_engine
 from genrescope.cli.info import note_outdated
 from genrescope.cli.listen import LISTEN, listen_option
+from genrescope.cli.signals import leave
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 from genrescope.errors import GenrescopeError
 from genrescope.inference.listening import Listen
@@ -219,7 +220,5 @@ def _scan_once(
         notice(f"library: {printable(report.library.place)}")
     if report.interrupted:
         notice("interrupted: files classified until now are stored")
-        sys.stdout.flush()
-        # Threads that are still decoding would delay the exit.
-        os._exit(130)
+        leave()
     return bool(report.failures)

@@ -11,6 +11,7 @@ import typer
 
 from genrescope.cli.files import not_music
 from genrescope.cli.scan import LIBRARY
+from genrescope.cli.signals import INTERRUPTED
 from genrescope.cli.terminal import error_line, notice, printable, progress, stdout
 from genrescope.errors import FileError
 from genrescope.wording import counted
@@ -176,7 +177,7 @@ def _sort(planned: Plan, yes: bool) -> None:
     except KeyboardInterrupt:
         for file in set(planned.folder.glob("undo-*.json")) - before:
             notice(f"interrupted; to undo: genrescope sort --undo {file}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     for failure in failures:
         error_line(str(failure))
     if undo_file is not None:

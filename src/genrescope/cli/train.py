@@ -25,6 +25,7 @@ from genrescope.cli.laboratory import (
     terminal_reporter,
     warnings_as_notices,
 )
+from genrescope.cli.signals import INTERRUPTED
 from genrescope.cli.terminal import error_line, notice, progress, stderr, stdout
 from genrescope.errors import GenrescopeError, RecipeError
 
@@ -188,7 +189,7 @@ def _execute(
             )
         except KeyboardInterrupt:
             notice(f"interrupted; the same command resumes the run in {folder}")
-            raise typer.Exit(130) from None
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def _show_family(results: Sequence[RunResult]) -> None:
