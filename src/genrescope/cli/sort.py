@@ -116,6 +116,8 @@ def sort(
         notice(f"wrote {counted(len(entries), 'track')} to {export}")
     if to is None:
         return
+    if remote := sum(entry.is_remote for entry in entries):
+        notice(f"files at addresses are not sorted: {counted(remote, 'track')} left out")
     planned = plan(
         corrected(entries, corrections, opened.model.genres),
         to,
@@ -124,7 +126,7 @@ def sort(
         by=by.value,
         min_confidence=min_confidence,
         template=template,
-        roots={Path(entry.root) for entry in opened.entries()},
+        roots={Path(entry.root) for entry in opened.entries() if not entry.is_remote},
     )
     only_playlists = playlists and not (copy or link or move)
     if not only_playlists:
