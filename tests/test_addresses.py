@@ -122,7 +122,7 @@ def test_object_storage_is_listed_read_and_embedded_once(bucket: str, tmp_path: 
         (["classify", "https://x.org/a.mp3", "--engine", "ray", "--write-tags"], "--write-tags"),
         (["classify", "https://x.org/a.mp3", "--engine", "ray", "--verbose"], "--verbose"),
         (["classify", "x.mp3", "--engine", "ray", "--address", "auto", "-j", "2"], "--jobs"),
-        (["scan", "s3://bucket/music", "--engine", "ray"], "scan reads folders"),
+        (["scan", "s3://bucket/music", "--watch"], "--watch needs files of this machine"),
     ],
 )
 def test_what_can_not_be_done_with_addresses_is_refused(command: list[str], reason: str) -> None:

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scipy", reason="noise is made by scipy, of the extra lab")
-from negatives import Negative, can_speak, negatives
+from negatives import Negative, can_speak, glides, negatives
+from tunes import tunes
 
 from genrescope import Bundle, Classifier, Prediction, Waveform
 from genrescope.cli.models import note_better_model
 from genrescope.cli.terminal import stderr
 from genrescope.evaluation.evaluate import evaluate
+from genrescope.examples import SAMPLE_RATE
 from genrescope.hub.catalogue import AUDIOSET, audioset_labels, fitted_head, label_head, make_bundle
 from genrescope.inference.labels import LabelHead, MusicDetector
 from genrescope.library.tags import genre_name
@@ -79,6 +81,14 @@ def test_what_is_no_music_gets_a_plain_word(
     tags = head.read(logits(Music=-2.0, Reggae=3.0, **labels))
     assert tags.kind == kind
     assert not tags.styles and not tags.instruments
+
+
+@pytest.mark.parametrize("music", [-60.0, -2.0, 0.0, 1.0, 60.0])
+def test_the_margin_is_above_0_where_there_is_music(head: LabelHead, music: float) -> None:
+    found = logits(Music=music)
+    assert (head.margin(found) >= 0) == (head.read(found).kind == "music")
+    assert np.isfinite(head.margin(found))
+    assert head.margin(found + 0.1) >= head.margin(found)
 
 
 def test_labels_that_the_network_lacks_are_refused(head: LabelHead) -> None:
@@ -151,6 +161,25 @@ def test_the_default_model_rejects_what_is_no_music(default: Classifier, kind: s
     found = [default.predict(waveform(recording)) for recording in recordings]
     assert all(p.genre is None and not p.timeline for p in found)
     assert all("cannot tell a genre" in p.warnings[-1] for p in found)
+
+
+@pytest.mark.slow
+def test_the_default_model_rejects_gliding_tones(default: Classifier) -> None:
+    """Whole and cut to 3 s; they change all the time, and hold more than one octave."""
+    for recording in glides(2):
+        whole = waveform(recording)
+        short = Waveform(whole.samples[: 3 * whole.sample_rate], whole.sample_rate)
+        assert default.predict(whole).genre is None, recording.name
+        assert default.predict(short).genre is None, recording.name
+
+
+@pytest.mark.slow
+def test_the_default_model_accepts_simple_tunes(default: Classifier) -> None:
+    """Of other seeds than it was fitted on; a lone voice and held chords are often rejected."""
+    made = [tune for tune in tunes(1, seed=99) if tune.kind not in ("solo", "pad")]
+    assert len(made) == 7
+    for tune in made:
+        assert default.predict(Waveform(tune.samples, SAMPLE_RATE)).genre is not None, tune.kind
 
 
 @pytest.mark.skipif(not can_speak(), reason="needs espeak-ng")

@@ -109,7 +109,7 @@ def test_commands_filter_by_style_instrument_and_mood(place: list[str]) -> None:
     assert listed(*command, "--mood", "sad") == names([0, 4, 8])
     similar = listed("similar", "05.mp3", *place, "-n", "20", "--style", "techno")
     assert sorted(similar) == names([0, 3, 4, 7, 8, 11])
-    more = listed("recommend", "--like", "05.mp3", *place, "--mood", "sad")
+    more = listed("recommend", "05.mp3", *place, "--mood", "sad")
     assert sorted(more) == names([0, 4, 8])
     ends = ("playlist", "--from", "01.mp3", "--to", "02.mp3", *place)
     between = listed(*ends, "--length", "5", "--instrument", "piano")

@@ -249,7 +249,7 @@ class TestNames:
         library = scan([home], library=tmp_path / "l").library
         library.put([replace(e, deleted=True, root="/gone") for e in library.entries()])
         options = ("-l", tmp_path / "l", "-f", "json")
-        for command in (("similar", "a.wav"), ("recommend", "--like", "A")):
+        for command in (("similar", "a.wav"), ("recommend", "A")):
             found = run(*command, *options)
             assert "b.wav" in found
         found = run("playlist", "--from", "a.wav", "--to", "b", "--length", "2", *options)

@@ -371,7 +371,7 @@ class TestCommand:
     def test_from_the_library(self, shelved: tuple[Path, list[str]], tmp_path: Path) -> None:
         home, library = shelved
         out = tmp_path / "more.m3u8"
-        words = ["--like", "twin.flac", "--like", home / "four-on-the-floor.flac", *library]
+        words = ["twin.flac", home / "four-on-the-floor.flac", *library]
         rows = self.rows(*words, "--dislike", "palm-muted-guitars.flac", "--playlist", out)
         names = [Path(str(row["path"])).name for row in rows]
         named = {
@@ -388,10 +388,10 @@ class TestCommand:
 
     def test_as_a_table(self, shelved: tuple[Path, list[str]]) -> None:
         _, library = shelved
-        shown = self.run("--like", "twin.flac", *library, "-n", 2, "--diversity", 0).stdout
+        shown = self.run("twin.flac", *library, "-n", 2, "--diversity", 0).stdout
         header, *lines = shown.splitlines()
         assert header.split() == ["Score", "Genre", "Track,", "and", "reason"]
-        rows = self.rows("--like", "twin.flac", *library, "-n", 2, "--diversity", 0)
+        rows = self.rows("twin.flac", *library, "-n", 2, "--diversity", 0)
         for line, row in zip(lines, rows, strict=True):
             assert line.split()[0] == f"{row['score']:.2f}"
             assert line.endswith(f"{Path(str(row['path'])).name}  {row['reason']}")
@@ -402,8 +402,8 @@ class TestCommand:
         home, library = shelved
         outside = tmp_path / "outside.flac"
         shutil.copy(home / "walking-bass.flac", outside)
-        rows = self.rows("--like", outside, *library)
-        inside = self.rows("--like", home / "walking-bass.flac", *library)
+        rows = self.rows(outside, *library)
+        inside = self.rows("--like", home / "walking-bass.flac", *library)  # the older spelling
         assert [row["path"] for row in rows] == [row["path"] for row in inside]
         assert len(rows) == 6
         assert {row["near"] for row in rows} == {str(outside)}
@@ -416,7 +416,7 @@ class TestCommand:
             for i in range(20)
         ]
         make_library(tmp_path / "library", made)
-        words = ["--like", "0.mp3", "--like", "1.mp3", "--dislike", "2.mp3"]
+        words = ["0.mp3", "1.mp3", "--dislike", "2.mp3"]
         rows = self.rows(*words, "--library", tmp_path / "library", "--not-same-artist")
         assert {row["artist"] for row in rows} == {"Band 3"}
         assert len(rows) == 5
@@ -425,7 +425,7 @@ class TestCommand:
 
     def test_an_artist_that_is_not_known_is_said(self, shelved: tuple[Path, list[str]]) -> None:
         home, library = shelved
-        words = ["--like", "twin.flac", "--dislike", home / "four-on-the-floor.flac"]
+        words = ["twin.flac", "--dislike", home / "four-on-the-floor.flac"]
         done = self.run(*words, *library, "--not-same-artist")
         assert done.exit_code == 0
         assert [line.split(":")[0] for line in done.stderr.splitlines()] == [
@@ -436,18 +436,18 @@ class TestCommand:
     def test_mistakes(self, shelved: tuple[Path, list[str]]) -> None:
         _, library = shelved
         assert self.run(*library).exit_code == 2
-        assert self.run("--like", "twin.flac", *library, "--diversity", 2).exit_code == 2
-        assert self.run("--like", "twin.flac", *library, "--year", "seventies").exit_code == 2
-        unknown = self.run("--like", "nowhere.mp3", *library).exception
+        assert self.run("twin.flac", *library, "--diversity", 2).exit_code == 2
+        assert self.run("twin.flac", *library, "--year", "seventies").exit_code == 2
+        unknown = self.run("nowhere.mp3", *library).exception
         assert isinstance(unknown, FileError)
         assert "nowhere.mp3: no such file" in str(unknown)
-        both = ["--like", "twin.flac", "--dislike", "walking-bass.flac"]
+        both = ["twin.flac", "--dislike", "walking-bass.flac"]
         assert "liked and disliked" in str(self.run(*both, *library).exception)
-        backwards = self.run("--like", "twin.flac", *library, "--year", "1979-1970")
+        backwards = self.run("twin.flac", *library, "--year", "1979-1970")
         assert backwards.exit_code == 2
-        unknown = self.run("--like", "twin.flac", *library, "--genre", "polka").exception
+        unknown = self.run("twin.flac", *library, "--genre", "polka").exception
         assert isinstance(unknown, GenrescopeError)
         assert "polka: no genre of the library's model; it knows blues," in str(unknown)
-        nothing = self.run("--like", "twin.flac", *library, "--year", "1970")
+        nothing = self.run("twin.flac", *library, "--year", "1970")
         assert nothing.exit_code == 1
         assert "no other track" in nothing.output

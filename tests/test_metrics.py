@@ -276,7 +276,7 @@ def test_the_default_aggregation_is_the_mean_over_segments() -> None:
     np.testing.assert_allclose(aggregate_logits(logits), [0.6, 0.4])
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+@pytest.mark.parametrize("temperature", [0.02, 0.5, 1.0, 2.5, 300.0])
 def test_the_temperature_of_simulated_logits_is_found(temperature: float) -> None:
     random = np.random.default_rng(0)
     logits = random.normal(0, 2, (1000, 5))

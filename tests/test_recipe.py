@@ -302,3 +302,15 @@ def test_a_choice_is_known_however_its_number_is_written() -> None:
     parameter = Parameter(choices=[0, 0.1])
     assert parameter.label(0.0) == parameter.label(0) == "0"
     assert parameter.choice(parameter.label(0.1)) == 0.1
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_another_classifier_does_not_get_the_settings_of_the_first(order: int) -> None:
+    assert load_recipe("my-genres").model["C"] == 0.01
+    assert load_recipe("my-genres", ["model.name=kNN"]).model == {
+        "kind": "classical",
+        "name": "kNN",
+    }
+    changes = ["model.name=SVCrbf", "model.C=2", "model.pca=3"][::order]
+    model = {"kind": "classical", "name": "SVCrbf", "C": 2, "pca": 3}
+    assert load_recipe("my-genres", changes).model == model

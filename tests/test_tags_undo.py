@@ -226,7 +226,7 @@ class TestLeftovers:
         if number != signal.SIGINT:  # as systems that shut down do
             process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
-        assert process.returncode == 130, err
+        assert process.returncode == 128 + number, err
         assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["track.mp3"]
         assert path.read_bytes() == before
         assert b"interrupted" in err

@@ -363,7 +363,7 @@ def test_two_processes_work_on_one_study_and_end_when_asked(
     process.terminate()
     _, stderr = process.communicate(timeout=60)
     assert len(together) == 2
-    assert process.returncode == 130
+    assert process.returncode == 143
     assert f"interrupted; the same command resumes the search in {folder}" in stderr
     trials = opened(folder).trials
     # A trial that was killed between two steps fails once its heartbeat is too old.

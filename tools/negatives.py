@@ -88,6 +88,59 @@ def negatives(group: Group, *, speech: bool = True) -> Iterator[Negative]:
             yield Negative(f"speech {language}{variant}", "speech", samples, rate)
 
 
+def glides(count: int = 64) -> Iterator[Negative]:
+    """Tones of random overtones that glide, up, down or to and fro, in 3 to 20 s.
+
+    To fit on; no wave form of the test group is among them.
+    """
+    random = np.random.default_rng(2)
+    for number in range(count):
+        low, high = np.exp(random.uniform(4.0, 8.0, 2))
+        seconds = float(random.choice([3, 6, 10, 20]))
+        way = (_time() % seconds) / seconds
+        if number % 4 == 3:
+            way = 1 - np.abs(2 * way - 1)
+        pitch = low * (high / low) ** way
+        phase, power = 2 * np.pi * np.cumsum(pitch) / RATE, random.uniform(0, 2.5)
+        weakest = random.choice([0.0, 0.7])
+        sound = np.zeros(len(pitch))
+        for k in range(1, 41):
+            audible = pitch * k < RATE / 2
+            sound += random.uniform(weakest, 1) / k**power * np.sin(k * phase) * audible
+        samples = (0.4 * sound / np.abs(sound).max()).astype(np.float32)
+        name = f"glide random {number}, {low:.0f} to {high:.0f} Hz"
+        yield Negative(name, "glide", samples, RATE)
+
+
+def moving_noises(count: int = 32) -> Iterator[Negative]:
+    """Noise of random colour that swells, trembles, comes in bursts, or whose band moves.
+
+    To fit on.
+    """
+    random = np.random.default_rng(4)
+    for number in range(count):
+        sound = _coloured(random, random.uniform(0, 1))
+        rate = float(np.exp(random.uniform(np.log(0.1), np.log(10))))
+        cycles = rate * _time() + random.uniform()
+        match number % 4:
+            case 0:
+                sound *= 1 + random.uniform(0.3, 1) * np.sin(2 * np.pi * cycles)
+            case 1:
+                sound *= cycles % 1 < random.uniform(0.1, 0.7)
+            case 2:
+                # Between two levels at random moments.
+                levels = random.uniform(0.1, 1, int(cycles[-1]) + 2)
+                sound *= levels[cycles.astype(int)]
+            case _:
+                # Ring modulation shifts the band up and down.
+                b, a = butter(2, 600, fs=RATE)
+                pitch = 1500 * 2 ** (1.5 * np.sin(2 * np.pi * cycles))
+                carrier = np.sin(2 * np.pi * np.cumsum(pitch) / RATE)
+                sound = lfilter(b, a, sound) * carrier
+        samples = (random.uniform(0.05, 0.6) * sound / np.abs(sound).max()).astype(np.float32)
+        yield Negative(f"moving noise {number}", "moving noise", samples, RATE)
+
+
 def can_speak() -> bool:
     """Whether `espeak-ng` is installed."""
     return shutil.which("espeak-ng") is not None

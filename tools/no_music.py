@@ -1,15 +1,23 @@
 """Teach the shipped model what is no music, and measure how well both models reject it.
 
-    python tools/no_music.py fit      writes music_detector into the shipped bundle
+    python tools/no_music.py fit --music FOLDER --speech FOLDER
+                                      writes music_detector into the shipped bundle
     python tools/no_music.py steady   writes its limits for steady sounds alone
     python tools/no_music.py table    writes the tables of docs/audioset-model.md
 
-The detector is a logistic regression on the mean embedding. It is fitted on GTZAN's 51 clips, on
-the synthesised pieces of `genrescope examples`, and on the training group of `tools/negatives.py`,
-each as it is, through mp3 (what is no music), without treble, and cut to 3 s; both classes have
-equal weight, and what is less probably music than not is rejected. Steady and gliding sounds, which
-change less (see `genrescope.features.base.Change`) than any 3 s or 10 s of GTZAN's clips, four cuts
-of each, less a margin, are rejected without it.
+The detector is a logistic regression on the mean embedding. It is fitted on music (GTZAN's 51
+clips, soundtracks of games, the pieces of `genrescope examples`, the tunes of `tools/tunes.py`) and
+on what is none (the training group, the gliding tones and the moving noise of
+`tools/negatives.py`, recorded speech), each as it is, some through mp3 or without treble, and cut
+to 3 s. Both classes have equal weight, and what is less probably music than not is rejected.
+`fit` compares penalties by the log loss of a cross-validation that leaves out all versions of a
+recording, all soundtracks of a package and all tunes of a kind together, and writes how many are
+accepted then. Steady and gliding sounds, which change less (see `genrescope.features.base.Change`)
+than any 3 s or 10 s of GTZAN's clips, four cuts of each, less a margin, are rejected without it.
+
+The music was 167 soundtracks, a folder for each of the Debian packages asc-music,
+hyperrogue-music, nexuiz-music, ufoai-music, warzone2100-music and wesnoth-1.16-music; the speech
+the announcements of asterisk-core-sounds-en-wav and -es-wav, joined to 20 s.
 
 It is measured on Emotify's 40 clips (another source) and on the test group, which shares no
 waveform, no voice and no language with the training group, whole and cut to 3 s.
@@ -21,13 +29,17 @@ import argparse
 import json
 import re
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from negatives import Group, Negative, encoded, negatives
+import soundfile
+from negatives import Group, Negative, encoded, glides, moving_noises, negatives
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from tunes import tunes
 
 from genrescope import Classifier, Prediction, Waveform
 from genrescope.atomic import write_atomic
@@ -38,7 +50,10 @@ from genrescope.inference.labels import MusicDetector
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "audioset-model.md"
-INVERSE_PENALTY = 0.1
+PENALTIES = (1.0, 3.0, 10.0, 30.0)
+FOLDS = 5
+# Of what is shorter in FOLDER, some is no music but sounds of a game.
+SHORTEST = 25.0
 # Of the steadiest cut of music, in total and from frame to frame; what changes less is no music.
 # The second is wider: with 0.95, too, 3 of 35 pieces of game music were taken for gliding tones.
 MARGINS = (0.95, 0.8)
@@ -88,44 +103,157 @@ def _files(sources: Any, folder: Path) -> list[Any]:
     return files
 
 
-def fit(data: Path) -> None:
-    """Fit the detector and write it into the shipped bundle."""
+MUSIC = ("GTZAN", "GTZAN without treble", "synthesised pieces", "tunes", "soundtracks of games")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A recording to fit on: its group, what is left out with it, seconds, and its content."""
+
+    group: str
+    unit: str
+    seconds: int
+    content: Waveform | bytes
+
+    @property
+    def is_music(self) -> bool:
+        """Whether it should be accepted."""
+        return self.group in MUSIC
+
+
+def samples(data: Path, music: Path, speech: Path) -> Iterator[Sample]:
+    """All that the detector is fitted on."""
     from genrescope.examples import PIECES, SAMPLE_RATE, render
 
+    random = np.random.default_rng(11)
+
+    def whole_and_cuts(group: str, unit: str, waveform: Waveform, count: int) -> Iterator[Sample]:
+        yield Sample(group, unit, 20, waveform)
+        for _ in range(count):
+            yield Sample(group, unit, 3, cut(waveform, random))
+
+    for path in music_of(data / "gtzan-audio"):
+        clip = load(path)
+        yield from whole_and_cuts("GTZAN", path.name, clip, 3)
+        yield Sample("GTZAN without treble", path.name, 20, dull(clip))
+    for piece in PIECES:
+        for seed in (5, 6):
+            made = (render(piece, seconds=20, seed=seed) / 2**15).astype(np.float32)
+            yield from whole_and_cuts("synthesised pieces", piece, Waveform(made, SAMPLE_RATE), 3)
+    for tune in tunes():
+        yield from whole_and_cuts("tunes", tune.kind, Waveform(tune.samples, SAMPLE_RATE), 2)
+    for path in sorted(path for path in music.rglob("*") if path.is_file()):
+        if excerpt := _excerpt(path, random):
+            package = path.relative_to(music).parts[0]
+            yield from whole_and_cuts("soundtracks of games", package, excerpt, 2)
+    for negative in (*negatives("training"), *glides(), *moving_noises()):
+        waveform = _waveform(negative)
+        yield from whole_and_cuts(negative.kind, negative.name, waveform, 2)
+        yield Sample(negative.kind, negative.name, 20, dull(waveform))
+        if negative.kind not in ("glide", "moving noise"):
+            yield Sample(negative.kind, negative.name, 20, encoded(negative, "mp3"))
+    for number, waveform in enumerate(_spoken(speech, random)):
+        yield from whole_and_cuts("recorded speech", str(number), waveform, 2)
+
+
+def _spoken(folder: Path, random: np.random.Generator, count: int = 8) -> Iterator[Waveform]:
+    """Recordings of 20 s, joined from the short ones of each folder at random."""
+    for language in sorted(path for path in folder.iterdir() if path.is_dir()):
+        files = sorted(language.rglob("*.wav"))
+        for _ in range(count):
+            rate, parts = 1, [np.zeros(0, np.float32)]
+            while sum(map(len, parts)) < 20 * rate:
+                spoken = load(files[int(random.integers(len(files)))])
+                rate = spoken.sample_rate
+                parts += [spoken.samples, np.zeros(rate // 4, np.float32)]
+            yield Waveform(np.concatenate(parts)[: 20 * rate], rate)
+
+
+def _excerpt(path: Path, random: np.random.Generator, seconds: int = 20) -> Waveform | None:
+    """Some seconds of a long file, at a random place; None where it is short, or no audio."""
+    try:
+        with soundfile.SoundFile(path) as file:
+            if file.frames < SHORTEST * file.samplerate:
+                return None
+            file.seek(int(random.integers(0, file.frames - seconds * file.samplerate)))
+            frames = file.read(seconds * file.samplerate, dtype="float32", always_2d=True)
+            return Waveform(np.ascontiguousarray(frames.mean(axis=1)), file.samplerate)
+    except soundfile.LibsndfileError:
+        return None
+
+
+def fit(data: Path, music: Path, speech: Path) -> None:
+    """Fit the detector, write it into the shipped bundle, and its check into the docs."""
     bundle = Bundle.load("default")
     plain = Bundle(bundle.manifest.model_copy(update={"music_detector": None}), bundle.model)
     classifier = Classifier(plain)
-    random = np.random.default_rng(0)
-    pieces = [
-        Waveform((render(piece, seconds=20, seed=seed) / 2**15).astype(np.float32), SAMPLE_RATE)
-        for piece in PIECES
-        for seed in (5, 6)
-    ]
-    clips = [load(path) for path in music_of(data / "gtzan-audio")]
-    short = [cut(each, random) for each in [*clips, *pieces, *pieces, *pieces]]
-    music = predict(classifier, [*clips, *pieces, *map(dull, clips), *short])
-    others = sounds("training")
-    waves = [content for _, content in others if isinstance(content, Waveform)]
-    made = [content for _, content in others]
-    made += [*map(dull, waves), *(cut(each, random) for each in waves)]
+    given = list(samples(data, music, speech))
+    found = predict(classifier, [sample.content for sample in given])
     # What is mostly digital silence has no embedding.
-    rejected = [prediction for prediction in predict(classifier, made) if prediction.timeline]
-    x = np.array([prediction.embedding for prediction in [*music, *rejected]], float)
-    y = np.arange(len(x)) < len(music)
-    mean, deviation, weights, bias = coefficients(x, y)
-    steady_below, smooth_below = steady_limits(classifier, clips)
+    pairs = [(s, p) for s, p in zip(given, found, strict=True) if p.timeline]
+    kept = [sample for sample, _ in pairs]
+    x = np.array([prediction.embedding for _, prediction in pairs], float)
+    y = np.array([sample.is_music for sample in kept])
+    limits = steady_limits(classifier, [load(path) for path in music_of(data / "gtzan-audio")])
+    steady = np.array([_is_steady(classifier, sample.content, limits) for sample in kept])
+    units = [f"{sample.group.removesuffix(' without treble')} {sample.unit}" for sample in kept]
+    tried = {penalty: cross_validated(x, y, units, penalty) for penalty in PENALTIES}
+    losses = {penalty: log_loss(logits, y) for penalty, logits in tried.items()}
+    penalty = min(losses, key=losses.__getitem__)
+    print(json.dumps({"log_loss_by_penalty": losses}))
+    accepted = {"Accepted, cross-validated": ~steady & (tried[penalty] >= 0)}
+    if before := bundle.manifest.music_detector:
+        probable = np.array([before.margin(embedding) >= 0 for embedding in x])
+        accepted["By the detector that it replaces"] = ~steady & probable
+    _write({"detector": accepted_table(kept, accepted)})
+    mean, deviation, weights, bias = coefficients(x, y, penalty)
     detector = MusicDetector(
         mean=tuple(np.round(mean, 5)),
         deviation=tuple(np.round(deviation, 5)),
         weights=tuple(np.round(weights, 5)),
         bias=round(bias, 5),
         music_above=0.5,
-        steady_below=steady_below,
-        smooth_below=smooth_below,
+        steady_below=limits[0],
+        smooth_below=limits[1],
     )
     _save(bundle, detector)
     counts = {"music": int(y.sum()), "no_music": int((~y).sum())}
-    print(json.dumps({**counts, "steady_below": steady_below, "smooth_below": smooth_below}))
+    print(json.dumps({**counts, "steady_below": limits[0], "smooth_below": limits[1]}))
+
+
+def _is_steady(
+    classifier: Classifier, content: Waveform | bytes, limits: tuple[float, float]
+) -> bool:
+    """Whether it changes too little to be music; of encoded sounds it is not measured."""
+    if isinstance(content, bytes):
+        return False
+    found = change(classifier, content)
+    return any(value < limit for value, limit in zip(found, limits, strict=True))
+
+
+def cross_validated(
+    x: Floats, y: NDArray[np.bool_], units: Sequence[str], penalty: float
+) -> Floats:
+    """The logit of each recording, fitted without those of its unit."""
+    unique, number = np.unique(units, return_inverse=True)
+    fold = (np.random.default_rng(0).permutation(len(unique)) % FOLDS)[number]
+    logits = np.zeros(len(x))
+    for each in range(FOLDS):
+        mean, deviation, weights, bias = coefficients(x[fold != each], y[fold != each], penalty)
+        logits[fold == each] = (x[fold == each] - mean) / deviation @ weights + bias
+    return logits
+
+
+def accepted_table(kept: Sequence[Sample], accepted: Mapping[str, NDArray[np.bool_]]) -> str:
+    """How many recordings of each group are taken for music, as a Markdown table."""
+    lines = ["| Fitted on | Length | Recordings |", "|---|--:|--:|"]
+    lines[0] += "".join(f" {name} |" for name in accepted)
+    lines[1] += "--:|" * len(accepted)
+    for group, seconds in dict.fromkeys((sample.group, sample.seconds) for sample in kept):
+        those = np.array([(s.group, s.seconds) == (group, seconds) for s in kept])
+        counts = [those.sum(), *(taken[those].sum() for taken in accepted.values())]
+        lines.append(f"| {group} | {seconds} s | " + " | ".join(map(str, counts)) + " |")
+    return "\n".join(lines)
 
 
 def fit_steady(data: Path) -> None:
@@ -161,10 +289,11 @@ def steady_limits(classifier: Classifier, clips: list[Waveform]) -> tuple[float,
 
 
 def change(classifier: Classifier, waveform: Waveform) -> tuple[float, float]:
-    """How much a recording changes, in the windows where it changes most."""
+    """How much a recording changes, in the windows where it changes most; of short ones inf."""
     windows = classifier.manifest.frontend.windows(waveform)
     changes = [window.change for window in windows if window.change is not None]
-    return max(c.total for c in changes), max(c.step for c in changes)
+    total = max((c.total for c in changes), default=np.inf)
+    return total, max((c.step for c in changes), default=np.inf)
 
 
 def cut(waveform: Waveform, random: np.random.Generator, seconds: float = 3.0) -> Waveform:
@@ -179,10 +308,18 @@ def dull(waveform: Waveform) -> Waveform:
     return waveform.resampled(8000)
 
 
-def coefficients(x: Floats, y: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, float]:
+def log_loss(logits: Floats, y: NDArray[np.bool_]) -> float:
+    """Mean of the log losses of both classes."""
+    losses = np.logaddexp(0, np.where(y, -logits, logits))
+    return round(float((losses[y].mean() + losses[~y].mean()) / 2), 4)
+
+
+def coefficients(
+    x: Floats, y: NDArray[np.bool_], penalty: float
+) -> tuple[Floats, Floats, Floats, float]:
     """Mean and deviation of the embeddings, weights and bias of the regression."""
     mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-3
-    model = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=5000)
+    model = LogisticRegression(C=1 / penalty, class_weight="balanced", max_iter=5000)
     model.fit((x - mean) / deviation, y)
     return mean, deviation, model.coef_[0], float(model.intercept_[0])
 
@@ -269,14 +406,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["fit", "steady", "table"])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--music", type=Path, help="Soundtracks to fit on, in folders by source.")
+    parser.add_argument("--speech", type=Path, help="Speech to fit on, in folders by language.")
     arguments = parser.parse_args()
-    if arguments.what != "table":
-        {"fit": fit, "steady": fit_steady}[arguments.what](arguments.data)
-        return
-    for name, content in (
-        ("no-music", table(arguments.data)),
-        ("threshold", threshold(arguments.data)),
-    ):
+    if arguments.what == "fit":
+        if arguments.music is None or arguments.speech is None:
+            parser.error("fit needs --music and --speech")
+        fit(arguments.data, arguments.music, arguments.speech)
+    elif arguments.what == "steady":
+        fit_steady(arguments.data)
+    else:
+        _write({"no-music": table(arguments.data), "threshold": threshold(arguments.data)})
+
+
+def _write(contents: dict[str, str]) -> None:
+    """Put each content between the page's comments of its name."""
+    for name, content in contents.items():
         print(content)
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         page = PAGE.read_text("utf-8")

@@ -1,11 +1,17 @@
-"""Locks of files between processes, also on network shares that have none."""
+"""Locks of files between processes, also on network shares that have none.
+
+A folder for temporary files has a lock, too, by which others find those that killed processes left.
+"""
 
 from __future__ import annotations
 
 import errno
+import shutil
+import tempfile
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +22,44 @@ if TYPE_CHECKING:
 _NO_LOCKS = {
     *(errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EPERM)
 }
+
+# A folder is made before its lock is acquired.
+_YOUNG = 60
+
+
+@contextmanager
+def scratch_folder(kind: str) -> Iterator[Path]:
+    """A temporary folder, which is removed afterwards.
+
+    Those that processes left behind which were killed are removed first.
+
+    Parameters
+    ----------
+    kind
+        Part of its name; only folders of the same kind are looked at.
+
+    Raises
+    ------
+    OSError
+        When it can't be made.
+    """
+    from filelock import Timeout
+
+    prefix = f"genrescope-{kind}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with suppress(OSError, Timeout):  # somebody else's, or in use
+            if time.time() - left.stat().st_mtime > _YOUNG:
+                acquire(left / "lock").release()
+                shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        lock = acquire(folder / "lock")
+        try:
+            yield folder
+        finally:
+            lock.release()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _BY_PYARROW = ("s3", "gs", "gcs")
+_RETRIES = "retry_limit_seconds=30"
 # What servers and object stores tell of a file's version.
 _VERSION = ("ETag", "Content-MD5", "Digest", "Last-Modified", "mtime", "LastModified", "updated")
 
@@ -46,11 +47,25 @@ def audio_at(address: str, passed_over: PassedOver | None = None) -> list[str]:
     FileError
         When there is no such file or folder, no audio in it, or it can't be reached.
     """
+    return list(stamped_audio_at(address, passed_over))
+
+
+def stamped_audio_at(
+    address: str, passed_over: PassedOver | None = None
+) -> dict[str, list[int] | None]:
+    """As `audio_at`, each with its `stamp_of` where the listing tells it; None otherwise.
+
+    Raises
+    ------
+    FileError
+        When there is no such file or folder, no audio in it, or it can't be reached.
+    """
     try:
         files, path, prefix = _file_system(address)
-        if _is_audio(path):
-            return [address]
-        names = sorted(name for name in files.find(path) if _is_audio(name))
+        if is_audio(path):
+            return {address: None}
+        listed = {n: each for n, each in files.find(path, detail=True).items() if is_audio(n)}
+        names = sorted(listed)
     except GenrescopeError:
         raise
     except Exception as error:  # each protocol has errors of its own
@@ -61,7 +76,9 @@ def audio_at(address: str, passed_over: PassedOver | None = None) -> list[str]:
             passed_over.note("files", name)
     if not found:
         raise FileError(address, "no audio files there")
-    return [name if is_address(name) else prefix + name for name in found]
+    return {
+        name if is_address(name) else prefix + name: _stamp(listed[name]) or None for name in found
+    }
 
 
 @contextmanager
@@ -97,9 +114,12 @@ def stamp_of(address: str) -> list[int]:
     """
     try:
         files, path, _ = _file_system(address)
-        known = files.info(path)
+        return _stamp(files.info(path))
     except Exception:  # each protocol has errors of its own; reading it will say why
         return []
+
+
+def _stamp(known: Mapping[str, Any]) -> list[int]:
     version = [f"{name}={known[name]}" for name in _VERSION if known.get(name)]
     if known.get("size") is None and not version:
         return []
@@ -107,7 +127,8 @@ def stamp_of(address: str) -> list[int]:
     return [int(known.get("size") or 0), int.from_bytes(digest[:7], "big") if version else 0]
 
 
-def _is_audio(name: str) -> bool:
+def is_audio(name: str) -> bool:
+    """Whether an address, or a path of its file system, is named as an audio file is."""
     # The address of a web server may end in a signature: song.mp3?Expires=…
     if name.lower().startswith(("http://", "https://")):
         name = unquote(urlsplit(name).path)
@@ -127,6 +148,9 @@ def _file_system(address: str) -> tuple[Any, str, str]:
     if scheme in _BY_PYARROW:
         # What pyarrow takes is a URI, with its own options behind a question mark.
         place, mark, options = address.partition("?")
+        if scheme != "s3" and "retry_limit_seconds" not in options:
+            # Without keys it would try for a quarter of an hour.
+            mark, options = "?", "&".join(filter(None, (options, _RETRIES)))
         opened, path = fs.FileSystem.from_uri(quote(place, safe="/:@") + mark + options)
         return ArrowFSWrapper(opened), path, f"{scheme}://"
     files, path = url_to_fs(address)

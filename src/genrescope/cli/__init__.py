@@ -6,7 +6,6 @@ import gc
 import inspect
 import os
 import re
-import signal
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -16,6 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from genrescope import __version__
+from genrescope.cli.signals import INTERRUPTED, handle_signals, leave
 from genrescope.cli.terminal import drop_stdout, echo, error_line, prepare_streams
 from genrescope.errors import GenrescopeError
 from genrescope.heap import keep_freed_memory
@@ -118,35 +118,14 @@ def _root(
 ) -> None:
     """Classify music by genre.
 
-    Exit codes: 0 success, 1 some files failed, 2 nothing was done, 130 interrupted.
+    Exit codes: 0 success, 1 some files failed, 2 nothing was done, 130 interrupted by
+    Ctrl-C, 143 by SIGTERM.
     """
-
-
-def _requests_to_end() -> list[signal.Signals]:
-    return [signal.Signals[n] for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)]
-
-
-def _stop(_number: int, _frame: Any) -> None:
-    """End as after Ctrl-C: temporary files are removed, and what is finished is kept.
-
-    A system that shuts down, or a terminal that closes, may ask again while that goes on.
-    """
-    for number in _requests_to_end():
-        if signal.getsignal(number) is _stop:
-            # A function: of SIG_IGN, Python complains where the next signal has come already.
-            signal.signal(number, _ignore)
-    raise KeyboardInterrupt
-
-
-def _ignore(_number: int, _frame: Any) -> None:
-    """Go on with what is done."""
 
 
 def main() -> None:
     """Run the command line; a known error is one line on stderr and exit code 2."""
-    for number in _requests_to_end():
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup makes SIGHUP be ignored
-            signal.signal(number, _stop)
+    handle_signals()
     keep_freed_memory()
     # Otherwise pydantic looks through all installed packages for plugins, at every start.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -172,12 +151,16 @@ def main() -> None:
         code = 2
     except SystemExit as end:
         code = end.code
+    except KeyboardInterrupt:  # before a command has begun
+        code = INTERRUPTED
     except BrokenPipeError:
         code = 1
     except OSError as error:  # a full disk, say, where nothing else could be said of it
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         error_line(f"{where}{error.strerror or error}")
         code = 2
+    if code == INTERRUPTED:
+        leave()
     try:
         sys.stdout.flush()
     except OSError:  # whoever read our output has closed it, or the disk is full

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TextIO
@@ -27,6 +25,7 @@ from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.models import note_better_model
 from genrescope.cli.options import grouped
 from genrescope.cli.resume import open_rows
+from genrescope.cli.signals import leave
 from genrescope.cli.tags import Named, TagOptions
 from genrescope.cli.tags import write_tags as apply_tags
 from genrescope.cli.terminal import (
@@ -192,9 +191,7 @@ def classify(
     if interrupted:
         more = "; the same command continues there" if destination is not None else ""
         notice(f"interrupted: {len(named)} of {total} {was(len(named))} classified{more}")
-        sys.stdout.flush()
-        # Threads that are in the middle of a file would keep the process for a while.
-        os._exit(130)
+        leave()
     if verbose:
         decoded = [Path(path) for path, _ in named if path]
         note_training_tracks(classifier.manifest.training_tracks, decoded, jobs=jobs)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from genrescope.cli.signals import INTERRUPTED
 from genrescope.cli.terminal import Format, notice, printable, progress
 from genrescope.datasets import LAYOUTS, Dataset, Layout, read_dataset
 from genrescope.datasets.check import Report, check_dataset, is_table
@@ -135,7 +136,7 @@ def check(
             )
         except KeyboardInterrupt:
             notice("interrupted")
-            raise typer.Exit(130) from None
+            raise typer.Exit(INTERRUPTED) from None
     for note in dataset.notes:
         notice(note)
     if format is Format.json:

@@ -51,7 +51,7 @@ def duplicates(
             stdout.print(Text(f"{len(group.entries)} files, {kind}", style="bold"))
             for entry in group.entries:
                 size = size_in_words(entry.size)
-                stdout.print(Text(f"  {size:>10}  {printable(str(entry.file))}"))
+                stdout.print(Text(f"  {size:>10}  {printable(entry.place)}"))
         extra = sum(len(group.entries) - 1 for group in found)
         notice(f"recordings held more than once: {len(found)}, superfluous files: {extra}")
     for failure in failures:

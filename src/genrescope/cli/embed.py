@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ import typer
 from genrescope.audio.files import PassedOver
 from genrescope.cli.engines import ADDRESS, ENGINE, Engine, find_sources, ray_engine
 from genrescope.cli.files import find, not_music
+from genrescope.cli.signals import leave
 from genrescope.cli.terminal import echo, error_line, notice, printable, progress
 from genrescope.errors import FileError
 from genrescope.wording import counted
@@ -123,8 +122,7 @@ def embed(
             )
     except KeyboardInterrupt:
         notice("interrupted: what was computed is kept, and the same command continues there")
-        sys.stdout.flush()
-        os._exit(130)
+        leave()
     if not report.tracks:
         raise typer.Exit(2)
     kept = report.tracks - report.computed

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import typer
 
+from genrescope.audio.addresses import is_address
 from genrescope.cli.files import not_music
 from genrescope.cli.filters import FilterOptions
 from genrescope.cli.options import grouped
@@ -101,7 +102,7 @@ def list_tracks(
 
 @app.command()
 def forget(
-    folders: list[Path] = typer.Argument(
+    folders: list[str] = typer.Argument(
         None, metavar="[PATH]", help="Forget the tracks below these folders, or of these files."
     ),
     deleted: bool = typer.Option(
@@ -126,7 +127,8 @@ def forget(
     if not folders and not deleted:
         raise typer.BadParameter("expected a PATH or --deleted")
     opened = Library.open(library)
-    rows = to_forget(opened, [Path(folder).absolute() for folder in folders or []], deleted=deleted)
+    places = [each if is_address(each) else Path(each).absolute() for each in folders or []]
+    rows = to_forget(opened, places, deleted=deleted)
     if not rows:
         notice("no track to forget")
         return
@@ -183,7 +185,7 @@ def verify(
         )
     for text, entries in (("missing", found.missing), ("changed", found.changed)):
         for entry in entries:
-            stdout.print(printable(f"{text}  {entry.file}"), markup=False)
+            stdout.print(printable(f"{text}  {entry.place}"), markup=False)
     for failure in found.unreadable:
         error_line(str(failure))
     counts = {"unchanged": found.unchanged, "missing": len(found.missing)}
@@ -238,7 +240,7 @@ def corrections(
         typer.echo(json.dumps([entry.to_dict() for entry in found], indent=1))
     else:
         for entry in found:
-            line = f"{entry.genre or '?'} -> {entry.corrected_genre}  {entry.file}"
+            line = f"{entry.genre or '?'} -> {entry.corrected_genre}  {entry.place}"
             stdout.print(printable(line), markup=False)
     if out is not None:
         count = write_training_table(found, out)
@@ -248,6 +250,9 @@ def corrections(
     _ask(f"Write these genres into the tags of {counted(len(found), 'file')}?", yes)
     journal, written = TagJournal(), 0
     for entry in found:
+        if entry.is_remote:
+            error_line(f"{entry.place}: tags are written into files of this machine alone")
+            continue
         try:
             change = journal.write_genre(
                 str(entry.file), [genre_name(entry.corrected_genre or "")], overwrite=True

@@ -114,7 +114,7 @@ def _used_in_training(library: Library, drawn: Map) -> dict[str, int | None]:
         manifest = Bundle.load(library.model.source).manifest
     except BundleError:  # moved since the library was made; the map needs no model
         return unknown
-    files = [entry.file for entry in drawn.entries]
+    files = [entry.file for entry in drawn.entries if not entry.is_remote]
     listed = manifest.training_tracks
     if manifest.sha256 != library.model.sha256 or listed is None or len(files) > _COMPARED:
         return unknown

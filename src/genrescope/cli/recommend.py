@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 @grouped
 def recommend(
-    like: list[str] = typer.Option(
-        ..., "--like", metavar="TRACK", help="A liked track: a file, or a track of the library."
+    tracks: list[str] = typer.Argument(
+        None, metavar="TRACK...", help="Liked tracks: files, or tracks of the library."
     ),
+    # As the liked tracks were given before they were arguments.
+    like: list[str] = typer.Option([], "--like", metavar="TRACK", hidden=True),
     dislike: list[str] = typer.Option(
         [], "--dislike", metavar="TRACK", help="A disliked track; tracks like it sink."
     ),
@@ -59,19 +61,22 @@ def recommend(
 
     Examples:
 
-      genrescope recommend --like song.mp3
+      genrescope recommend song.mp3
 
-      genrescope recommend --like waltz.flac --like riff.mp3 --dislike noise.mp3 -n 30
+      genrescope recommend waltz.flac riff.mp3 --dislike noise.mp3 -n 30
       --not-same-artist --playlist more.m3u8
     """
     from genrescope.library.recommend import recommend as find_recommended
     from genrescope.library.similar import Space, TrackFilter
     from genrescope.library.store import Library
 
+    named = [*(tracks or ()), *like]
+    if not named:
+        raise typer.BadParameter("name at least one liked TRACK")
     opened = Library.open(library)
     wanted = [filters.of(opened)]
     space = Space(opened)
-    likes, dislikes = ([space.find(track) for track in tracks] for tracks in (like, dislike))
+    likes, dislikes = ([space.find(track) for track in each] for each in (named, dislike))
     if not_same_artist:
         wanted += [TrackFilter(not_artist=tag_of(each, "artist")) for each in (*likes, *dislikes)]
     found = find_recommended(space, likes, dislikes, n=n, diversity=diversity, filters=wanted)

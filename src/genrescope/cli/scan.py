@@ -7,15 +7,17 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from genrescope.audio.addresses import is_address
-from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_whole, ray_engine
+from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_local, check_whole, ray_engine
 from genrescope.cli.info import note_outdated
 from genrescope.cli.listen import LISTEN, listen_option
+from genrescope.cli.signals import leave
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
 from genrescope.errors import GenrescopeError
 from genrescope.inference.listening import Listen
@@ -39,7 +41,9 @@ LIBRARY = typer.Option(
 
 
 def scan(
-    folders: list[str] = typer.Argument(..., metavar="FOLDER", help="Folders of music."),
+    folders: list[str] = typer.Argument(
+        ..., metavar="FOLDER", help="Folders of music, also at s3://, gs:// or https://."
+    ),
     library: str | None = LIBRARY,
     model: str = typer.Option(
         default_model,
@@ -83,6 +87,8 @@ def scan(
     @eaDir, ._*) are passed over. Of a known folder that is missing or empty, it asks whether its
     tracks are deleted.
 
+    Files at an address are fetched to be read, and recognised by their size and version.
+
     Exit code 1: some files failed. 2: nothing was done.
 
     Examples:
@@ -94,9 +100,8 @@ def scan(
       genrescope scan ~/Music --watch
     """
     amount = listen_option(listen)
-    for folder in folders:
-        if is_address(folder) and not Path(folder).exists():
-            raise typer.BadParameter(f"{folder}: scan reads folders; mount it, or use classify")
+    if watch:
+        check_local(map(_local_or_address, folders), {"--watch": True})
     check_whole(engine, amount)
     cluster = ray_engine(engine, address, jobs)
     note_outdated(model)
@@ -112,6 +117,10 @@ def scan(
         return
     if _scan_once(folders, library, model, rescan, jobs, amount, yes, format, cluster):
         raise typer.Exit(1)
+
+
+def _local_or_address(folder: str) -> Path | str:
+    return folder if is_address(folder) and not Path(folder).exists() else Path(folder)
 
 
 def _changes(folders: list[str], library: str | None) -> Iterator[bool]:
@@ -159,6 +168,7 @@ def _scan_once(
     cluster: RayEngine | None,
 ) -> bool:
     """Scan and print the outcome; return whether files failed."""
+    from genrescope.library.remote import read_on_ray
     from genrescope.library.scan import scan as run_scan
     from genrescope.library.similar import ModelMismatchError
 
@@ -188,6 +198,7 @@ def _scan_once(
                 waiting=lambda pid: notice(f"waiting for another scan (process {pid})"),
                 is_gone=is_gone,
                 predict_many=cluster.predict_many if cluster else None,
+                read_many=partial(read_on_ray, cluster) if cluster else None,
             )
         except ModelMismatchError as error:
             raise GenrescopeError(f"{error}; --rescan classifies everything again") from None
@@ -219,7 +230,5 @@ def _scan_once(
         notice(f"library: {printable(report.library.place)}")
     if report.interrupted:
         notice("interrupted: files classified until now are stored")
-        sys.stdout.flush()
-        # Threads that are still decoding would delay the exit.
-        os._exit(130)
+        leave()
     return bool(report.failures)

@@ -11,6 +11,7 @@ import typer
 
 from genrescope.cli.files import not_music
 from genrescope.cli.scan import LIBRARY
+from genrescope.cli.signals import INTERRUPTED
 from genrescope.cli.terminal import error_line, notice, printable, progress, stdout
 from genrescope.errors import FileError
 from genrescope.wording import counted
@@ -115,6 +116,8 @@ def sort(
         notice(f"wrote {counted(len(entries), 'track')} to {export}")
     if to is None:
         return
+    if remote := sum(entry.is_remote for entry in entries):
+        notice(f"files at addresses are not sorted: {counted(remote, 'track')} left out")
     planned = plan(
         corrected(entries, corrections, opened.model.genres),
         to,
@@ -123,7 +126,7 @@ def sort(
         by=by.value,
         min_confidence=min_confidence,
         template=template,
-        roots={Path(entry.root) for entry in opened.entries()},
+        roots={Path(entry.root) for entry in opened.entries() if not entry.is_remote},
     )
     only_playlists = playlists and not (copy or link or move)
     if not only_playlists:
@@ -176,7 +179,7 @@ def _sort(planned: Plan, yes: bool) -> None:
     except KeyboardInterrupt:
         for file in set(planned.folder.glob("undo-*.json")) - before:
             notice(f"interrupted; to undo: genrescope sort --undo {file}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     for failure in failures:
         error_line(str(failure))
     if undo_file is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genrescope.cli.signals import INTERRUPTED
 from genrescope.cli.terminal import error_line, notice, printable, stderr, stdout
 from genrescope.errors import FileError, GenrescopeError, TagError
 from genrescope.wording import counted
@@ -169,7 +170,7 @@ def write_tags(
     except KeyboardInterrupt:
         files = counted(written, "file")
         notice(f"interrupted: wrote the genre into {files}; to undo: genrescope tags undo")
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     notice(f"wrote the genre into {counted(written, 'file')}; to undo: genrescope tags undo")
     return failures
 
@@ -249,7 +250,7 @@ def _agreed(count: int, yes: bool) -> bool:
         return yes or typer.confirm(f"Write the genre into {counted(count, 'file')}?", err=True)
     except typer.Abort:
         notice("interrupted: nothing was changed")
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _remove_leftovers(files: Sequence[Path]) -> None:

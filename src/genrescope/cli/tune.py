@@ -19,6 +19,7 @@ from genrescope.cli.laboratory import (
     read_options,
     warnings_as_notices,
 )
+from genrescope.cli.signals import INTERRUPTED
 from genrescope.cli.terminal import Format, notice, progress, stderr, stdout
 from genrescope.wording import counted
 
@@ -97,7 +98,7 @@ def tune(
             )
     except KeyboardInterrupt:
         notice(f"interrupted; the same command resumes the search in {folder}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     if format is Format.json:
         fields = {**vars(found), "recipe": str(found.recipe)}
         typer.echo(json.dumps(fields, indent=1))

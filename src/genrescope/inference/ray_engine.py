@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -275,26 +276,29 @@ class RayEngine:
         per_task = max(1, min(files_per_task, len(indices) // (4 * cores)))
         tasks = -(-len(indices) // per_task)
         items = [{"track": index, "name": os.fsencode(names[index])} for index in indices]
-        rows = (
-            data.from_items(items, override_num_blocks=tasks)
-            .map_batches(
-                _decode,
-                batch_size=None,
-                batch_format="pyarrow",
-                fn_args=[shared],
-                num_cpus=1,
-                max_retries=_RETRIES,  # Ray Data's own tasks are repeated for ever
+        with warnings.catch_warnings():
+            # Of `max_retries`, for which Ray 2.64 is to have another way.
+            warnings.filterwarnings("ignore", message=".*ray_remote_args")
+            rows = (
+                data.from_items(items, override_num_blocks=tasks)
+                .map_batches(
+                    _decode,
+                    batch_size=None,
+                    batch_format="pyarrow",
+                    fn_args=[shared],
+                    num_cpus=1,
+                    max_retries=_RETRIES,  # Ray Data's own tasks are repeated for ever
+                )
+                # The system shares the cores between the stages: with one core neither may keep it.
+                .map_batches(
+                    _Network,
+                    batch_size=None,
+                    batch_format="pyarrow",
+                    fn_constructor_args=[shared],
+                    num_cpus=0,
+                    compute=data.ActorPoolStrategy(min_size=1, max_size=cores),
+                )
             )
-            # The system shares the cores between the stages: with one core neither may keep it.
-            .map_batches(
-                _Network,
-                batch_size=None,
-                batch_format="pyarrow",
-                fn_constructor_args=[shared],
-                num_cpus=0,
-                compute=data.ActorPoolStrategy(min_size=1, max_size=cores),
-            )
-        )
         for table in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
             columns = [table.column(name).to_pylist() for name in _COLUMNS]
             yield from zip(*columns, strict=True)

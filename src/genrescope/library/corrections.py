@@ -134,7 +134,7 @@ def write_training_table(entries: Iterable[Entry], file: Path) -> int:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["path", "genre"])
     chosen = [entry for entry in entries if entry.corrected_genre and not entry.deleted]
-    rows.writerows([str(entry.file), entry.corrected_genre] for entry in chosen)
+    rows.writerows([entry.place, entry.corrected_genre] for entry in chosen)
     try:
         write_atomic(file, text.getvalue().encode())
     except OSError as error:

@@ -22,7 +22,6 @@ may have the same.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +29,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import load
+from genrescope.audio import Readable, load
+from genrescope.audio.addresses import open_source
 from genrescope.errors import FileError
 from genrescope.library.rows import Entry
 from genrescope.library.similar import Space
@@ -118,10 +118,10 @@ def duplicates(
         if row not in fingerprints:
             fingerprints[row] = None
             try:
-                found = fingerprint(entries[row].file)
+                found = _fingerprint(entries[row].place)
                 if found.is_too_short:
                     reason = "too little sound in its first 30 s to be compared"
-                    raise FileError(entries[row].file, reason)
+                    raise FileError(entries[row].place, reason)
                 fingerprints[row] = found
             except FileError as error:
                 failures.append(error)
@@ -136,7 +136,16 @@ def duplicates(
     return _groups(entries, parents), failures
 
 
-def fingerprint(file: str | os.PathLike[str]) -> Fingerprint:
+def _fingerprint(place: str) -> Fingerprint:
+    """The fingerprint of a file, also at an address."""
+    with open_source(place) as opened:
+        try:
+            return fingerprint(opened)
+        except FileError as error:  # an open file does not know its address
+            raise type(error)(place, error.reason) from None
+
+
+def fingerprint(file: Readable) -> Fingerprint:
     """Compute the fingerprint of a file's first half minute.
 
     Raises

@@ -37,22 +37,25 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Found:
-    """A music file on disk.
+    """A music file on disk, or at an address.
 
     Attributes
     ----------
     file
-        Its absolute path.
+        Its absolute path, as `Entry.file`.
     size, mtime_ns
-        In bytes, and in nanoseconds since 1970.
+        In bytes, and in nanoseconds since 1970; see `Entry`.
     inode
         Its number on its disk; None where the file system has none.
+    address
+        Where it is, if not on a disk.
     """
 
     file: Path
     size: int
     mtime_ns: int
     inode: int | None
+    address: str = ""
 
     @classmethod
     def of(cls, file: Path, status: os.stat_result | None = None) -> Found:
@@ -118,16 +121,19 @@ def tags_of(file: Path) -> Tags:
     )
 
 
-def described(found: Found, root: Path, content: str) -> dict[str, Any]:
+def described(
+    found: Found, root: Path | str, content: str, tags: Tags | None = None
+) -> dict[str, Any]:
     """The fields of an `Entry` that are known before a file is classified."""
+    below = found.address.removeprefix(f"{root}/") or str(found.file.relative_to(root))
     return {
         "root": str(root),
-        "path": str(found.file.relative_to(root)),
+        "path": below,
         "content": content,
         "size": found.size,
         "mtime_ns": found.mtime_ns,
         "inode": found.inode,
-        **asdict(tags_of(found.file)),
+        **asdict(tags or tags_of(found.file)),
     }
 
 

@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from genrescope.audio.addresses import is_address, stamp_of
 from genrescope.errors import FileError
 from genrescope.library import places
 from genrescope.library.content import content_of
+from genrescope.library.remote import fetched
 from genrescope.library.rows import Entry
 from genrescope.library.store import Library
+from genrescope.locks import scratch_folder
 from genrescope.wording import counted
 
 
@@ -26,7 +29,7 @@ class Root:
     tracks, deleted
         How many rows are below it, and how many of them are marked as deleted.
     exists
-        Whether it is there now.
+        Whether it is there now; no address is asked.
     """
 
     path: str
@@ -99,21 +102,31 @@ def describe(library: Library) -> Info:
         len(no_genre) - no_music,
         no_music,
         tuple(
-            Root(root, count, deleted[root], Path(root).is_dir())
+            Root(root, count, deleted[root], is_address(root) or Path(root).is_dir())
             for root, count in sorted(rows.items())
         ),
         size,
     )
 
 
-def below(entries: Sequence[Entry], folder: Path) -> list[Entry]:
-    """The tracks below a folder, or of a file; its links are resolved where it exists."""
+def below(entries: Sequence[Entry], folder: Path | str) -> list[Entry]:
+    """The tracks below a folder, or of a file; its links are resolved where it exists.
+
+    A text is an address.
+    """
+    if isinstance(folder, str):
+        address = folder.rstrip("/")
+        return [e for e in entries if f"{e.place}/".startswith(f"{address}/")]
     paths = {folder, folder.resolve()}
     return [e for e in entries if any(e.file.is_relative_to(path) for path in paths)]
 
 
-def to_forget(library: Library, folders: Sequence[Path], *, deleted: bool = False) -> list[Entry]:
+def to_forget(
+    library: Library, folders: Sequence[Path | str], *, deleted: bool = False
+) -> list[Entry]:
     """The rows to forget: those below folders or of files; only those marked as deleted.
+
+    A text among the folders is an address.
 
     Raises
     ------
@@ -213,22 +226,33 @@ def verify(
     found = Verified()
     for done, entry in enumerate(sorted(entries, key=lambda each: each.file), 1):
         try:
-            status = entry.file.stat()
-            same = (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
-            if contents:
-                same = content_of(entry.file) == entry.content
-            if same:
+            if _is_unchanged(entry, contents):
                 found.unchanged += 1
             else:
                 found.changed.append(entry)
         except (FileNotFoundError, NotADirectoryError):
             found.missing.append(entry)
         except OSError as error:
-            found.unreadable.append(FileError(entry.file, f"not readable: {error.strerror}"))
+            found.unreadable.append(FileError(entry.place, f"not readable: {error.strerror}"))
         except FileError as error:
             found.unreadable.append(error)
         progress(done, len(entries))
     return found
+
+
+def _is_unchanged(entry: Entry, contents: bool) -> bool:
+    if entry.is_remote:
+        if contents:
+            with scratch_folder("fetch") as folder, fetched(entry.place, folder) as file:
+                return content_of(file) == entry.content
+        stamp = stamp_of(entry.place)
+        if not stamp:
+            raise FileError(entry.place, "gone, or it can't be reached")
+        return stamp == [entry.size, entry.mtime_ns]
+    status = entry.file.stat()
+    if contents:
+        return content_of(entry.file) == entry.content
+    return (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
 
 
 def mark_deleted(library: Library, entries: Sequence[Entry]) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from markupsafe import Markup
 
 from genrescope.atomic import write_atomic
+from genrescope.audio.addresses import is_address
 from genrescope.errors import FileError
 from genrescope.library.map import Map, Positions
 from genrescope.library.rows import Entry
@@ -175,7 +176,13 @@ def _data(drawn: Map) -> str:
             {"name": genre, **dict(zip(("colour", "shape"), look(number), strict=True))}
             for number, genre in enumerate(drawn.genres)
         ],
-        "roots": [{"path": root, "address": Path(root).as_uri().rstrip("/")} for root in roots],
+        "roots": [
+            {
+                "path": root,
+                "address": root if is_address(root) else Path(root).as_uri().rstrip("/"),
+            }
+            for root in roots
+        ],
         "extent": extent,
         "tracks": tracks,
     }

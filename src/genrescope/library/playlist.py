@@ -113,6 +113,8 @@ def write_m3u8(
     lines, left_out = ["#EXTM3U"], []
     for entry, file in zip(entries, files or [e.file for e in entries], strict=True):
         address = str(file.relative_to(home) if file.is_relative_to(home) else file)
+        if entry.is_remote and file == entry.file:
+            address = entry.place
         if len(address.splitlines()) > 1 or address[-1:].splitlines() == [""]:
             left_out.append(file)
             continue

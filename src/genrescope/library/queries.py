@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from genrescope.audio.addresses import is_address
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.rows import Entry, inode_of
 from genrescope.library.store import Library, quoted
@@ -39,14 +40,18 @@ def find_track(library: Library, track: str | os.PathLike[str]) -> Entry | None:
     """
     text = os.fspath(track)
     file = absolute(text)
-    entries = _tracks_of_file(library, file)
+    entries = (
+        library.entries(f"{_at_address(text)} AND {_LIVING}")
+        if is_address(text)
+        else _tracks_of_file(library, file)
+    )
     if not entries and file.exists():
         return None
     entries = entries or _tracks_named(library, text)
     if not entries:
         raise FileError(text, _why_missing(library, text, file))
     if len(entries) > 1:
-        listed = "; ".join(str(entry.file) for entry in entries[:_LISTED])
+        listed = "; ".join(entry.place for entry in entries[:_LISTED])
         more = "; …" if len(entries) > _LISTED else ""
         raise GenrescopeError(f"{text}: {len(entries)} tracks match, name one: {listed}{more}")
     return entries[0]
@@ -92,7 +97,7 @@ def living_copies(entries: Sequence[Entry]) -> list[Entry]:
     dropped: set[int] = set()
     for group in copies.values():
         if len(group) > 1:
-            kept = distinct_files([each for each in group if each.file.exists()] or group)
+            kept = distinct_files([each for each in group if _exists(each)] or group)
             dropped |= {id(each) for each in group} - {id(each) for each in kept}
     return [entry for entry in entries if id(entry) not in dropped]
 
@@ -122,6 +127,16 @@ def _at(file: Path) -> str:
     rows = (
         f"(root = {quoted(str(root))} AND path = {quoted(str(file.relative_to(root)))})"
         for root in file.parents
+    )
+    return f"({' OR '.join(rows) or 'false'})"
+
+
+def _at_address(address: str) -> str:
+    """SQL for the rows of a file at an address, whatever root they have."""
+    steps = address.split("/")
+    rows = (
+        f"(root = {quoted('/'.join(steps[:n]))} AND path = {quoted('/'.join(steps[n:]))})"
+        for n in range(3, len(steps))
     )
     return f"({' OR '.join(rows) or 'false'})"
 
@@ -156,7 +171,12 @@ def _tracks_named(library: Library, text: str) -> list[Entry]:
 def _preferred(entries: Sequence[Entry]) -> list[Entry]:
     """Existing files before missing ones, each file once, in the order of their paths."""
     entries = sorted(entries, key=lambda entry: entry.file)
-    return distinct_files([e for e in entries if e.file.exists()] or entries)
+    return distinct_files([e for e in entries if _exists(e)] or entries)
+
+
+def _exists(entry: Entry) -> bool:
+    """Whether a track's file exists; at an address, the last scan has seen it."""
+    return entry.is_remote or entry.file.exists()
 
 
 def _catalog(library: Library) -> list[dict[str, Any]]:
@@ -199,7 +219,8 @@ def _folded(text: str) -> str:
 
 def _why_missing(library: Library, text: str, file: Path) -> str:
     """Why a name means no track."""
-    if library.entries(f"({_at(file)} OR path = {quoted(text)}) AND deleted"):
+    at = _at_address(text) if is_address(text) else _at(file)
+    if library.entries(f"({at} OR path = {quoted(text)}) AND deleted"):
         return "its file is gone since the last scan"
     rows = library.columns(["path", "title", "artist"], _LIVING).to_pylist()
     names = {PurePath(row["path"]).name for row in rows}

@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.audio.addresses import is_address
+
 if TYPE_CHECKING:
     import pyarrow
 
@@ -71,11 +73,13 @@ class Entry:
     Attributes
     ----------
     root, path
-        The scanned folder, absolute, and the file's path below it.
+        The scanned folder, absolute, and the file's path below it. A root may be an address
+        (`s3://bucket/music`).
     content
         SHA-256 of the coded audio: the same for a moved, a copied or a retagged file.
     size, mtime_ns
-        Of the file when it was classified, in bytes and in nanoseconds since 1970.
+        Of the file when it was classified, in bytes and in nanoseconds since 1970. At an address
+        the latter is a number that changes with the file's version.
     title, artist, album, year, genre_tag
         From the file's own tags; None where they are missing.
     genre, confidence, probabilities
@@ -134,8 +138,18 @@ class Entry:
 
     @property
     def file(self) -> Path:
-        """The file's absolute path."""
+        """The file's absolute path; of a file at an address one that no file has."""
         return Path(self.root, self.path)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the file is at an address, and not on a disk of this machine."""
+        return is_address(self.root)
+
+    @property
+    def place(self) -> str:
+        """The file's path, or its address."""
+        return f"{self.root}/{self.path}" if self.is_remote else str(self.file)
 
     @property
     def name(self) -> str:
@@ -152,7 +166,7 @@ class Entry:
     def to_dict(self) -> dict[str, Any]:
         """The fields that JSON, CSV and Parquet show; no probabilities, no embedding."""
         return {
-            "path": str(self.file),
+            "path": self.place,
             "title": self.title,
             "artist": self.artist,
             "album": self.album,

@@ -14,36 +14,41 @@ import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from genrescope.audio.files import PassedOver
+from genrescope.audio.addresses import stamp_of
 from genrescope.audio.workers import safely_for
 from genrescope.errors import AudioError, FileError, UnreadableError
 from genrescope.inference import Classifier, Prediction
 from genrescope.inference.listening import Listen
 from genrescope.legacy import is_passing_problem
 from genrescope.library.content import content_of
-from genrescope.library.files import Found, as_text, classified, described, music_in
+from genrescope.library.files import Found, Tags, as_text, classified, described
 from genrescope.library.index import refresh
 from genrescope.library.places import (
-    LibraryError,
     Place,
     default_library,
-    is_address,
     locked,
     place_of,
-    writing,
 )
 from genrescope.library.queries import identity
-from genrescope.library.recovery import take_back
-from genrescope.library.rows import Entry, Model
+from genrescope.library.remote import ReadMany, read_here
+from genrescope.library.rows import Entry
 from genrescope.library.scan_report import Report, read_otherwise
-from genrescope.library.similar import ModelMismatchError
-from genrescope.library.store import TRACKS, Library, is_library
+from genrescope.library.scan_start import (
+    check_missing,
+    known_roots,
+    knows,
+    model_of,
+    open_or_create,
+    restored,
+)
+from genrescope.library.search import Root, Search
+from genrescope.library.store import Library
 from genrescope.wording import counted
 
 _SECONDS_BETWEEN_WRITES = 3.0
@@ -73,6 +78,7 @@ def scan(
     waiting: Callable[[str], None] = _ignore,
     is_gone: Callable[[Path, int], bool] = _no,
     predict_many: PredictMany | None = None,
+    read_many: ReadMany | None = None,
 ) -> Report:
     """Bring a library up to date with folders of music.
 
@@ -81,7 +87,8 @@ def scan(
     Parameters
     ----------
     folders
-        Folders of music. Rows of other folders are left as they are.
+        Folders of music, or addresses (`s3://bucket/music`). Rows of other folders are left as they
+        are.
     library
         The library's folder or address, made where it is missing; None for the default place.
     model
@@ -103,6 +110,8 @@ def scan(
         for their disk may only not be mounted.
     predict_many
         What classifies the files; by default threads of this process, `Classifier.predict_many`.
+    read_many
+        What reads the files at addresses; by default threads of this process.
 
     Raises
     ------
@@ -113,132 +122,35 @@ def scan(
     LibraryError
         The library is damaged or can't be written.
     """
-    # A folder that is reached by a link is still one folder.
-    roots = [Path(folder).resolve() for folder in folders]
+    roots = [Root.of(folder) for folder in folders]
     place = place_of(library or default_library())
-    missing = [root for root in roots if not root.is_dir()]
+    missing = [root.path for root in roots if not root.address and not root.path.is_dir()]
     if missing:
-        _check_missing(missing, place, is_gone)
+        check_missing(missing, place, is_gone)
     classifier = Classifier.load(model)
     with locked(place, waiting):
-        present = _model_of(classifier, model)
-        restored = not rescan and _restored(place)
+        present = model_of(classifier, model)
+        taken_back = not rescan and restored(place)
         if rescan:
-            roots += _known_roots(place)
-        search = _Search.of([root for root in roots if root not in missing])
-        if not search.found and not search.errors and not _knows(place, roots):
-            over = f"; {search.passed_over}" if search.passed_over else ""
-            raise FileError(roots[0], f"no music files in this folder{over}")
-        opened = Library.create(place, present) if rescan else _open_or_create(place, present)
+            roots += known_roots(place)
+        search = Search.of([root for root in roots if root.path not in missing])
+        if not search.found and not knows(place, roots):
+            if search.errors and all(root.address for root in roots):
+                raise search.errors[0]  # no such bucket, say
+            if not search.errors:
+                over = f"; {search.passed_over}" if search.passed_over else ""
+                raise FileError(str(roots[0]), f"no music files in this folder{over}")
+        opened = Library.create(place, present) if rescan else open_or_create(place, present)
         work = _Scan(opened, classifier, roots, progress)
-        work.report.restored = restored
+        work.report.restored = taken_back
         work.take(search)
         work.keep_unmounted(is_gone, missing)
         try:
-            work.run(jobs, listen, predict_many)
+            work.run(jobs, listen, predict_many, read_many)
         except KeyboardInterrupt:
             work.report.interrupted = True
             work.flush()
         return work.report
-
-
-def _check_missing(
-    missing: Sequence[Path], place: str, is_gone: Callable[[Path, int], bool]
-) -> None:
-    """Refuse folders that don't exist, unless the library knows them and their files are gone.
-
-    Raises
-    ------
-    FileError
-        For a folder to refuse.
-    """
-    entries = Library.open(place).entries() if is_library(place) else []
-    for root in missing:
-        count = sum(not entry.deleted and entry.file.is_relative_to(root) for entry in entries)
-        if root.exists() or not count:
-            raise FileError(root, "not a folder" if root.exists() else "no such folder")
-        if not is_gone(root, count):
-            tracks = counted(count, "track")
-            raise FileError(root, f"no such folder; the library has {tracks} from it")
-
-
-def _knows(place: str, roots: Sequence[Path]) -> bool:
-    """Whether a library has rows below one of these folders, damaged or not."""
-    if not is_library(place):
-        return False
-    try:
-        entries = Library.open(place).entries()
-    except LibraryError:
-        return True
-    return any(entry.file.is_relative_to(root) for entry in entries for root in roots)
-
-
-def _model_of(classifier: Classifier, source: str) -> Model:
-    path = Path(source)
-    return Model(
-        classifier.manifest.name,
-        classifier.manifest.sha256,
-        str(path.resolve()) if path.exists() else source,
-        tuple(classifier.genres),
-        classifier.embedding_size,
-    )
-
-
-def _open_or_create(place: str, model: Model) -> Library:
-    """Open the library or make one; refuse one that was made with another model."""
-    if not is_library(place):
-        return Library.create(place, model)
-    opened = Library.open(place)
-    known = opened.model
-    if known.sha256 != model.sha256:
-        raise ModelMismatchError(
-            place,
-            f"made with the model {known.name} ({known.sha256[:8]}), not {model.name} "
-            f"({model.sha256[:8]})",
-        )
-    return opened
-
-
-def _restored(place: str) -> bool:
-    """Take back the last writes of an earlier scan where a full disk has cut them.
-
-    Raises
-    ------
-    LibraryError
-        When the folder can't be written to.
-    """
-    if is_address(place) or not is_library(place):
-        return False
-    with writing(place):
-        return take_back(place, TRACKS)
-
-
-def _known_roots(place: str) -> list[Path]:
-    """The folders that a library knows and that exist; none of a damaged one."""
-    try:
-        known = {Path(entry.root) for entry in Library.open(place).entries()}
-    except LibraryError:
-        return []
-    return [root for root in sorted(known) if root.is_dir()]
-
-
-@dataclass
-class _Search:
-    """The music files of some folders, by path, what can't be read, and what was passed over."""
-
-    found: dict[Path, Found] = field(default_factory=dict)
-    errors: list[FileError] = field(default_factory=list)
-    passed_over: PassedOver = field(default_factory=PassedOver)
-
-    @classmethod
-    def of(cls, roots: Sequence[Path]) -> _Search:
-        search = cls()
-        for root in roots:
-            files, searched = music_in(root)
-            search.found |= {each.file: each for each in files}
-            search.errors += searched.errors
-            search.passed_over.add(searched.passed_over)
-        return search
 
 
 class _Scan:
@@ -248,11 +160,12 @@ class _Scan:
         self,
         library: Library,
         classifier: Classifier,
-        roots: list[Path],
+        roots: list[Root],
         progress: Callable[[int, int], None],
     ) -> None:
         self.library, self.classifier, self.progress = library, classifier, progress
-        self.roots = roots
+        self.roots = [root.path for root in roots]
+        self.addresses = {root.path: root.address for root in roots if root.address}
         self.report = Report(library)
         self.known = {entry.file: entry for entry in library.entries()}
         self.by_content: defaultdict[str, list[Entry]] = defaultdict(list)
@@ -268,7 +181,7 @@ class _Scan:
         self.found: dict[Path, Found] = {}
         self.kept: list[Path] = []  # folders whose missing files are not marked as deleted
 
-    def take(self, search: _Search) -> None:
+    def take(self, search: Search) -> None:
         """Take over the files that a search found, and its errors; of hard links, one name each.
 
         A name that the library knows already is preferred.
@@ -297,17 +210,25 @@ class _Scan:
                 kept = f"the library keeps {counted(living, 'track')} from it"
                 self._fail(FileError(root, f"no music files in this folder, but {kept}"))
 
-    def run(self, jobs: int | None, listen: Listen, predict_many: PredictMany | None) -> None:
+    def run(
+        self,
+        jobs: int | None,
+        listen: Listen,
+        predict_many: PredictMany | None,
+        read_many: ReadMany | None,
+    ) -> None:
         """Classify the new files, write rows, and mark those of deleted files."""
         changed = [each for each in self.found.values() if not self._is_unchanged(each)]
         self.total = len(changed)
         self.progress(0, self.total)
-        unknown = self._unknown(changed)
+        unknown = self._unknown(each for each in changed if not each.address)
         if predict_many is not None:
             self._settle_all(predict_many(self.classifier, unknown))
         else:
             with safely_for(len(changed), jobs):
                 self._settle_all(self.classifier.predict_many(unknown, jobs=jobs, listen=listen))
+        if remote := [each for each in changed if each.address]:
+            self._settle_remote(remote, jobs, listen, read_many)
         self.flush()
         self._mark_deleted()
         self.report.read_in_part = read_otherwise(self.library, listen)
@@ -349,30 +270,71 @@ class _Scan:
     def _recognise(self, found: Found, content: str) -> None:
         """Take over the prediction of the same audio."""
         same = self.by_content[content]
-        gone = (e for e in same if e.file not in self.moved and not os.path.lexists(e.file))
-        before = next(gone, None)
-        if before is not None:
-            self.moved.add(before.file)
-            self.outdated.append(before)
+        before = self._moved_from(content)
         now = described(found, self._root_of(found.file), content)
         self._take(
             replace(before or same[0], **now, deleted=False),
             "recognised" if before is None else "moved",
         )
 
+    def _moved_from(self, content: str) -> Entry | None:
+        """The row of a file that is gone which had the same audio; it is to be removed."""
+        for entry in self.by_content[content]:
+            if entry.file not in self.moved and self._is_gone(entry):
+                self.moved.add(entry.file)
+                self.outdated.append(entry)
+                return entry
+        return None
+
+    def _is_gone(self, entry: Entry) -> bool:
+        if not entry.is_remote:
+            return not os.path.lexists(entry.file)
+        return entry.file not in self.found and self._is_below(entry.file, self.roots)
+
+    def _is_below(self, file: Path, roots: Iterable[Path]) -> bool:
+        """Whether a file would have been found if it existed: it is below these, and not kept."""
+        return any(map(file.is_relative_to, roots)) and not any(map(file.is_relative_to, self.kept))
+
+    def _settle_remote(
+        self,
+        remote: Sequence[Found],
+        jobs: int | None,
+        listen: Listen,
+        read_many: ReadMany | None,
+    ) -> None:
+        """Turn what files at addresses hold into rows."""
+        addresses = [found.address for found in remote]
+        with safely_for(len(remote), jobs):
+            results = (
+                read_here(self.classifier, addresses, jobs=jobs, listen=listen)
+                if read_many is None
+                else read_many(self.classifier, addresses)
+            )
+            for found, read in zip(remote, results, strict=True):
+                if isinstance(read, FileError):
+                    self._settle(found, "", read)
+                else:
+                    self._settle(found, read.content, read.result, read.tags)
+
     def _settle_all(self, results: Iterable[Prediction | FileError]) -> None:
         for result in results:
             self._settle(*self.pending.popleft(), result)
 
-    def _settle(self, found: Found, content: str, result: Prediction | FileError) -> None:
-        """Turn the classifier's result into a row."""
-        if not _is_as_found(found):
-            result = FileError(found.file, "it changed while it was read")
+    def _settle(
+        self,
+        found: Found,
+        content: str,
+        result: Prediction | FileError,
+        tags: Tags | None = None,
+    ) -> None:
+        """Turn the classifier's result into a row; `tags` are read where they are not given."""
+        if not isinstance(result, UnreadableError) and not _is_as_found(found):
+            result = FileError(found.address or found.file, "it changed while it was read")
         if isinstance(result, FileError) and not _is_of_content(result):
             self._fail(result)  # not stored: it is tried again at the next scan
             self._advance()
             return
-        fields = described(found, self._root_of(found.file), content)
+        fields = described(found, self._root_of(found.file), content, tags)
         if isinstance(result, FileError):
             self._fail(result)
             entry = Entry(
@@ -383,15 +345,18 @@ class _Scan:
             )
             self.ready.append(entry)
         else:
-            self._take(classified(fields, result, self.classifier.genres), "classified")
+            is_moved = found.address and self._moved_from(content)
+            entry = classified(fields, result, self.classifier.genres)
+            self._take(entry, "moved" if is_moved else "classified")
         self._advance()
 
-    def _root_of(self, file: Path) -> Path:
+    def _root_of(self, file: Path) -> Path | str:
         """The root that a file is stored under: its present one, or the outermost above it."""
         if file in self.known:
-            return Path(self.known[file].root)
+            return self.known[file].root
         above = [root for root in self.roots if file.is_relative_to(root)]
-        return min(above, key=lambda root: len(root.parts))
+        outermost = min(above, key=lambda root: len(root.parts))
+        return self.addresses.get(outermost, outermost)
 
     def _take(self, entry: Entry, outcome: str) -> None:
         counts = self.report.counts
@@ -423,8 +388,7 @@ class _Scan:
             if file not in self.found
             and file not in self.moved
             and not entry.deleted
-            and any(file.is_relative_to(root) for root in self.roots)
-            and not any(file.is_relative_to(path) for path in self.kept)
+            and self._is_below(file, self.roots)
         ]
         # A further link to a file that was found is no track of its own.
         files = {identity(file) for file in self.found} if missing else set()
@@ -438,6 +402,8 @@ class _Scan:
 
 def _is_as_found(found: Found) -> bool:
     """Whether a file is still what it was when the folder was searched."""
+    if found.address:
+        return (stamp_of(found.address) or [0, 0]) == [found.size, found.mtime_ns]
     try:
         status = found.file.stat()
     except OSError:

@@ -177,7 +177,7 @@ class Space:
             entry = self._classify(absolute(track))
         if entry.genre is None:
             raise FileError(
-                entry.file, entry.problem or "it has no genre: only silence, or no music"
+                entry.place, entry.problem or "it has no genre: only silence, or no music"
             )
         return self.query(name, entry)
 

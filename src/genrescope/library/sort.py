@@ -153,7 +153,7 @@ def plan(
         except OSError:
             skipped += 1
             continue
-        if (entry.root, entry.path) not in decided or entry.deleted:
+        if entry.is_remote or (entry.root, entry.path) not in decided or entry.deleted:
             skipped += 1
             continue
         genre, confidence, artist = decided[entry.root, entry.path]

@@ -1,9 +1,10 @@
 """A fitted scikit-learn pipeline as one ONNX graph that needs neither scikit-learn nor torch.
 
 Scaler and PCA are a few operators of double precision. Classifiers are converted by skl2onnx, and
-XGBoost by onnxmltools, with two exceptions that are written here: of SVCs skl2onnx exports another
-kind of decision value, and its kNN is slow and wrong where a distance is 0 and neighbours weigh by
-distance.
+XGBoost by onnxmltools, with exceptions that are written here: of SVCs skl2onnx exports another kind
+of decision value; its kNN is slow and wrong where a distance is 0 and neighbours weigh by distance;
+and the probabilities of NB and QDA are 0 and 1 where there are many numbers, so that nothing would
+be left of how certain they are. Of these two the logits are the logarithms before that.
 """
 
 from __future__ import annotations
@@ -69,17 +70,15 @@ def graph(pipeline: Any, shape: tuple[int, int], genres: int) -> bytes:
         When the classifier can't be converted with its settings.
     """
     parts, classifier = _Graph(), pipeline["classify"]
+    kind = type(classifier).__name__
     vector = _preprocessing(parts, pipeline, shape)
     parts.single(vector, output="embedding")
     try:
-        own = {"SVC": _svc, "KNeighborsClassifier": _neighbours}
-        convert = own.get(type(classifier).__name__, _converted)
-        values = convert(parts, classifier, vector)
+        values = _OWN.get(kind, _converted)(parts, classifier, vector)
     except Exception as error:  # the converters raise whatever they like
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        kind = type(classifier).__name__
         raise GenrescopeError(f"{kind} can't be exported with these settings: {reason}") from error
-    if hasattr(classifier, "predict_proba"):
+    if hasattr(classifier, "predict_proba") and kind not in _LOGARITHMS:
         clipped = parts.add("Clip", parts.double(values), parts.constant(SMALLEST))
         values = parts.add("Log", clipped)
     parts.single(values, output="logits")
@@ -310,3 +309,60 @@ def _neighbours(parts: _Graph, knn: Any, vector: str) -> str:
         votes = parts.add("Mul", votes, parts.add("Unsqueeze", weights, last))
     sums = parts.add("ReduceSum", votes, middle, keepdims=0)
     return parts.add("Div", sums, parts.add("ReduceSum", sums, middle, keepdims=1))
+
+
+def _gaussians(parts: _Graph, bayes: Any, vector: str) -> str:
+    """Logarithms of NB's joint likelihoods, the largest being 0.
+
+    A normal distribution for each number and genre; its square is expanded, so that two matrix
+    products are enough.
+    """
+    precisions = 1 / np.asarray(bayes.var_, np.float64)
+    means = np.asarray(bayes.theta_, np.float64)
+    offsets = np.log(bayes.class_prior_) - 0.5 * (
+        np.log(2 * np.pi / precisions) + means**2 * precisions
+    ).sum(axis=1)
+    squares = parts.add("Mul", vector, vector)
+    values = parts.add("MatMul", squares, parts.constant(-0.5 * precisions.T))
+    linear = parts.add("MatMul", vector, parts.constant((means * precisions).T))
+    return _below_zero(
+        parts, parts.add("Add", parts.add("Add", values, linear), _row(parts, offsets))
+    )
+
+
+def _ellipsoids(parts: _Graph, qda: Any, vector: str) -> str:
+    """Logarithms of QDA's joint likelihoods, the largest being 0.
+
+    Up to a constant; a normal distribution with its own covariance for each genre, whose axes and
+    variances are `rotations_` and `scalings_`.
+    """
+    columns = []
+    for mean, axes, variances, prior in zip(
+        qda.means_, qda.rotations_, qda.scalings_, qda.priors_, strict=True
+    ):
+        whitening = axes * variances**-0.5
+        white = parts.add("MatMul", vector, parts.constant(whitening))
+        white = parts.add("Sub", white, _row(parts, mean @ whitening))
+        distance = parts.add("ReduceSumSquare", white, axes=[1], keepdims=1)
+        offset = _row(parts, [np.log(prior) - 0.5 * np.log(variances).sum()])
+        half = parts.add("Mul", distance, parts.constant(-0.5))
+        columns.append(parts.add("Add", half, offset))
+    return _below_zero(parts, parts.add("Concat", *columns, axis=1))
+
+
+def _row(parts: _Graph, values: Any) -> str:
+    return parts.constant(np.asarray(values, np.float64)[None])
+
+
+def _below_zero(parts: _Graph, values: str) -> str:
+    """Subtract the largest of a row, since single precision has no room for large sums."""
+    return parts.add("Sub", values, parts.add("ReduceMax", values, axes=[1], keepdims=1))
+
+
+_OWN: dict[str, Callable[[_Graph, Any, str], str]] = {
+    "SVC": _svc,
+    "KNeighborsClassifier": _neighbours,
+    "GaussianNB": _gaussians,
+    "QuadraticDiscriminantAnalysis": _ellipsoids,
+}
+_LOGARITHMS = ("GaussianNB", "QuadraticDiscriminantAnalysis")

@@ -138,7 +138,7 @@ async def audio(request: Request, track_id: _TrackId) -> Response:
     """The audio of a track, as browsers play it."""
     service = _service(request)
     track = await run_in_threadpool(service.library.track, track_id)
-    file = service.media(track.file)
+    file = service.media(track)
     kind = _PLAYED.get(file.suffix.lower())
     if kind is not None:
         return FileResponse(file, media_type=kind)
@@ -156,7 +156,7 @@ async def picture(request: Request, track_id: _TrackId) -> Response:
     """The waveform and the mel spectrogram of a track, base64 of unsigned bytes."""
     service = _service(request)
     track = await run_in_threadpool(service.library.track, track_id)
-    file = service.media(track.file)
+    file = service.media(track)
     with service.pool.room.one():
         event = await service.outcome(Draw(file), "picture")
     return _answer(**{name: value for name, value in event.items() if name != "event"})

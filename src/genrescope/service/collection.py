@@ -261,7 +261,7 @@ class Collection:
 
     def playlist(self, start: str, end: str, length: int) -> list[dict[str, Any]]:
         """Tracks from one to another in small steps, each with its similarity to the one before."""
-        files = [self.query(each).entry.file for each in (start, end)]
+        files = [self.query(each).entry.place for each in (start, end)]
         tracks, steps = playlist_between(self._now().space, files[0], files[1], length)
         entries = marked(tracks, self._now().corrections)
         return [

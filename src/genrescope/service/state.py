@@ -9,6 +9,7 @@ from pathlib import Path
 
 from genrescope.audio import AUDIO_SUFFIXES
 from genrescope.inference import Classifier
+from genrescope.library.rows import Entry
 from genrescope.service.collection import Collection
 from genrescope.service.metrics import Metrics
 from genrescope.service.pool import Event, Pool, Work
@@ -90,20 +91,23 @@ class Service:
                     found = event
         return found
 
-    def media(self, track: Path) -> Path:
+    def media(self, track: Entry) -> Path:
         """A track's file.
 
         Raises
         ------
         ProblemError
-            410, when it is gone.
+            410, when it is gone; 404, when it is at an address.
         """
-        if not track.is_file():
+        if track.is_remote:
+            raise ProblemError(404, "the file of this track is at an address, not on this machine")
+        file = track.file
+        if not file.is_file():
             raise ProblemError(410, "the file of this track is gone")
-        if track.resolve().suffix.lower() not in AUDIO_SUFFIXES:
+        if file.resolve().suffix.lower() not in AUDIO_SUFFIXES:
             # A link in the collection may lead anywhere.
             raise ProblemError(404, "the file of this track is not audio")
-        return track
+        return file
 
 
 def problem_of(event: Event) -> ProblemError:

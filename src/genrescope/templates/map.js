@@ -94,7 +94,10 @@ function fillCard(track) {
   at("path").textContent = `${data.roots[track.root].path.replace(/\/$/, "")}/${track.path}`;
   player.pause();
   report("");
-  if (!player.canPlayType(KINDS[ending(track)] || "")) {
+  if (!data.roots[track.root].address.startsWith("file:")) {
+    player.removeAttribute("src");
+    report("This page plays files of this computer alone. The file is at");
+  } else if (!player.canPlayType(KINDS[ending(track)] || "")) {
     player.removeAttribute("src");
     report(`This browser can't play .${ending(track)} files. Another player can: the file is`);
   } else if (location.protocol !== "file:") {

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import socket
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from filelock import BaseFileLock
 from genrescope.datasets import Track
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference.ray_engine import RayEngine
+from genrescope.locks import scratch_folder
 from genrescope.training.data import describe
 from genrescope.training.recipe import Recipe, changed
 from genrescope.training.reporter import DefaultReporter
@@ -44,6 +44,8 @@ _ATTEMPTS = 3
 """How often settings are tried whose process dies."""
 _PAUSE = 0.5
 """Seconds between two looks at the reports of running trials."""
+_GOODBYE = 5
+"""Seconds that running trials have to end in when the search does."""
 
 
 class _Running(NamedTuple):
@@ -116,11 +118,22 @@ class RayTrials:
                     if report:
                         report(len(finished(self.study)), best_accuracy(self.study))
         finally:
+            self._stop()
+            self.ray.kill(self.board)
+
+    def _stop(self) -> None:
+        """End the trials that run: asked to, a task removes its folder; killed, it leaves it."""
+        try:
+            tasks = [*self.running]
+            for task in tasks:
+                self.ray.cancel(task)
+            if tasks:
+                self.ray.wait(tasks, num_returns=len(tasks), timeout=_GOODBYE)
+        finally:
             for task, (trial, lock) in self.running.items():
                 self.ray.cancel(task, force=True)
                 self.study.tell(trial, state=self.states.FAIL, skip_if_finished=True)
                 release(lock)
-            self.ray.kill(self.board)
 
     def _missing(self, trials: int) -> bool:
         return len(finished(self.study)) + len(self.running) < trials
@@ -266,12 +279,12 @@ def _run_trial(
     if describe(tracks, vectors=vectors)["fingerprint"] != fingerprint:
         place = tracks[0].path.parent
         return FileError(place, f"on node {socket.gethostname()} it is not the data of the search")
-    with tempfile.TemporaryDirectory(prefix="genrescope-trial-") as folder:
+    with scratch_folder("trial") as folder:
         try:
             result = execute(
                 changed(recipe, drawn),
                 tracks,
-                Path(folder),
+                folder / "run",
                 vectors=vectors,
                 reporter=_BoardReporter(number, board),
                 scored="validation",

@@ -290,14 +290,15 @@ def load_recipe(source: str | PathLike[str], changes: list[str] | None = None) -
         fields = merged(fields, axis[label])
     if labels and "name" in fields:
         fields["name"] = "/".join([str(fields["name"]), *labels])
+    given: dict[str, Any] = {}
     for change in changes or []:
         key, sign, value = change.partition("=")
         if not sign or not all(key.split(".")):
             raise RecipeError(f"{change!r}: expected KEY=VALUE, as in training.epochs=3")
         settings, renamed = renamed_recipe(nested(key, parse(value, change)))
         warn_renamed(change, renamed)
-        fields = merged(fields, settings)
-    return _filled(_validated(fields, source))
+        given = merged(given, settings)
+    return _filled(_validated(merged(fields, given), source))
 
 
 def changed(recipe: Recipe, settings: dict[str, Any]) -> Recipe:

@@ -18,6 +18,7 @@ from genrescope.untrusted import LARGEST_RECIPE, RepeatedKeyError, parse_yaml, r
 
 SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
 _LARGEST_FAMILY = 10_000
+_OF_ALL_CLASSIFIERS = ("kind", "pca", "tuned")
 
 
 @functools.cache
@@ -129,7 +130,10 @@ def parse(text: str, source: str) -> Any:
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Merge settings; a feature or model of another kind replaces the old one as a whole."""
+    """Merge settings; a feature or model of another kind replaces the old one as a whole.
+
+    Of a classifier of another name the settings are replaced, too: a `C` means nothing to a forest.
+    """
     result = dict(base)
     for key, value in over.items():
         old = result.get(key)
@@ -138,5 +142,7 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
             continue
         other = value.get("kind", old.get("kind")) != old.get("kind")
         replaced = other and key in ("feature", "model")
+        if key == "model" and "name" in value and value["name"] != old.get("name", value["name"]):
+            old = {name: old[name] for name in _OF_ALL_CLASSIFIERS if name in old}
         result[key] = value if replaced else merged(old, value)
     return result

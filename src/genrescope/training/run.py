@@ -35,6 +35,7 @@ from genrescope.training.trainers.base import TrainedModel, Trainer
 
 if TYPE_CHECKING:
     from genrescope.inference.ray_engine import RayEngine
+    from genrescope.training.trainers.group import Group
 
 
 def execute(
@@ -49,7 +50,7 @@ def execute(
     also: Sequence[Dataset] = (),
     reporter: Reporter | None = None,
     scored: Subset = "test",
-    devices: int = 1,
+    devices: int | Group = 1,
     engine: RayEngine | None = None,
 ) -> RunResult:
     """Carry out a recipe: train, predict, score; write a report and the bundle.
@@ -81,7 +82,8 @@ def execute(
     devices
         GPUs, or shares of the cores, on which a network is trained by as many processes. Of a
         script that asks for more than one, what it runs has to stand under
-        `if __name__ == "__main__"`.
+        `if __name__ == "__main__"`. Or the group of processes that torchrun has started, of which
+        this is the first, see `genrescope.training.trainers.group`.
     engine
         A Ray cluster that computes the features which are not in the cache.
 

@@ -17,8 +17,9 @@ from genrescope.training.trainers.base import UsesDevices
 if TYPE_CHECKING:
     from genrescope.training.recipe import Recipe
     from genrescope.training.trainers.base import Trainer
+    from genrescope.training.trainers.group import Group
 
-_NO_TRAINERS = ("base", "held_out", "lightning", "losses", "processes")
+_NO_TRAINERS = ("base", "group", "held_out", "lightning", "losses", "processes")
 
 TRAINERS = Registry(
     "trainer",
@@ -31,7 +32,7 @@ TRAINERS = Registry(
 )
 
 
-def make_trainer(recipe: Recipe, devices: int = 1) -> Trainer:
+def make_trainer(recipe: Recipe, devices: int | Group = 1) -> Trainer:
     """Make the trainer of a recipe's model; it has checked the recipe.
 
     Parameters
@@ -39,7 +40,8 @@ def make_trainer(recipe: Recipe, devices: int = 1) -> Trainer:
     recipe
         Names the model.
     devices
-        Of this machine, on which the model is trained at once.
+        Of this machine, on which the model is trained at once, or the group of processes that
+        train it.
 
     Raises
     ------
@@ -49,7 +51,7 @@ def make_trainer(recipe: Recipe, devices: int = 1) -> Trainer:
     """
     trainer: Trainer = TRAINERS.get(trainer_of(recipe.model))()
     trainer.check(recipe)
-    if devices > 1:
+    if devices != 1:
         if not isinstance(trainer, UsesDevices):
             raise RecipeError(
                 f"{recipe.name}: only networks are trained on several devices: leave --devices out"

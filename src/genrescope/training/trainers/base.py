@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from genrescope.training.data import TrainingData
 from genrescope.training.protocols import TrainingJob
 from genrescope.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from genrescope.training.trainers.group import Group
 
 History = list[dict[str, float]]
 EpochReport = Callable[[int, float, float | None], None]
@@ -82,8 +85,8 @@ class Trainer(Protocol):
 class UsesDevices(Protocol):
     """A trainer that can train a model on several devices at once."""
 
-    def use_devices(self, devices: int) -> None:
-        """Use so many.
+    def use_devices(self, devices: int | Group) -> None:
+        """Use so many of this machine, or those of a group of processes.
 
         Raises
         ------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import signature
@@ -20,7 +21,7 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -329,8 +330,9 @@ def fit(
     further
         Tracks of further data sets, all of which are trained on.
     devices
-        Processes that call this at the same time with the same arguments, each for a device, see
-        `genrescope.training.trainers.processes`. Only the first has the history.
+        Processes that call this at the same time with the same arguments, each for a device. Their
+        environment is that which torchrun makes, see `genrescope.training.trainers.processes` and
+        `genrescope.training.trainers.group`. Only the first has the history.
 
     Returns
     -------
@@ -359,11 +361,13 @@ def fit(
     averaging = EMAWeightAveraging(decay=max(0.0, min(recipe.training.ema_decay, 1 - 5 / steps)))
     keep_best = recipe.training.keep == "best"
     record = _Record(report, curves, shape[1], averaging, held_out if keep_best else None)
+    own = devices if devices == 1 else int(os.environ["LOCAL_WORLD_SIZE"])
     with _quiet():
         trainer = pl.Trainer(
             max_epochs=recipe.training.epochs,
             accelerator="auto" if devices == 1 or torch.cuda.is_available() else "cpu",
-            devices=devices,
+            devices=own,
+            num_nodes=devices // own,
             strategy="auto" if devices == 1 else _strategy(),
             # Without GPUs torch has none, and each process normalises by its own segments.
             sync_batchnorm=devices > 1 and torch.cuda.is_available(),
@@ -394,6 +398,14 @@ def fit(
     return trained.eval(), task.history
 
 
+def is_finished(checkpoint: Path, recipe: Recipe) -> bool:
+    """Whether a checkpoint is that of a network's last epoch."""
+    if not checkpoint.is_file():
+        return False
+    state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
+    return len(state["history"]) >= recipe.training.epochs
+
+
 def _check_shared(recipe: Recipe, network: nn.Module, segments: int, devices: int) -> None:
     """Refuse what processes can't share: a batch of few segments, layers that are unfrozen later.
 
@@ -414,7 +426,8 @@ def _check_shared(recipe: Recipe, network: nn.Module, segments: int, devices: in
 
 def _strategy() -> DDPStrategy:
     # A process whose segments have no targets of the teacher does not use what predicts them.
-    return DDPStrategy(cluster_environment=LightningEnvironment(), find_unused_parameters=True)
+    environment = TorchElasticEnvironment()
+    return DDPStrategy(cluster_environment=environment, find_unused_parameters=True)
 
 
 def _precision(setting: str) -> Any:

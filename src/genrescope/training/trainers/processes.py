@@ -83,20 +83,9 @@ def fit_in_processes(
         When a process died. What was trained is in the checkpoint.
     """
     file = checkpoint.with_name(f"{checkpoint.stem}-shared.pt")
-    stored = {
-        "recipe": recipe.model_dump_json(),
-        "tracks": _stored(tracks),
-        "genres": genres,
-        "shape": list(shape),
-        "curves": {name: _stored(each) for name, each in curves.items()},
-        "held_out": vars(held_out) if held_out else None,
-        "further": [_stored(each) for each in further],
-    }
-    try:
-        with open_atomic(file) as opened:
-            torch.save(stored, opened)
-    except (OSError, RuntimeError) as error:  # torch has its own for a disk that is full
-        raise FileError(file, f"can't be written: {error}") from None
+    given: dict[str, Any] = {"shape": shape, "curves": curves}
+    given |= {"held_out": held_out, "further": further}
+    store_arguments(file, recipe, tracks, genres, **given)
     here, there = zip(*(get_context("spawn").Pipe() for _ in range(devices)), strict=True)
     errors: list[Exception] = []
 
@@ -148,32 +137,70 @@ def _train(
     pipes: Sequence[Connection[Any, Any]],
 ) -> None:
     """Take part in a training, as the process of a rank."""
-    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank))
+    os.environ |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(devices))
     torch.set_num_threads(max(1, available_cores() // devices))
-    stored = torch.load(file, mmap=True, weights_only=True)
-    held_out = stored["held_out"]
 
     def report(*scores: Any) -> None:
         pipes[rank].send(scores)
         pipes[rank].recv()  # no epoch begins before the last one is shown
 
     try:
-        fit(
-            Recipe.model_validate_json(stored["recipe"]),
-            _loaded(stored["tracks"]),
-            stored["genres"],
-            shape=tuple(stored["shape"]),
-            checkpoint=Path(checkpoint),
-            report=report,
-            curves={name: _loaded(each) for name, each in stored["curves"].items()},
-            held_out=HeldOut(**held_out) if held_out else None,
-            further=[_loaded(each) for each in stored["further"]],
-            devices=devices,
-        )
+        given = load_arguments(Path(file))
+        fit(**given, checkpoint=Path(checkpoint), report=report, devices=devices)
     except (GenrescopeError, OSError) as error:
         pipes[rank].send(error)
         raise
+
+
+def store_arguments(
+    file: Path,
+    recipe: Recipe,
+    tracks: list[TrainingTrack],
+    genres: int,
+    *,
+    shape: tuple[int, int],
+    curves: Mapping[str, list[TrainingTrack]],
+    held_out: HeldOut | None,
+    further: Sequence[list[TrainingTrack]],
+) -> None:
+    """Store what `fit` is given in a file, for other processes.
+
+    Raises
+    ------
+    FileError
+        When it can't be written.
+    """
+    stored = {
+        "recipe": recipe.model_dump_json(),
+        "tracks": _stored(tracks),
+        "genres": genres,
+        "shape": list(shape),
+        "curves": {name: _stored(each) for name, each in curves.items()},
+        "held_out": vars(held_out) if held_out else None,
+        "further": [_stored(each) for each in further],
+    }
+    try:
+        with open_atomic(file) as opened:
+            torch.save(stored, opened)
+    except (OSError, RuntimeError) as error:  # torch has its own for a disk that is full
+        raise FileError(file, f"can't be written: {error}") from None
+
+
+def load_arguments(file: Path) -> dict[str, Any]:
+    """The arguments of `fit` by name from a file, which is mapped into memory."""
+    stored = torch.load(file, mmap=True, weights_only=True)
+    held_out = stored["held_out"]
+    return {
+        "recipe": Recipe.model_validate_json(stored["recipe"]),
+        "tracks": _loaded(stored["tracks"]),
+        "genres": stored["genres"],
+        "shape": tuple(stored["shape"]),
+        "curves": {name: _loaded(each) for name, each in stored["curves"].items()},
+        "held_out": HeldOut(**held_out) if held_out else None,
+        "further": [_loaded(each) for each in stored["further"]],
+    }
 
 
 def _stored(tracks: Sequence[TrainingTrack]) -> list[tuple[Any, ...]]:

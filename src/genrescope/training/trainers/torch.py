@@ -20,8 +20,9 @@ from genrescope.training.distillation import standardised_targets
 from genrescope.training.protocols import TrainingJob
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import EpochReport, History, TrainedModel
+from genrescope.training.trainers.group import Group
 from genrescope.training.trainers.held_out import HeldOut
-from genrescope.training.trainers.lightning import fit
+from genrescope.training.trainers.lightning import fit, is_finished
 from genrescope.training.trainers.processes import check_devices, fit_in_processes
 
 # The accuracy on training tracks is measured on about this many of them.
@@ -43,19 +44,21 @@ class Trainer:
     Attributes
     ----------
     devices
-        Processes that train each network together.
+        Processes of this machine that train each network together, or the group of processes that
+        do.
     """
 
-    devices = 1
+    devices: int | Group = 1
 
     def check(self, recipe: Recipe) -> None:
         """Refuse an ensemble in which not everything is a torch network."""
         if any(trainer_of(own.model) != "torch" for own in recipe.networks):
             raise RecipeError(f"{recipe.name}: an ensemble has to be of networks")
 
-    def use_devices(self, devices: int) -> None:
-        """Train each network in so many processes, each on a device of this machine."""
-        check_devices(devices)
+    def use_devices(self, devices: int | Group) -> None:
+        """Train each network in so many processes of this machine, or by a group of processes."""
+        if isinstance(devices, int):
+            check_devices(devices)
         self.devices = devices
 
     def needs_validation(self, recipe: Recipe) -> bool:
@@ -99,9 +102,13 @@ class Trainer:
                 "held_out": held_out,
                 "further": further,
             }
-            if self.devices > 1:
-                fit_in_processes(self.devices, own, train, len(data.genres), **given)
-            network, epochs = fit(own, train, len(data.genres), **given)
+            arguments = own, train, len(data.genres)
+            if isinstance(self.devices, Group):
+                network, epochs = self.devices.fit(*arguments, **given)
+            else:
+                if self.devices > 1 and not is_finished(given["checkpoint"], own):
+                    fit_in_processes(self.devices, *arguments, **given)
+                network, epochs = fit(*arguments, **given)
             networks.append(network)
             history += [{**epoch, "epoch": before + epoch["epoch"]} for epoch in epochs]
         network = _Ensemble(networks) if recipe.ensemble else networks[0]

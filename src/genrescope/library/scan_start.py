@@ -1,0 +1,98 @@
+"""What a scan does first: it checks folders, and opens or makes the library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from genrescope.errors import FileError
+from genrescope.inference import Classifier
+from genrescope.library.places import LibraryError, is_address, writing
+from genrescope.library.recovery import take_back
+from genrescope.library.rows import Model
+from genrescope.library.search import Root
+from genrescope.library.similar import ModelMismatchError
+from genrescope.library.store import TRACKS, Library, is_library
+from genrescope.wording import counted
+
+
+def check_missing(
+    missing: Sequence[Path], place: str, is_gone: Callable[[Path, int], bool]
+) -> None:
+    """Refuse folders that don't exist, unless the library knows them and their files are gone.
+
+    Raises
+    ------
+    FileError
+        For a folder to refuse.
+    """
+    entries = Library.open(place).entries() if is_library(place) else []
+    for root in missing:
+        count = sum(not entry.deleted and entry.file.is_relative_to(root) for entry in entries)
+        if root.exists() or not count:
+            raise FileError(root, "not a folder" if root.exists() else "no such folder")
+        if not is_gone(root, count):
+            tracks = counted(count, "track")
+            raise FileError(root, f"no such folder; the library has {tracks} from it")
+
+
+def knows(place: str, roots: Sequence[Root]) -> bool:
+    """Whether a library has rows below one of these folders, damaged or not."""
+    if not is_library(place):
+        return False
+    try:
+        entries = Library.open(place).entries()
+    except LibraryError:
+        return True
+    return any(entry.file.is_relative_to(root.path) for entry in entries for root in roots)
+
+
+def model_of(classifier: Classifier, source: str) -> Model:
+    """The model of a library that a classifier makes; `source` is what it was loaded from."""
+    path = Path(source)
+    return Model(
+        classifier.manifest.name,
+        classifier.manifest.sha256,
+        str(path.resolve()) if path.exists() else source,
+        tuple(classifier.genres),
+        classifier.embedding_size,
+    )
+
+
+def open_or_create(place: str, model: Model) -> Library:
+    """Open the library or make one; refuse one that was made with another model."""
+    if not is_library(place):
+        return Library.create(place, model)
+    opened = Library.open(place)
+    known = opened.model
+    if known.sha256 != model.sha256:
+        raise ModelMismatchError(
+            place,
+            f"made with the model {known.name} ({known.sha256[:8]}), not {model.name} "
+            f"({model.sha256[:8]})",
+        )
+    return opened
+
+
+def restored(place: str) -> bool:
+    """Take back the last writes of an earlier scan where a full disk has cut them.
+
+    Raises
+    ------
+    LibraryError
+        When the folder can't be written to.
+    """
+    if is_address(place) or not is_library(place):
+        return False
+    with writing(place):
+        return take_back(place, TRACKS)
+
+
+def known_roots(place: str) -> list[Root]:
+    """The folders that a library knows and that exist, and addresses; none of a damaged one."""
+    try:
+        known = {entry.root for entry in Library.open(place).entries()}
+    except LibraryError:
+        return []
+    roots = [Root.of(root) for root in sorted(known)]
+    return [root for root in roots if root.address or root.path.is_dir()]

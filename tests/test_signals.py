@@ -1,0 +1,99 @@
+"""What signals do to a command: an orderly end, and an end at once where Ctrl-C comes again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from clips import write_spectrograms
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+# A command that takes so many seconds to end.
+ENDS_SLOWLY = """
+import sys, time, typer
+from genrescope import cli
+seconds, work = float(sys.argv.pop()), typer.Typer()
+@work.command()
+def run():
+    try:
+        print("now", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("ending", flush=True)
+        time.sleep(seconds)
+        raise typer.Exit(130) from None
+cli.command_line = lambda names: work
+cli.main()
+"""
+
+
+def listens() -> None:
+    """In the background a process may have been told to ignore some of them."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def interrupted(number: int, *, seconds: float) -> subprocess.Popen[str]:
+    """A command that is ending, after a first signal."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDS_SLOWLY, str(seconds)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listens,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "now\n"
+    process.send_signal(number)
+    assert process.stdout.readline() == "ending\n"
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143), (1, 129)])
+def test_the_exit_code_names_the_signal_and_a_second_request_changes_nothing(
+    number: int, code: int
+) -> None:
+    process = interrupted(number, seconds=0.3)
+    # What shuts down asks again, and a program that started this one passes Ctrl-C on at once.
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (code, "")
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_at_once() -> None:
+    process = interrupted(signal.SIGINT, seconds=60)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (130, "")
+
+
+@pytest.mark.slow
+@pytest.mark.needs("train")
+def test_a_training_that_is_asked_to_end_can_be_resumed(tmp_path: Path) -> None:
+    write_spectrograms(tmp_path / "data")
+    command = [sys.executable, "-m", "genrescope", "train", "default-random", "--data", "data"]
+    command += ["--set", "ensemble=[]", "--set", "model.channels=[4]", "--out", "run"]
+    process = subprocess.Popen(
+        [*command, "--set", "training.epochs=5000"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=listens,
+    )  # fmt: skip
+    job = tmp_path / "run/jobs/only"
+    while not (job / "checkpoint.ckpt").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert err.endswith("interrupted; the same command resumes the run in run\n")
+    assert "Traceback" not in err
+    assert {each.name for each in job.iterdir()} - {"checkpoint.part"} == {
+        "checkpoint.ckpt",
+        "tracks.json",
+    }
