@@ -14,7 +14,16 @@ import pytest
 from typer.testing import CliRunner
 
 from clips import write_wav
-from genrescope.audio.addresses import audio_at, open_source, stamp_of
+from genrescope.audio.addresses import (
+    audio_at,
+    current_stamp_of,
+    names_address,
+    open_source,
+    options_of,
+    stamp_of,
+    suffix_of,
+    without_password,
+)
 from genrescope.cli import app
 from genrescope.cli.resume import _stamp
 from genrescope.encoders import embed_files
@@ -32,7 +41,7 @@ def web(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "web").mkdir()
     handler = functools.partial(_Quiet, directory=tmp_path / "web")
     found = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=found.serve_forever, daemon=True).start()
+    threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{found.server_port}"
     found.shutdown()
 
@@ -80,6 +89,81 @@ def test_a_web_server_tells_what_has_changed(web: str, tmp_path: Path) -> None:
     assert stamp_of(f"{web}/absent.wav") == []
 
 
+def test_a_file_that_is_gone_is_told_from_a_server_that_does_not_answer(web: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        current_stamp_of(f"{web}/absent.wav")
+    with pytest.raises(FileError, match="not readable"):
+        current_stamp_of("http://127.0.0.1:9/song.wav")
+
+
+def test_names_are_told_from_options() -> None:
+    key, options = "s3://songs/What? #1.mp3", "?endpoint_override=localhost:9000&scheme=http"
+    assert (options_of(key), suffix_of(key)) == ("", ".mp3")
+    assert (options_of(key + options), suffix_of(key + options)) == (options, ".mp3")
+    assert suffix_of("https://x.org/a%2Emp3?b=c.wav") == ".mp3"
+
+
+def test_passwords_are_cut_out() -> None:
+    for address, expected in {
+        "https://user:pass@host/a": "https://host/a",
+        "s3://KEY:se/cret@bucket/a": "s3://bucket/a",
+        "sftp://user@host/a": "sftp://user@host/a",
+        "s3://bucket/a:b@c": "s3://bucket/a:b@c",
+    }.items():
+        assert without_password(address) == expected
+
+
+def test_listed_names_begin_with_the_typed_address(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("memory").pipe_file("/music/deep/a.wav", b"x")
+    assert audio_at("memory://music") == ["memory://music/deep/a.wav"]
+    assert stamp_of("memory://music/deep/a.wav")[0] == 1
+    write_wav(tmp_path / "b.wav", 0.1)
+    assert audio_at(tmp_path.as_uri()) == [f"{tmp_path.as_uri()}/b.wav"]
+
+
+def test_a_listing_by_http_belongs_to_an_address_by_https() -> None:
+    from genrescope.audio.addresses import _address_of
+
+    typed = "https://host/music"
+    assert _address_of("http://host/music/a.mp3", typed, typed) == f"{typed}/a.mp3"
+    with pytest.raises(FileError, match="not below it"):
+        _address_of("https://other/a.mp3", typed, typed)
+
+
+def test_a_folder_that_is_named_as_an_address_is_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert names_address("s3://music")
+    (tmp_path / "s3:/music").mkdir(parents=True)
+    assert not names_address("s3://music")
+
+
+def test_a_password_is_taken_from_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+
+    class Asks(_Quiet):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Authorization"])
+            super().do_GET()
+
+    write_wav(tmp_path / "a.wav", 0.1)
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Asks, directory=tmp_path)
+    )
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        assert len(audio_at(f"http://127.0.0.1:{server.server_port}/")) == 1
+    finally:
+        server.shutdown()
+    assert asked == ["Basic c29tZWJvZHk6c2VjcmV0"]
+
+
 @pytest.mark.slow
 def test_object_storage_is_listed_read_and_embedded_once(bucket: str, tmp_path: Path) -> None:
     import boto3
@@ -89,6 +173,11 @@ def test_object_storage_is_listed_read_and_embedded_once(bucket: str, tmp_path: 
     for song in songs:
         client.upload_file(str(song), "songs", f"a folder/{song.name}")
     client.put_object(Bucket="songs", Key="a folder/notes.txt", Body=b"no music")
+    client.put_object(Bucket="songs", Key="odd/What? #1 50%.mp3", Body=b"x")
+    assert audio_at(f"{bucket}/odd") == [f"{bucket}/odd/What? #1 50%.mp3"]
+    with open_source(f"{bucket}/odd/What? #1 50%.mp3") as opened:
+        assert not isinstance(opened, Path)
+        assert opened.read() == b"x"
     addresses = [f"{bucket}/a folder/{song.name}" for song in songs]
     assert audio_at(f"{bucket}/a folder") == addresses
     assert audio_at(addresses[0]) == addresses[:1]

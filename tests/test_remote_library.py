@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import genrescope.library.duplicates
+import genrescope.library.search
 from clips import write_wav
 from genrescope.cli import app
 from genrescope.errors import FileError
+from genrescope.library.corrections import correct
+from genrescope.library.maintenance import verify
 from genrescope.library.scan import scan
+from genrescope.library.search import Root
+from genrescope.library.store import Library
+from libraries import entry, make_library
 from test_addresses import bucket, web  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.needs("library"), pytest.mark.needs("ray")]
@@ -128,6 +137,124 @@ def test_ray_reads_a_web_server_as_threads_do(
         found[engine] = rows(tmp_path / engine, tmp_path / f"{engine}.csv")
     assert found["ray"] == found["local"]
     assert scanned(f"{web}/", tmp_path / "ray")["unchanged"] == 4
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("https://user:secret@host/music", "^https://host/music: .*stores no password"),
+        ("s3://KEY:secret@bucket", "^s3://bucket: .*stores no password"),
+        ("s3://bucket/music?endpoint_override=localhost", "without options"),
+        ("https://host/music?folder=1", "without options"),
+        ("https://host/song.mp3", "of one file"),
+        ("s3://", "without a host"),
+    ],
+)
+def test_addresses_that_are_not_scanned(address: str, reason: str) -> None:
+    with pytest.raises(FileError, match=reason) as caught:
+        Root.of(address)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_name_with_a_question_mark_is_no_option() -> None:
+    assert Root.of("s3://bucket/What?/").address == "s3://bucket/What?"
+
+
+def test_servers_are_not_asked_after_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    slow = threading.Event()
+
+    def stamp_of(name: str) -> list[int]:
+        asked.append(name)
+        if name != "0":
+            slow.wait(60)
+        return [1, 1]
+
+    monkeypatch.setattr(genrescope.library.search, "stamp_of", stamp_of)
+    stamps = genrescope.library.search._stamped((str(n), None) for n in range(100))
+    try:
+        assert next(stamps) == ("0", [1, 1])
+        began = time.monotonic()
+        stamps.close()  # as an interruption does
+        assert time.monotonic() - began < 30
+    finally:
+        slow.set()
+    assert len(asked) < 100
+
+
+def test_a_file_that_can_not_be_fetched_has_no_fingerprint(web: str) -> None:  # noqa: F811
+    track = entry("absent.wav", [0.0] * 16, root=web)
+    with pytest.raises(FileError, match=f"{web}/absent.wav: "):
+        genrescope.library.duplicates._fingerprint(track)
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """The files of `memory://`, which live as long as this process."""
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    yield files
+    files.store.clear()
+
+
+@pytest.mark.slow
+def test_rows_of_what_can_not_be_reached_are_kept(memory: Any, tmp_path: Path) -> None:
+    music, library = tmp_path / "music", tmp_path / "library"
+    music.mkdir()
+    song = write_wav(music / "a.wav", 7).read_bytes()
+    scan([music], library=library)
+    # A copy of a file on a disk that is not mounted: the disk's row stays.
+    music.rename(tmp_path / "unplugged")
+    memory.pipe_file("/copies/deep/a.wav", song)
+    report = scan(["memory://copies"], library=library)
+    assert (report.counts.classified, report.counts.moved) == (1, 0)
+    stored = {each.place for each in Library.open(library).entries() if not each.deleted}
+    assert stored == {str(music / "a.wav"), "memory://copies/deep/a.wav"}
+    assert scan(["memory://copies"], library=library).counts.unchanged == 1
+    # Below a folder that has other files it is gone.
+    (tmp_path / "unplugged").rename(music)
+    (music / "a.wav").rename(music / "notes.txt")
+    memory.pipe_file("/others/a.wav", song)
+    assert scan(["memory://others"], library=library).counts.moved == 1
+    # All files at an address are gone, or it can't be listed.
+    memory.store.clear()
+    for address in ("memory://copies", "memory://others"):
+        with pytest.raises(FileError, match="--rescan would lose 1 track "):
+            scan([address], library=library, rescan=True)
+    assert len(Library.open(library).entries()) == 2
+    found = verify(Library.open(library))
+    assert (len(found.missing), found.unreadable) == (2, [])
+
+
+def test_a_file_of_which_nothing_is_known_is_unchanged(
+    memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.pipe_file("/music/a.wav", b"x")
+    row = entry("a.wav", [0.0] * 16, root="memory://music", size=0, mtime_ns=0)
+    library = make_library(tmp_path / "library", [row])
+    monkeypatch.setattr("genrescope.audio.addresses._stamp", lambda _: [])
+    assert verify(library).unchanged == 1
+
+
+def test_what_needs_files_leaves_addresses_out(memory: Any, tmp_path: Path) -> None:
+    memory.pipe_file("/music/a.wav", b"x")
+    music, place = tmp_path / "music", tmp_path / "library"
+    local = entry("b.wav", [1.0] * 16, root=str(music))
+    remote = entry("a.wav", [0.5] * 16, root="memory://music")
+    library = make_library(place, [local, remote])
+    correct(library, [local, remote], "rock")
+    table = tmp_path / "own.csv"
+    out = run("library", "corrections", "-l", place, "--out", table)
+    assert "can't be trained on: 1 track left out" in out
+    assert table.read_text() == f"path,genre\n{music / 'b.wav'},rock\n"
+    out = run("library", "corrections", "-l", place, "--write-tags", "--yes", code=1)
+    assert "memory://music/a.wav: tags are written into files of this machine alone" in out
+    run("sort", "memory://music/", "-l", place, "--export", tmp_path / "one.json")
+    [exported] = json.loads((tmp_path / "one.json").read_text())
+    assert exported["path"] == "memory://music/a.wav"
+    out = run("library", "relocate", "memory://music", "memory://new", "-l", place, code=2)
+    assert "it needs folders" in out
 
 
 @pytest.fixture

@@ -546,9 +546,13 @@ def test_a_title_can_not_add_lines_to_a_playlist(tmp_path: Path) -> None:
 
     odd = "one\n/etc/passwd\r#EXTINF:1,two"
     tracks = [entry(f"{n}.mp3", np.eye(16)[n], title=odd, artist="a") for n in range(3)]
+    # The service has no audio of a track at an address.
+    tracks.append(entry("3.mp3", np.eye(16)[3], root="s3://bucket"))
     make_library(tmp_path / "library", tracks)
     with running(library=str(tmp_path / "library")) as address:
-        ids = [e["id"] for e in requests.get(f"{address}/v1/tracks", timeout=9).json()["tracks"]]
+        found = requests.get(f"{address}/v1/tracks", timeout=9).json()["tracks"]
+        assert sorted(each["is_remote"] for each in found) == [False] * 3 + [True]
+        ids = [each["id"] for each in found]
         answer = requests.post(f"{address}/v1/playlist.m3u8", json={"ids": ids}, timeout=9)
         lines = answer.text.splitlines()
     assert len(lines) == 7

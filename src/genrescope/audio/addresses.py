@@ -7,6 +7,7 @@ needed; their keys, regions and endpoints come from the usual environment variab
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,13 +24,46 @@ if TYPE_CHECKING:
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _BY_PYARROW = ("s3", "gs", "gcs")
 _RETRIES = "retry_limit_seconds=30"
+# pyarrow's own options behind a question mark; any other one belongs to the name of a file.
+_OPTIONS = re.compile(
+    r"\?(region|scheme|endpoint_override|tls_ca_file_path|allow_\w+|background_writes|"
+    r"retry_limit_seconds|project_id)=.*"
+)
+_WEB = ("http://", "https://")
+_GONE = (404, 410)
 # What servers and object stores tell of a file's version.
 _VERSION = ("ETag", "Content-MD5", "Digest", "Last-Modified", "mtime", "LastModified", "updated")
 
 
 def is_address(name: str) -> bool:
-    """Whether a name is an address, not a path."""
+    """Whether a name has the form of an address."""
     return _ADDRESS.match(name) is not None
+
+
+def names_address(name: str) -> bool:
+    """Whether a name as it is typed is an address: no file or folder is called `s3:/…`."""
+    return is_address(name) and not os.path.lexists(name)
+
+
+def options_of(address: str) -> str:
+    """The part of an address that names no file, from its question mark on; empty if none."""
+    if address.lower().startswith(_WEB):
+        query = urlsplit(address).query
+        return f"?{query}" if query else ""
+    found = _OPTIONS.search(address) if _is_by_pyarrow(address) else None
+    return found[0] if found else ""
+
+
+def without_password(address: str) -> str:
+    """An address without the user and the password in front of its host, if it has both."""
+    scheme, _, rest = address.partition("://")
+    host = rest.partition("/")[0]
+    user = host.rpartition("@")[0]
+    if ":" in user:
+        return f"{scheme}://{rest.removeprefix(user)[1:]}"
+    if ":" in host and _is_by_pyarrow(address):  # a secret key may hold a slash
+        return f"{scheme}://{rest.rpartition('@')[2]}"
+    return address
 
 
 def audio_at(address: str, passed_over: PassedOver | None = None) -> list[str]:
@@ -61,7 +95,7 @@ def stamped_audio_at(
         When there is no such file or folder, no audio in it, or it can't be reached.
     """
     try:
-        files, path, prefix = _file_system(address)
+        files, path = _file_system(address)
         if is_audio(path):
             return {address: None}
         listed = {n: each for n, each in files.find(path, detail=True).items() if is_audio(n)}
@@ -76,9 +110,25 @@ def stamped_audio_at(
             passed_over.note("files", name)
     if not found:
         raise FileError(address, "no audio files there")
-    return {
-        name if is_address(name) else prefix + name: _stamp(listed[name]) or None for name in found
-    }
+    return {_address_of(name, path, address): _stamp(listed[name]) or None for name in found}
+
+
+def _address_of(name: str, path: str, address: str) -> str:
+    """The address of a file below the one that was listed, from its path on the file system.
+
+    Raises
+    ------
+    FileError
+        When it is not below it.
+    """
+    options = options_of(address) if _is_by_pyarrow(address) else ""
+    above = address.removesuffix(options)
+    # A page that is served by https may name its files by http.
+    base, listed = (re.sub("^https?://", "", each) for each in (path.rstrip("/") + "/", name))
+    if not listed.startswith(base):
+        raise FileError(address, f"it lists {name}, which is not below it")
+    slash = "" if above.endswith("/") else "/"
+    return f"{above}{slash}{listed.removeprefix(base)}{options}"
 
 
 @contextmanager
@@ -94,7 +144,7 @@ def open_source(source: str) -> Iterator[Path | BinaryIO]:
         yield Path(source)
         return
     try:
-        files, path, _ = _file_system(source)
+        files, path = _file_system(source)
         opened = files.open(path, "rb")
     except GenrescopeError:
         raise
@@ -113,10 +163,31 @@ def stamp_of(address: str) -> list[int]:
     its checksum or the time of its last change.
     """
     try:
-        files, path, _ = _file_system(address)
-        return _stamp(files.info(path))
+        return current_stamp_of(address)
     except Exception:  # each protocol has errors of its own; reading it will say why
         return []
+
+
+def current_stamp_of(address: str) -> list[int]:
+    """As `stamp_of`, where it is told whether the file is gone or can't be asked for.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    FileError
+        When the server can't be asked.
+    """
+    files, path = _file_system(address)
+    try:
+        return _stamp(files.info(path))
+    except Exception as error:  # each protocol has errors of its own
+        # To fsspec, every failure of a web server is a missing file.
+        cause = error.__cause__ or error
+        is_missing = isinstance(cause, FileNotFoundError)
+        if is_missing or getattr(cause, "status", None) in _GONE:
+            raise FileNotFoundError(address) from None
+        raise FileError(address, f"not readable: {_line(cause)}") from None
 
 
 def _stamp(known: Mapping[str, Any]) -> list[int]:
@@ -129,14 +200,23 @@ def _stamp(known: Mapping[str, Any]) -> list[int]:
 
 def is_audio(name: str) -> bool:
     """Whether an address, or a path of its file system, is named as an audio file is."""
+    return suffix_of(name).lower() in AUDIO_SUFFIXES
+
+
+def suffix_of(address: str) -> str:
+    """The ending of a file's name, as `Path.suffix`."""
     # The address of a web server may end in a signature: song.mp3?Expires=…
-    if name.lower().startswith(("http://", "https://")):
-        name = unquote(urlsplit(name).path)
-    return Path(name).suffix.lower() in AUDIO_SUFFIXES
+    if address.lower().startswith(_WEB):
+        return Path(unquote(urlsplit(address).path)).suffix
+    return Path(address.removesuffix(options_of(address))).suffix
 
 
-def _file_system(address: str) -> tuple[Any, str, str]:
-    """The file system of an address, the path on it, and what makes an address of a path."""
+def _is_by_pyarrow(address: str) -> bool:
+    return address.partition("://")[0].lower() in _BY_PYARROW
+
+
+def _file_system(address: str) -> tuple[Any, str]:
+    """The file system of an address, and the path on it."""
     try:
         from fsspec.core import url_to_fs
         from fsspec.implementations.arrow import ArrowFSWrapper
@@ -144,17 +224,19 @@ def _file_system(address: str) -> tuple[Any, str, str]:
     except ImportError as error:
         missing = f"addresses need {error.name}: pip install 'genrescope[ray]'"
         raise GenrescopeError(missing) from None
-    scheme = address.partition("://")[0].lower()
-    if scheme in _BY_PYARROW:
+    if _is_by_pyarrow(address):
         # What pyarrow takes is a URI, with its own options behind a question mark.
-        place, mark, options = address.partition("?")
-        if scheme != "s3" and "retry_limit_seconds" not in options:
+        options = options_of(address)
+        place = quote(address.removesuffix(options), safe="/:@")
+        if not address.lower().startswith("s3://") and "retry_limit_seconds" not in options:
             # Without keys it would try for a quarter of an hour.
-            mark, options = "?", "&".join(filter(None, (options, _RETRIES)))
-        opened, path = fs.FileSystem.from_uri(quote(place, safe="/:@") + mark + options)
-        return ArrowFSWrapper(opened), path, f"{scheme}://"
-    files, path = url_to_fs(address)
-    return files, path, f"{scheme}://"
+            options += ("&" if options else "?") + _RETRIES
+        opened, path = fs.FileSystem.from_uri(place + options)
+        return ArrowFSWrapper(opened), path
+    # User and password of a web server are in ~/.netrc.
+    settings = {"client_kwargs": {"trust_env": True}} if address.lower().startswith(_WEB) else {}
+    files, path = url_to_fs(address, **settings)
+    return files, path
 
 
 def _line(error: BaseException) -> str:

@@ -91,7 +91,7 @@ def find_sources(
     arguments: Iterable[str], *, null: bool, passed_over: PassedOver
 ) -> list[Path | str | FileError]:
     """As `find`, with the audio files at addresses, for engines that read them."""
-    from genrescope.audio.addresses import audio_at, is_address
+    from genrescope.audio.addresses import audio_at, names_address
 
     found: list[Path | str | FileError] = []
     for argument in arguments:
@@ -101,7 +101,7 @@ def find_sources(
             else:
                 found.append(FileError("-", "no names on stdin"))
             continue
-        if not is_address(argument) or os.path.lexists(argument):
+        if not names_address(argument):
             found += find([argument], null=null, passed_over=passed_over)
             continue
         try:

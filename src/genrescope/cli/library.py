@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from genrescope.audio.addresses import is_address
+from genrescope.audio.addresses import names_address
 from genrescope.cli.files import not_music
 from genrescope.cli.filters import FilterOptions
 from genrescope.cli.options import grouped
@@ -121,14 +121,13 @@ def forget(
 
       genrescope library forget ~/Music/Podcasts
     """
-    from genrescope.library.maintenance import to_forget
+    from genrescope.library.maintenance import to_forget, typed_place
     from genrescope.library.store import Library
 
     if not folders and not deleted:
         raise typer.BadParameter("expected a PATH or --deleted")
     opened = Library.open(library)
-    places = [each if is_address(each) else Path(each).absolute() for each in folders or []]
-    rows = to_forget(opened, places, deleted=deleted)
+    rows = to_forget(opened, [typed_place(each) for each in folders or []], deleted=deleted)
     if not rows:
         notice("no track to forget")
         return
@@ -139,8 +138,8 @@ def forget(
 
 @app.command()
 def relocate(
-    old: Path = typer.Argument(..., metavar="OLD", help="The folder as the library knows it."),
-    new: Path = typer.Argument(..., metavar="NEW", help="Where it is now."),
+    old: str = typer.Argument(..., metavar="OLD", help="The folder as the library knows it."),
+    new: str = typer.Argument(..., metavar="NEW", help="Where it is now."),
     library: str | None = LIBRARY,
 ) -> None:
     """Tell a library that a folder was moved, or mounted elsewhere. Nothing is analysed again.
@@ -152,7 +151,9 @@ def relocate(
     from genrescope.library.maintenance import relocate as move_rows
     from genrescope.library.store import Library
 
-    moved, missing = move_rows(Library.open(library), old.absolute(), new)
+    if names_address(old) or names_address(new):
+        raise typer.BadParameter("it needs folders; of addresses, scan the new one, forget the old")
+    moved, missing = move_rows(Library.open(library), Path(old).absolute(), Path(new))
     stdout.print(f"{moved} relocated, {missing} of them missing", markup=False)
 
 
@@ -245,22 +246,26 @@ def corrections(
     if out is not None:
         count = write_training_table(found, out)
         notice(f"wrote {counted(count, 'track')} to {printable(str(out))}")
+        if remote := len(found) - count:
+            notice(f"files at addresses can't be trained on: {counted(remote, 'track')} left out")
     if not write_tags or not found:
         return
     _ask(f"Write these genres into the tags of {counted(len(found), 'file')}?", yes)
-    journal, written = TagJournal(), 0
+    journal, written, failed = TagJournal(), 0, 0
     for entry in found:
-        if entry.is_remote:
-            error_line(f"{entry.place}: tags are written into files of this machine alone")
-            continue
         try:
+            if entry.is_remote:
+                raise TagError(entry.place, "tags are written into files of this machine alone")
             change = journal.write_genre(
                 str(entry.file), [genre_name(entry.corrected_genre or "")], overwrite=True
             )
             written += change.action == "write"
         except TagError as error:
             error_line(str(error))
+            failed += 1
     notice(f"wrote the genre into {counted(written, 'file')}; to undo: genrescope tags undo")
+    if failed:
+        raise typer.Exit(1)
 
 
 def _ask(question: str, yes: bool) -> None:

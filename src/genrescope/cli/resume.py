@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from genrescope import __version__
-from genrescope.audio.addresses import is_address, stamp_of
+from genrescope.audio.addresses import names_address, stamp_of
 from genrescope.cli.writers import Writer, output, text_stream
 from genrescope.errors import FileError
 from genrescope.inference import Prediction
@@ -217,7 +217,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 def _stamp(file: Path | str) -> list[int]:
     """A stamp that changes with a file's content; empty for a file that can't be read."""
-    if is_address(str(file)) and not Path(file).exists():
+    if names_address(str(file)):
         return stamp_of(str(file))
     try:
         status = Path(file).stat()

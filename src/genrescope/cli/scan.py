@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from genrescope.audio.addresses import is_address
+from genrescope.audio.addresses import names_address
 from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_local, check_whole, ray_engine
 from genrescope.cli.info import note_outdated
 from genrescope.cli.listen import LISTEN, listen_option
@@ -69,7 +69,7 @@ def scan(
         False,
         "--yes",
         "-y",
-        help="Mark tracks of missing or empty folders as deleted.",
+        help="Mark tracks of missing or empty folders as deleted; an empty address keeps its own.",
     ),
     watch: bool = typer.Option(
         False, "--watch", help="Go on: scan again whenever something in the folders changes."
@@ -87,7 +87,8 @@ def scan(
     @eaDir, ._*) are passed over. Of a known folder that is missing or empty, it asks whether its
     tracks are deleted.
 
-    Files at an address are fetched to be read, and recognised by their size and version.
+    Files at an address are fetched to be read, and unchanged while their size and version are. An
+    address that can't be listed, or lists no music, keeps its tracks, and nothing is asked.
 
     Exit code 1: some files failed. 2: nothing was done.
 
@@ -120,7 +121,7 @@ def scan(
 
 
 def _local_or_address(folder: str) -> Path | str:
-    return folder if is_address(folder) and not Path(folder).exists() else Path(folder)
+    return folder if names_address(folder) else Path(folder)
 
 
 def _changes(folders: list[str], library: str | None) -> Iterator[bool]:

@@ -30,7 +30,7 @@ class By(StrEnum):
 
 
 def sort(
-    folders: list[Path] = typer.Argument(
+    folders: list[str] = typer.Argument(
         None, metavar="[FOLDER]", help="Only tracks below these; by default the whole library."
     ),
     to: Path | None = typer.Option(None, "--to", metavar="DEST", help="The top folder."),
@@ -137,16 +137,17 @@ def sort(
         notice("nothing was changed: --yes does it")
 
 
-def _below(library: Library, folders: list[Path]) -> list[Entry]:
-    """The existing tracks below some folders."""
+def _below(library: Library, folders: list[str]) -> list[Entry]:
+    """The existing tracks below some folders and addresses."""
+    from genrescope.library.maintenance import below, typed_place
+
     entries = [entry for entry in library.entries() if not entry.deleted]
-    places = [folder.resolve() for folder in folders]
-    for place in places:
-        if not any(entry.file.is_relative_to(place) for entry in entries):
+    chosen: set[int] = set()
+    for place in map(typed_place, folders):
+        if not (found := below(entries, place)):
             raise FileError(place, "no track of the library is there: scan it first")
-    if not places:
-        return entries
-    return [e for e in entries if any(e.file.is_relative_to(place) for place in places)]
+        chosen |= {id(entry) for entry in found}
+    return [entry for entry in entries if id(entry) in chosen] if folders else entries
 
 
 def _sort(planned: Plan, yes: bool) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from filelock import BaseFileLock, Timeout
 
 from genrescope.atomic import open_atomic, write_atomic
-from genrescope.audio.addresses import is_address, stamp_of
+from genrescope.audio.addresses import names_address, stamp_of
 from genrescope.encoders import engine
 from genrescope.encoders.engine import BATCH_SIZE, EmbeddingModel
 from genrescope.encoders.store import Embedding
@@ -321,7 +321,7 @@ def _distinct(paths: Iterable[str | PathLike[str]]) -> dict[str, Path | str]:
     """Files by their names as text, each once, however it is named; addresses as they are."""
     seen: dict[str, Path | str] = {}
     for path in paths:
-        if isinstance(path, str) and is_address(path):
+        if isinstance(path, str) and names_address(path):
             seen.setdefault(path, path)
         else:
             seen.setdefault(os.path.realpath(path), Path(path))

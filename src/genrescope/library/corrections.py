@@ -120,6 +120,8 @@ def marked(entries: Iterable[Entry], corrections: Mapping[str, str]) -> list[Ent
 def write_training_table(entries: Iterable[Entry], file: Path) -> int:
     """Write corrected tracks as a table of paths and genres, on which a model can be trained.
 
+    Tracks at addresses are left out: training reads files of this machine.
+
     Returns
     -------
     int
@@ -133,7 +135,7 @@ def write_training_table(entries: Iterable[Entry], file: Path) -> int:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["path", "genre"])
-    chosen = [entry for entry in entries if entry.corrected_genre and not entry.deleted]
+    chosen = [e for e in entries if e.corrected_genre and not e.deleted and not e.is_remote]
     rows.writerows([entry.place, entry.corrected_genre] for entry in chosen)
     try:
         write_atomic(file, text.getvalue().encode())

@@ -31,10 +31,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Readable, load
-from genrescope.audio.addresses import open_source
 from genrescope.errors import FileError
+from genrescope.library.remote import fetched
 from genrescope.library.rows import Entry
 from genrescope.library.similar import Space
+from genrescope.locks import scratch_folder
 
 _SAME_DURATION = 1.02
 _LEAST_SIMILARITY = 0.6
@@ -120,7 +121,7 @@ def duplicates(
         if row not in fingerprints:
             fingerprints[row] = None
             try:
-                found = _fingerprint(entries[row].place)
+                found = _fingerprint(entries[row])
                 if found.is_too_short:
                     reason = "too little sound in its first 30 s to be compared"
                     raise FileError(entries[row].place, reason)
@@ -152,7 +153,7 @@ def _agree_in_the_middle(one: Entry, other: Entry) -> bool:
     if shorter - offset < _LEAST_MIDDLE_SECONDS:
         return True
     try:
-        both = [_fingerprint(entry.place, offset=offset) for entry in (one, other)]
+        both = [_fingerprint(entry, offset=offset) for entry in (one, other)]
     except FileError:
         return True
     if any(each.is_too_short for each in both):
@@ -160,13 +161,15 @@ def _agree_in_the_middle(one: Entry, other: Entry) -> bool:
     return different_bits(*both) < _DIFFERENT_BITS
 
 
-def _fingerprint(place: str, *, offset: float = 0.0) -> Fingerprint:
-    """The fingerprint of a file, also at an address."""
-    with open_source(place) as opened:
+def _fingerprint(entry: Entry, *, offset: float = 0.0) -> Fingerprint:
+    """The fingerprint of a track, whose file is fetched where it is at an address."""
+    if not entry.is_remote:
+        return fingerprint(entry.file, offset=offset)
+    with scratch_folder("fetch") as folder, fetched(entry.place, folder) as copy:
         try:
-            return fingerprint(opened, offset=offset)
-        except FileError as error:  # an open file does not know its address
-            raise type(error)(place, error.reason) from None
+            return fingerprint(copy, offset=offset)
+        except FileError as error:  # a copy does not know its address
+            raise type(error)(entry.place, error.reason) from None
 
 
 def fingerprint(file: Readable, *, offset: float = 0.0) -> Fingerprint:

@@ -125,10 +125,11 @@ def described(
     found: Found, root: Path | str, content: str, tags: Tags | None = None
 ) -> dict[str, Any]:
     """The fields of an `Entry` that are known before a file is classified."""
-    below = found.address.removeprefix(f"{root}/") or str(found.file.relative_to(root))
+    is_at_root = found.address.startswith(f"{root}/")  # as a path it would lose a double slash
+    below = found.address.removeprefix(f"{root}/") if is_at_root else found.file.relative_to(root)
     return {
         "root": str(root),
-        "path": below,
+        "path": str(below),
         "content": content,
         "size": found.size,
         "mtime_ns": found.mtime_ns,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from genrescope.audio.addresses import is_address, stamp_of
+from genrescope.audio.addresses import current_stamp_of, is_address, names_address
 from genrescope.errors import FileError
 from genrescope.library import places
 from genrescope.library.content import content_of
@@ -107,6 +107,11 @@ def describe(library: Library) -> Info:
         ),
         size,
     )
+
+
+def typed_place(name: str) -> Path | str:
+    """A folder or a file as it is typed, for `below`: an absolute path, or an address as text."""
+    return name if names_address(name) else Path(name).absolute()
 
 
 def below(entries: Sequence[Entry], folder: Path | str) -> list[Entry]:
@@ -242,12 +247,11 @@ def verify(
 
 def _is_unchanged(entry: Entry, contents: bool) -> bool:
     if entry.is_remote:
+        # A server may tell neither size nor version; a scan takes such a file for unchanged, too.
+        stamp = current_stamp_of(entry.place) or [0, 0]
         if contents:
             with scratch_folder("fetch") as folder, fetched(entry.place, folder) as file:
                 return content_of(file) == entry.content
-        stamp = stamp_of(entry.place)
-        if not stamp:
-            raise FileError(entry.place, "gone, or it can't be reached")
         return stamp == [entry.size, entry.mtime_ns]
     status = entry.file.stat()
     if contents:

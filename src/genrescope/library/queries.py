@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from genrescope.audio.addresses import is_address
+from genrescope.audio.addresses import names_address
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.rows import Entry, inode_of
 from genrescope.library.store import Library, quoted
@@ -42,7 +42,7 @@ def find_track(library: Library, track: str | os.PathLike[str]) -> Entry | None:
     file = absolute(text)
     entries = (
         library.entries(f"{_at_address(text)} AND {_LIVING}")
-        if is_address(text)
+        if names_address(text)
         else _tracks_of_file(library, file)
     )
     if not entries and file.exists():
@@ -219,7 +219,7 @@ def _folded(text: str) -> str:
 
 def _why_missing(library: Library, text: str, file: Path) -> str:
     """Why a name means no track."""
-    at = _at_address(text) if is_address(text) else _at(file)
+    at = _at_address(text) if names_address(text) else _at(file)
     if library.entries(f"({at} OR path = {quoted(text)}) AND deleted"):
         return "its file is gone since the last scan"
     rows = library.columns(["path", "title", "artist"], _LIVING).to_pylist()

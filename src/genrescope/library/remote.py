@@ -7,15 +7,14 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio.addresses import open_source
+from genrescope.audio.addresses import open_source, suffix_of
 from genrescope.errors import AudioError, FileError, UnreadableError
 from genrescope.features import StreamInfo
 from genrescope.inference import Classifier, Prediction
@@ -68,8 +67,7 @@ def fetched(address: str, folder: Path) -> Iterator[Path]:
     UnreadableError
         When it can't be fetched.
     """
-    suffix = PurePosixPath(urlsplit(address).path).suffix
-    handle, name = mkstemp(suffix, dir=folder)
+    handle, name = mkstemp(suffix_of(address), dir=folder)
     try:
         with os.fdopen(handle, "wb") as copy:
             _fetch(address, copy)

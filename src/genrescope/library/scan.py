@@ -5,7 +5,9 @@ Conventions
 A file is *unchanged* where its size and modification time are those of its row. Any other file is
 compared by content: where the same audio is known, its prediction is taken over. It is *moved*
 where the known file is gone, else *recognised*: a copy, a file with other tags, or one that came
-back. Results are written every few seconds, so a kill at any point loses no more than those.
+back. A file at an address is classified again even so, for its content is known only once it is
+fetched; it is moved or classified, never recognised, unless it came back as it was. Results are
+written every few seconds, so a kill at any point loses no more than those.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from genrescope.library.remote import ReadMany, read_here
 from genrescope.library.rows import Entry
 from genrescope.library.scan_report import Report, read_otherwise
 from genrescope.library.scan_start import (
+    check_listed,
     check_missing,
     known_roots,
     knows,
@@ -140,6 +143,8 @@ def scan(
             if not search.errors:
                 over = f"; {search.passed_over}" if search.passed_over else ""
                 raise FileError(str(roots[0]), f"no music files in this folder{over}")
+        if rescan:
+            check_listed(place, roots, search.errors)
         opened = Library.create(place, present) if rescan else open_or_create(place, present)
         work = _Scan(opened, classifier, roots, progress)
         work.report.restored = taken_back
@@ -270,26 +275,30 @@ class _Scan:
     def _recognise(self, found: Found, content: str) -> None:
         """Take over the prediction of the same audio."""
         same = self.by_content[content]
-        before = self._moved_from(content)
+        before = self._moved_from(content, found)
         now = described(found, self._root_of(found.file), content)
         self._take(
             replace(before or same[0], **now, deleted=False),
             "recognised" if before is None else "moved",
         )
 
-    def _moved_from(self, content: str) -> Entry | None:
+    def _moved_from(self, content: str, found: Found) -> Entry | None:
         """The row of a file that is gone which had the same audio; it is to be removed."""
         for entry in self.by_content[content]:
-            if entry.file not in self.moved and self._is_gone(entry):
+            if entry.file not in self.moved and self._is_gone(entry, found):
                 self.moved.add(entry.file)
                 self.outdated.append(entry)
                 return entry
         return None
 
-    def _is_gone(self, entry: Entry) -> bool:
-        if not entry.is_remote:
-            return not os.path.lexists(entry.file)
-        return entry.file not in self.found and self._is_below(entry.file, self.roots)
+    def _is_gone(self, entry: Entry, found: Found) -> bool:
+        """Whether the file of a row is gone, so that `found`, of equal audio, takes its place."""
+        if entry.is_remote:
+            return entry.file not in self.found and self._is_below(entry.file, self.roots)
+        if os.path.lexists(entry.file):
+            return False
+        # A copy in a bucket does not tell that a disk which is not mounted is gone.
+        return not found.address or _has_files(entry.root) or self._is_below(entry.file, self.roots)
 
     def _is_below(self, file: Path, roots: Iterable[Path]) -> bool:
         """Whether a file would have been found if it existed: it is below these, and not kept."""
@@ -345,7 +354,7 @@ class _Scan:
             )
             self.ready.append(entry)
         else:
-            is_moved = found.address and self._moved_from(content)
+            is_moved = found.address and self._moved_from(content, found)
             entry = classified(fields, result, self.classifier.genres)
             self._take(entry, "moved" if is_moved else "classified")
         self._advance()
@@ -398,6 +407,14 @@ class _Scan:
         # Their predictions are kept, in case the files come back.
         self.library.put([replace(entry, deleted=True) for entry in gone])
         self.report.counts.deleted = len(gone)
+
+
+def _has_files(folder: str) -> bool:
+    """Whether a folder exists, and holds something."""
+    try:
+        return any(Path(folder).iterdir())
+    except OSError:
+        return False
 
 
 def _is_as_found(found: Found) -> bool:

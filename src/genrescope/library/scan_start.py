@@ -47,6 +47,29 @@ def knows(place: str, roots: Sequence[Root]) -> bool:
     return any(entry.file.is_relative_to(root.path) for entry in entries for root in roots)
 
 
+def check_listed(place: str, roots: Sequence[Root], errors: Sequence[FileError]) -> None:
+    """Refuse to make a library anew where an address that it has tracks from can't be listed.
+
+    Raises
+    ------
+    FileError
+        For the first such address.
+    """
+    reasons = {error.path: error.reason for error in errors}
+    failed = [root for root in roots if root.address in reasons]
+    if not failed or not is_library(place):
+        return
+    try:
+        entries = Library.open(place).entries()
+    except LibraryError:  # it has no rows to lose
+        return
+    for root in failed:
+        count = sum(not each.deleted and each.file.is_relative_to(root.path) for each in entries)
+        if count:
+            lost = f"--rescan would lose {counted(count, 'track')} (see genrescope library forget)"
+            raise FileError(root.address, f"{reasons[root.address]}; {lost}")
+
+
 def model_of(classifier: Classifier, source: str) -> Model:
     """The model of a library that a classifier makes; `source` is what it was loaded from."""
     path = Path(source)

@@ -8,7 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from genrescope.audio.addresses import is_address, is_audio, stamp_of, stamped_audio_at
+from genrescope.audio.addresses import (
+    is_audio,
+    names_address,
+    options_of,
+    stamp_of,
+    stamped_audio_at,
+    without_password,
+)
 from genrescope.audio.files import PassedOver
 from genrescope.errors import FileError
 from genrescope.library.files import Found, is_text, music_in
@@ -40,15 +47,23 @@ class Root:
         Raises
         ------
         FileError
-            For an address that can't be a folder's.
+            For an address that can't be a folder's, or whose parts must not be stored.
         """
         name = os.fspath(folder)
-        if not is_address(name) or os.path.lexists(name):
+        if not names_address(name):
             # A folder that is reached by a link is still one folder.
             return cls(Path(name).resolve())
-        address = name.rstrip("/")
-        if is_audio(address) or "?" in address:
+        address, shown = name.rstrip("/"), without_password(name)
+        if shown != name:
+            where = "the environment (AWS_ACCESS_KEY_ID), of a web server into ~/.netrc"
+            raise FileError(shown, f"a library stores no password: put it into {where}")
+        if is_audio(address):
             raise FileError(name, "an address of one file; expected that of a folder")
+        if options_of(address):
+            settings = "AWS_ENDPOINT_URL and AWS_REGION in the environment name the storage"
+            raise FileError(name, f"expected an address without options behind a ?; {settings}")
+        if address.endswith(":"):
+            raise FileError(name, "an address without a host, a bucket or a folder")
         return cls(Path(address), address)
 
     def __str__(self) -> str:
@@ -95,7 +110,10 @@ def _stamped(
     listed: Iterable[tuple[str, list[int] | None]],
 ) -> Iterator[tuple[str, list[int]]]:
     """Addresses with their stamps; servers are asked for those that are not known."""
-    with ThreadPoolExecutor(_QUESTIONS) as pool:
+    pool = ThreadPoolExecutor(_QUESTIONS)
+    try:
         asked = [(name, stamp or pool.submit(stamp_of, name)) for name, stamp in listed]
         for name, stamp in asked:
             yield name, stamp if isinstance(stamp, list) else stamp.result()
+    finally:  # after a Ctrl-C nobody waits for the rest
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -209,13 +209,18 @@ def playlist(request: Request, body: schemas.Playlist) -> Response:
     tags=["library"],
 )
 def playlist_file(request: Request, body: schemas.PlaylistFile) -> Response:
-    """Export tracks as an M3U8 playlist, whose links play without the API key until they expire."""
+    """Export tracks as an M3U8 playlist, whose links play without the API key until they expire.
+
+    Tracks whose files are at addresses are left out, for the service has no audio of them.
+    """
     service = _service(request)
     found = [service.library.track(each) for each in body.ids]
     scheme = "https" if _is_https(request) else "http"
     origin = f"{scheme}://{request.headers['host']}"
     lines = ["#EXTM3U"]
     for track_id, entry in zip(body.ids, found, strict=True):
+        if entry.is_remote:
+            continue
         link = f"/v1/tracks/{track_id}/audio"
         if service.settings.api_key is not None:
             link = signed(link, service.settings.api_key, body.hours * 3600)

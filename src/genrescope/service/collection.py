@@ -82,7 +82,7 @@ def public(entry: Entry) -> dict[str, Any]:
     """A track as the command line's JSON has it, with its id and its name instead of its path."""
     fields = entry.to_dict()
     del fields["path"], fields["deleted"]
-    return {"id": id_of(entry), "name": name_of(entry), **fields}
+    return {"id": id_of(entry), "name": name_of(entry), "is_remote": entry.is_remote, **fields}
 
 
 class _State:
@@ -292,6 +292,7 @@ class Collection:
                 {
                     "id": id_of(entry),
                     "name": name_of(entry),
+                    "is_remote": entry.is_remote,
                     "genre": state.corrections.get(entry.content) or entry.genre,
                     "confidence": round(entry.confidence, 3),
                     "x": round(float(x), 5),

@@ -14,12 +14,16 @@ class _Response(BaseModel):
 
 
 class Track(BaseModel):
-    """A track of the library; `genre` is what the model said, `corrected_genre` the owner."""
+    """A track of the library; `genre` is what the model said, `corrected_genre` the owner.
+
+    The service has no audio of a track that `is_remote`: its file is at an address.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     id: str
     name: str
+    is_remote: bool
     title: str | None
     artist: str | None
     album: str | None
@@ -69,6 +73,7 @@ class MapPoint(BaseModel):
 
     id: str
     name: str
+    is_remote: bool
     genre: str | None
     confidence: float
     x: float

@@ -11,7 +11,7 @@ const state = {offset: 0, total: 0, descending: false, tracks: [], genres: []};
 const selected = new Map(), known = new Map();  // by id
 const kept = (name) => JSON.parse(localStorage.getItem(name) ?? "[]");
 const likes = new Map(kept("likes")), dislikes = new Map(kept("dislikes"));  // id to name
-let playlist = kept("playlist");  // {id, name, duration}
+let playlist = kept("playlist");  // {id, name, duration, is_remote}
 const shownGenres = new Set();
 let map, playing = null, loads = 0;
 
@@ -275,11 +275,11 @@ async function unlessGone(ask, someLeft) {
 
 // --- Playlist ---
 
-const draggable = (track) => ({draggable: "true", ondragstart: (e) => e.dataTransfer.setData("application/x-track", JSON.stringify({id: track.id, name: track.name, duration: track.duration ?? 0}))});
+const draggable = (track) => ({draggable: "true", ondragstart: (e) => e.dataTransfer.setData("application/x-track", JSON.stringify({id: track.id, name: track.name, is_remote: track.is_remote, duration: track.duration ?? 0}))});
 
 function add(track, before = playlist.length) {
   const length = track.duration ?? known.get(track.id)?.duration ?? 0;
-  playlist.splice(before, 0, {id: track.id, name: track.name, duration: length});
+  playlist.splice(before, 0, {id: track.id, name: track.name, duration: length, is_remote: track.is_remote});
   showPlaylist();
 }
 
@@ -324,7 +324,7 @@ function showPlaylist() {
 
 async function between() {
   const [from, to] = [...selected.keys()], length = Math.min(PLAYLIST, shared.map?.tracks.length ?? PLAYLIST);
-  try { playlist = (await send("POST", "/v1/playlist", {from, to, length})).tracks.map(({id, name, duration}) => ({id, name, duration})); }
+  try { playlist = (await send("POST", "/v1/playlist", {from, to, length})).tracks.map(({id, name, duration, is_remote}) => ({id, name, duration, is_remote})); }
   catch (problem) { at("playlist-hint").hidden = false; at("playlist-hint").textContent = problem.message; return; }
   showPlaylist();
   at("playlist-title").scrollIntoView({block: "nearest"});

@@ -68,8 +68,10 @@ function frame() {
 requestAnimationFrame(frame);
 
 function step(by) {
-  const next = queue?.tracks[queue.index + by];
-  if (next) playTrack(next, {tracks: queue.tracks, index: queue.index + by});
+  if (!queue) return;
+  let index = queue.index + by;
+  while (queue.tracks[index]?.is_remote) index += by;
+  if (queue.tracks[index]) playTrack(queue.tracks[index], {tracks: queue.tracks, index});
 }
 
 export async function play(key, title, address, from = null, list = null) {
@@ -90,12 +92,14 @@ export async function play(key, title, address, from = null, list = null) {
 }
 
 export function playTrack(track, list = null) {
+  if (track.is_remote) return null;  // its file is at an address
   if (list && current === track.id) queue = list;
   return play(track.id, track.name, `/v1/tracks/${track.id}/audio`, null, list);
 }
 
 // A button that plays a track, and shows whether it plays.
 export function playButton(track, list = () => null) {
+  if (track.is_remote) return icon("play", t("atAddress", track.name), null, {disabled: true});
   const button = icon("play", "", () => playTrack(track, list()), {"data-play": track.id, "data-name": track.name});
   showPlaying(button);
   return button;
