@@ -83,6 +83,14 @@ def test_what_is_no_music_gets_a_plain_word(
     assert not tags.styles and not tags.instruments
 
 
+@pytest.mark.parametrize("music", [-60.0, -2.0, 0.0, 1.0, 60.0])
+def test_the_margin_is_above_0_where_there_is_music(head: LabelHead, music: float) -> None:
+    found = logits(Music=music)
+    assert (head.margin(found) >= 0) == (head.read(found).kind == "music")
+    assert np.isfinite(head.margin(found))
+    assert head.margin(found + 0.1) >= head.margin(found)
+
+
 def test_labels_that_the_network_lacks_are_refused(head: LabelHead) -> None:
     fields = head.model_dump()
     with pytest.raises(ValueError, match="expected labels from 0 to 99"):

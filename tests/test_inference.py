@@ -895,6 +895,19 @@ class TestSections:
         assert sections[1].start == pytest.approx(60.75)
         assert shares_of(sections) == pytest.approx({"x": 0.666, "y": 0.333}, abs=0.01)
 
+    def test_a_segment_counts_by_the_time_that_it_adds(self) -> None:
+        found = []
+        for step in (1.5, 2.7, 3.0):
+            starts = np.arange(0, 90, step)
+            genres = ["y" if 30 <= start < 54 else "x" for start in starts]
+            rows = [(a, a + 3, g, 0.8) for a, g in zip(starts.tolist(), genres, strict=True)]
+            found.append([s.genre for s in find_sections(timeline_of(*rows))])
+        assert found == [["x", "y", "x"]] * 3
+        stray = timeline_of(
+            *((3.0 * i, 3.0 * i + 3, "y" if i == 9 else "x", 1.0) for i in range(10))
+        )
+        assert len(find_sections(stray)) == 1, "one segment must not decide alone"
+
     def test_silence_separates_sections(self) -> None:
         sections = find_sections(timeline_of((0, 3, "x", 0.9), (9, 12, "x", 0.9)))
         assert [(s.start, s.end) for s in sections] == [(0, 3), (9, 12)]

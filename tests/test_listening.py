@@ -13,7 +13,6 @@ from genrescope import Classifier, Prediction
 from genrescope.audio import load
 from genrescope.inference.listening import (
     AUTO_FEWEST,
-    AUTO_SECONDS,
     check_listen,
     is_clear,
     reading_order,
@@ -80,7 +79,7 @@ def test_auto_stops_where_the_genre_is_clear(
     few = classifier.predict(long_track, listen="auto")
     assert same(few, classifier.predict(long_track.read_bytes(), listen="auto"))
     assert few.duration == pytest.approx(200)
-    assert seconds_of(few) == pytest.approx(AUTO_FEWEST * AUTO_SECONDS, rel=0.15)
+    assert seconds_of(few) == pytest.approx(AUTO_FEWEST * 30, rel=0.05)
     assert few.listen == few.to_dict()["listen"] == "auto"
     starts = np.array([segment.start for segment in few.timeline])
     assert np.diff(starts).max() > 200 / (AUTO_FEWEST + 2)
@@ -91,10 +90,9 @@ def test_auto_reads_all_where_the_genre_is_not_clear(
 ) -> None:
     monkeypatch.setattr("genrescope.inference.listening.CLEAR", 1e9)
     part, full = (classifier.predict(long_track, listen=each) for each in ("auto", "full"))
-    assert seconds_of(part) == pytest.approx(200, abs=2)
-    assert part.genre == full.genre
+    assert part.timeline == full.timeline
     assert list(part.probabilities.values()) == pytest.approx(
-        [full.probabilities[genre] for genre in part.probabilities], abs=0.15
+        [full.probabilities[genre] for genre in part.probabilities], abs=1e-9
     )
     assert full.listen == "full"
     assert "listen" not in full.to_dict()
@@ -110,7 +108,11 @@ def test_clear_is_a_lead_of_some_standard_errors() -> None:
     assert not is_clear([one + other] * 8, 0.5)  # the second genre is as probable
     assert is_clear([2 * one] * 4, 0.5, [2.0, 2.0, 2.5, 1.5])
     assert is_clear([2 * one] * 4, 0.5, [-2.0, -2.0, -2.5, -1.5])  # clearly no music
+    assert is_clear([one, other] * 2, 0.5, [-2.0, -2.0, -2.5, -1.5])  # of which no genre is told
+    assert is_clear([], 0.5, [-2.0, -2.0])
+    assert not is_clear([], 0.5, [2.0, 2.0])
     assert not is_clear([2 * one] * 4, 0.5, [2.0, -2.0, 2.5, -1.5])
+    assert not is_clear([2 * one] * 4, 0.5, [])
     small = one / 20
     assert not is_clear([small] * AUTO_FEWEST, 0.9)
     assert is_clear([small] * 1000, 0.001)

@@ -22,7 +22,6 @@ from genrescope.datasets import Track, read_table, scan
 from genrescope.encoders.weights import WeightsError
 from genrescope.features.descriptors import SHORT_NAMES
 from genrescope.features.segments import segment_starts
-from genrescope.inference.bundle import Bundle
 from genrescope.models.finetuned import FineTuned
 from genrescope.training.augment import Batches, TrainingTrack, crop
 from genrescope.training.data import changed_copies
@@ -52,7 +51,7 @@ class TestSegments:
         assert 0 <= more - starts[-1] < max(1, step // 10)
 
     def test_those_of_the_default_model_are_as_before(self) -> None:
-        frontend = Bundle.load("default").manifest.frontend
+        frontend = load_recipe("default").frontend
         length, step = frontend.segment_frames, frontend.segment_step
         assert (length, step) == (34, 17)
         for frames in range(length, 345):  # of a window of half a minute

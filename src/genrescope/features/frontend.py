@@ -180,6 +180,17 @@ class Frontend(BaseModel):
         return self.computed.size, self.segment_frames
 
     @property
+    def window_seconds(self) -> tuple[float, float]:
+        """Seconds from one window of audio to the next, and of one with the end of its last frame.
+
+        Where no long silence is left out.
+        """
+        feature = self.computed
+        step = feature.frame_count(int(WINDOW_SECONDS * feature.sample_rate)) * feature.hop_length
+        length = step + feature.frame_overlap
+        return step / feature.sample_rate, length / feature.sample_rate
+
+    @property
     def segment_frames(self) -> int:
         """Frames in a segment."""
         return max(1, round(self.segments.seconds / self.hop_seconds))

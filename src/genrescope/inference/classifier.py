@@ -148,8 +148,8 @@ class Classifier:
             Called with the segments of each half minute as soon as they are classified.
 
         listen
-            How much of a file is read: "full", all of it; "auto", short windows spread over it
-            until the genre is clear, with segments that do not overlap; or so many seconds, in
+            How much of a file is read: "full", all of it; "auto", windows of half a minute, one
+            after another from all over it, until the genre is clear; or so many seconds, in
             windows of half a minute that are spread over it. Timeline and embedding are of what was
             read. Tracks that are hardly longer are read in full.
 
@@ -188,8 +188,7 @@ class Classifier:
             if windows is None:
                 windows = _windows(frontend, source, info)
             windows = until(stop, noted(windows, info))
-            names, overlapping = [LOGITS, EMBEDDING], info.listen != "auto"
-            yield from self.network.run_windows(windows, names, overlapping=overlapping)
+            yield from self.network.run_windows(windows, [LOGITS, EMBEDDING])
 
         path = fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
         return self._assemble(outputs, info, path, progress)
@@ -228,20 +227,23 @@ class Classifier:
         head = self.manifest.labels
         embedding = np.zeros(self.embedding_size)
         detector = self.manifest.music_detector
-        means: list[NDArray[np.float64]] = []  # of each window's logits
+        means: list[NDArray[np.float64]] = []  # of the logits of each window that has music
         margins: list[float] = []
+        knows_music = head is not None or detector is not None
 
         def enough(unread: float) -> bool:
-            return is_clear(means, unread, margins)
+            return is_clear(means, unread, margins if knows_music else None)
 
         for segments, (raw, embeddings) in outputs(enough):
-            logits = raw
+            logits, music = raw, np.ones(len(raw), np.bool_)
             if head is not None:
                 label_logits.append(raw)
-                logits = head.genre_logits(raw)
+                logits, music = head.genre_logits(raw), head.has_music(raw)
+                margins.append(head.margin(raw))
             probabilities = softmax(logits, self.manifest.temperature)
             tables.append(probabilities)
-            means.append(np.asarray(logits.mean(axis=0) / self.manifest.temperature))
+            if music.any():
+                means.append(np.asarray(logits[music].mean(axis=0) / self.manifest.temperature))
             embedding += embeddings.sum(axis=0, dtype=np.float64)
             if detector is not None:
                 margins.append(detector.margin(embeddings.mean(axis=0)))

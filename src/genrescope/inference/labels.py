@@ -143,6 +143,11 @@ class LabelHead(BaseModel):
         """Which segments are music, bool `[segments]`."""
         return np.asarray(_sigmoid(logits[:, self.music]) >= self.music_above)
 
+    def margin(self, logits: NDArray[np.floating]) -> float:
+        """By how much the log-odds of music are above those of `music_above`."""
+        music = _sigmoid(logits[:, self.music]).mean()
+        return float(_log_odds(music) - _log_odds(self.music_above))
+
     def read(self, logits: NDArray[np.floating]) -> SoundLabels:
         """The labels of a track, from the logits of its segments `[segments, size]`."""
         probabilities = _sigmoid(logits).mean(axis=0)
@@ -211,7 +216,7 @@ class MusicDetector(BaseModel):
 
     def margin(self, embedding: NDArray[np.floating]) -> float:
         """By how much the logit of the probability is above that of `music_above`."""
-        return float(self._logit(embedding) - np.log(self.music_above / (1 - self.music_above)))
+        return float(self._logit(embedding) - _log_odds(self.music_above))
 
     def _logit(self, embedding: NDArray[np.floating]) -> np.floating:
         scaled = (embedding - np.array(self.mean)) / np.array(self.deviation)
@@ -237,3 +242,8 @@ def _usual_style_genres() -> Mapping[str, str]:
 
 def _sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -60, 60))))
+
+
+def _log_odds(probability: float) -> np.floating:
+    kept = np.clip(probability, 1e-9, 1 - 1e-9)
+    return np.float64(np.log(kept / (1 - kept)))

@@ -1,9 +1,9 @@
 """How much of a long track is read: all of it, or some windows spread over it.
 
-A number of seconds is read in windows of half a minute that are spread evenly. "auto" cuts the
-track into short windows and reads one after another, each time far from those read before, until
-its genre is clear, see `is_clear`; the network then sees segments that do not overlap. A file is
-not read up to a window: the decoder jumps there.
+A number of seconds is read in windows of half a minute that are spread evenly. "auto" reads the
+windows of the whole track in another order, each far from those read before, until its genre is
+clear, see `is_clear`; once all are read, the genre is that of the whole. A file is not read up to a
+window: the decoder jumps there.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ from genrescope.features.frontend import WINDOW_SECONDS
 Listen = Literal["full", "auto"] | float
 """All of a track ("full"), as much as its genre takes to be clear ("auto"), or some seconds."""
 
-AUTO_SECONDS: Final = 20.0
-"""Length of a window of "auto"."""
 AUTO_FEWEST: Final = 2
 """Windows that "auto" reads at least."""
-CLEAR: Final = 1.0
+CLEAR: Final = 2.0
 """Standard errors by which the most probable genre has to lead over each other, for "auto"."""
 SPREAD: Final = 1.0
 """Standard deviation of a lead from window to window that is assumed before any was read."""
@@ -64,35 +62,49 @@ def setting_of(listen: Listen) -> str:
 
 
 def is_clear(
-    logits: Sequence[NDArray[np.floating]], unread: float, music: Sequence[float] = ()
+    logits: Sequence[NDArray[np.floating]], unread: float, music: Sequence[float] | None = None
 ) -> bool:
     """Whether the windows of a track that were read are enough to tell its genre.
 
     The difference between the logits of the most probable genre and of another one varies from
-    window to window. Its mean over the windows read has a standard error, which the finite number
-    of windows makes smaller: when all are read there is none. The genre is clear where that mean
-    is at least `CLEAR` standard errors above 0 for every other genre (a sequential test). After few
-    windows the deviation is not known well; it is estimated together with an assumed one.
+    window to window. The genre is clear where its mean over the windows read is at least `CLEAR`
+    standard errors above 0 for every other genre (a sequential test). Where the model can tell
+    whether there is music at all, that has to be as clear; of what clearly is no music, no genre
+    has to be told.
 
     Parameters
     ----------
     logits
-        Of each window that was read the mean over its segments, `[genres]`.
+        Of each window that was read and has music the mean over its segments, `[genres]`.
     unread
         The fraction of the track's windows that were not read.
     music
-        Of each window by how much it is music (`MusicDetector.margin`), which has to be as clear,
-        on either side of 0; nothing where the model can't tell.
+        Of each window by how much it is music (`margin` of `MusicDetector` and `LabelHead`); None
+        where the model can't tell.
     """
-    count = len(logits)
-    if count < AUTO_FEWEST:
+    if music is not None:
+        margins = np.asarray(music)
+        sign = np.sign(margins.sum())
+        if not _are_above_0(sign * margins[:, None], unread):
+            return False
+        if sign < 0:
+            return True
+    if not logits:
         return False
     values = np.stack(logits)
-    mean = values.mean(axis=0)
-    leads = np.delete(values[:, [mean.argmax()]] - values, mean.argmax(), axis=1)
-    if len(music):
-        margins = np.asarray(music)[:, None]
-        leads = np.concatenate([leads, margins * np.sign(margins.mean())], axis=1)
+    top = values.mean(axis=0).argmax()
+    return _are_above_0(np.delete(values[:, [top]] - values, top, axis=1), unread)
+
+
+def _are_above_0(leads: NDArray[np.floating], unread: float) -> bool:
+    """Whether the means of leads `[windows, n]` are `CLEAR` standard errors above 0.
+
+    The finite number of windows makes a standard error smaller: when all are read there is none.
+    After few windows the deviation is not known well; it is estimated together with an assumed one.
+    """
+    count = len(leads)
+    if count < AUTO_FEWEST:
+        return False
     squares = np.square(leads - leads.mean(axis=0)).sum(axis=0)
     variance = (SPREAD_WINDOWS * SPREAD**2 + squares) / (SPREAD_WINDOWS + count - 1)
     return bool((leads.mean(axis=0) >= CLEAR * np.sqrt(variance / count * unread)).all())
@@ -162,15 +174,17 @@ def windows_of_parts(
         total = audio.info(source).duration
     except AudioError:
         return None  # reading it will say why
-    least = AUTO_FEWEST * AUTO_SECONDS if isinstance(listen, str) else listen
+    least = AUTO_FEWEST * WINDOW_SECONDS if isinstance(listen, str) else listen
     if not least + WINDOW_SECONDS < total <= _LONGEST:
         return None
     info.duration, info.listen = total, setting_of(listen)
     if not isinstance(listen, str):
         return _parts(frontend, source, info, spread(listen, total), lambda _: False)
-    count = math.ceil(total / AUTO_SECONDS)
-    length = total / count
-    parts = [(number * length, length) for number in reading_order(count)]
+    step, length = frontend.window_seconds
+    segment = frontend.segment_frames * frontend.hop_seconds
+    # What is left at the end may be too short for a segment of its own.
+    count = max(1, 1 + int((total - segment) / step))
+    parts = [(number * step, length) for number in reading_order(count)]
     return _parts(frontend, source, info, parts, enough)
 
 

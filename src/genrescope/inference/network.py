@@ -68,9 +68,7 @@ class Network:
         outputs: list[NDArray[Any]] = self._session.run([*names], {self._input: segments})
         return outputs
 
-    def run_windows(
-        self, windows: Iterable[Window], names: Sequence[str], *, overlapping: bool = True
-    ) -> Iterator[Outputs]:
+    def run_windows(self, windows: Iterable[Window], names: Sequence[str]) -> Iterator[Outputs]:
         """As `run`, window by window, for those that have segments.
 
         Parameters
@@ -79,18 +77,14 @@ class Network:
             Of a track.
         names
             Of the outputs.
-        overlapping
-            Run all segments; otherwise only so many that they hardly overlap, of two that overlap
-            by half every second.
 
         Yields
         ------
         segments, outputs
             The segments of a window, and an array `[segments, …]` for each of `names`.
         """
-        step = 1 if overlapping else int(1 / (1 - self.frontend.segments.overlap))
         for window in windows:
-            segments = self.frontend.segments_of(window)[::step]
+            segments = self.frontend.segments_of(window)
             if segments:
                 yield segments, self.run(np.stack([item.values for item in segments]), names)
 

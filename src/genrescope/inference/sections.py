@@ -5,9 +5,10 @@ Conventions
 The genres of the sections are the most probable sequence of genres, one for each segment, where a
 change of genre costs as much as a factor of `exp(-CHANGE_COST)` in probability (the Viterbi
 algorithm: A. Viterbi, IEEE Transactions on Information Theory 13(2), 1967). Without that cost an
-hour of mixed music falls into hundreds of sections. Sections do not overlap: where segments of two
-genres do, the section changes in the middle of the overlap. Silence between segments separates
-sections.
+hour of mixed music falls into hundreds of sections. A segment counts by the time that it adds: two
+that overlap by half say nearly the same, and count half as much as two that do not overlap.
+Sections do not overlap: where segments of two genres do, the section changes in the middle of the
+overlap. Silence between segments separates sections.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHANGE_COST = 12.0
-"""In nats: about what six segments in a row that clearly name another genre outweigh."""
+"""In nats: about what six segments in a row that clearly name another genre outweigh, if they
+overlap by half."""
 
 _SMALLEST = 1e-3  # one segment that is certain of something else must not decide alone
 
@@ -65,7 +67,8 @@ def find_sections(timeline: Sequence[_Segment]) -> list[Section]:
         return []
     genres = list(timeline[0].probabilities)
     table = np.array([[s.probabilities[g] for g in genres] for s in timeline])
-    path = _best_path(np.log(np.maximum(table, _SMALLEST)))
+    scores = _weight(timeline) * np.log(np.maximum(table, _SMALLEST))
+    path = _best_path(np.maximum(scores, np.log(_SMALLEST)))
     breaks = [0]
     breaks += [
         i
@@ -92,6 +95,16 @@ def shares_of(sections: Sequence[Section]) -> dict[str, float]:
     total = sum(seconds.values())
     ranked = sorted(seconds.items(), key=lambda item: -item[1])
     return {genre: value / total for genre, value in ranked} if total > 0 else {}
+
+
+def _weight(timeline: Sequence[_Segment]) -> float:
+    """How much a segment counts, as against one of a timeline whose segments overlap by half."""
+    if len(timeline) < 2:
+        return 1.0
+    steps = np.sort(np.diff([segment.start for segment in timeline]))
+    lengths = np.sort([segment.end - segment.start for segment in timeline])
+    # The medians; np.median would import numpy.ma, which takes 30 ms.
+    return float(min(2.0, 2 * steps[len(steps) // 2] / lengths[len(lengths) // 2]))
 
 
 def _best_path(scores: NDArray[np.float64]) -> list[int]:
