@@ -88,7 +88,7 @@ def growth_tables(files: dict[str, Path], folder: Path) -> list[str]:
     lines += ["", f"Fitted from 60 s on: time ~ length^{exponent(lengths[1:], costs[1:]):.2f}.", ""]
     short = folder / "short.flac"
     soundfile.write(short, minute[: 10 * rate], rate)
-    counts, costs = [10, 50, 250, 1000], []
+    counts, costs = [10, 50, 250, 1000, 5000, 20000], []
     lines += ["| files of 10 s | processor time | peak memory |", "|---|--:|--:|"]
     for count in counts:
         runs = [measured([short] * count) for _ in range(5 if count <= 50 else 1)]
