@@ -208,11 +208,14 @@ class SampledMel(Feature):
         standard deviation and quantile of the frequency in Hz, where each bin of the FFT is
         weighted by its magnitude. Here a band stands for as many bins as half its triangle is
         wide, all at its centre frequency and with the root of the band's power, which is the mean
-        of its bins since the filters have Slaney's norm. (The root of a mean is no less than the
-        mean magnitude of the bins, so a tone in a wide band counts for more than in librosa.) `rmse` is the root of the power summed
-        over these bins; as the clip's level is lost, in units of the root of the loudest band's.
-        A band at the floor counts as empty, since it may be anywhere below; a frame of such bands
-        alone has 0 in all these families.
+        power of its bins since the filters have Slaney's norm. That root is no less than the mean
+        magnitude, so a tone in a wide band counts for more than in librosa.
+
+        `rmse` is the root of the power summed over these bins, in units of the root of the loudest
+        band's power, since the clip's level is lost.
+
+        A band at the floor counts as empty, since its power may be anything below; a frame of such
+        bands alone has 0 in all these families.
         """
         edges = self._edges
         centres = edges[1:-1, None]
