@@ -24,7 +24,6 @@ from pydantic import Field, field_validator, model_validator
 from genrescope.audio import Waveform
 from genrescope.errors import FileError, UnknownNameError, check_disk
 from genrescope.features.base import Computed, Feature
-from genrescope.features.descriptors import FAMILIES, SHORT_NAMES
 from genrescope.features.filterbank import (
     band_sums,
     hz_to_mel,
@@ -47,14 +46,15 @@ PICTURE_SIZE = 128
 _RATE, _N_FFT, _HOP = 44100, 2048, 10336
 _FLOOR_DB = -80.0
 
-FAMILIES_OF_BANDS = (
-    "mfcc",
-    "rmse",
-    "spectral_bandwidth",
-    "spectral_centroid",
-    "spectral_rolloff",
-)
-"""The families of FMA's descriptors that mel bands are enough for; all but MFCC approximately."""
+FAMILIES_OF_BANDS = {
+    "mfcc": 20,
+    "rmse": 1,
+    "spectral_bandwidth": 1,
+    "spectral_centroid": 1,
+    "spectral_rolloff": 1,
+}
+"""Rows of each of FMA's families of descriptors that mel bands are enough for."""
+
 _ROLLOFF = 0.85
 
 
@@ -77,8 +77,8 @@ class SampledMel(Feature):
         Grey levels from 0 (80 dB below the loudest) to 1, highest band on top, as `image` has them,
         for networks that were trained on photographs; with `scale: none` in a recipe.
     families
-        Some of `FAMILIES_OF_BANDS`, one under the other, instead of the bands themselves; see
-        `_descriptors`.
+        Some of `FAMILIES_OF_BANDS`, one under the other, instead of the bands themselves: MFCCs as
+        `n_mfcc` gives them, the others approximately what `descriptors` computes from all bins.
     """
 
     sample_rate: int = _RATE // 2
@@ -90,16 +90,10 @@ class SampledMel(Feature):
 
     @field_validator("families")
     @classmethod
-    def _computable_families(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        families = tuple(SHORT_NAMES.get(name, name) for name in names)
+    def _computable(cls, families: tuple[str, ...]) -> tuple[str, ...]:
         for family in families:
-            if family not in FAMILIES:
-                raise UnknownNameError(no_such("no family", family, FAMILIES_OF_BANDS))
             if family not in FAMILIES_OF_BANDS:
-                raise ValueError(
-                    f"family {family!r} can't be computed from mel bands; "
-                    f"expected some of {', '.join(FAMILIES_OF_BANDS)}"
-                )
+                raise UnknownNameError(no_such("no family of mel bands", family, FAMILIES_OF_BANDS))
             if families.count(family) > 1:
                 raise ValueError(f"family {family!r} is named twice")
         return families
@@ -117,8 +111,8 @@ class SampledMel(Feature):
             raise ValueError("grey levels are of bands, not of MFCCs")
         if self.families and (self.grey or self.n_mfcc):
             raise ValueError("expected only one of families, n_mfcc and grey")
-        if "mfcc" in self.families and self.n_mels < FAMILIES["mfcc"]:
-            raise ValueError(f"{FAMILIES['mfcc']} MFCCs can't be computed from {self.n_mels} bands")
+        if "mfcc" in self.families and self.n_mels < FAMILIES_OF_BANDS["mfcc"]:
+            raise ValueError(f"20 MFCCs can't be computed from {self.n_mels} bands")
         return self
 
     @property
@@ -130,7 +124,7 @@ class SampledMel(Feature):
     def size(self) -> int:
         """Bands, coefficients or rows of the families."""
         if self.families:
-            return sum(FAMILIES[family] for family in self.families)
+            return sum(FAMILIES_OF_BANDS[family] for family in self.families)
         return self.n_mfcc or self.n_mels
 
     @property
@@ -231,7 +225,7 @@ class SampledMel(Feature):
             "spectral_bandwidth": np.sqrt((weights * (centres - centroid) ** 2).sum(axis=0)),
             "spectral_centroid": centroid,
             "spectral_rolloff": np.where(total > 0, centres[rolled_off, 0], 0.0),
-            "mfcc": dct(self.n_mels, FAMILIES["mfcc"]) @ decibels,
+            "mfcc": dct(self.n_mels, FAMILIES_OF_BANDS["mfcc"]) @ decibels,
         }
         return np.vstack([rows[family] for family in self.families]).astype(np.float32)
 
