@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 # An environment with the base install alone; make test-fast BASE=.venv-3.13 PYTHON=python3.13
 BASE ?= .venv-base
 MUSIC ?=
+# As it was typed, also with quotes and dollar signs.
+export MUSIC_AS_TYPED := $(value MUSIC)
 WORKERS ?= 2
 PIP := -m pip install -q --disable-pip-version-check -c constraints.txt
 
@@ -24,15 +26,16 @@ help:
 	@echo "make clean                remove all of these"
 
 classify: $(VENV)/.base
-ifeq ($(MUSIC),)
-	@test -f examples/offbeat-organ.flac || $(BIN)/genrescope examples examples > /dev/null
+ifeq ($(value MUSIC),)
+	@test -f examples/offbeat-organ.flac || $(BIN)/genrescope examples examples > /dev/null 2>&1 \
+		|| $(BIN)/genrescope examples examples
 	@echo "No MUSIC=path given: these are synthetic clips, no measure of accuracy." >&2
 	@$(BIN)/genrescope classify examples
 	@echo "Next: make classify MUSIC=~/Music, or $(BIN)/genrescope --help" >&2
 	@echo "A model of 19 genres, with styles and instruments (4 MB): $(BIN)/genrescope models fetch audioset" >&2
 else
 # Exit code 1 says that some files failed, which are listed; the rest is done.
-	@$(BIN)/genrescope classify "$(MUSIC)" || test $$? -eq 1
+	@$(BIN)/genrescope classify "$$MUSIC_AS_TYPED" || test $$? -eq 1
 endif
 
 test: $(VENV)/.dev lint

@@ -31,12 +31,11 @@ from genrescope.evaluation.bootstrap import Figure, mean
 from genrescope.evaluation.predictions import read_predictions
 from genrescope.hub.catalogue import AUDIOSET
 from genrescope.training import execute, load_recipe, read_inputs
+from genrescope.wording import counted
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN_GENRES = (("blues", "country", "hiphop", "metal"), ("disco", "jazz", "pop", "rock"))
 TRACKS = 10
-DRAWS = 10
-REPETITIONS = 5
 SCRATCH = ("default-random", "ensemble=[]")
 
 
@@ -74,7 +73,9 @@ def accuracies(folder: Path) -> dict[str, float]:
     return dict(zip(predictions.tracks, right.astype(float).tolist(), strict=True))
 
 
-def by_draws(tracks: Sequence[Track], work: Path) -> Iterator[tuple[str, Figure, Figure, Figure]]:
+def by_draws(
+    tracks: Sequence[Track], work: Path, draws: int
+) -> Iterator[tuple[str, Figure, Figure, Figure]]:
     """Mean accuracy over draws of either method, and of their differences."""
     pairs = []
     for number, genres in enumerate(OWN_GENRES):
@@ -82,14 +83,14 @@ def by_draws(tracks: Sequence[Track], work: Path) -> Iterator[tuple[str, Figure,
         split = ("split.kind=random", "split.train=0.9", "split.validation=0.05", "split.test=0.05")
         encoder = run(work / f"encoder-{number}", others, "default", "ensemble=[]", *split)
         own = [track for track in tracks if track.genre in genres]
-        for each in range(DRAWS):
+        for each in range(draws):
             drawn, folder = draw(own, [number, each]), work / f"draw-{number}-{each}"
             changes = (f"feature.bundle={encoder}", "split.kind=official")
             head = run(folder / "head", drawn, "my-genres", *changes)
             scratch = run(folder / "scratch", drawn, *SCRATCH, "split.kind=official")
             pairs.append([np.mean([*accuracies(path).values()]) for path in (head, scratch)])
             print(genres, each, pairs[-1], flush=True)
-        yield ", ".join(genres), *_figures(np.array(pairs[-DRAWS:]))
+        yield ", ".join(genres), *_figures(np.array(pairs[-draws:]))
     yield "both", *_figures(np.array(pairs))
 
 
@@ -102,7 +103,9 @@ def _figures(pairs: np.ndarray) -> tuple[Figure, Figure, Figure]:
     )
 
 
-def by_folds(tracks: Sequence[Track], work: Path) -> Iterator[tuple[str, Figure, Figure | None]]:
+def by_folds(
+    tracks: Sequence[Track], work: Path, repetitions: int
+) -> Iterator[tuple[str, Figure, Figure | None]]:
     """Accuracy of each method, and its difference to training from scratch on the same tracks."""
     folds = ("split.kind=folds", "split.by_artist=true")
     methods: Mapping[str, tuple[str, ...]] = {
@@ -117,7 +120,7 @@ def by_folds(tracks: Sequence[Track], work: Path) -> Iterator[tuple[str, Figure,
     found = {}
     for name, (recipe, *changes) in methods.items():
         right = []
-        for seed in range(REPETITIONS):
+        for seed in range(repetitions):
             folder = work / f"folds-{seed}" / re.sub(r"\W+", "-", name).strip("-")
             own = accuracies(run(folder, tracks, recipe, *changes, f"seed={seed}"))
             right.append([own[track] for track in order])
@@ -141,28 +144,29 @@ def main() -> None:
     parser.add_argument("artists", type=Path)
     parser.add_argument("emotify", type=Path)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--draws", type=int, default=10, help="of each four genres; 0: none")
+    parser.add_argument("--repetitions", type=int, default=5, help="of the cross-validation")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     gtzan = read_inputs(options.gtzan, artists=options.artists).tracks
     emotify = read_inputs(options.emotify).tracks
     known = [track for track in gtzan if track.artist]
-    lines = [
-        "| own genres | `my-genres` | from scratch | difference |",
-        "|---|--:|--:|--:|",
-        *(
-            f"| {genres} | {_text(head)} | {_text(scratch)} | {_text(difference, signed=True)} |"
-            for genres, head, scratch, difference in by_draws(known, options.work)
-        ),
-        "",
-        "| Emotify | accuracy | above from scratch |",
-        "|---|--:|--:|",
-        *(
-            f"| {name} | {_text(figure)} | "
-            f"{'' if difference is None else _text(difference, signed=True)} |"
-            for name, figure, difference in by_folds(emotify, options.work)
-        ),
-    ]
+    lines = []
+    if options.draws:
+        head = (
+            f"| own genres, {options.draws} draws each | `my-genres` | from scratch | difference |"
+        )
+        lines += [head, "|---|--:|--:|--:|"]
+        for genres, own, scratch, difference in by_draws(known, options.work, options.draws):
+            figures = _text(own), _text(scratch), _text(difference, signed=True)
+            lines.append(f"| {genres} | {' | '.join(figures)} |")
+        lines.append("")
+    times = counted(options.repetitions, "repetition")
+    lines += [f"| {times}, in % | accuracy | above from scratch |", "|---|--:|--:|"]
+    for name, figure, difference in by_folds(emotify, options.work, options.repetitions):
+        above = "" if difference is None else _text(difference, signed=True)
+        lines.append(f"| {name} | {_text(figure)} | {above} |")
     print("\n".join(lines))
     if options.write:
         page = ROOT / "docs" / "laboratory.md"

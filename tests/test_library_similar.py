@@ -239,6 +239,33 @@ class TestDuplicates:
             assert different_bits(originals[i], fingerprint(tmp_path / f"{i}.{ending}")) < 0.25
             assert all(different_bits(originals[i], other) > 0.45 for other in originals[:i])
 
+    @pytest.mark.slow
+    def test_a_shared_first_half_minute_is_not_the_same_song(self, tmp_path: Path) -> None:
+        home = tmp_path / "music"
+        home.mkdir()
+        shared = 0.3 * np.random.default_rng(0).normal(size=28 * RATE)
+        for seed in (1, 2):
+            own = 0.3 * np.random.default_rng(seed).normal(size=44 * RATE)
+            song = np.concatenate([shared, own])
+            soundfile.write(home / f"{seed}.wav", song, RATE)
+        encode(home / "1.wav", home / "copy.mp3", "libmp3lame", 96_000)
+        # A remaster that begins a little later.
+        later = np.concatenate([np.zeros(int(1.2 * RATE)), song[: int(-1.2 * RATE)]])
+        soundfile.write(home / "later.wav", 0.7 * later, RATE)
+        names = sorted(path.name for path in home.iterdir())
+        alike, other = np.eye(2, 16) * 5
+        entries = [entry(n, alike, root=str(home), duration=72.0, size=len(n)) for n in names]
+        entries.append(entry("other.wav", other, root=str(home)))
+        library = make_library(tmp_path / "library", entries)
+        found, failures = duplicates(Space(library))
+        assert failures == []
+        assert [{e.path for e in group.entries} for group in found] == [
+            {"1.wav", "copy.mp3"},
+            {"2.wav", "later.wav"},
+        ]
+        both = [fingerprint(home / name) for name in ("1.wav", "2.wav")]
+        assert different_bits(*both) < 0.1
+
     def test_what_is_too_short_is_not_the_same(self, tmp_path: Path) -> None:
         one = fingerprint(write_wav(tmp_path / "a.wav", 1))
         assert different_bits(one, one) == 1

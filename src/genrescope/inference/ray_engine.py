@@ -16,8 +16,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -203,11 +205,15 @@ class RayEngine:
             return
         remote = address or os.environ.get("RAY_ADDRESS")
         local = {} if remote else {"num_cpus": cores, "include_dashboard": False}
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address, logging_level="ERROR", log_to_driver=False, **local)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             place, reason = remote or "this machine", str(error).splitlines()[0]
             raise GenrescopeError(f"no Ray cluster at {place}: {reason}") from None
+        with suppress(TypeError, ValueError):  # in a thread, or set by no Python
+            # Ray's own would abort the process.
+            signal.signal(signal.SIGTERM, handler)
 
     def predict_many(
         self, classifier: Classifier, sources: Iterable[str | os.PathLike[str]]

@@ -10,7 +10,8 @@ steps are shorter). Fewer than 35 % different bits mean the same recording, as t
 ones differ in about half. No stretch of 5 s may differ in more than 42 %, for different pieces may
 begin with the same applause. Steps of silence are left out, for all silence is alike. Silence is
 what is below -80 dBFS in these bands, or 60 dB below the loudest frame: dither, hum and the noise
-of a codec are no sound.
+of a codec are no sound. What longer tracks have in their middle is compared in the same way, and
+aligned by itself: different songs may begin with the same half minute.
 
 `genrescope.datasets.fingerprints` has other ones: 128 bits, which a bundle can store for each
 track, but which find no copy that begins a second later. These find it, and are not stored.
@@ -45,13 +46,14 @@ _LOWEST, _HIGHEST, _BANDS = 300.0, 2000.0, 33
 _SECONDS = 30.0
 _LAGS = 40  # steps by which one may begin later, 1.9 s
 _FEWEST_STEPS = 40
+_LEAST_MIDDLE_SECONDS = 8.0
 _SILENCE_DBFS, _SILENCE_DB = -80.0, -60.0
 _BLOCK = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """The fingerprint of a recording's first half minute.
+    """The fingerprint of half a minute of a recording.
 
     Attributes
     ----------
@@ -130,30 +132,52 @@ def duplicates(
     for done, (one, other) in enumerate(pairs, 1):
         if _top(parents, one) != _top(parents, other):
             both = [each for each in (of(one), of(other)) if each is not None]
-            if len(both) == 2 and different_bits(*both) < _DIFFERENT_BITS:
+            if (
+                len(both) == 2
+                and different_bits(*both) < _DIFFERENT_BITS
+                and _agree_in_the_middle(entries[one], entries[other])
+            ):
                 _join(parents, one, other)
         progress(done, len(pairs))
     return _groups(entries, parents), failures
 
 
-def _fingerprint(place: str) -> Fingerprint:
+def _agree_in_the_middle(one: Entry, other: Entry) -> bool:
+    """Whether two tracks that begin alike are alike later on, or nothing tells that they are not.
+
+    It is a pair's own place, so that it is the same in both; few pairs come so far.
+    """
+    shorter = min(one.duration, other.duration)
+    offset = max(_SECONDS, shorter / 2)
+    if shorter - offset < _LEAST_MIDDLE_SECONDS:
+        return True
+    try:
+        both = [_fingerprint(entry.place, offset=offset) for entry in (one, other)]
+    except FileError:
+        return True
+    if any(each.is_too_short for each in both):
+        return True
+    return different_bits(*both) < _DIFFERENT_BITS
+
+
+def _fingerprint(place: str, *, offset: float = 0.0) -> Fingerprint:
     """The fingerprint of a file, also at an address."""
     with open_source(place) as opened:
         try:
-            return fingerprint(opened)
+            return fingerprint(opened, offset=offset)
         except FileError as error:  # an open file does not know its address
             raise type(error)(place, error.reason) from None
 
 
-def fingerprint(file: Readable) -> Fingerprint:
-    """Compute the fingerprint of a file's first half minute.
+def fingerprint(file: Readable, *, offset: float = 0.0) -> Fingerprint:
+    """Compute the fingerprint of half a minute of a file, by default the first.
 
     Raises
     ------
     AudioError
         When the file can't be decoded.
     """
-    samples = load(file, sample_rate=_RATE, duration=_SECONDS).samples
+    samples = load(file, sample_rate=_RATE, offset=offset, duration=_SECONDS).samples
     samples = np.pad(samples, (0, max(0, _N_FFT - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(samples, _N_FFT)[::_HOP]
     power = np.abs(np.fft.rfft(frames * np.hanning(_N_FFT).astype(np.float32), axis=1)) ** 2
