@@ -14,10 +14,16 @@ from genrescope.locks import acquire, scratch_folder
 
 def test_a_folder_that_was_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    names = ("genrescope-x-left", "genrescope-x-held", "genrescope-x-young", "genrescope-y-left")
+    names = [
+        f"genrescope-{name}" for name in ("x-left", "x-held", "x-young", "x-of-a-user", "y-left")
+    ]
     for name in names:
         (tmp_path / name / "run").mkdir(parents=True)
-    lock = acquire(tmp_path / "genrescope-x-held/lock")
+        if "user" not in name:
+            (tmp_path / name / "scratch.lock").touch()
+    (tmp_path / "genrescope-x-link").symlink_to(tmp_path / "genrescope-y-left")
+    names.append("genrescope-x-link")
+    lock = acquire(tmp_path / "genrescope-x-held/scratch.lock")
     for name in names:
         age = 0 if "young" in name else 3600
         os.utime(tmp_path / name, (time.time() - age,) * 2)

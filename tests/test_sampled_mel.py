@@ -11,7 +11,8 @@ from PIL import Image
 from genrescope.audio import Waveform
 from genrescope.errors import RecipeError
 from genrescope.features import Frontend, SegmentSettings, make_feature
-from genrescope.features.sampled_mel import load_sampled_mel
+from genrescope.features.descriptors import FAMILIES
+from genrescope.features.sampled_mel import FAMILIES_OF_BANDS, load_sampled_mel
 
 RATE = 44100
 
@@ -100,9 +101,80 @@ def test_mfccs_are_the_cosine_transform_of_the_bands(picture: Path) -> None:
     np.testing.assert_allclose(found, fft.dct(bands, axis=0, norm="ortho")[:20], atol=1e-2)
 
 
+def rows(family: str, samples: np.ndarray) -> np.ndarray:
+    """A family from mel bands, and the same by librosa from all bins, `[2, frames]`."""
+    librosa = pytest.importorskip("librosa", reason="needs genrescope[lab]")
+    settings = {"kind": "sampled_mel", "sample_rate": RATE, "hop_length": 10336, "n_mels": 128}
+    feature = make_feature({**settings, "families": [family]})
+    found = feature(Waveform(samples.astype(np.float32), RATE))
+    magnitude = np.abs(librosa.stft(samples, n_fft=2048, hop_length=10336, center=False))
+    if family == "rmse":
+        expected = librosa.feature.rms(S=magnitude, frame_length=2048)
+    else:
+        expected = getattr(librosa.feature, family)(S=magnitude, sr=RATE)
+    return np.concatenate([found, expected])
+
+
+def tone(hz: float) -> np.ndarray:
+    return np.sin(2 * np.pi * hz * np.arange(RATE) / RATE)
+
+
+@pytest.mark.parametrize("hz", [200.0, 3000.0, 12000.0])
+@pytest.mark.parametrize("family", ["spectral_centroid", "spectral_bandwidth", "spectral_rolloff"])
+def test_a_tone_is_where_librosa_has_it_within_a_band(family: str, hz: float) -> None:
+    found, expected = rows(family, tone(hz))
+    # A triangle of the filter bank is 62 Hz wide below 1 kHz, and a fifteenth of its centre above.
+    width = max(62.0, hz / 15)
+    np.testing.assert_allclose(found, expected, atol=width)
+
+
+@pytest.mark.parametrize(
+    ("family", "tolerance"),
+    [("spectral_centroid", 0.02), ("spectral_bandwidth", 0.03), ("spectral_rolloff", 0.04)],
+)
+def test_bands_of_noise_weigh_as_much_as_their_bins(family: str, tolerance: float) -> None:
+    noise = np.random.default_rng(0).standard_normal(RATE)
+    found, expected = rows(family, noise)
+    np.testing.assert_allclose(found, expected, rtol=tolerance)
+
+
+def test_the_root_of_the_power_is_librosas_but_for_the_lost_level() -> None:
+    louder = np.linspace(0.05, 1, RATE)
+    found, expected = rows("rmse", louder * np.random.default_rng(0).standard_normal(RATE))
+    np.testing.assert_allclose(found / found[-1], expected / expected[-1], rtol=0.01)
+
+
+def test_families_lie_one_under_the_other(picture: Path) -> None:
+    settings = {"kind": "sampled_mel", "sample_rate": 44100, "hop_length": 10336, "n_mels": 128}
+    bands = load_sampled_mel(picture)
+    feature = make_feature({**settings, "families": ["spectral_centroid", "mfcc", "rmse"]})
+    assert FAMILIES_OF_BANDS.items() <= FAMILIES.items()
+    found, _ = feature.of_picture(bands)
+    assert found.shape == (feature.size, 128) == (22, 128)
+    coefficients, _ = make_feature({**settings, "n_mfcc": 20}).of_picture(bands)
+    np.testing.assert_allclose(found[1:21], coefficients, rtol=1e-5)
+
+
+def test_a_frame_at_the_floor_has_no_spectrum() -> None:
+    names = ["rmse", "spectral_bandwidth", "spectral_centroid", "spectral_rolloff"]
+    feature = make_feature({"kind": "sampled_mel", "families": names})
+    decibels = np.full((128, 2), -79.5, np.float32)
+    decibels[10, 1] = -0.3
+    found, silent = feature.of_picture(decibels)
+    assert silent.tolist() == [True, False]
+    assert (found[:, 0] == 0).all()
+    # One band: no bandwidth, and its centre is the centroid as well as the roll-off.
+    assert found[1, 1] < 1e-3 and found[2, 1] == found[3, 1] > 0
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({"families": ["tonnetz"]}, "no family of mel bands 'tonnetz'; there are: mfcc, rmse, "),
+        ({"families": ["mfc"]}, "did you mean 'mfcc'"),
+        ({"families": ["rmse", "rmse"]}, "named twice"),
+        ({"families": ["rmse"], "n_mfcc": 20}, "only one of families, n_mfcc and grey"),
+        ({"families": ["mfcc"], "n_mels": 19}, "20 MFCCs can't be computed from 19 bands"),
         ({"n_mels": 128}, "audio at 22050 Hz has 106 of the bands"),
         ({"sample_rate": 16000}, "sample rate of 44100 or 22050"),
         ({"n_mfcc": 107}, "107 MFCCs can't be computed from 106 bands"),

@@ -587,7 +587,7 @@ def test_uploads_of_a_service_that_was_killed_are_removed(tmp_path: Path) -> Non
     first.new()
     killed = tmp_path / "genrescope-uploads-killed"
     killed.mkdir()
-    (killed / "lock").touch()
+    (killed / "scratch.lock").touch()
     (killed / "secret.mp3").touch()
     second = UploadFolder(tmp_path)
     assert not killed.exists()

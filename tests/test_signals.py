@@ -97,3 +97,29 @@ def test_a_training_that_is_asked_to_end_can_be_resumed(tmp_path: Path) -> None:
         "checkpoint.ckpt",
         "tracks.json",
     }
+
+
+@pytest.mark.slow
+@pytest.mark.needs("library")
+def test_a_question_that_is_interrupted_is_no_partial_failure(tmp_path: Path) -> None:
+    import pty
+
+    from genrescope.examples import write_examples
+
+    env = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")}
+    program = [sys.executable, "-m", "genrescope"]
+    music = tmp_path / "music"
+    write_examples(music, seconds=3)
+    subprocess.run([*program, "scan", music], env=env, check=True, capture_output=True)
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [*program, "library", "forget", music], stdin=its, stdout=its, stderr=its, env=env,
+        preexec_fn=listens,
+    )  # fmt: skip
+    shown = b""
+    while b"?" not in shown:
+        shown += os.read(ours, 1000)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    os.close(ours)
+    os.close(its)

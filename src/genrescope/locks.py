@@ -6,7 +6,9 @@ A folder for temporary files has a lock, too, by which others find those that ki
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import stat
 import tempfile
 import time
 import warnings
@@ -23,20 +25,28 @@ _NO_LOCKS = {
     *(errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EPERM)
 }
 
-# A folder is made before its lock is acquired.
+_SCRATCH_LOCK = "scratch.lock"
+# A lock is made an instant before it is acquired.
 _YOUNG = 60
 
 
 @contextmanager
-def scratch_folder(kind: str) -> Iterator[Path]:
-    """A temporary folder, which is removed afterwards.
+def scratch_folder(
+    kind: str, parent: Path | None = None, *, youngest: float = _YOUNG
+) -> Iterator[Path]:
+    """A temporary folder for this user alone, which is removed afterwards.
 
-    Those that processes left behind which were killed are removed first.
+    Those that processes left behind which were killed are removed first: folders of this user and
+    this kind whose lock is there, and held by nobody.
 
     Parameters
     ----------
     kind
         Part of its name; only folders of the same kind are looked at.
+    parent
+        Where it is made; the system's folder for temporary files by default.
+    youngest
+        Age in seconds of the folders that may be removed.
 
     Raises
     ------
@@ -45,21 +55,28 @@ def scratch_folder(kind: str) -> Iterator[Path]:
     """
     from filelock import Timeout
 
-    prefix = f"genrescope-{kind}-"
-    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        with suppress(OSError, Timeout):  # somebody else's, or in use
-            if time.time() - left.stat().st_mtime > _YOUNG:
-                acquire(left / "lock").release()
+    parent, prefix = parent or Path(tempfile.gettempdir()), f"genrescope-{kind}-"
+    for left in parent.glob(f"{prefix}*"):
+        with suppress(OSError, Timeout):  # in use
+            if _is_own(left) and time.time() - left.stat().st_mtime >= youngest:
+                acquire(left / _SCRATCH_LOCK).release()
                 shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
-        lock = acquire(folder / "lock")
+        lock = acquire(folder / _SCRATCH_LOCK)
         try:
             yield folder
         finally:
             lock.release()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is a scratch folder of this user: the name alone may be anybody's."""
+    status, lock = folder.lstat(), (folder / _SCRATCH_LOCK).lstat()
+    user = os.getuid() if hasattr(os, "getuid") else status.st_uid
+    return stat.S_ISDIR(status.st_mode) and stat.S_ISREG(lock.st_mode) and status.st_uid == user
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from genrescope import __version__
-from genrescope.cli.signals import INTERRUPTED, handle_signals, leave
+from genrescope.cli.signals import INTERRUPTED, handle_signals, is_interrupted, leave
 from genrescope.cli.terminal import drop_stdout, echo, error_line, prepare_streams
 from genrescope.errors import GenrescopeError
 from genrescope.heap import keep_freed_memory
@@ -159,7 +159,7 @@ def main() -> None:
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         error_line(f"{where}{error.strerror or error}")
         code = 2
-    if code == INTERRUPTED:
+    if code == INTERRUPTED or is_interrupted():  # click makes 1 of it at a question
         leave()
     try:
         sys.stdout.flush()

@@ -31,6 +31,11 @@ def handle_signals() -> None:
             signal.signal(number, _stop)
 
 
+def is_interrupted() -> bool:
+    """Whether one of these signals has come, whatever a library has made of it."""
+    return _first is not None
+
+
 def leave() -> NoReturn:
     """End an interrupted command with 128 and the number of the signal as its exit code.
 

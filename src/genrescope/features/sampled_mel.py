@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from genrescope.audio import Waveform
-from genrescope.errors import FileError, check_disk
+from genrescope.errors import FileError, UnknownNameError, check_disk
 from genrescope.features.base import Computed, Feature
 from genrescope.features.filterbank import (
     band_sums,
@@ -39,11 +39,23 @@ from genrescope.features.spectrogram import (
     load_spectrogram,
     power_spectrogram,
 )
+from genrescope.registry import no_such
 
 # As the pictures were made.
 PICTURE_SIZE = 128
 _RATE, _N_FFT, _HOP = 44100, 2048, 10336
 _FLOOR_DB = -80.0
+
+FAMILIES_OF_BANDS = {
+    "mfcc": 20,
+    "rmse": 1,
+    "spectral_bandwidth": 1,
+    "spectral_centroid": 1,
+    "spectral_rolloff": 1,
+}
+"""Rows of each of FMA's families of descriptors that mel bands are enough for."""
+
+_ROLLOFF = 0.85
 
 
 class SampledMel(Feature):
@@ -64,6 +76,9 @@ class SampledMel(Feature):
     grey
         Grey levels from 0 (80 dB below the loudest) to 1, highest band on top, as `image` has them,
         for networks that were trained on photographs; with `scale: none` in a recipe.
+    families
+        Some of `FAMILIES_OF_BANDS`, one under the other, instead of the bands themselves: MFCCs as
+        `n_mfcc` gives them, the others approximately what `descriptors` computes from all bins.
     """
 
     sample_rate: int = _RATE // 2
@@ -71,6 +86,17 @@ class SampledMel(Feature):
     n_mels: int = Field(106, ge=1, le=PICTURE_SIZE)
     n_mfcc: int = Field(0, ge=0)
     grey: bool = False
+    families: tuple[str, ...] = ()
+
+    @field_validator("families")
+    @classmethod
+    def _computable(cls, families: tuple[str, ...]) -> tuple[str, ...]:
+        for family in families:
+            if family not in FAMILIES_OF_BANDS:
+                raise UnknownNameError(no_such("no family of mel bands", family, FAMILIES_OF_BANDS))
+            if families.count(family) > 1:
+                raise ValueError(f"family {family!r} is named twice")
+        return families
 
     @model_validator(mode="after")
     def _bands_exist(self) -> SampledMel:
@@ -83,6 +109,10 @@ class SampledMel(Feature):
             raise ValueError(f"{self.n_mfcc} MFCCs can't be computed from {self.n_mels} bands")
         if self.grey and self.n_mfcc:
             raise ValueError("grey levels are of bands, not of MFCCs")
+        if self.families and (self.grey or self.n_mfcc):
+            raise ValueError("expected only one of families, n_mfcc and grey")
+        if "mfcc" in self.families and self.n_mels < FAMILIES_OF_BANDS["mfcc"]:
+            raise ValueError(f"20 MFCCs can't be computed from {self.n_mels} bands")
         return self
 
     @property
@@ -92,7 +122,9 @@ class SampledMel(Feature):
 
     @property
     def size(self) -> int:
-        """Bands or coefficients."""
+        """Bands, coefficients or rows of the families."""
+        if self.families:
+            return sum(FAMILIES_OF_BANDS[family] for family in self.families)
         return self.n_mfcc or self.n_mels
 
     @property
@@ -110,10 +142,15 @@ class SampledMel(Feature):
 
     def _filters_on(self, frequencies: NDArray[np.float64]) -> FloatArray:
         """The lower `n_mels` of 128 bands up to 22 050 Hz, for bins at these frequencies."""
-        highest = hz_to_mel(np.array([_RATE / 2]))
-        edge = mel_to_hz(highest * (self.n_mels + 1) / (PICTURE_SIZE + 1))
-        filters = mel_filters(frequencies, n_mels=self.n_mels, fmin=0.0, fmax=float(edge[0]))
+        highest = float(self._edges[-1])
+        filters = mel_filters(frequencies, n_mels=self.n_mels, fmin=0.0, fmax=highest)
         return filters.astype(np.float32)
+
+    @cached_property
+    def _edges(self) -> NDArray[np.float64]:
+        """Hz: the lower edge of the lowest band, the centre of each, the upper edge of the last."""
+        highest = hz_to_mel(np.array(_RATE / 2))
+        return mel_to_hz(highest * np.arange(self.n_mels + 2) / (PICTURE_SIZE + 1))
 
     def compute(self, waveform: Waveform) -> Computed:
         """The feature of a waveform, and which of its frames are silence."""
@@ -151,9 +188,46 @@ class SampledMel(Feature):
         if self.grey:
             levels = np.maximum(0.0, 1 - decibels / np.float32(_FLOOR_DB))
             return np.ascontiguousarray(levels[::-1], np.float32)
+        if self.families:
+            return self._descriptors(decibels)
         if not self.n_mfcc:
             return np.ascontiguousarray(decibels, np.float32)
         return np.asarray(dct(self.n_mels, self.n_mfcc) @ decibels, np.float32)
+
+    def _descriptors(self, decibels: FloatArray) -> FloatArray:
+        """The families, float32 `[size, frames]`, of bands in dB `[n_mels, frames]`.
+
+        Centroid, bandwidth and roll-off are defined as in librosa 0.11 (`librosa.feature.
+        spectral_centroid`, `spectral_bandwidth` with p = 2, `spectral_rolloff` with 85 %): mean,
+        standard deviation and quantile of the frequency in Hz, where each bin of the FFT is
+        weighted by its magnitude. Here a band stands for as many bins as half its triangle is
+        wide, all at its centre frequency and with the root of the band's power, which is the mean
+        power of its bins since the filters have Slaney's norm. That root is no less than the mean
+        magnitude, so a tone in a wide band counts for more than in librosa.
+
+        `rmse` is the root of the power summed over these bins, in units of the root of the loudest
+        band's power, since the clip's level is lost.
+
+        A band at the floor counts as empty, since its power may be anything below; a frame of such
+        bands alone has 0 in all these families.
+        """
+        edges = self._edges
+        centres = edges[1:-1, None]
+        n_bins = (edges[2:] - edges[:-2])[:, None] / 2 * self.n_fft / self.sample_rate
+        power = np.where(decibels < _FLOOR_DB + 1, 0.0, 10 ** (decibels.astype(np.float64) / 10))
+        weights = n_bins * np.sqrt(power)
+        total = weights.sum(axis=0)
+        weights /= np.where(total > 0, total, 1.0)
+        centroid = (weights * centres).sum(axis=0)
+        rolled_off = np.argmax(weights.cumsum(axis=0) >= _ROLLOFF, axis=0)
+        rows = {
+            "rmse": np.sqrt((n_bins * power).sum(axis=0)),
+            "spectral_bandwidth": np.sqrt((weights * (centres - centroid) ** 2).sum(axis=0)),
+            "spectral_centroid": centroid,
+            "spectral_rolloff": np.where(total > 0, centres[rolled_off, 0], 0.0),
+            "mfcc": dct(self.n_mels, FAMILIES_OF_BANDS["mfcc"]) @ decibels,
+        }
+        return np.vstack([rows[family] for family in self.families]).astype(np.float32)
 
 
 def read_picture(feature: SampledMel, path: str | PathLike[str]) -> Computed:

@@ -6,27 +6,21 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import Timeout
+from genrescope.locks import scratch_folder
 
-from genrescope.locks import acquire
-
-_PREFIX = "genrescope-uploads-"
-_LOCK = "lock"
 _BLOCK = 2**20
 
 
 class UploadFolder:
-    """A folder that only this user can read, with a lock by which a later start knows its owner."""
+    """A folder that only this user can read; those of services that were killed are removed."""
 
     def __init__(self, parent: Path | None = None) -> None:
-        parent = parent or Path(tempfile.gettempdir())
-        remove_abandoned(parent)
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        self._lock = acquire(self.folder / _LOCK)
+        self._open = ExitStack()
+        self.folder = self._open.enter_context(scratch_folder("uploads", parent, youngest=0))
 
     @contextmanager
     def kept(self, source: BinaryIO) -> Iterator[Path]:
@@ -47,15 +41,4 @@ class UploadFolder:
 
     def close(self) -> None:
         """Remove the folder."""
-        self._lock.release()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def remove_abandoned(parent: Path) -> None:
-    """Remove what services that were killed have left, and no other folder."""
-    for folder in parent.glob(f"{_PREFIX}*"):
-        with suppress(OSError, Timeout):
-            if folder.is_symlink() or not (folder / _LOCK).is_file():
-                continue
-            acquire(folder / _LOCK).release()
-            shutil.rmtree(folder)
+        self._open.close()

@@ -298,6 +298,8 @@ def open_study(
         warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
         storage = library.storages.RDBStorage(
             f"sqlite:///{(folder / 'study.sqlite3').resolve()}",
+            # Other processes write, too, on a machine that may be busy; SQLite gives up after 5 s.
+            engine_kwargs={"connect_args": {"timeout": 60}},
             heartbeat_interval=20,
             grace_period=60,
         )

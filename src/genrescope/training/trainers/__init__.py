@@ -53,8 +53,9 @@ def make_trainer(recipe: Recipe, devices: int | Group = 1) -> Trainer:
     trainer.check(recipe)
     if devices != 1:
         if not isinstance(trainer, UsesDevices):
+            instead = "leave --devices out" if isinstance(devices, int) else "start one process"
             raise RecipeError(
-                f"{recipe.name}: only networks are trained on several devices: leave --devices out"
+                f"{recipe.name}: only networks are trained on several devices: {instead}"
             )
         trainer.use_devices(devices)
     return trainer

@@ -22,14 +22,14 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
-from genrescope.errors import GenrescopeError, RecipeError
+from genrescope.errors import GenrescopeError
 from genrescope.locks import scratch_folder
 from genrescope.parallel import available_cores
 from genrescope.training.augment import TrainingTrack
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import EpochReport, History
 from genrescope.training.trainers.held_out import HeldOut
-from genrescope.training.trainers.lightning import fit
+from genrescope.training.trainers.lightning import NotSharedError, fit
 from genrescope.training.trainers.processes import load_arguments, store_arguments
 
 _NAMES = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
@@ -40,7 +40,7 @@ _LONGEST_STEP = timedelta(minutes=30)
 _PIECE = 2**26
 """Bytes that are sent at once."""
 _PAUSE = 0.2
-"""Seconds between two looks for what the first process has to say."""
+"""Seconds between two looks for a message of the first process."""
 _GOODBYE = 10
 """Seconds that the first process waits until the others know that it ends."""
 
@@ -108,7 +108,9 @@ class Group:
             dist.destroy_process_group()
         if self.rank > 0:
             return
-        outcome = "end" if error is None else ": ".join(filter(None, ("failed", str(error))))
+        # The text of other exceptions may be a mere exit code.
+        reason = str(error) if isinstance(error, GenrescopeError) else ""
+        outcome = "end" if error is None else ": ".join(filter(None, ("failed", reason)))
         with suppress(RuntimeError):
             self.store.set(self._key, outcome)
             # The store may end with this process.
@@ -118,7 +120,7 @@ class Group:
 
     @property
     def _key(self) -> str:
-        """What the first process says next."""
+        """Of the first process's next message: "train", "end" or how it failed."""
         return f"genrescope-{self.networks}"
 
     def fit(
@@ -141,9 +143,10 @@ class Group:
         RecipeError
             When several processes can't train this network.
         FileError
-            When the run's folder can't be written to, as on a full disk.
+            When the arguments can't be written to the run's folder, as on a full disk.
         GenrescopeError
-            When another process has died. What was trained is in the checkpoint.
+            When this process or another one fails or dies in training. What was trained is in the
+            checkpoint.
         """
         file = checkpoint.with_name(f"{checkpoint.stem}-shared.pt")
         given: dict[str, Any] = {"shape": shape, "curves": curves}
@@ -159,8 +162,8 @@ class Group:
         except RuntimeError as error:
             self.broken = True
             raise GenrescopeError(
-                f"{recipe.name}: a process of the training died ({_first_line(error)}); "
-                "the same commands resume it"
+                f"{recipe.name}: a process of the training failed or died "
+                f"({_first_line(error)}); the same commands resume it"
             ) from error
         finally:
             file.unlink(missing_ok=True)
@@ -174,15 +177,15 @@ class Group:
             When it has failed or died.
         """
         try:
-            while (said := self._said()) == "train":
+            while (message := self._next_message()) == "train":
                 self.networks += 1
                 with scratch_folder("train") as folder:
                     arguments, checkpoint = folder / "arguments.pt", folder / "checkpoint.ckpt"
                     for each in (arguments, checkpoint):
                         _receive(each)
                     given = load_arguments(arguments)
-                    # The first process will say which recipes are refused, and go on.
-                    with suppress(RecipeError):
+                    # The first process reports which recipes are refused, and goes on.
+                    with suppress(NotSharedError):
                         fit(**given, checkpoint=checkpoint, report=_ignore, devices=self.size)
             self.store.add("left", 1)
         except RuntimeError as error:
@@ -190,11 +193,11 @@ class Group:
                 f"process {self.rank} of {self.size}: another process has ended "
                 f"({_first_line(error)})"
             ) from error
-        if said != "end":
-            raise GenrescopeError(f"process {self.rank} of {self.size}: the first one {said}")
+        if message != "end":
+            raise GenrescopeError(f"process {self.rank} of {self.size}: the first one {message}")
 
-    def _said(self) -> str:
-        """Wait for what the first process says; it may have features to compute."""
+    def _next_message(self) -> str:
+        """Wait for the first process's message; it may have features to compute."""
         while not self.store.check([self._key]):
             time.sleep(_PAUSE)
         return str(self.store.get(self._key).decode())

@@ -35,6 +35,10 @@ from genrescope.training.trainers.held_out import HeldOut, logits_of
 from genrescope.training.trainers.losses import counted_rows, frozen_batch_statistics, genre_loss
 
 
+class NotSharedError(RecipeError):
+    """Several processes can't train a network together; all of them find that."""
+
+
 @runtime_checkable
 class Unfreezes(Protocol):
     """A network of which more parameters are trained in later epochs."""
@@ -410,9 +414,14 @@ def _check_shared(recipe: Recipe, network: nn.Module, segments: int, devices: in
     """Refuse what processes can't share: a batch of few segments, layers that are unfrozen later.
 
     DDP exchanges the gradients of those parameters that are trained from the beginning.
+
+    Raises
+    ------
+    NotSharedError
+        The same in each process.
     """
     if segments < devices:
-        raise RecipeError(
+        raise NotSharedError(
             f"{recipe.name}: a batch has {segments} segments, too few for {devices} devices"
         )
     if isinstance(network, Unfreezes):
@@ -421,7 +430,9 @@ def _check_shared(recipe: Recipe, network: nn.Module, segments: int, devices: in
             network.at_epoch(epoch)
             trained.append([weights.requires_grad for weights in network.parameters()])
         if trained[0] != trained[1]:
-            raise RecipeError(f"{recipe.name}: layers that are unfrozen later need a single device")
+            raise NotSharedError(
+                f"{recipe.name}: layers that are unfrozen later need a single device"
+            )
 
 
 def _strategy() -> DDPStrategy:
