@@ -25,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from pages import write_between
 
 from genrescope.datasets import Track, group_tracks
 from genrescope.evaluation.bootstrap import Figure, mean
@@ -169,14 +170,7 @@ def main() -> None:
         lines.append(f"| {name} | {_text(figure)} | {above} |")
     print("\n".join(lines))
     if options.write:
-        page = ROOT / "docs" / "laboratory.md"
-        marked = re.compile(r"(<!-- few-tracks -->\n).*?(<!-- /few-tracks -->)", re.DOTALL)
-        text = page.read_text(encoding="utf-8")
-        if not marked.search(text):
-            raise SystemExit(f"{page}: no place for the tables")
-        page.write_text(
-            marked.sub(lambda m: m[1] + "\n".join(lines) + "\n" + m[2], text), encoding="utf-8"
-        )
+        write_between(ROOT / "docs" / "laboratory.md", "few-tracks", lines)
 
 
 if __name__ == "__main__":

@@ -908,6 +908,14 @@ class TestSections:
         )
         assert len(find_sections(stray)) == 1, "one segment must not decide alone"
 
+    @pytest.mark.parametrize(("seconds", "count"), [(5, 1), (9, 3)])
+    def test_so_does_a_segment_that_is_certain(self, seconds: float, count: int) -> None:
+        for step in (1.5, 2.7, 3.0):
+            starts = np.arange(0, 90, step).tolist()
+            genres = ["y" if 30 <= start < 30 + seconds else "x" for start in starts]
+            rows = [(a, a + 3, g, 0.999) for a, g in zip(starts, genres, strict=True)]
+            assert len(find_sections(timeline_of(*rows))) == count, step
+
     def test_silence_separates_sections(self) -> None:
         sections = find_sections(timeline_of((0, 3, "x", 0.9), (9, 12, "x", 0.9)))
         assert [(s.start, s.end) for s in sections] == [(0, 3), (9, 12)]

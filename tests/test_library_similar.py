@@ -21,7 +21,7 @@ from clips import RATE, music, write_wav
 from genrescope.cli import app
 from genrescope.errors import GenrescopeError
 from genrescope.examples import write_examples
-from genrescope.library.duplicates import different_bits, duplicates, fingerprint
+from genrescope.library.duplicates import Fingerprint, different_bits, duplicates, fingerprint
 from genrescope.library.places import LibraryError
 from genrescope.library.playlist import playlist_between, write_m3u8
 from genrescope.library.scan import scan
@@ -240,7 +240,9 @@ class TestDuplicates:
             assert all(different_bits(originals[i], other) > 0.45 for other in originals[:i])
 
     @pytest.mark.slow
-    def test_a_shared_first_half_minute_is_not_the_same_song(self, tmp_path: Path) -> None:
+    def test_a_shared_first_half_minute_is_not_the_same_song(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         home = tmp_path / "music"
         home.mkdir()
         shared = 0.3 * np.random.default_rng(0).normal(size=28 * RATE)
@@ -252,17 +254,27 @@ class TestDuplicates:
         # A remaster that begins a little later.
         later = np.concatenate([np.zeros(int(1.2 * RATE)), song[: int(-1.2 * RATE)]])
         soundfile.write(home / "later.wav", 0.7 * later, RATE)
+        silence = np.zeros(44 * RATE)
+        soundfile.write(home / "silent.wav", np.concatenate([shared, silence]), RATE)
         names = sorted(path.name for path in home.iterdir())
         alike, other = np.eye(2, 16) * 5
         entries = [entry(n, alike, root=str(home), duration=72.0, size=len(n)) for n in names]
         entries.append(entry("other.wav", other, root=str(home)))
         library = make_library(tmp_path / "library", entries)
+        decoded = []
+
+        def counted(place: str, *, offset: float = 0.0) -> Fingerprint:
+            decoded.append((place, offset))
+            return fingerprint(place, offset=offset)
+
+        monkeypatch.setattr("genrescope.library.duplicates._fingerprint", counted)
         found, failures = duplicates(Space(library))
         assert failures == []
         assert [{e.path for e in group.entries} for group in found] == [
             {"1.wav", "copy.mp3"},
             {"2.wav", "later.wav"},
         ]
+        assert len(decoded) == len(set(decoded)) == 2 * 5
         both = [fingerprint(home / name) for name in ("1.wav", "2.wav")]
         assert different_bits(*both) < 0.1
 

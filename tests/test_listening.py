@@ -11,6 +11,7 @@ import pytest
 from clips import write_wav
 from genrescope import Classifier, Prediction
 from genrescope.audio import load
+from genrescope.inference.labels import GenreEvidence, LabelHead
 from genrescope.inference.listening import (
     AUTO_FEWEST,
     check_listen,
@@ -116,6 +117,23 @@ def test_clear_is_a_lead_of_some_standard_errors() -> None:
     small = one / 20
     assert not is_clear([small] * AUTO_FEWEST, 0.9)
     assert is_clear([small] * 1000, 0.001)
+
+
+def test_clearly_no_music_is_what_reading_all_calls_so() -> None:
+    pair = {name: GenreEvidence(labels=(number,)) for number, name in enumerate(("jazz", "rock"))}
+    head = LabelHead(size=3, genres=pair, music=2, music_above=0.5)
+    # Windows of speech, of which the model is sure, and of slightly more music.
+    probabilities = np.tile([1e-6, 0.95], 20)
+    probabilities[[8, 28]] = 0.95
+    log_odds = np.log(probabilities / (1 - probabilities))
+    windows = [np.array([[0.0, 0.0, each]]) for each in log_odds]
+    assert np.mean(log_odds) < -3
+    assert head.read(np.concatenate(windows)).kind == "music"
+    margins = [head.margin(window) for window in windows]
+    assert sum(margins) > 0
+    for count in range(AUTO_FEWEST, len(windows)):
+        assert not is_clear([], 1 - count / len(windows), margins[:count]), "no music after all"
+    assert is_clear([], 0.5, [head.margin(windows[0])] * 4)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 13, 24])

@@ -1,6 +1,6 @@
 """Teach the shipped model what is no music, and measure how well both models reject it.
 
-    python tools/no_music.py fit --music FOLDER --speech FOLDER
+    python tools/no_music.py fit --music FOLDER --speech FOLDER [--before BUNDLE.JSON]
                                       writes music_detector into the shipped bundle
     python tools/no_music.py steady   writes its limits for steady sounds alone
     python tools/no_music.py table    writes the tables of docs/audioset-model.md
@@ -11,8 +11,13 @@ on what is none (the training group, the gliding tones and the moving noise of
 `tools/negatives.py`, recorded speech), each as it is, some through mp3 or without treble, and cut
 to 3 s. Both classes have equal weight, and what is less probably music than not is rejected.
 `fit` compares penalties by the log loss of a cross-validation that leaves out all versions of a
-recording, all soundtracks of a package and all tunes of a kind together, and writes how many are
-accepted then. Steady and gliding sounds, which change less (see `genrescope.features.base.Change`)
+recording, all soundtracks of a package, all tunes of a kind, all recorded speech of a folder (one
+voice) and all synthesised speech of a language (one text) together, and writes how many are
+accepted then; with --before also how many the detector of another bundle accepts, as in the docs
+
+    git show fe2774d:src/genrescope/bundles/default/bundle.json > before.json
+
+Steady and gliding sounds, which change less (see `genrescope.features.base.Change`)
 than any 3 s or 10 s of GTZAN's clips, four cuts of each, less a margin, are rejected without it.
 
 The music was 167 soundtracks, a folder for each of the Debian packages asc-music,
@@ -148,16 +153,20 @@ def samples(data: Path, music: Path, speech: Path) -> Iterator[Sample]:
             yield from whole_and_cuts("soundtracks of games", package, excerpt, 2)
     for negative in (*negatives("training"), *glides(), *moving_noises()):
         waveform = _waveform(negative)
-        yield from whole_and_cuts(negative.kind, negative.name, waveform, 2)
-        yield Sample(negative.kind, negative.name, 20, dull(waveform))
+        # The same text by another variant of the voice, and the same noise at another level.
+        unit = re.split(r"\+|, ", negative.name)[0]
+        yield from whole_and_cuts(negative.kind, unit, waveform, 2)
+        yield Sample(negative.kind, unit, 20, dull(waveform))
         if negative.kind not in ("glide", "moving noise"):
-            yield Sample(negative.kind, negative.name, 20, encoded(negative, "mp3"))
-    for number, waveform in enumerate(_spoken(speech, random)):
-        yield from whole_and_cuts("recorded speech", str(number), waveform, 2)
+            yield Sample(negative.kind, unit, 20, encoded(negative, "mp3"))
+    for voice, waveform in _spoken(speech, random):
+        yield from whole_and_cuts("recorded speech", voice, waveform, 2)
 
 
-def _spoken(folder: Path, random: np.random.Generator, count: int = 8) -> Iterator[Waveform]:
-    """Recordings of 20 s, joined from the short ones of each folder at random."""
+def _spoken(
+    folder: Path, random: np.random.Generator, count: int = 8
+) -> Iterator[tuple[str, Waveform]]:
+    """Name of each folder, and recordings of 20 s, joined from its short ones at random."""
     for language in sorted(path for path in folder.iterdir() if path.is_dir()):
         files = sorted(language.rglob("*.wav"))
         for _ in range(count):
@@ -166,7 +175,7 @@ def _spoken(folder: Path, random: np.random.Generator, count: int = 8) -> Iterat
                 spoken = load(files[int(random.integers(len(files)))])
                 rate = spoken.sample_rate
                 parts += [spoken.samples, np.zeros(rate // 4, np.float32)]
-            yield Waveform(np.concatenate(parts)[: 20 * rate], rate)
+            yield language.name, Waveform(np.concatenate(parts)[: 20 * rate], rate)
 
 
 def _excerpt(path: Path, random: np.random.Generator, seconds: int = 20) -> Waveform | None:
@@ -182,8 +191,9 @@ def _excerpt(path: Path, random: np.random.Generator, seconds: int = 20) -> Wave
         return None
 
 
-def fit(data: Path, music: Path, speech: Path) -> None:
+def fit(data: Path, music: Path, speech: Path, before: Path | None = None) -> None:
     """Fit the detector, write it into the shipped bundle, and its check into the docs."""
+    earlier = _detector_of(before) if before else None
     bundle = Bundle.load("default")
     plain = Bundle(bundle.manifest.model_copy(update={"music_detector": None}), bundle.model)
     classifier = Classifier(plain)
@@ -195,16 +205,18 @@ def fit(data: Path, music: Path, speech: Path) -> None:
     x = np.array([prediction.embedding for _, prediction in pairs], float)
     y = np.array([sample.is_music for sample in kept])
     limits = steady_limits(classifier, [load(path) for path in music_of(data / "gtzan-audio")])
-    steady = np.array([_is_steady(classifier, sample.content, limits) for sample in kept])
+    changes = np.array([_change_of(classifier, sample.content) for sample in kept])
+    steady = (changes < limits).any(axis=1)
     units = [f"{sample.group.removesuffix(' without treble')} {sample.unit}" for sample in kept]
     tried = {penalty: cross_validated(x, y, units, penalty) for penalty in PENALTIES}
     losses = {penalty: log_loss(logits, y) for penalty, logits in tried.items()}
     penalty = min(losses, key=losses.__getitem__)
     print(json.dumps({"log_loss_by_penalty": losses}))
     accepted = {"Accepted, cross-validated": ~steady & (tried[penalty] >= 0)}
-    if before := bundle.manifest.music_detector:
-        probable = np.array([before.margin(embedding) >= 0 for embedding in x])
-        accepted["By the detector that it replaces"] = ~steady & probable
+    if earlier:
+        probable = np.array([earlier.margin(embedding) >= 0 for embedding in x])
+        steady_then = (changes < (earlier.steady_below or 0, earlier.smooth_below or 0)).any(axis=1)
+        accepted["By the detector that it replaces"] = ~steady_then & probable
     _write({"detector": accepted_table(kept, accepted)})
     mean, deviation, weights, bias = coefficients(x, y, penalty)
     detector = MusicDetector(
@@ -221,14 +233,17 @@ def fit(data: Path, music: Path, speech: Path) -> None:
     print(json.dumps({**counts, "steady_below": limits[0], "smooth_below": limits[1]}))
 
 
-def _is_steady(
-    classifier: Classifier, content: Waveform | bytes, limits: tuple[float, float]
-) -> bool:
-    """Whether it changes too little to be music; of encoded sounds it is not measured."""
-    if isinstance(content, bytes):
-        return False
-    found = change(classifier, content)
-    return any(value < limit for value, limit in zip(found, limits, strict=True))
+def _detector_of(manifest: Path) -> MusicDetector:
+    """The detector of a bundle, from its bundle.json."""
+    fields = json.loads(manifest.read_text("utf-8")).get("music_detector")
+    if fields is None:
+        raise SystemExit(f"{manifest} has no music_detector")
+    return MusicDetector.model_validate(fields)
+
+
+def _change_of(classifier: Classifier, content: Waveform | bytes) -> tuple[float, float]:
+    """How much a sample changes; of encoded sounds, where it is not measured, inf."""
+    return (np.inf, np.inf) if isinstance(content, bytes) else change(classifier, content)
 
 
 def cross_validated(
@@ -407,12 +422,13 @@ def main() -> None:
     parser.add_argument("what", choices=["fit", "steady", "table"])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--music", type=Path, help="Soundtracks to fit on, in folders by source.")
-    parser.add_argument("--speech", type=Path, help="Speech to fit on, in folders by language.")
+    parser.add_argument("--speech", type=Path, help="Speech to fit on, in folders by voice.")
+    parser.add_argument("--before", type=Path, help="The bundle.json of a detector to compare.")
     arguments = parser.parse_args()
     if arguments.what == "fit":
         if arguments.music is None or arguments.speech is None:
             parser.error("fit needs --music and --speech")
-        fit(arguments.data, arguments.music, arguments.speech)
+        fit(arguments.data, arguments.music, arguments.speech, arguments.before)
     elif arguments.what == "steady":
         fit_steady(arguments.data)
     else:

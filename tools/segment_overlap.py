@@ -2,8 +2,8 @@
 
     python tools/segment_overlap.py compare RUN... --data DATA [--artists TABLE] [--overlap 0.1] [--write]
 
-compares, for the networks of finished runs (of folds, each), the tracks that a network was neither
-trained on nor chosen by: classified with the overlap of the run's recipe, and with another one. The
+compares, for the networks of finished runs (of folds, each), the test tracks, which a network was
+neither trained on nor chosen by: classified with the overlap of the run's recipe, and with another one. The
 differences are of the same tracks, with 95 % intervals by a bootstrap that draws artists as a whole
 where they are known. With --write the table goes into docs/performance.md.
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,11 +61,9 @@ def probabilities(bundle: Bundle, files: list[Path]) -> tuple[NDArray[np.float64
 
 
 def held_out(job: Path) -> list[str]:
-    """The tracks that a job's network was not trained on."""
-    tracks = json.loads((job / "tracks.json").read_text("utf-8"))
-    known = set(tracks["train"])
-    found = [track for name, ids in tracks.items() if name != "train" for track in ids]
-    return [track for track in dict.fromkeys(found) if track not in known]
+    """The test tracks of a job: those that its network was neither trained on nor chosen by."""
+    found: list[str] = json.loads((job / "tracks.json").read_text("utf-8"))["predicted"]
+    return found
 
 
 def compared(run: Path, data: Path, artists: Path | None, overlap: float) -> str:
@@ -146,10 +144,10 @@ def main() -> None:
     lines = [compared(run, options.data, options.artists, options.overlap) for run in options.runs]
     print(*HEAD, *lines, sep="\n")
     if options.write:
-        marked = re.compile(r"(<!-- segments -->\n).*?(<!-- /segments -->)", re.DOTALL)
-        table = "\n".join(["", *HEAD, *lines, "", ""])
-        text = marked.sub(lambda found: found[1] + table + found[2], PAGE.read_text("utf-8"))
-        PAGE.write_text(text, encoding="utf-8")
+        sys.path.append(str(ROOT / "benchmarks"))
+        from pages import write_between
+
+        write_between(PAGE, "segments", [*HEAD, *lines])
 
 
 if __name__ == "__main__":

@@ -144,9 +144,15 @@ class LabelHead(BaseModel):
         return np.asarray(_sigmoid(logits[:, self.music]) >= self.music_above)
 
     def margin(self, logits: NDArray[np.floating]) -> float:
-        """By how much the log-odds of music are above those of `music_above`."""
+        """By how much the mean probability of music is above `music_above`, in nats.
+
+        `read` compares means of probabilities, so it has to be linear in them: the first-order
+        approximation, at `music_above`, of a difference of log-odds. Log-odds themselves would let
+        some windows that are surely no music outweigh a majority that are music.
+        """
+        above = self.music_above
         music = _sigmoid(logits[:, self.music]).mean()
-        return float(_log_odds(music) - _log_odds(self.music_above))
+        return float((music - above) / (above * (1 - above)))
 
     def read(self, logits: NDArray[np.floating]) -> SoundLabels:
         """The labels of a track, from the logits of its segments `[segments, size]`."""

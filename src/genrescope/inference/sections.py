@@ -24,7 +24,9 @@ CHANGE_COST = 12.0
 """In nats: about what six segments in a row that clearly name another genre outweigh, if they
 overlap by half."""
 
-_SMALLEST = 1e-3  # one segment that is certain of something else must not decide alone
+# A segment that overlaps no other counts twice (see `_weight`). Even then, one that is certain of
+# something else must not decide alone, which at an end of a track takes CHANGE_COST.
+_SMALLEST = 2.5e-3
 
 
 class _Segment(Protocol):
@@ -67,8 +69,7 @@ def find_sections(timeline: Sequence[_Segment]) -> list[Section]:
         return []
     genres = list(timeline[0].probabilities)
     table = np.array([[s.probabilities[g] for g in genres] for s in timeline])
-    scores = _weight(timeline) * np.log(np.maximum(table, _SMALLEST))
-    path = _best_path(np.maximum(scores, np.log(_SMALLEST)))
+    path = _best_path(_weight(timeline) * np.log(np.maximum(table, _SMALLEST)))
     breaks = [0]
     breaks += [
         i

@@ -10,8 +10,9 @@ steps are shorter). Fewer than 35 % different bits mean the same recording, as t
 ones differ in about half. No stretch of 5 s may differ in more than 42 %, for different pieces may
 begin with the same applause. Steps of silence are left out, for all silence is alike. Silence is
 what is below -80 dBFS in these bands, or 60 dB below the loudest frame: dither, hum and the noise
-of a codec are no sound. What longer tracks have in their middle is compared in the same way, and
-aligned by itself: different songs may begin with the same half minute.
+of a codec are no sound. Of tracks of 38 s and more the half minute from the middle on, or from
+second 30 on where that is later, is compared in the same way, and aligned by itself: different
+songs may begin with the same half minute.
 
 `genrescope.datasets.fingerprints` has other ones: 128 bits, which a bundle can store for each
 track, but which find no copy that begins a second later. These find it, and are not stored.
@@ -26,6 +27,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,35 +131,36 @@ def duplicates(
                 failures.append(error)
         return fingerprints[row]
 
+    @cache
+    def middle_of(row: int, offset: int) -> Fingerprint | None:
+        try:
+            return _fingerprint(entries[row].place, offset=offset)
+        except FileError:
+            return None
+
+    def agree_in_the_middle(one: int, other: int) -> bool:
+        """Whether two tracks that begin alike are alike later on, or nothing tells otherwise."""
+        shorter = min(entries[one].duration, entries[other].duration)
+        # The same place of both; whole seconds, so that it often is the same in other pairs, too.
+        offset = int(max(_SECONDS, shorter / 2))
+        if shorter - offset < _LEAST_MIDDLE_SECONDS:
+            return True
+        first, second = middle_of(one, offset), middle_of(other, offset)
+        if first is None or second is None or (first.is_too_short and second.is_too_short):
+            return True
+        return different_bits(first, second) < _DIFFERENT_BITS
+
     for done, (one, other) in enumerate(pairs, 1):
         if _top(parents, one) != _top(parents, other):
             both = [each for each in (of(one), of(other)) if each is not None]
             if (
                 len(both) == 2
                 and different_bits(*both) < _DIFFERENT_BITS
-                and _agree_in_the_middle(entries[one], entries[other])
+                and agree_in_the_middle(one, other)
             ):
                 _join(parents, one, other)
         progress(done, len(pairs))
     return _groups(entries, parents), failures
-
-
-def _agree_in_the_middle(one: Entry, other: Entry) -> bool:
-    """Whether two tracks that begin alike are alike later on, or nothing tells that they are not.
-
-    It is a pair's own place, so that it is the same in both; few pairs come so far.
-    """
-    shorter = min(one.duration, other.duration)
-    offset = max(_SECONDS, shorter / 2)
-    if shorter - offset < _LEAST_MIDDLE_SECONDS:
-        return True
-    try:
-        both = [_fingerprint(entry.place, offset=offset) for entry in (one, other)]
-    except FileError:
-        return True
-    if any(each.is_too_short for each in both):
-        return True
-    return different_bits(*both) < _DIFFERENT_BITS
 
 
 def _fingerprint(place: str, *, offset: float = 0.0) -> Fingerprint:
