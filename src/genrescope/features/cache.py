@@ -137,5 +137,11 @@ def _read(entry: Path) -> NDArray[Any] | None:
     content, digest = stored[:-_DIGEST], stored[-_DIGEST:]
     if hashlib.sha256(content).digest() != digest:
         return None
-    values: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+    try:
+        values: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+    except SystemError:
+        # CPython 3.11 counts the depth of the syntax trees of all threads together, and NumPy
+        # parses a header as one: rarely this fails while another thread reads ("AST constructor
+        # recursion depth mismatch", CPython's issue 106905).
+        return None
     return values
