@@ -24,6 +24,7 @@ from genrescope.examples import write_examples
 from genrescope.library.duplicates import Fingerprint, different_bits, duplicates, fingerprint
 from genrescope.library.places import LibraryError
 from genrescope.library.playlist import playlist_between, write_m3u8
+from genrescope.library.rows import Entry
 from genrescope.library.scan import scan
 from genrescope.library.similar import Space, TrackFilter, genre_of
 from genrescope.library.store import Library
@@ -263,9 +264,9 @@ class TestDuplicates:
         library = make_library(tmp_path / "library", entries)
         decoded = []
 
-        def counted(place: str, *, offset: float = 0.0) -> Fingerprint:
-            decoded.append((place, offset))
-            return fingerprint(place, offset=offset)
+        def counted(track: Entry, *, offset: float = 0.0) -> Fingerprint:
+            decoded.append((track.place, offset))
+            return fingerprint(track.file, offset=offset)
 
         monkeypatch.setattr("genrescope.library.duplicates._fingerprint", counted)
         found, failures = duplicates(Space(library))
