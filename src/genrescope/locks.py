@@ -75,7 +75,7 @@ def scratch_folder(
 def _is_own(folder: Path) -> bool:
     """Whether a folder is a scratch folder of this user: the name alone may be anybody's."""
     status, lock = folder.lstat(), (folder / _SCRATCH_LOCK).lstat()
-    user = os.getuid() if hasattr(os, "getuid") else status.st_uid
+    user = getattr(os, "getuid", lambda: status.st_uid)()  # not on Windows
     return stat.S_ISDIR(status.st_mode) and stat.S_ISREG(lock.st_mode) and status.st_uid == user
 
 
