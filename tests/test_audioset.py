@@ -154,7 +154,9 @@ def default() -> Classifier:
     return Classifier.load("default")
 
 
-@pytest.mark.parametrize("kind", ["noise", "tone", "hum", "silence"])
+@pytest.mark.parametrize(
+    "kind", ["noise", pytest.param("tone", marks=pytest.mark.slow), "hum", "silence"]
+)
 def test_the_default_model_rejects_what_is_no_music(default: Classifier, kind: str) -> None:
     recordings = [n for n in negatives("training", speech=False) if n.kind == kind]
     assert recordings
