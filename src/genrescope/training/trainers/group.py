@@ -29,8 +29,9 @@ from genrescope.training.augment import TrainingTrack
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import EpochReport, History
 from genrescope.training.trainers.held_out import HeldOut
-from genrescope.training.trainers.lightning import NotSharedError, fit
+from genrescope.training.trainers.lightning import fit
 from genrescope.training.trainers.processes import load_arguments, store_arguments
+from genrescope.training.trainers.sharing import NotSharedError
 
 _NAMES = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
 _LONGEST_WAIT = timedelta(minutes=10)

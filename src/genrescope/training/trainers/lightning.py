@@ -26,25 +26,13 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from genrescope.errors import RecipeError
 from genrescope.models import make_model, model_class
 from genrescope.training.augment import Batches, TrainingTrack
 from genrescope.training.recipe import Recipe
 from genrescope.training.trainers.base import EpochReport, History
 from genrescope.training.trainers.held_out import HeldOut, logits_of
 from genrescope.training.trainers.losses import counted_rows, frozen_batch_statistics, genre_loss
-
-
-class NotSharedError(RecipeError):
-    """Several processes can't train a network together; all of them find that."""
-
-
-@runtime_checkable
-class Unfreezes(Protocol):
-    """A network of which more parameters are trained in later epochs."""
-
-    def at_epoch(self, epoch: int) -> None:
-        """Unfreeze what is trained in an epoch, the first being 0."""
+from genrescope.training.trainers.sharing import Unfreezes, check_shared
 
 
 @runtime_checkable
@@ -357,7 +345,7 @@ def fit(
     task = _Task(recipe, network, tracks, genres, shape[1], further)
     batch_size = min(recipe.training.batch_size, len(tracks))
     if devices > 1:
-        _check_shared(recipe, network, min([batch_size, *map(len, further)]), devices)
+        check_shared(recipe, network, min([batch_size, *map(len, further)]), devices)
     batches = len(tracks) // batch_size
     steps = recipe.training.epochs * -(-batches // recipe.training.accumulate)
     # In a short training a long average would still contain the random initial weights: with this
@@ -408,31 +396,6 @@ def is_finished(checkpoint: Path, recipe: Recipe) -> bool:
         return False
     state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
     return len(state["history"]) >= recipe.training.epochs
-
-
-def _check_shared(recipe: Recipe, network: nn.Module, segments: int, devices: int) -> None:
-    """Refuse what processes can't share: a batch of few segments, layers that are unfrozen later.
-
-    DDP exchanges the gradients of those parameters that are trained from the beginning.
-
-    Raises
-    ------
-    NotSharedError
-        The same in each process.
-    """
-    if segments < devices:
-        raise NotSharedError(
-            f"{recipe.name}: a batch has {segments} segments, too few for {devices} devices"
-        )
-    if isinstance(network, Unfreezes):
-        trained = []
-        for epoch in (recipe.training.epochs - 1, 0):
-            network.at_epoch(epoch)
-            trained.append([weights.requires_grad for weights in network.parameters()])
-        if trained[0] != trained[1]:
-            raise NotSharedError(
-                f"{recipe.name}: layers that are unfrozen later need a single device"
-            )
 
 
 def _strategy() -> DDPStrategy:
