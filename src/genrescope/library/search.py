@@ -20,8 +20,8 @@ from genrescope.audio.files import PassedOver
 from genrescope.errors import FileError
 from genrescope.library.files import Found, is_text, music_in
 
-_QUESTIONS = 16
-"""How many are asked of a server at once."""
+_REQUESTS = 16
+"""To a server at the same time."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _stamped(
     listed: Iterable[tuple[str, list[int] | None]],
 ) -> Iterator[tuple[str, list[int]]]:
     """Addresses with their stamps; servers are asked for those that are not known."""
-    pool = ThreadPoolExecutor(_QUESTIONS)
+    pool = ThreadPoolExecutor(_REQUESTS)
     try:
         asked = [(name, stamp or pool.submit(stamp_of, name)) for name, stamp in listed]
         for name, stamp in asked:
