@@ -210,11 +210,12 @@ class TestClassify:
             )
         deadline = time.monotonic() + 60
         rows = tmp_path / "out.json.partial/rows.jsonl"
-        while not rows.exists() and time.monotonic() < deadline:
+        while (
+            not rows.exists() or len(rows.read_text().splitlines()) < 2
+        ) and time.monotonic() < deadline:
             time.sleep(0.01)
-        time.sleep(1.5)  # it is at work by now: a file takes some milliseconds
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=90)
         assert process.returncode == 130
         assert "interrupted" in err
         assert not target.exists()

@@ -168,7 +168,7 @@ def test_closing_stops_the_files_in_work(classifier: Classifier, tmp_path: Path)
     workers = {t for t in threading.enumerate() if "genrescope" in t.name} - workers
     results.close()
     for worker in workers:
-        worker.join(timeout=2)
+        worker.join(timeout=60)
         assert not worker.is_alive()
 
 

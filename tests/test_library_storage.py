@@ -116,7 +116,7 @@ def test_scans_on_one_machine_wait_for_each_other(tmp_path: Path) -> None:
         while not waited:
             time.sleep(0.01)
         assert other.is_alive()
-    other.join(timeout=10)
+    other.join(timeout=60)
     assert waited[1:] == ["mine"]
 
 

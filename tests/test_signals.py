@@ -63,7 +63,7 @@ def test_the_exit_code_names_the_signal_and_a_second_request_changes_nothing(
     # What shuts down asks again, and a program that started this one passes Ctrl-C on at once.
     process.send_signal(signal.SIGTERM)
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=90)
     assert (process.returncode, err) == (code, "")
 
 
@@ -72,7 +72,7 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
     process = interrupted(signal.SIGINT, seconds=60)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, "")
 
 
@@ -90,7 +90,7 @@ def test_a_training_that_is_asked_to_end_can_be_resumed(tmp_path: Path) -> None:
     while not (job / "checkpoint.ckpt").exists() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=90)
     assert process.returncode == 143
     assert err.endswith("interrupted; the same command resumes the run in run\n")
     assert "Traceback" not in err
