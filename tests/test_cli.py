@@ -206,13 +206,14 @@ class TestClassify:
                 text=True,
                 preexec_fn=hears_ctrl_c,
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         rows = tmp_path / "out.json.partial/rows.jsonl"
-        while not rows.exists() and time.monotonic() < deadline:
+        while time.monotonic() < deadline and process.poll() is None:
+            if rows.exists() and rows.read_bytes().count(b"\n") > 1:
+                break
             time.sleep(0.01)
-        time.sleep(1.5)  # it is at work by now: a file takes some milliseconds
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 130
         assert "interrupted" in err
         assert not target.exists()
@@ -547,7 +548,7 @@ class TestTags:
             words, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         os.write(main, answer)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
         assert b"Write the genre into 1 file?" in err
         assert (self.genres(songs)[0] is not None) == written
 
