@@ -193,7 +193,7 @@ class TestLock:
             fcntl.flock(theirs, fcntl.LOCK_EX)
             other = threading.Thread(target=take, args=(tmp_path, waited))
             other.start()
-            until_waiting(waited)
+            wait_for(waited)
             assert other.is_alive()
             assert waited == ["?"]
         other.join(timeout=60)
@@ -215,7 +215,7 @@ class TestLock:
         with locked(tmp_path, waited.append):
             other = threading.Thread(target=take, args=(tmp_path, waited))
             other.start()
-            until_waiting(waited)
+            wait_for(waited)
             assert other.is_alive()
             assert waited == [str(os.getpid())]
         other.join(timeout=60)
@@ -242,12 +242,13 @@ class TestLock:
         with locked(tmp_path):
             other = threading.Thread(target=take, args=(tmp_path, waited))
             other.start()
-            until_waiting(waited)
+            wait_for(waited)
         other.join(timeout=60)
         assert waited == [str(os.getpid()), "mine"]
 
 
-def until_waiting(waited: list[str]) -> None:
+def wait_for(waited: list[str]) -> None:
+    """Until the other thread has said whom it waits for."""
     deadline = time.monotonic() + 60
     while not waited and time.monotonic() < deadline:
         time.sleep(0.01)
