@@ -255,7 +255,7 @@ class TestLeftovers:
         process.send_signal(number)
         if number != signal.SIGINT:  # as systems that shut down do
             process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 128 + number, err
         assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["track.mp3"]
         assert path.read_bytes() == before

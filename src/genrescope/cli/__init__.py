@@ -167,6 +167,11 @@ def main() -> None:
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         error_line(f"{where}{error.strerror or error}")
         code = 2
+    except Exception as error:
+        if not is_interrupted():
+            raise
+        # What a library has made of the KeyboardInterrupt.
+        error_line(f"interrupted: {type(error).__name__}: {error}")
     if code == INTERRUPTED or is_interrupted():  # click makes 1 of it at a question
         leave()
     try:
