@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,17 @@ pytest.importorskip("torch", reason="needs genrescope[train]")
 
 from clips import write_spectrograms, write_wav
 from genrescope.datasets import Track, scan
+from genrescope.datasets.fingerprints import used_in_training
 from genrescope.errors import DatasetError, FileError, RecipeError
+from genrescope.evaluation.model_card import model_card
 from genrescope.evaluation.run_result import RunResult
-from genrescope.training.data import load
+from genrescope.features import Frontend
+from genrescope.inference import Bundle
+from genrescope.training.data import changed_copies, load
 from genrescope.training.recipe import Recipe
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
+from genrescope.training.settings import WaveformAugmentation
 
 # Noise can't be learned, but the nearest neighbour classifies its training tracks correctly.
 RANDOM = np.random.default_rng(0)
@@ -118,6 +125,55 @@ class TestTheFolder:
         execute(make_recipe(), tracks, tmp_path / "run", vectors=VECTORS)
         with pytest.raises(RecipeError, match="another recipe"):
             execute(make_recipe(seed=1), tracks, tmp_path / "run", vectors=VECTORS)
+
+
+def test_names_that_are_no_utf_8_are_escaped_in_the_bundle(tmp_path: Path) -> None:
+    names = {name: f"{name}-caf\udce9" for name in VECTORS}
+    tracks = [replace(t, id=names[t.id], artist="Ren\udce9") for t in official(tmp_path, range(20))]
+    vectors = {names[name]: values for name, values in VECTORS.items()}
+    run, words = tmp_path / "run", {"name": "mus\udcefc", "command": "genrescope train mus\udcefc"}
+    first = execute(make_recipe(), tracks, run, vectors=vectors, **words)
+    again = execute(make_recipe(), tracks, run, vectors=vectors, **words)
+    assert again.accuracy == first.accuracy
+    assert (run / "report.html").is_file()
+    manifest = Bundle.load(run).manifest
+    listed = manifest.training_tracks or {}
+    assert listed["ids"].splitlines()[0] == r"t20-caf\udce9"
+    assert manifest.provenance["data"]["name"] == listed["data"] == r"mus\udcefc"
+    assert manifest.metrics["command"] == r"genrescope train mus\udcefc"
+    # Tracks of tables have no fingerprint: they are found by these names alone.
+    assert used_in_training(listed, tracks, data="mus\udcefc") == [False] * 20 + [True] * 40
+    assert model_card(Bundle.load(run)).encode()
+
+
+@pytest.mark.parametrize("genre", ["a\nb", " ", "a\u200b"])
+def test_a_genre_that_no_bundle_can_name_is_refused_before_training(
+    tmp_path: Path, genre: str
+) -> None:
+    tracks = [
+        replace(track, genre=genre) if track.genre == "a" else track
+        for track in official(tmp_path, range(20))
+    ]
+    with pytest.raises(DatasetError, match="one line of text"):
+        execute(make_recipe(), tracks, tmp_path / "run", vectors=VECTORS)
+
+
+def test_a_name_that_is_no_utf_8_is_the_seed_of_its_changed_copies(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "a.wav", 1.5).rename(tmp_path / os.fsdecode(b"caf\xe9.wav"))
+    frontend = Frontend(
+        feature={"kind": "log_mel", "n_mels": 20, "n_fft": 1024, "hop_length": 1024},
+        segments={"seconds": 1, "overlap": 0},
+    )
+    settings = WaveformAugmentation(semitones=0)
+
+    def copies(name: str) -> list[np.ndarray]:
+        found = changed_copies(frontend, Track(name, path, "a"), settings, 0)
+        return [copy.frames(frontend) for copy in found]
+
+    one, same, other = copies(path.stem), copies(path.stem), copies("caf\udcea")
+    assert len(one) == 3
+    assert np.array_equal(one[2], same[2])
+    assert not np.array_equal(one[2], other[2]), "another name has other noise"
 
 
 def test_silent_tracks_are_neither_trained_nor_tested_on(tmp_path: Path) -> None:

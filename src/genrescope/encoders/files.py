@@ -39,6 +39,7 @@ from genrescope.errors import FileError, GenrescopeError, UnknownNameError
 from genrescope.locks import acquire
 from genrescope.registry import no_such
 from genrescope.untrusted import open_npz
+from genrescope.wording import valid_text
 
 EmbedMany = Callable[..., Generator[Embedding | FileError, None, None]]
 """A function that embeds files in their order, given a `batch_size`: `RayEngine.embed_many`."""
@@ -327,8 +328,7 @@ def _distinct(paths: Iterable[str | PathLike[str]]) -> dict[str, Path | str]:
             seen.setdefault(os.path.realpath(path), Path(path))
     # A name need not be UTF-8, but text in a table has to be.
     names: Iterator[tuple[str, Path | str]] = (
-        (os.fsdecode(path).encode("utf-8", "backslashreplace").decode(), path)
-        for path in seen.values()
+        (valid_text(os.fsdecode(path)), path) for path in seen.values()
     )
     return dict(names)
 

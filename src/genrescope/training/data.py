@@ -227,9 +227,12 @@ def genres_of(tracks: Iterable[Track]) -> tuple[str, ...]:
     Raises
     ------
     DatasetError
-        When there is only one.
+        When there is only one, or the name of one is not a line of text, as no bundle can have it.
     """
     genres = tuple(sorted({track.genre for track in tracks}))
+    for genre in genres:
+        if not genre.strip() or not genre.isprintable():
+            raise DatasetError(f"genre {genre!r}: expected a name of one line of text; rename it")
     if len(genres) < 2:
         raise DatasetError(f"all tracks are of one genre ({', '.join(genres)}): expected several")
     return genres
@@ -270,7 +273,7 @@ def changed_copies(
     """
     if frontend.computed.kind == "stored" or is_stored_spectrogram(track.path):
         return
-    random = np.random.default_rng([seed, *track.id.encode()])
+    random = np.random.default_rng([seed, *track.id.encode("utf-8", "surrogateescape")])
     clean = audio.load(track.path, sample_rate=frontend.computed.sample_rate)
     changes: list[Callable[[audio.Waveform], audio.Waveform]] = [
         lambda part: gain(part, random.uniform(-settings.gain, settings.gain)),

@@ -21,8 +21,15 @@ from genrescope.onnx_session import onnx_session
 from genrescope.training.adaptation import adapt
 from genrescope.training.bundles import Origin
 from genrescope.training.data import FloatArray, TrainingData, describe, load
-from genrescope.training.further import load_further, refuse_leaks, with_further, with_taxonomy
+from genrescope.training.further import (
+    FurtherData,
+    load_further,
+    refuse_leaks,
+    with_further,
+    with_taxonomy,
+)
 from genrescope.training.graphs import join_graphs
+from genrescope.training.identity import hash_files, hash_inputs
 from genrescope.training.outcome import Outcome, predictions_of, result_of, temperatures
 from genrescope.training.protocols import Subset, TrainingJob, make_protocol
 from genrescope.training.ray_features import fill_cache
@@ -111,7 +118,7 @@ def execute(
     origin = Origin(recipe, describe(tracks, name, vectors))
     if also:
         origin.data["also"] = [describe(each.tracks, each.name) for each in also]
-    run = RunFolder.claim(folder, recipe, origin.data, teacher)
+    run = RunFolder.claim(folder, recipe, origin.data, teacher, hash_inputs(recipe, teacher))
     if engine is not None:
         for own in (tracks, *(each.tracks for each in also)):
             fill_cache(engine, recipe.frontend, own, reporter)
@@ -124,12 +131,12 @@ def execute(
         needs_validation=trainer.needs_validation(recipe),
         scored=scored,
     )
+    further = [load_further(recipe, each, reporter) for each in also]
+    for each in further:
+        refuse_leaks(each, data.tracks, protocol, by_artist=recipe.split.by_artist)
     if also:
-        further = [load_further(recipe, each, reporter) for each in also]
-        for each in further:
-            refuse_leaks(each, data.tracks, protocol, by_artist=recipe.split.by_artist)
         data = with_further(data, further)
-    folders = {job.name: run.job(job) for job in protocol.jobs}
+    folders = {job.name: run.job(job, _hash_files(job, data, further)) for job in protocol.jobs}
     unfinished = [job for job in protocol.jobs if not folders[job.name].finished]
     data = data.with_copies(recipe, [track for job in unfinished for track in job.train])
     for job in unfinished:
@@ -169,6 +176,15 @@ def execute(
     histories = {name: outcome.model.history for name, outcome in outcomes.items()}
     run.finish(result, predictions, histories, bundle)
     return result
+
+
+def _hash_files(job: TrainingJob, data: TrainingData, further: Sequence[FurtherData]) -> str:
+    """Hash of the files of a job's tracks; "" for stored vectors, which the data's hash is of."""
+    if data.frontend.computed.kind == "stored":
+        return ""
+    own = sorted({*job.train, *job.monitored, *job.predicted})
+    tracks = [data.tracks[track] for track in own]
+    return hash_files([*tracks, *(track for each in further for track in each.tracks.values())])
 
 
 def _encoder_tracks(recipe: Recipe) -> TrainingTracks | None:
