@@ -80,6 +80,11 @@ def artists_from_tags(tracks: Sequence[Track]) -> list[Track]:
     ]
 
 
+def without_guests(artist: str) -> str:
+    """A name without "feat. …" and the like."""
+    return _GUEST.sub("", artist).strip()
+
+
 def _key(name: str) -> str:
     return " ".join(name.casefold().split())
 
@@ -91,12 +96,13 @@ def _artist(path: Path) -> str | None:
     try:
         file = mutagen.File(path)
         tags = None if file is None else file.tags
-        found = [_first_text(tags[key]) for key in _TAGS if key in tags] if tags else []
+        found = (_first_text(tags[key]) for key in _TAGS if key in tags) if tags else ()
+        first = next(filter(None, found), "")
     # mutagen raises what it likes on damaged files, also where a tag's value is taken; they are
     # named when they are decoded.
     except Exception:
         return None
-    name = _GUEST.sub("", next(filter(None, found), "")).strip()
+    name = without_guests(first)
     return None if _key(name) in _UNKNOWN else name
 
 

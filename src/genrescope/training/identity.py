@@ -17,6 +17,7 @@ from genrescope.datasets import Track
 from genrescope.encoders import encoder_kinds, make_encoder
 from genrescope.encoders.layer import weights_hashes
 from genrescope.encoders.weights import digest
+from genrescope.errors import FileError, UnreadableError
 from genrescope.features.cache import FeatureCache
 from genrescope.inference import Bundle
 from genrescope.training.recipe import Recipe
@@ -54,19 +55,30 @@ def hash_inputs(recipe: Recipe, teacher: Mapping[str, NDArray[np.float32]]) -> d
     return found
 
 
-def hash_files(tracks: Iterable[Track]) -> str:
-    """Hash of the ids and the files of tracks.
+def hash_files(recipe: Recipe, tracks: Iterable[Track]) -> str:
+    """Hash of the ids and the files of tracks; "" where the recipe's feature is stored vectors.
 
     The hash of a file whose features were read before is known, see
-    `genrescope.features.cache.FeatureCache.content`.
+    `genrescope.features.cache.FeatureCache.content`. A file that is not there has none.
 
     Raises
     ------
-    AudioError
-        When a file can't be read.
+    UnreadableError
+        When the disk does not give a file this time.
     """
+    if recipe.feature.get("kind") == "stored":
+        return ""
     cache = FeatureCache()
-    return _joined(part for track in tracks for part in (track.id, cache.content(track.path)))
+
+    def content(track: Track) -> str:
+        try:
+            return cache.content(track.path)
+        except UnreadableError:
+            raise
+        except FileError:
+            return ""
+
+    return _joined(part for track in tracks for part in (track.id, content(track)))
 
 
 def _weights(network: Recipe) -> list[str]:

@@ -136,7 +136,9 @@ def execute(
         refuse_leaks(each, data.tracks, protocol, by_artist=recipe.split.by_artist)
     if also:
         data = with_further(data, further)
-    folders = {job.name: run.job(job, _hash_files(job, data, further)) for job in protocol.jobs}
+    folders = {
+        job.name: run.job(job, _hash_files(job, recipe, data, further)) for job in protocol.jobs
+    }
     unfinished = [job for job in protocol.jobs if not folders[job.name].finished]
     data = data.with_copies(recipe, [track for job in unfinished for track in job.train])
     for job in unfinished:
@@ -178,13 +180,14 @@ def execute(
     return result
 
 
-def _hash_files(job: TrainingJob, data: TrainingData, further: Sequence[FurtherData]) -> str:
-    """Hash of the files of a job's tracks; "" for stored vectors, which the data's hash is of."""
-    if data.frontend.computed.kind == "stored":
-        return ""
+def _hash_files(
+    job: TrainingJob, recipe: Recipe, data: TrainingData, further: Sequence[FurtherData]
+) -> str:
+    """Hash of the files that a job trains on or predicts."""
     own = sorted({*job.train, *job.monitored, *job.predicted})
     tracks = [data.tracks[track] for track in own]
-    return hash_files([*tracks, *(track for each in further for track in each.tracks.values())])
+    others = [track for each in further for track in each.tracks.values()]
+    return hash_files(recipe, [*tracks, *others])
 
 
 def _encoder_tracks(recipe: Recipe) -> TrainingTracks | None:
