@@ -30,8 +30,6 @@ FEATURE_VERSION = 2
 """To be raised whenever a feature's numbers change: entries of another version are not found."""
 
 _DIGEST = 32  # bytes of a SHA-256
-# Content of files by device, inode, size and time: whichever cache asks, a file is read once.
-_KNOWN: dict[tuple[int, int, int, int], str] = {}
 _BLOCK = 2**20
 
 
@@ -46,6 +44,7 @@ class FeatureCache:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder if folder is not None else cache_folder("features")
+        self._known: dict[tuple[int, int, int, int], str] = {}
 
     def get(self, path: str | PathLike[str], settings: str) -> NDArray[Any] | None:
         """The cached array of a file and settings; None where there is none.
@@ -101,7 +100,7 @@ class FeatureCache:
         return self.folder / key[:2] / f"{key}.npy"
 
     def content(self, path: str | PathLike[str]) -> str:
-        """SHA-256 of a file, remembered in the process while its size and time stay what they are.
+        """SHA-256 of a file, remembered for as long as its size and time stay what they are.
 
         Raises
         ------
@@ -111,15 +110,15 @@ class FeatureCache:
         with open_regular(path) as (file, size):
             status = os.fstat(file.fileno())
             look = (status.st_dev, status.st_ino, size, status.st_mtime_ns)
-            if look not in _KNOWN:
+            if look not in self._known:
                 digest = hashlib.sha256()
                 try:
                     while block := file.read(_BLOCK):
                         digest.update(block)
                 except OSError as error:
                     raise UnreadableError(path, f"not readable: {error.strerror}") from error
-                _KNOWN[look] = digest.hexdigest()
-            return _KNOWN[look]
+                self._known[look] = digest.hexdigest()
+            return self._known[look]
 
 
 def _write(entry: Path, values: NDArray[Any]) -> None:

@@ -147,6 +147,7 @@ def load(
     vectors: Mapping[str, FloatArray],
     targets: Targets,
     reporter: Reporter,
+    cache: FeatureCache | None = None,
 ) -> TrainingData:
     """Read the tracks as a recipe's features.
 
@@ -162,6 +163,8 @@ def load(
         Of a teacher, by track id; empty without one.
     reporter
         Told of progress and of tracks that are left out.
+    cache
+        Of the features; that of the user by default.
 
     Raises
     ------
@@ -172,7 +175,7 @@ def load(
         When the disk does not give a file this time: the same command may succeed later.
     """
     genres_of(tracks)
-    windows, left_out = read_windows(recipe.frontend, tracks, vectors, reporter)
+    windows, left_out = read_windows(recipe.frontend, tracks, vectors, reporter, cache)
     usable = [track for track in tracks if track.id in windows]
     if not usable:
         raise DatasetError("none of the tracks can be used")
@@ -305,9 +308,10 @@ def read_windows(
     tracks: Sequence[Track],
     vectors: Mapping[str, FloatArray],
     reporter: Reporter,
+    cache: FeatureCache | None = None,
 ) -> tuple[dict[str, Windows], dict[str, str]]:
     """Compute or read the windows of each track; reasons for those that can't be used."""
-    cache, settings = FeatureCache(), frontend.model_dump_json()
+    cache, settings = cache or FeatureCache(), frontend.model_dump_json()
 
     def read(track: Track) -> Windows | FileError:
         try:

@@ -55,11 +55,17 @@ def hash_inputs(recipe: Recipe, teacher: Mapping[str, NDArray[np.float32]]) -> d
     return found
 
 
-def hash_files(recipe: Recipe, tracks: Iterable[Track]) -> str:
+def hash_files(recipe: Recipe, tracks: Iterable[Track], cache: FeatureCache) -> str:
     """Hash of the ids and the files of tracks; "" where the recipe's feature is stored vectors.
 
-    The hash of a file whose features were read before is known, see
-    `genrescope.features.cache.FeatureCache.content`. A file that is not there has none.
+    Parameters
+    ----------
+    recipe
+        Of the run.
+    tracks
+        A file that is not there has no hash.
+    cache
+        Which knows the hash of a file whose features were read through it.
 
     Raises
     ------
@@ -68,7 +74,6 @@ def hash_files(recipe: Recipe, tracks: Iterable[Track]) -> str:
     """
     if recipe.feature.get("kind") == "stored":
         return ""
-    cache = FeatureCache()
 
     def content(track: Track) -> str:
         try:

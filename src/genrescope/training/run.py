@@ -14,6 +14,7 @@ from genrescope.datasets.fingerprints import TrainingTracks
 from genrescope.errors import RecipeError
 from genrescope.evaluation.predict import segment_logits
 from genrescope.evaluation.run_result import RunResult
+from genrescope.features.cache import FeatureCache
 from genrescope.inference import Bundle
 from genrescope.inference.classifier import Classifier
 from genrescope.models import trainer_of
@@ -21,13 +22,7 @@ from genrescope.onnx_session import onnx_session
 from genrescope.training.adaptation import adapt
 from genrescope.training.bundles import Origin
 from genrescope.training.data import FloatArray, TrainingData, describe, load
-from genrescope.training.further import (
-    FurtherData,
-    load_further,
-    refuse_leaks,
-    with_further,
-    with_taxonomy,
-)
+from genrescope.training.further import load_further, refuse_leaks, with_further, with_taxonomy
 from genrescope.training.graphs import join_graphs
 from genrescope.training.identity import hash_files, hash_inputs
 from genrescope.training.outcome import Outcome, predictions_of, result_of, temperatures
@@ -110,7 +105,11 @@ def execute(
     """
     reporter = reporter or DefaultReporter()
     known = {track.id for track in tracks}
-    teacher = {track: own for track, own in (teacher or {}).items() if track in known}
+    given = teacher or {}
+    teacher = {track: own for track, own in given.items() if track in known}
+    if given and not teacher:
+        first = next(iter(given))
+        reporter.notice(f"the teacher's tracks ({first}, …) are none of the data set's")
     recipe = adapt(recipe, tracks, teacher, reporter.notice)
     if also:
         tracks = _of_the_taxonomy(recipe, tracks, reporter)
@@ -122,7 +121,10 @@ def execute(
     if engine is not None:
         for own in (tracks, *(each.tracks for each in also)):
             fill_cache(engine, recipe.frontend, own, reporter)
-    data = load(recipe, tracks, vectors=vectors or {}, targets=teacher, reporter=reporter)
+    cache = FeatureCache()
+    data = load(
+        recipe, tracks, vectors=vectors or {}, targets=teacher, reporter=reporter, cache=cache
+    )
     protocol = make_protocol(
         recipe.split,
         list(data.tracks.values()),
@@ -131,14 +133,17 @@ def execute(
         needs_validation=trainer.needs_validation(recipe),
         scored=scored,
     )
-    further = [load_further(recipe, each, reporter) for each in also]
+    further = [load_further(recipe, each, reporter, cache) for each in also]
     for each in further:
         refuse_leaks(each, data.tracks, protocol, by_artist=recipe.split.by_artist)
     if also:
         data = with_further(data, further)
-    folders = {
-        job.name: run.job(job, _hash_files(job, recipe, data, further)) for job in protocol.jobs
-    }
+    further_tracks = [track for each in further for track in each.tracks.values()]
+    folders = {}
+    for job in protocol.jobs:
+        own = sorted({*job.train, *job.monitored, *job.predicted})
+        files = [*(data.tracks[track] for track in own), *further_tracks]
+        folders[job.name] = run.job(job, hash_files(recipe, files, cache))
     unfinished = [job for job in protocol.jobs if not folders[job.name].finished]
     data = data.with_copies(recipe, [track for job in unfinished for track in job.train])
     for job in unfinished:
@@ -178,16 +183,6 @@ def execute(
     histories = {name: outcome.model.history for name, outcome in outcomes.items()}
     run.finish(result, predictions, histories, bundle)
     return result
-
-
-def _hash_files(
-    job: TrainingJob, recipe: Recipe, data: TrainingData, further: Sequence[FurtherData]
-) -> str:
-    """Hash of the files that a job trains on or predicts."""
-    own = sorted({*job.train, *job.monitored, *job.predicted})
-    tracks = [data.tracks[track] for track in own]
-    others = [track for each in further for track in each.tracks.values()]
-    return hash_files(recipe, [*tracks, *others])
 
 
 def _encoder_tracks(recipe: Recipe) -> TrainingTracks | None:

@@ -23,6 +23,7 @@ import yaml
 from genrescope.atomic import write_atomic
 from genrescope.datasets import Track
 from genrescope.errors import FileError, GenrescopeError, RecipeError
+from genrescope.features.cache import FeatureCache
 from genrescope.training.adaptation import adapt
 from genrescope.training.data import describe
 from genrescope.training.identity import hash_files, hash_inputs
@@ -288,7 +289,7 @@ def open_study(
     start = own_settings(recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        inputs = {**hash_inputs(recipe, {}), "files": hash_files(recipe, tracks)}
+        inputs = {**hash_inputs(recipe, {}), "files": hash_files(recipe, tracks, FeatureCache())}
         _claim(folder, recipe, describe(tracks, vectors=vectors), inputs)
     except OSError as error:
         raise FileError(folder, f"can't be written: {error.strerror}") from None
@@ -319,8 +320,7 @@ def _claim(folder: Path, recipe: Recipe, data: dict[str, Any], inputs: dict[str,
     path = folder / "recipe.yaml"
     if path.is_file() and not states_same_run(path, fields):
         raise RecipeError(
-            f"{folder}: holds a study of another recipe, other data, or another content of files, "
-            "weights or model; name another folder"
+            f"{folder}: holds a study of another recipe or other data; name another folder"
         )
     write_atomic(path, text.encode())
 
