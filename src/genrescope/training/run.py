@@ -141,8 +141,8 @@ def execute(
     further_tracks = [track for each in further for track in each.tracks.values()]
     folders = {}
     for job in protocol.jobs:
-        own = sorted({*job.train, *job.monitored, *job.predicted})
-        files = [*(data.tracks[track] for track in own), *further_tracks]
+        names = sorted({*job.train, *job.monitored, *job.predicted})
+        files = [*(data.tracks[track] for track in names), *further_tracks]
         folders[job.name] = run.job(job, hash_files(recipe, files, cache))
     unfinished = [job for job in protocol.jobs if not folders[job.name].finished]
     data = data.with_copies(recipe, [track for job in unfinished for track in job.train])
