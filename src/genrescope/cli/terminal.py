@@ -122,6 +122,11 @@ def echo(text: object = "") -> None:
     sys.stdout.write(f"{text}\n")
 
 
+def argument(value: str | Path) -> str:
+    """A path or a name within a command that is shown, quoted so that it can be pasted."""
+    return shlex.quote(printable(str(value)))
+
+
 def error_line(text: str) -> None:
     """Print a line on stderr, `genrescope: …`."""
     line = Text("genrescope: ", style="bold red")

@@ -159,7 +159,9 @@ class _Id3:
         self.tags.unknown_frames = [f for f in self.tags.unknown_frames if f[:4] != b"TCON"]
         self.tags.delall("TCON")
         if genres:
-            texts = list(genres) if self._version() == 4 or len(genres) == 1 else [_coded(genres)]
+            texts = [_escaped(genre) for genre in genres]
+            if self._version() == 3 and len(genres) > 1:
+                texts = _coded(genres) or texts
             is_latin1 = all(ord(char) < 256 for text in texts for char in text)
             wide = Encoding.UTF8 if self._version() == 4 else Encoding.UTF16
             encoding = Encoding.LATIN1 if is_latin1 else wide
@@ -247,12 +249,22 @@ def _keep_unread_of_2_2(tags: Any) -> None:
             tags.add(PRIV(owner=f"ID3v2.2 {name}", data=data))
 
 
-def _coded(genres: Sequence[str]) -> str:
-    """Several genres in ID3v2.3: numbers of ID3v1 in brackets, then one text (4.2.1, TCON)."""
-    numbers = {name.casefold(): number for number, name in enumerate(TCON.GENRES)}
-    known = [numbers[each.casefold()] for each in genres if each.casefold() in numbers]
-    text = "/".join(each for each in genres if each.casefold() not in numbers)
-    return "".join(f"({number})" for number in known) + text
+def _coded(genres: Sequence[str]) -> list[str]:
+    """Several genres as one text of ID3v2.3, which has no others in a frame (4.2.1, TCON).
+
+    It is made of numbers of ID3v1 in brackets, then one name at most. Empty where these genres are
+    not read back from it as they are, and in their order.
+    """
+    known = [TCON.GENRES.index(each) for each in genres if each in TCON.GENRES]
+    names = [each for each in genres if each not in TCON.GENRES]
+    text = "".join(f"({number})" for number in known) + "".join(map(_escaped, names))
+    return [text] if len(names) <= 1 and TCON(text=[text]).genres == list(genres) else []
+
+
+def _escaped(genre: str) -> str:
+    """A name that begins with a bracket, so that it is not read as a number (4.2.1, TCON)."""
+    is_read_back = not genre.startswith("(") or TCON(text=[genre]).genres == [genre]
+    return genre if is_read_back else f"({genre}"
 
 
 class _Vorbis:

@@ -4,7 +4,8 @@ Conventions
 -----------
 A journal is a file with one JSON object a line, in `journal` in `paths.data_folder`. A line is
 stored before its file is changed, so that an interrupted run can be undone, too. Undoing touches
-only files whose genres are still what was written.
+only files whose genres are still what was written. The last run is that of the journal which was
+written to last: names hold the local time, which goes back at the end of summer time.
 """
 
 from __future__ import annotations
@@ -71,18 +72,25 @@ class TagJournal:
 
     def _record(self, path: Path, before: GenreState, after: str) -> None:
         line = {"format": _FORMAT, "path": str(path), "before": asdict(before), "after": after}
+        place = self.file or self._folder
         try:
             if self.file is None:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self.file = _new_file(self._folder)
-            with self.file.open("a", encoding="ascii") as file:
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            _append(self.file, json.dumps(line) + "\n")
         except OSError as error:
-            raise FileError(
-                self.file or self._folder, f"can't be written: {error.strerror}"
-            ) from None
+            if self.file is not None and self.file != place:
+                self.file.unlink(missing_ok=True)  # an empty one would be the last run's
+                self.file = None
+            raise FileError(place, f"can't be written: {error.strerror}") from None
+
+
+class _LeftAloneError(TagError):
+    """A file is not what the run left, so that its journal can't undo it."""
+
+
+class _GoneError(_LeftAloneError):
+    """A file is gone, so that nothing can undo it."""
 
 
 def latest_journal(folder: Path | None = None) -> Path:
@@ -93,24 +101,39 @@ def latest_journal(folder: Path | None = None) -> Path:
     FileError
         There is none.
     """
-    folder = folder or data_folder("journal")
-    journals = sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))
-    if not journals:
-        raise FileError(folder, "no tags were written that could be undone")
-    return journals[-1]
+    return _journals(folder)[0]
+
+
+def undo_latest(folder: Path | None = None) -> tuple[int, list[FileError]]:
+    """Undo the last run of which there is anything to undo; returns and raises as `undo`.
+
+    Journals all of whose files were changed since, or are gone, don't count, if there are others.
+
+    Raises
+    ------
+    FileError
+        There is no journal, or it is none of ours.
+    """
+    outcomes = []
+    for journal in _journals(folder):
+        undone, failures = undo(journal)
+        if undone or not failures or not all(isinstance(f, _LeftAloneError) for f in failures):
+            return undone, failures
+        outcomes.append((undone, failures))
+    return outcomes[0]
 
 
 def undo(journal: Path) -> tuple[int, list[FileError]]:
     """Give files the genres that they had before a run, as far as they have what it wrote.
 
-    The journal is removed once nothing is left to undo.
+    The journal is removed once nothing is left to undo: files that are gone can't be.
 
     Returns
     -------
     int
         Files whose genres were restored.
     list of FileError
-        Files that were changed since, or can't be written; they stay as they are.
+        Files that were changed since, are gone, or can't be written; they stay as they are.
 
     Raises
     ------
@@ -120,18 +143,44 @@ def undo(journal: Path) -> tuple[int, list[FileError]]:
     undone, failures = 0, list[FileError]()
     for path, before, after in reversed(_read(journal)):
         try:
+            # Where the folder is missing, too, it may be on a disk that is only not mounted.
+            if not os.path.lexists(path) and Path(path).parent.is_dir():
+                raise _GoneError(path, "not undone: it is gone")
             now = read_state(path)
             if now == before:  # the run was interrupted before this file, or it was undone
                 continue
             if "; ".join(value.strip() for value in now.values) != after:
-                raise TagError(path, "not undone: its genre was changed since")
+                raise _LeftAloneError(path, "not undone: its genre was changed since")
             restore_genre(path, before)
             undone += 1
         except TagError as error:
             failures.append(error)
-    if not failures:
+    if all(isinstance(failure, _GoneError) for failure in failures):
         journal.unlink()
     return undone, failures
+
+
+def _journals(folder: Path | None) -> list[Path]:
+    """All journals, that of the last run first."""
+    folder = folder or data_folder("journal")
+    found = [(file.stat().st_mtime_ns, file) for file in folder.glob(f"{_PREFIX}*{_SUFFIX}")]
+    if not found:
+        raise FileError(folder, "no tags were written that could be undone")
+    return [file for _, file in sorted(found, reverse=True)]
+
+
+def _append(journal: Path, line: str) -> None:
+    """Add a line that is on the disk then, whole or not at all."""
+    with journal.open("ab", buffering=0) as file:
+        end = file.tell()
+        try:
+            data = line.encode("ascii")
+            while data:
+                data = data[file.write(data) :]
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(end)  # what follows would be taken for the rest of this line
+            raise
 
 
 def _read(journal: Path) -> list[tuple[str, GenreState, str]]:
