@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,30 @@ class TestPlan:
         assert set(targets(tracks, tmp_path / "s", by="album").values()) == {
             f"Jazz/Various Artists/A/{i}.mp3" for i in range(4)
         }
+
+    def test_discs_whose_files_have_the_same_names_stay_apart(self, tmp_path: Path) -> None:
+        names = [f"x/{disc}/{file}" for disc in ("CD1", "CD2") for file in ("01.mp3", "02.mp3")]
+        tracks = [track(tmp_path / "m", name, album="A", artist="One") for name in names]
+        sorted_ = targets(tracks, tmp_path / "s", by="album")
+        assert sorted_ == {name: f"Jazz/One/A/{name[2:]}" for name in names}
+
+    @pytest.mark.parametrize(
+        ("artists", "expected"),
+        [
+            (["A", "A feat. B", "A (ft. C)", "D"], "A"),
+            (["A feat. B", "A feat. B", "A"], "A feat. B"),
+            (["Defeat. Me", "Lift. Off", "Featuring X"], "Various Artists"),
+        ],
+    )
+    def test_guests_make_no_sampler(
+        self, tmp_path: Path, artists: list[str], expected: str
+    ) -> None:
+        tracks = [
+            track(tmp_path / "m", f"{n}.mp3", album="Z", artist=artist)
+            for n, artist in enumerate(artists)
+        ]
+        folders = {Path(p).parent for p in targets(tracks, tmp_path / "s", by="album").values()}
+        assert folders == {Path("Jazz", expected, "Z")}
 
     def test_what_is_uncertain_is_not_sorted_by_genre(self, tmp_path: Path) -> None:
         music = tmp_path / "music"
@@ -276,6 +301,22 @@ def test_the_command_shows_the_changes_first(tmp_path: Path) -> None:
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("to undo: ")]
     assert CliRunner().invoke(app, line.split()[3:]).stdout == "2 undone, 0 left alone\n"
     assert not (tmp_path / "s" / "Jazz").exists()
+
+
+def test_the_commands_that_it_shows_can_be_pasted(tmp_path: Path) -> None:
+    file = tmp_path / "music" / "1.wav"
+    file.parent.mkdir()
+    file.write_bytes(b"x")
+    row = entry("1.wav", np.ones(16), root=str(file.parent), mtime_ns=file.stat().st_mtime_ns)
+    place = make_library(tmp_path / "library", [row]).place
+    words = ["sort", "--to", str(tmp_path / "my dest"), "--library", place, "--yes", "--move"]
+    done = CliRunner().invoke(app, words)
+    (undo_line,) = [line for line in done.stdout.splitlines() if "to undo: " in line]
+    (scan_line,) = [line for line in done.stderr.splitlines() if "genrescope scan" in line]
+    assert shlex.split(scan_line)[:3] == ["genrescope", "scan", str(tmp_path / "my dest")]
+    undo_words = shlex.split(undo_line.removeprefix("to undo: "))
+    assert CliRunner().invoke(app, undo_words[1:]).stdout == "1 undone, 0 left alone\n"
+    assert file.exists()
 
 
 def test_a_move_that_was_stopped_between_two_names_is_finished(tmp_path: Path) -> None:

@@ -115,3 +115,9 @@ def test_a_file_that_was_moved_takes_its_row_along(usb: Path) -> None:
     (usb / "usb.wav").rename(music / "moved.wav")
     assert counts(scan([music], library=library)) == {"unchanged": 1, "moved": 1}
     assert living(library) == {"music.wav", "moved.wav"}
+
+
+def test_watch_names_the_folder_that_is_missing(tmp_path: Path) -> None:
+    pytest.importorskip("watchfiles")
+    error = CliRunner().invoke(app, ["scan", str(tmp_path / "usb"), "--watch"]).exception
+    assert str(error) == f"{tmp_path / 'usb'}: no such folder"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genrescope.cli.signals import INTERRUPTED
-from genrescope.cli.terminal import error_line, notice, printable, stderr, stdout
+from genrescope.cli.terminal import argument, error_line, notice, printable, stderr, stdout
 from genrescope.errors import FileError, GenrescopeError, TagError
 from genrescope.wording import counted
 
@@ -249,7 +249,7 @@ def undo(
     """Give files the genres back that they had before classify --write-tags.
 
     Only files whose genre is still what was written are changed. Called again, it goes back to the
-    run before.
+    run before, unless something can still be undone.
 
     Exit code 1: some files were changed since, are gone, or can't be written.
 
@@ -257,14 +257,19 @@ def undo(
 
       genrescope tags undo
     """
+    from genrescope.library.tag_journal import journal_before, latest_journal
     from genrescope.library.tag_journal import undo as take_back
-    from genrescope.library.tag_journal import undo_latest
 
-    undone, failures = take_back(journal) if journal is not None else undo_latest()
+    journal = journal or latest_journal()
+    undone, failures = take_back(journal)
     for failure in failures:
         error_line(str(failure))
     stdout.print(f"{undone} undone, {len(failures)} left alone", markup=False)
     if failures:
+        if journal.exists():
+            notice(f"{printable(str(journal))} is kept, for another try")
+            if older := journal_before(journal):
+                notice(f"the run before: genrescope tags undo {argument(older)}")
         raise typer.Exit(1)
 
 

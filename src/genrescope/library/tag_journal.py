@@ -85,11 +85,7 @@ class TagJournal:
             raise FileError(place, f"can't be written: {error.strerror}") from None
 
 
-class _LeftAloneError(TagError):
-    """A file is not what the run left, so that its journal can't undo it."""
-
-
-class _GoneError(_LeftAloneError):
+class _GoneError(TagError):
     """A file is gone, so that nothing can undo it."""
 
 
@@ -101,26 +97,19 @@ def latest_journal(folder: Path | None = None) -> Path:
     FileError
         There is none.
     """
-    return _journals(folder)[0]
+    folder = folder or data_folder("journal")
+    journals = _journals(folder)
+    if not journals:
+        raise FileError(folder, "no tags were written that could be undone")
+    return journals[0]
 
 
-def undo_latest(folder: Path | None = None) -> tuple[int, list[FileError]]:
-    """Undo the last run of which there is anything to undo; returns and raises as `undo`.
-
-    Journals all of whose files were changed since, or are gone, don't count, if there are others.
-
-    Raises
-    ------
-    FileError
-        There is no journal, or it is none of ours.
-    """
-    outcomes = []
-    for journal in _journals(folder):
-        undone, failures = undo(journal)
-        if undone or not failures or not all(isinstance(f, _LeftAloneError) for f in failures):
-            return undone, failures
-        outcomes.append((undone, failures))
-    return outcomes[0]
+def journal_before(journal: Path) -> Path | None:
+    """The journal of the run before one, in its folder; None where there is none."""
+    journals = _journals(journal.absolute().parent)
+    names = [each.name for each in journals]
+    older = journals[names.index(journal.name) + 1 :] if journal.name in names else []
+    return older[0] if older else None
 
 
 def undo(journal: Path) -> tuple[int, list[FileError]]:
@@ -150,7 +139,7 @@ def undo(journal: Path) -> tuple[int, list[FileError]]:
             if now == before:  # the run was interrupted before this file, or it was undone
                 continue
             if "; ".join(value.strip() for value in now.values) != after:
-                raise _LeftAloneError(path, "not undone: its genre was changed since")
+                raise TagError(path, "not undone: its genre was changed since")
             restore_genre(path, before)
             undone += 1
         except TagError as error:
@@ -160,12 +149,9 @@ def undo(journal: Path) -> tuple[int, list[FileError]]:
     return undone, failures
 
 
-def _journals(folder: Path | None) -> list[Path]:
-    """All journals, that of the last run first."""
-    folder = folder or data_folder("journal")
+def _journals(folder: Path) -> list[Path]:
+    """All journals in a folder, that of the last run first."""
     found = [(file.stat().st_mtime_ns, file) for file in folder.glob(f"{_PREFIX}*{_SUFFIX}")]
-    if not found:
-        raise FileError(folder, "no tags were written that could be undone")
     return [file for _, file in sorted(found, reverse=True)]
 
 
