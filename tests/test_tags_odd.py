@@ -275,14 +275,14 @@ class TestSecondTags:
     def test_what_stands_behind_an_ape_item_of_a_wrong_length_is_kept(
         self, tmp_path: Path, genre: dict[str, str]
     ) -> None:
-        path = self.mp3_with_ape(tmp_path / "a.mp3", **genre, Artist="A", Mood="calm", Year="1975")
-        mood = struct.pack("<II", 4, 0) + b"Mood\0calm"
+        path = self.mp3_with_ape(tmp_path / "a.mp3", **genre, Mood="calm, low", Composer="A long name")
+        mood = struct.pack("<II", 9, 0) + b"Mood\0calm, low"
         data = path.read_bytes()
         assert data.count(mood) == 1
         path.write_bytes(data.replace(mood, struct.pack("<II", 2**20, 0) + mood[8:]))
         (before,) = split(path)[1]
         unread = before.data[before.data.index(b"Mood\0") - 8 : -32]
-        assert b"Year\x001975" in unread
+        assert b"Composer\0A long name" in unread
         state = read_state(path)
         write_genre(path, "Jazz", overwrite=True)
         assert read_genre(path) == "Jazz"
