@@ -275,7 +275,9 @@ class TestSecondTags:
     def test_what_stands_behind_an_ape_item_of_a_wrong_length_is_kept(
         self, tmp_path: Path, genre: dict[str, str]
     ) -> None:
-        path = self.mp3_with_ape(tmp_path / "a.mp3", **genre, Mood="calm, low", Composer="A long name")
+        path = self.mp3_with_ape(
+            tmp_path / "a.mp3", **genre, Mood="calm, low", Composer="A long name"
+        )
         mood = struct.pack("<II", 9, 0) + b"Mood\0calm, low"
         data = path.read_bytes()
         assert data.count(mood) == 1

@@ -250,11 +250,13 @@ def corrections(
     if not write_tags or not found:
         return
     _ask(f"Write these genres into the tags of {counted(len(found), 'file')}?", yes)
-    for entry in (remote := [entry for entry in found if entry.is_remote]):
-        error_line(f"{entry.place}: tags are written into files of this machine alone")
-    local = [entry for entry in found if not entry.is_remote]
-    files = [(str(each.file), [genre_name(each.corrected_genre or "")]) for each in local]
-    if write_genres(files, overwrite=True) or remote:
+    files: list[tuple[str, list[str]]] = []
+    for entry in found:
+        if entry.is_remote:
+            error_line(f"{entry.place}: tags are written into files of this machine alone")
+        else:
+            files.append((str(entry.file), [genre_name(entry.corrected_genre or "")]))
+    if write_genres(files, overwrite=True) or len(files) < len(found):
         raise typer.Exit(1)
 
 
