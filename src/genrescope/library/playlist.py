@@ -84,7 +84,11 @@ def playlist_between(
 
 
 def write_m3u8(
-    path: Path, entries: Sequence[Entry], files: Iterable[Path] | None = None
+    path: Path,
+    entries: Sequence[Entry],
+    files: Iterable[Path] | None = None,
+    *,
+    comment: str | None = None,
 ) -> list[Path]:
     """Write a playlist atomically; an older one of that name is replaced.
 
@@ -98,6 +102,8 @@ def write_m3u8(
         The tracks, for lengths and names.
     files
         Their files; by default where the library has them.
+    comment
+        A line that begins with "#", for the playlist's last line.
 
     Returns
     -------
@@ -121,6 +127,7 @@ def write_m3u8(
         name = " ".join(entry.name.split())
         lines.append(f"#EXTINF:{round(entry.duration)},{name}")
         lines.append(f"./{address}" if address.startswith("#") else address)
+    lines += [comment] if comment else []
     try:
         write_atomic(path, ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
     except OSError as error:
