@@ -28,6 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 from genrescope.errors import printable as printable
+from genrescope.redaction import redacted_text
 
 
 class Format(StrEnum):
@@ -125,13 +126,13 @@ def echo(text: object = "") -> None:
 def error_line(text: str) -> None:
     """Print a line on stderr, `genrescope: …`."""
     line = Text("genrescope: ", style="bold red")
-    line.append(printable(text), style="default not bold")
+    line.append(printable(redacted_text(text)), style="default not bold")
     stderr.print(line)
 
 
 def notice(text: str) -> None:
     """Print a quiet line on stderr."""
-    stderr.print(Text(printable(text), style="dim"))
+    stderr.print(Text(printable(redacted_text(text)), style="dim"))
 
 
 class _Rate(ProgressColumn):
