@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -304,6 +305,22 @@ def test_the_command_shows_the_changes_first(tmp_path: Path) -> None:
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("to undo: ")]
     assert CliRunner().invoke(app, line.split()[3:]).stdout == "2 undone, 0 left alone\n"
     assert not (tmp_path / "s" / "Jazz").exists()
+
+
+def test_the_commands_that_it_shows_can_be_pasted(tmp_path: Path) -> None:
+    file = tmp_path / "music" / "1.wav"
+    file.parent.mkdir()
+    file.write_bytes(b"x")
+    row = entry("1.wav", np.ones(16), root=str(file.parent), mtime_ns=file.stat().st_mtime_ns)
+    place = make_library(tmp_path / "library", [row]).place
+    words = ["sort", "--to", str(tmp_path / "my dest"), "--library", place, "--yes", "--move"]
+    done = CliRunner().invoke(app, words)
+    (undo_line,) = [line for line in done.stdout.splitlines() if "to undo: " in line]
+    (scan_line,) = [line for line in done.stderr.splitlines() if "genrescope scan" in line]
+    assert shlex.split(scan_line)[:3] == ["genrescope", "scan", str(tmp_path / "my dest")]
+    undo_words = shlex.split(undo_line.removeprefix("to undo: "))
+    assert CliRunner().invoke(app, undo_words[1:]).stdout == "1 undone, 0 left alone\n"
+    assert file.exists()
 
 
 def test_a_move_that_was_stopped_between_two_names_is_finished(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from genrescope.cli.filters import FilterOptions
 from genrescope.cli.options import grouped
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.similar import write_playlist
+from genrescope.cli.tags import write_genres
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
-from genrescope.errors import TagError
 from genrescope.wording import counted, size_in_words
 
 app = typer.Typer(help="What a library holds, and looking after it.", no_args_is_help=True)
@@ -240,7 +240,6 @@ def corrections(
     from genrescope.library.corrections import marked, read_corrections, write_training_table
     from genrescope.library.genre_names import genre_name
     from genrescope.library.store import Library
-    from genrescope.library.tag_journal import TagJournal
 
     opened = Library.open(library)
     entries = marked(opened.entries(), read_corrections(opened))
@@ -259,20 +258,13 @@ def corrections(
     if not write_tags or not found:
         return
     _ask(f"Write these genres into the tags of {counted(len(found), 'file')}?", yes)
-    journal, written, failed = TagJournal(), 0, 0
+    files: list[tuple[str, list[str]]] = []
     for entry in found:
-        try:
-            if entry.is_remote:
-                raise TagError(entry.place, "tags are written into files of this machine alone")
-            change = journal.write_genre(
-                str(entry.file), [genre_name(entry.corrected_genre or "")], overwrite=True
-            )
-            written += change.action == "write"
-        except TagError as error:
-            error_line(str(error))
-            failed += 1
-    notice(f"wrote the genre into {counted(written, 'file')}; to undo: genrescope tags undo")
-    if failed:
+        if entry.is_remote:
+            error_line(f"{entry.place}: tags are written into files of this machine alone")
+        else:
+            files.append((str(entry.file), [genre_name(entry.corrected_genre or "")]))
+    if write_genres(files, overwrite=True) or len(files) < len(found):
         raise typer.Exit(1)
 
 
