@@ -112,8 +112,11 @@ def sort(
     if export is not None:
         from genrescope.library.export import export as write
 
-        write(marked(entries, corrections), opened.model.genres, export)
-        notice(f"wrote {counted(len(entries), 'track')} to {export}")
+        if dry_run:
+            notice(f"would write {counted(len(entries), 'track')} to {export}")
+        else:
+            write(marked(entries, corrections), opened.model.genres, export)
+            notice(f"wrote {counted(len(entries), 'track')} to {export}")
     if to is None:
         return
     if remote := sum(entry.is_remote for entry in entries):
