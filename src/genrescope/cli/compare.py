@@ -48,7 +48,8 @@ def compare(
     test tracks. Fewer than 30 tracks are too few to tell whether a figure is lower. A run that
     leaks is never compared with a published figure.
 
-    Two runs are compared on the tracks that both were tested on, with McNemar's test.
+    Two runs are compared on the tracks that both were tested on, with McNemar's test, or by artist
+    where artists are known.
 
     --write replaces the text between <!-- results --> and <!-- /results -->. The results are stored
     next to the page, too (.jsonl): rows whose runs are gone by then stay, and say where the recipe
@@ -104,7 +105,7 @@ def _compare_two(a: Path, b: Path, format: PageFormat) -> None:
     comparison = compare_runs(a, b)
     if format is PageFormat.json:
         fields = {"a": printable(str(a)), "b": printable(str(b)), "leaked": leaked}
-        typer.echo(json.dumps({**fields, **asdict(comparison)}, indent=1))
+        typer.echo(json.dumps({**fields, **asdict(comparison), "p": comparison.p}, indent=1))
         return
     for run in leaked:
         error_line(f"{run}: LEAKED, its scores mean nothing")
