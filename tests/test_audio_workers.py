@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from genrescope.audio import AudioError, info, load, safely, stream, workers
+from genrescope.audio import AudioError, info, load, process, safely, stream, workers
 from genrescope.errors import UnreadableError
 
 
@@ -127,7 +127,7 @@ def test_a_decoder_that_computes_for_ever_is_the_fault_of_the_file(
     program = (
         "import sys; input(); sys.stdout.write('S' + 4 * chr(0)); sys.stdout.flush()\nwhile True: 0"
     )
-    monkeypatch.setattr(workers, "_PROGRAM", program)
+    monkeypatch.setattr(process, "_PROGRAM", program)
     with safely() as pool, ThreadPoolExecutor() as threads:
         result = threads.submit(load, music)
         while not (waiting := [*pool._watch._waiting]):

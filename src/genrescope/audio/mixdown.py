@@ -60,13 +60,15 @@ class Mixer:
     ----------
     mended
         Seconds that were not mixed as the mean.
+    room
+        Frames that complete the stretch.
     """
 
     def __init__(self, sample_rate: int, position: int = 0) -> None:
         self.sample_rate = sample_rate
         self.mended = 0.0
         self._length = round(_STRETCH_SECONDS * sample_rate)
-        self._room = self._length - position % self._length
+        self.room = self._length - position % self._length
         # One stretch, float32 [c, n]; memory that is asked for anew costs more than the sums.
         self._buffer = np.zeros((0, 0), np.float32)
         self._filled = 0
@@ -96,10 +98,10 @@ class Mixer:
         for row, values in zip(self._buffer, piece, strict=True):
             row[self._filled : end] = values
         self._filled = end
-        self._room -= count
-        if self._room <= 0:
+        self.room -= count
+        if self.room <= 0:
             done += self.flush()
-            self._room = self._length - (-self._room) % self._length
+            self.room = self._length - (-self.room) % self._length
         return done
 
     def flush(self) -> tuple[Samples, ...]:
