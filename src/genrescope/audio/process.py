@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from threading import active_count
 from time import monotonic, sleep
@@ -178,8 +179,7 @@ def _forked(memory: int) -> _Fork | None:
     fork = getattr(os, "fork", None)
     if fork is None or sys.platform != "linux" or active_count() > 1:
         return None
-    from genrescope.audio import worker
-
+    worker = import_module("genrescope.audio.worker")  # which imports this module, too
     requests, answers = os.pipe(), os.pipe()
     pid = fork()
     if pid:

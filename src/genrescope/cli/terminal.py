@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from genrescope.errors import printable as printable
 
-# rich takes a tenth of a cold start to import, and what goes into a pipe or a file needs none of it.
+# rich takes a twentieth of a cold start to import, and what goes into a pipe needs none of it.
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
