@@ -18,13 +18,14 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pages import write_between
 
-SECONDS = 6.0
+SECONDS = 30.0
 _ENDINGS = (".flac", ".mp3", ".ogg")
 
 
@@ -36,7 +37,7 @@ def make_files(folder: Path, count: int) -> None:
     from genrescope.examples import write_examples
 
     with tempfile.TemporaryDirectory() as temporary:
-        clips = [audio.load(path) for path in sorted(write_examples(Path(temporary)))]
+        clips = [audio.load(path) for path in sorted(write_examples(Path(temporary), seconds=60))]
     for number in range(count):
         path = folder / f"{number:06d}{_ENDINGS[number % len(_ENDINGS)]}"
         if path.exists():
@@ -82,12 +83,14 @@ def _memory() -> tuple[float, float]:
 
 
 def measure(engine: str, cores: int, folder: Path) -> dict[str, Any]:
-    """Classify all files of a folder in this process."""
+    """Classify all files of a folder in this process, as `genrescope classify` does."""
     from genrescope import Classifier
+    from genrescope.audio.workers import safely_for
 
     files = sorted(folder.iterdir())
     begun = time.perf_counter()
     classifier = Classifier.load("default")
+    decoders: AbstractContextManager[None] = nullcontext()
     if engine == "ray":
         from genrescope.inference.ray_engine import RayEngine
 
@@ -97,10 +100,8 @@ def measure(engine: str, cores: int, folder: Path) -> dict[str, Any]:
         start, results = time.perf_counter() - begun, ray.predict_many(classifier, files)
     else:
         list(classifier.predict_many(files[:1], jobs=1))
-        start, results = (
-            time.perf_counter() - begun,
-            classifier.predict_many(files, jobs=cores),
-        )
+        decoders = safely_for(len(files), cores)
+        start, results = time.perf_counter() - begun, classifier.predict_many(files, jobs=cores)
     peak, done = [0.0], threading.Event()
 
     def watch() -> None:
@@ -111,7 +112,8 @@ def measure(engine: str, cores: int, folder: Path) -> dict[str, Any]:
     before = _memory()[1]
     watcher.start()
     begun = time.perf_counter()
-    count = sum(1 for _ in results)
+    with decoders:
+        count = sum(1 for _ in results)
     wall = time.perf_counter() - begun
     done.set()
     watcher.join()
@@ -153,7 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/genrescope-engines"))  # noqa: S108
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/genrescope-engines-30"))  # noqa: S108
     parser.add_argument(
         "--out", "--output", dest="output", type=Path, default=Path(__file__).with_suffix(".json")
     )

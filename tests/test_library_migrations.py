@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -192,10 +193,10 @@ class TestLock:
             fcntl.flock(theirs, fcntl.LOCK_EX)
             other = threading.Thread(target=take, args=(tmp_path, waited))
             other.start()
-            other.join(timeout=0.5)
+            wait_for(waited)
             assert other.is_alive()
             assert waited == ["?"]
-        other.join(timeout=10)
+        other.join(timeout=60)
         assert waited == ["?", "mine"]
 
     @pytest.mark.parametrize(
@@ -214,10 +215,10 @@ class TestLock:
         with locked(tmp_path, waited.append):
             other = threading.Thread(target=take, args=(tmp_path, waited))
             other.start()
-            other.join(timeout=0.5)
+            wait_for(waited)
             assert other.is_alive()
             assert waited == [str(os.getpid())]
-        other.join(timeout=10)
+        other.join(timeout=60)
         assert waited[1:] == ["mine"]
         with locked(tmp_path, waited.append):  # and none is left behind
             assert len(waited) == 2
@@ -241,9 +242,16 @@ class TestLock:
         with locked(tmp_path):
             other = threading.Thread(target=take, args=(tmp_path, waited))
             other.start()
-            other.join(timeout=0.5)
-        other.join(timeout=10)
+            wait_for(waited)
+        other.join(timeout=60)
         assert waited == [str(os.getpid()), "mine"]
+
+
+def wait_for(waited: list[str]) -> None:
+    """Until the other thread has said whom it waits for."""
+    deadline = time.monotonic() + 60
+    while not waited and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def take(place: Path, waited: list[str]) -> None:

@@ -180,9 +180,9 @@ def table(collections: list[Collection]) -> str:
     names = sorted({genre for c in collections for genre in c.genres})
     lines = [
         "| Labels of a genre | Over time | Offsets fitted on | "
-        + " | ".join(f"{c.name}, n = {len(c.truth)}" for c in collections)
+        + " | ".join(f"{c.name}, n = {len(c.truth)} | Log loss" for c in collections)
         + " |",
-        "|---|---|---|" + "--:|" * len(collections),
+        "|---|---|---|" + "--:|--:|" * len(collections),
     ]
     ways = [
         ("own label", rule)
@@ -194,8 +194,9 @@ def table(collections: list[Collection]) -> str:
         )
     ]
     ways += [
-        ("largest with styles", "mean of logits"),
-        ("sum of odds with styles", "mean of logits"),
+        (labels, rule)
+        for labels in ("largest with styles", "sum of odds with styles")
+        for rule in ("mean of logits", "mean of probabilities")
     ]
     for labels, rule in ways:
         sets = [(scores_of(c, names, rule, labels), c.mask(names)) for c in collections]
@@ -216,6 +217,7 @@ def table(collections: list[Collection]) -> str:
                 low, high = scores.intervals["accuracy"]
                 cells.append(
                     f"{100 * scores.values['accuracy']:.1f} ({100 * low:.0f}–{100 * high:.0f})"
+                    f" | {log_loss(found, c.truth):.2f}"
                 )
             lines.append(f"| {labels} | {rule} | {choice} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from genrescope.errors import printable as printable
+from genrescope.redaction import redacted_text
 
 # rich takes a twentieth of a cold start to import, and what goes into a pipe needs none of it.
 if TYPE_CHECKING:
@@ -141,12 +142,13 @@ def is_plain(stream: TextIO) -> bool:
 
 def error_line(text: str) -> None:
     """Print a line on stderr, `genrescope: …`."""
-    message("bold red", ("genrescope: ", ""), (printable(text), "default not bold"))
+    shown = printable(redacted_text(text))
+    message("bold red", ("genrescope: ", ""), (shown, "default not bold"))
 
 
 def notice(text: str) -> None:
     """Print a quiet line on stderr."""
-    message("dim", (printable(text), ""))
+    message("dim", (printable(redacted_text(text)), ""))
 
 
 def message(style: str, *parts: tuple[str, str]) -> None:
