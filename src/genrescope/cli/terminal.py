@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import codecs
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import cache
 from io import TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from genrescope.errors import printable as printable
@@ -133,6 +135,11 @@ def drop_stdout() -> None:
 def echo(text: object = "") -> None:
     """Print a line of results."""
     sys.stdout.write(f"{text}\n")
+
+
+def argument(value: str | Path) -> str:
+    """A path or a name within a command that is shown, quoted so that it can be pasted."""
+    return shlex.quote(printable(str(value)))
 
 
 def is_plain(stream: TextIO) -> bool:

@@ -20,6 +20,7 @@ from genrescope.cli.terminal import drop_stdout, is_plain, printable, styled
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference import Prediction
 from genrescope.inference.labels import SoundLabels
+from genrescope.wording import valid_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -286,7 +287,7 @@ class Parquet(Writer):
             labels["answer"] = prediction.answer
         row = {
             # A name need not be valid text, which Parquet demands.
-            "path": (prediction.path or "").encode("utf-8", "backslashreplace").decode(),
+            "path": valid_text(prediction.path or ""),
             "genre": prediction.genre,
             "confidence": prediction.confidence,
             "duration": prediction.duration,
