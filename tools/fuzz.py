@@ -233,6 +233,100 @@ def _checkpoint_seeds() -> list[bytes]:
     return [file.getvalue()]
 
 
+def _tensorflow(file: Path) -> None:
+    from genrescope.encoders.tensorflow_checkpoint import read_checkpoint, read_slices
+    from genrescope.errors import GenrescopeError
+
+    content = file.read_bytes()
+    with contextlib.suppress(GenrescopeError):
+        read_slices(content, file)
+    read_checkpoint(content, bytes(1000), file)
+
+
+def _tensorflow_seeds() -> list[bytes]:
+    import numpy as np
+
+    sys.path.append(str(_FILES.parent))
+    from checkpoints import write_tensorflow_1
+
+    with tempfile.TemporaryDirectory() as folder:
+        tensors = {"conv/weights": np.ones((2, 3), np.float32), "step": np.ones(1, np.int64)}
+        return [write_tensorflow_1(Path(folder, "model.ckpt"), tensors).read_bytes()]
+
+
+def _tensorflow_js(file: Path) -> None:
+    from genrescope.encoders.musicnn import read_tensorflow_js
+
+    shard = file.with_name("shard")
+    if not shard.exists():
+        shard.write_bytes(bytes(24))
+    read_tensorflow_js(file, shard)
+
+
+def _tensorflow_js_seeds() -> list[bytes]:
+    weights = [
+        {"name": "a", "dtype": "float32", "shape": [2, 2]},
+        {"name": "b", "dtype": "int32", "shape": [2]},
+    ]
+    return [json.dumps({"weightsManifest": [{"paths": ["s"], "weights": weights}]}).encode()]
+
+
+def _address(file: Path) -> None:
+    from genrescope.audio.addresses import is_audio, names_address, options_of, stamp_of
+    from genrescope.errors import FileError
+    from genrescope.library.search import Root
+    from genrescope.redaction import redacted, redacted_text
+
+    name = os.fsdecode(file.read_bytes())
+    shown = redacted(name)
+    if redacted(shown) != shown or shown not in str(FileError(name, "x")):
+        raise ValueError("not redacted as it should be")
+    redacted_text(f"x {name} y", name)
+    is_audio(name)
+    options_of(name)
+    if names_address(name) and not name.lower().startswith(("http", "s3", "g", "ftp", "sftp")):
+        stamp_of(name)
+    Root.of(name)
+
+
+def _address_seeds() -> list[bytes]:
+    return [
+        b"https://user:password@host:80/song.mp3?X-Amz-Signature=abc&id=1#t=3",
+        b"s3://KEY:se/cret@bucket/What? #1.mp3?endpoint_override=h:9&scheme=http",
+        b"zip://a.mp3::https://[::1]:80/z.zip?sig=x",
+        b"memory://a/b@c.wav",
+        b"/music/a.mp3",
+    ]
+
+
+def _group(file: Path) -> None:
+    from genrescope.training.trainers.group import _NAMES, _environment
+
+    names = (*_NAMES, "LOCAL_WORLD_SIZE")
+    values = file.read_bytes().replace(b"\0", b"").split(b"\n")
+    os.environ |= dict.fromkeys(names, "")
+    os.environ |= {name: os.fsdecode(value) for name, value in zip(names, values, strict=False)}
+    _environment()
+
+
+def _group_seeds() -> list[bytes]:
+    return [b"127.0.0.1\n29400\n2\n1\n0\n1", b"host\n65535\n8\n7\n3\n4"]
+
+
+def _genre_names(file: Path) -> None:
+    from genrescope.genres import find_genre
+    from genrescope.taxonomy import taxonomy
+
+    name = file.read_bytes().decode("utf-8", "surrogateescape")
+    taxonomy().find(name)
+    taxonomy().tag(name)
+    find_genre(name, ["jazz", "rock", "hiphop"])
+
+
+def _genre_name_seeds() -> list[bytes]:
+    return [name.encode() for name in ("Hip Hop", "R&B", "(17)", "Rock/Pop; Jazz", "электроника")]
+
+
 def _tags(file: Path) -> None:
     from genrescope.library.content import content_of
     from genrescope.library.files import tags_of
@@ -312,6 +406,11 @@ TARGETS = {
     "tables .npz": Target("a.npz", _arrays, _arrays_seeds),
     "embeddings .npz": Target("t.npz", _embeddings, _embeddings_seeds),
     "checkpoints": Target("a.pt", _checkpoint, _checkpoint_seeds),
+    "TensorFlow checkpoints": Target("a.ckpt", _tensorflow, _tensorflow_seeds),
+    "TensorFlow.js": Target("model.json", _tensorflow_js, _tensorflow_js_seeds),
+    "addresses": Target("address", _address, _address_seeds),
+    "torchrun's variables": Target("group", _group, _group_seeds),
+    "genre names": Target("name", _genre_names, _genre_name_seeds),
     "tags": Target("a.mp3", _tags, _tag_seeds),
     "undo files": Target("a.json", _undo, _undo_seeds, ("sort", "--undo", "FILE")),
     "tag journals": Target("a.jsonl", _journal, _journal_seeds, ("tags", "undo", "FILE")),
