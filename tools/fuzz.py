@@ -17,13 +17,15 @@ import hashlib
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
+import unittest.mock
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -117,6 +119,29 @@ def _recipe_seeds() -> list[bytes]:
     ]
 
 
+_ODD = (None, True, -1, 2.5, 1e300, 2**70, "", "ab", "\ud800", [], [[]], {}, {"a": 1})
+
+
+def _varied(document: Any, most: int = 100) -> list[bytes]:
+    """A JSON document, the same with each of its values replaced by odd ones, and a deep one."""
+
+    def variants(value: Any) -> Iterator[Any]:
+        yield from _ODD
+        if isinstance(value, dict):
+            for key, own in value.items():
+                yield {name: each for name, each in value.items() if name != key}
+                yield from (value | {key: other} for other in variants(own))
+        elif isinstance(value, list):
+            for place, own in enumerate(value[:3]):
+                for other in variants(own):
+                    yield [*value[:place], other, *value[place + 1 :]]
+
+    found = [*variants(document)]
+    chosen = random.Random(0).sample(found, min(most, len(found)))  # noqa: S311 - any will do
+    whole = [json.dumps(each).encode() for each in [document, *chosen]]
+    return [*whole, b"[" * 60_000]
+
+
 def _bundle(file: Path) -> None:
     from genrescope.inference import Bundle
 
@@ -135,7 +160,8 @@ def _bundle_seeds() -> list[bytes]:
     fields = json.loads(_shipped().manifest.model_dump_json())
     fields |= {"training_tracks": None, "sha256": hashlib.sha256(b"").hexdigest()}
     fields |= {"provenance": {}, "metrics": {}}
-    return [json.dumps(fields | {"schema_version": version}).encode() for version in (1, 2, 3, 4)]
+    versions = [fields | {"schema_version": version} for version in (1, 2, 3, 4)]
+    return [*(json.dumps(each).encode() for each in versions), *_varied(versions[1])]
 
 
 def _archive(file: Path) -> None:
@@ -268,7 +294,7 @@ def _tensorflow_js_seeds() -> list[bytes]:
         {"name": "a", "dtype": "float32", "shape": [2, 2]},
         {"name": "b", "dtype": "int32", "shape": [2]},
     ]
-    return [json.dumps({"weightsManifest": [{"paths": ["s"], "weights": weights}]}).encode()]
+    return _varied({"weightsManifest": [{"paths": ["s"], "weights": weights}]})
 
 
 def _address(file: Path) -> None:
@@ -304,12 +330,14 @@ def _group(file: Path) -> None:
 
     names = (*_NAMES, "LOCAL_WORLD_SIZE")
     values = file.read_bytes().replace(b"\0", b"").split(b"\n")
-    os.environ |= dict.fromkeys(names, "")
-    os.environ |= {name: os.fsdecode(value) for name, value in zip(names, values, strict=False)}
-    _environment()
+    given = {name: os.fsdecode(value) for name, value in zip(names, values, strict=False)}
+    with unittest.mock.patch.dict(os.environ, dict.fromkeys(names, "") | given):
+        _environment()
 
 
 def _group_seeds() -> list[bytes]:
+    from genrescope.training.trainers import group  # noqa: F401 - torch takes long to import
+
     return [b"127.0.0.1\n29400\n2\n1\n0\n1", b"host\n65535\n8\n7\n3\n4"]
 
 
@@ -357,7 +385,7 @@ def _undo(file: Path) -> None:
 
 def _undo_seeds() -> list[bytes]:
     step = {"source": "/n/a", "target": "/n/b", "size": 1, "mtime_ns": 2}
-    return [json.dumps({"format": 2, "action": "move", "steps": [step]}).encode()]
+    return _varied({"format": 2, "action": "move", "steps": [step]})
 
 
 def _journal(file: Path) -> None:
@@ -369,7 +397,7 @@ def _journal(file: Path) -> None:
 def _journal_seeds() -> list[bytes]:
     before = {"values": ["Jazz"], "trailing": None, "id3v1": 3, "info": None}
     line = {"format": 1, "path": "/n/a.mp3", "before": before, "after": "Rock"}
-    return [(json.dumps(line) + "\n").encode()]
+    return [each + b"\n" for each in _varied(line)]
 
 
 def _run(file: Path) -> None:
@@ -389,6 +417,7 @@ def _run_seeds() -> list[bytes]:
                 found.append(archive.read(name))
                 Path(at, "metrics.json").write_bytes(found[-1])
                 found.append(RunResult.read(Path(at)).model_dump_json().encode())
+    found += _varied(json.loads(found[1]))
     return found
 
 
