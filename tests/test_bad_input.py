@@ -320,6 +320,9 @@ def test_no_output_replaces_music(tmp_path: Path, words: str) -> None:
         assert done.exit_code == 2
         assert "is music which is never replaced" in re.sub(r"\W+", " ", done.output)
         assert (tmp_path / name).read_bytes() == before
+    done = CliRunner().invoke(app, [*words.split(), "-"])
+    assert done.exit_code == 2
+    assert "not - " in done.output
 
 
 def test_an_empty_value_of_any_option_is_misuse() -> None:

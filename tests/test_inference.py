@@ -209,7 +209,7 @@ def test_music_before_silence_is_classified(classifier: Classifier, after: int) 
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 7.3, 60.0])
-@pytest.mark.parametrize("kind", ["digital", "one step", "-96 dB"])
+@pytest.mark.parametrize("kind", ["digital", "one step", "-96 dB", "two steps", "shaped"])
 def test_inaudible_noise_next_to_music_changes_nothing(
     classifier: Classifier, kind: str, seconds: float
 ) -> None:
@@ -218,6 +218,11 @@ def test_inaudible_noise_next_to_music_changes_nothing(
         "digital": np.zeros(count),
         "one step": random.integers(-1, 2, count) / 32768,
         "-96 dB": random.standard_normal(count) * 10 ** (-96 / 20),
+        "two steps": random.choice([-2, 2], count) / 32768,
+        # Triangular dither of 16 bits, pushed to high frequencies.
+        "shaped": np.convolve(
+            (random.random(count) - random.random(count)) / 32768, [1, -2.4, 2.2, -0.9], "same"
+        ),
     }[kind].astype(np.float32)
     sound = music(31)
     alone = classifier.predict((sound, RATE))

@@ -76,6 +76,30 @@ class TestPlan:
             f"Jazz/Various Artists/A/{i}.mp3" for i in range(4)
         }
 
+    def test_discs_whose_files_have_the_same_names_stay_apart(self, tmp_path: Path) -> None:
+        names = [f"x/{disc}/{file}" for disc in ("CD1", "CD2") for file in ("01.mp3", "02.mp3")]
+        tracks = [track(tmp_path / "m", name, album="A", artist="One") for name in names]
+        sorted_ = targets(tracks, tmp_path / "s", by="album")
+        assert sorted_ == {name: f"Jazz/One/A/{name[2:]}" for name in names}
+
+    @pytest.mark.parametrize(
+        ("artists", "expected"),
+        [
+            (["A", "A feat. B", "A (ft. C)", "D"], "A"),
+            (["A feat. B", "A feat. B", "A"], "A feat. B"),
+            (["Defeat. Me", "Lift. Off", "Featuring X"], "Various Artists"),
+        ],
+    )
+    def test_guests_make_no_sampler(
+        self, tmp_path: Path, artists: list[str], expected: str
+    ) -> None:
+        tracks = [
+            track(tmp_path / "m", f"{n}.mp3", album="Z", artist=artist)
+            for n, artist in enumerate(artists)
+        ]
+        folders = {Path(p).parent for p in targets(tracks, tmp_path / "s", by="album").values()}
+        assert folders == {Path("Jazz", expected, "Z")}
+
     def test_what_is_uncertain_is_not_sorted_by_genre(self, tmp_path: Path) -> None:
         music = tmp_path / "music"
         tracks = [track(music, "sure.mp3", 0.9), track(music, "unsure.mp3", 0.9, confidence=0.49)]

@@ -237,6 +237,40 @@ class TestSecondTags:
         assert path.read_bytes()[-128:] == id3v1(8)
         assert content_of(path) == content
 
+    def test_an_id3_tag_in_front(self, track: Callable[[str], Path]) -> None:
+        path = track("flac")
+        content, tags = content_of(path), others(path)
+        front = id3v2(4, (b"TCON", b"\3Rock"), (b"TPE1", b"\3In front"), (b"TPE9", BAD))
+        path.write_bytes(front + path.read_bytes() + v1(b"remark"))
+        assert content_of(path) == content
+        assert read_genre(path) == "Rock"
+        assert plan_genre(path, "Jazz").action == "keep"
+        before = read_state(path)
+        write_genre(path, "Jazz", overwrite=True)
+        assert read_state(path).values == ("Jazz",)
+        assert ID3(path, load_v1=False)["TCON"].text == ["Jazz"]
+        assert BAD in path.read_bytes()
+        assert path.read_bytes()[-128:] == v1(b"remark"), "what only ID3v1 says"
+        restore_genre(path, before)
+        assert read_state(path) == before
+        assert content_of(path) == content
+        assert others(path) == tags
+
+    def test_an_id3_tag_in_front_without_a_genre_gets_none(
+        self, track: Callable[[str], Path]
+    ) -> None:
+        path = track("flac")
+        front = id3v2(3, (b"TIT2", b"\0In front"), (b"TYER", b"\0001999"))
+        path.write_bytes(front + path.read_bytes())
+        write_genre(path, "Jazz")
+        assert path.read_bytes().startswith(front)
+        assert (tags_of(path).title, tags_of(path).year) == ("Zażółć", 1999)
+
+    def test_ape_items_of_one_name_are_all_there(self, tmp_path: Path) -> None:
+        path = self.mp3_with_ape(tmp_path / "a.mp3", Genre="Rock", Gente="Pop")
+        path.write_bytes(path.read_bytes().replace(b"Gente", b"GENRE"))
+        assert write_genre(path, "Jazz", append=True).after == "Pop; Rock; Jazz"
+
     def test_artist_and_title_of_ape(self, tmp_path: Path) -> None:
         path = self.mp3_with_ape(
             tmp_path / "a.mp3", Artist="Somebody", Title="T", Album="A", Year="1999"
@@ -345,7 +379,7 @@ class TestNoGenre:
     @pytest.mark.parametrize(
         "text",
         ["(12)", "12", "Other", "other ", "Unknown", "(255)", "255", "", "  ", "<Unknown>", "?",
-         "Unknown Genre", "[none]", "N/A", "Undefined"],
+         "Unknown Genre", "[none]", "N/A", "Undefined", "Miscellaneous", "<Unbekannt>", "192"],
     )  # fmt: skip
     def test_it_is_filled_without_being_told_to(
         self, track: Callable[[str], Path], text: str
@@ -369,7 +403,7 @@ class TestNoGenre:
         assert read_genre(path) == "Jazz"
 
     @pytest.mark.parametrize(
-        "text", ["Another", "Rock", "(17)", "Other Worlds", "80s", "音楽", "!!!x"]
+        "text", ["Another", "Rock", "(17)", "Other Worlds", "80s", "1980", "音楽", "!!!x"]
     )
     def test_genres_are(self, text: str) -> None:
         assert is_genre(text)
@@ -409,6 +443,25 @@ class TestSeveral:
         assert ID3(path, translate=False)["TCON"].text == texts
         write_genre(path, "Krautrock", append=True)
         assert values(path) == ["Jazz", "Blues", "Krautrock"]
+
+    @pytest.mark.parametrize(
+        ("genres", "texts"),
+        [
+            (["Afrobeat", "Jazz"], ["Afrobeat", "Jazz"]),
+            (["Jazz", "Afrobeat", "Bollywood"], ["Jazz", "Afrobeat", "Bollywood"]),
+            (["Jazz", "Blues", "Afrobeat"], ["(8)(0)Afrobeat"]),
+        ],
+    )
+    def test_names_that_id3v1_has_no_number_for(
+        self, track: Callable[[str], Path], genres: list[str], texts: list[str]
+    ) -> None:
+        path = track("mp3")
+        write_genre(path, genres)
+        assert ID3(path, translate=False).version[:2] == (2, 3)
+        assert ID3(path, translate=False)["TCON"].text == texts
+        assert values(path) == genres
+        assert write_genre(path, "Pop", append=True).after == "; ".join([*genres, "Pop"])
+        assert values(path) == [*genres, "Pop"]
 
     def test_what_the_model_does_not_know_is_kept(self, track: Callable[[str], Path]) -> None:
         path = track("flac")

@@ -47,7 +47,7 @@ class TestJournal:
     """genrescope.library.tag_journal"""
 
     @pytest.mark.parametrize("kind", FORMATS)
-    @pytest.mark.parametrize("before", [[], ["Podcast"], ["Folk", "Pop"], ["Other"]])
+    @pytest.mark.parametrize("before", [[], ["Podcast"], ["Own", "Pop"], ["Other"]])
     def test_every_format_is_restored(
         self, track: Callable[[str], Path], kind: str, before: list[str]
     ) -> None:
@@ -84,6 +84,18 @@ class TestJournal:
         assert path.read_bytes()[-128:] == id3v1(17)
         assert list(APEv2(path)["Genre"]) == ["Polka", "Pop"]
 
+    @pytest.mark.parametrize("genre", [" \t", "\xa0"])
+    def test_blanks_are_restored(self, tmp_path: Path, genre: str) -> None:
+        path = copy_of("mp3", tmp_path)
+        tags = ID3(path)
+        tags.add(TCON(encoding=1, text=[genre]))
+        tags.save(path)
+        journal = TagJournal()
+        assert journal.write_genre(path, "Jazz").action == "write"
+        assert journal.file is not None
+        assert undo(journal.file) == (1, [])
+        assert ID3(path)["TCON"].text == [genre]
+
     def test_what_was_changed_since_stays(self, track: Callable[[str], Path]) -> None:
         journal = TagJournal()
         paths = [track(kind) for kind in ("mp3", "flac", "ogg")]
@@ -97,6 +109,24 @@ class TestJournal:
         assert sorted(Path(f.path).name for f in failures) == ["track.flac", "track.ogg"]
         assert read_genre(paths[1]) == "Rock"
         assert journal.file.exists()
+
+    def test_of_what_stays_the_command_names_the_run_before(
+        self, track: Callable[[str], Path]
+    ) -> None:
+        path, other = track("flac"), track("ogg")
+        runs = [TagJournal(), TagJournal()]
+        runs[0].write_genre(other, "Jazz")
+        runs[1].write_genre(path, "Jazz")
+        path.unlink()
+        first, second = (run.file for run in runs)
+        assert first is not None
+        done = CliRunner().invoke(app, ["tags", "undo"])
+        assert done.exit_code == 1
+        assert f"{second} is kept" in done.stderr
+        assert f"the run before: genrescope tags undo {first}" in done.stderr
+        done = CliRunner().invoke(app, ["tags", "undo", str(first)])
+        assert done.exit_code == 0
+        assert read_genre(other) is None
 
     def test_an_interrupted_run(self, track: Callable[[str], Path]) -> None:
         """A line is there before its file is changed; the last may be cut short."""

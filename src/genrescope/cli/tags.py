@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -162,8 +163,9 @@ def write_tags(
     try:
         for change, confident, _ in changes:
             try:
-                journal.write_genre(os.fsdecode(change.path), confident, known=known, **settings)
-                written += 1
+                name = os.fsdecode(change.path)
+                done = journal.write_genre(name, confident, known=known, **settings)
+                written += done.action == "write"  # not a second time by a link to it
             except TagError as error:
                 failures.append(error)
                 error_line(str(error))
@@ -223,14 +225,18 @@ def undo(
 
       genrescope tags undo
     """
-    from genrescope.library.tag_journal import latest_journal
+    from genrescope.library.tag_journal import journal_before, latest_journal
     from genrescope.library.tag_journal import undo as take_back
 
-    undone, failures = take_back(journal or latest_journal())
+    journal = journal or latest_journal()
+    undone, failures = take_back(journal)
     for failure in failures:
         error_line(str(failure))
     stdout.print(f"{undone} undone, {len(failures)} left alone", markup=False)
     if failures:
+        notice(f"{printable(str(journal))} is kept, for another try")
+        if older := journal_before(journal):
+            notice(f"the run before: genrescope tags undo {shlex.quote(printable(str(older)))}")
         raise typer.Exit(1)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from genrescope.audio.addresses import stamp_of
+from genrescope.audio.files import identity
 from genrescope.audio.workers import safely_for
 from genrescope.errors import AudioError, FileError, UnreadableError
 from genrescope.inference import Classifier, Prediction
@@ -38,7 +39,6 @@ from genrescope.library.places import (
     locked,
     place_of,
 )
-from genrescope.library.queries import identity
 from genrescope.library.remote import ReadMany, read_here
 from genrescope.library.rows import Entry
 from genrescope.library.scan_report import Report, read_otherwise
@@ -182,13 +182,19 @@ class _Scan:
     def take(self, search: Search) -> None:
         """Take over the files that a search found, and its errors; of hard links, one name each.
 
-        A name that the library knows already is preferred.
+        A name that the library knows already is preferred, then one that leads through no link.
         """
         by_known = sorted(search.found.values(), key=lambda each: each.file not in self.known.rows)
         names: dict[tuple[int, int] | Path, Found] = {}
         for each in by_known:
-            if names.setdefault(identity(each.file), each) is not each:
-                search.passed_over.note("repeated", each.file)
+            key = identity(each.file)
+            kept = names.setdefault(key, each)
+            if kept is each:
+                continue
+            is_known = kept.file in self.known.rows
+            if not is_known and _is_by_link(kept.file) > _is_by_link(each.file):
+                names[key], each = each, kept
+            search.passed_over.note("repeated", each.file)
         self.known.found = {each.file: each for each in names.values()}
         self.report.passed_over = search.passed_over
         self.report.failures += search.errors
@@ -372,6 +378,10 @@ class _Scan:
         # Their predictions are kept, in case the files come back.
         self.library.put([replace(entry, deleted=True) for entry in gone])
         self.report.counts.deleted = len(gone)
+
+
+def _is_by_link(file: Path) -> bool:
+    return os.path.realpath(file) != str(file)
 
 
 def _is_as_found(found: Found) -> bool:

@@ -23,6 +23,7 @@ from typing import Literal
 
 import numpy as np
 
+from genrescope.datasets.artists import without_guests
 from genrescope.errors import GenrescopeError
 from genrescope.library.genre_names import genre_name
 from genrescope.library.moves import (
@@ -45,7 +46,9 @@ UNSORTED = "Unsorted"
 _FIELDS = ("genre", "artist", "album", "title", "year", "file")
 _MOST_BYTES = 200
 # Names of devices on Windows, with whatever ending.
-_DEVICE = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE | re.DOTALL)
+_DEVICE = re.compile(
+    r"^(con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[\d¹²³])(\..*)?$", re.IGNORECASE | re.DOTALL
+)
 _DISC = re.compile(r"(cd|dis[ck]|disque)[ _.-]*\d+", re.IGNORECASE)
 
 
@@ -156,9 +159,10 @@ def plan(
         if entry.is_remote or (entry.root, entry.path) not in decided or entry.deleted:
             skipped += 1
             continue
-        genre, confidence, artist = decided[entry.root, entry.path]
+        genre, confidence, artist, disc = decided[entry.root, entry.path]
         name = genre_name(genre) if confidence >= min_confidence else UNSORTED
-        desired = folder.joinpath(*_filled(parts, entry, name, artist))
+        *above, last = _filled(parts, entry, name, artist)
+        desired = folder.joinpath(*above, *disc, last)
         target, is_there = _free(desired, entry, action, taken)
         # Some file systems hold upper and lower case to be the same.
         taken[str(target).casefold()] = entry.content
@@ -206,13 +210,15 @@ def write_playlists(placed: Sequence[Placed], folder: Path) -> tuple[list[Path],
     return written, left_out
 
 
-# Genre, confidence and artist of each track, by root and path.
-_Decided = dict[tuple[str, str], tuple[str, float, str | None]]
+# Genre, confidence, artist, and folders of the disc of each track, by root and path.
+_Decided = dict[tuple[str, str], tuple[str, float, str | None, tuple[str, ...]]]
 
 
 def _by_track(entries: Iterable[Entry]) -> _Decided:
     return {
-        (e.root, e.path): (e.genre, e.confidence, e.artist) for e in entries if e.genre is not None
+        (e.root, e.path): (e.genre, e.confidence, e.artist, ())
+        for e in entries
+        if e.genre is not None
     }
 
 
@@ -233,8 +239,12 @@ def _by_album(entries: Sequence[Entry], genres: Sequence[str]) -> _Decided:
         mean = np.stack(known).mean(axis=0, dtype=np.float64)
         best = int(mean.argmax())
         artist = _common_artist(tracks)
+        # Discs share a folder, unless they have files of the same name (01.flac).
+        keep_discs = len({each.file.name.casefold() for each in tracks}) < len(tracks)
         for each in tracks:
-            decided[each.root, each.path] = (genres[best], float(mean[best]), artist)
+            folder = each.file.parent.name
+            disc = (folder,) if keep_discs and _DISC.fullmatch(folder) else ()
+            decided[each.root, each.path] = (genres[best], float(mean[best]), artist, disc)
     return decided
 
 
@@ -245,11 +255,14 @@ def _folder_of_album(file: Path) -> Path:
 
 def _common_artist(tracks: Sequence[Entry]) -> str | None:
     """The artist of most tracks of an album; "Various Artists" where there is no such one."""
-    artists = Counter(each.artist for each in tracks if each.artist)
-    if not artists:
+    named = [each.artist for each in tracks if each.artist]
+    if not named:
         return None
-    artist, count = artists.most_common(1)[0]
-    return artist if 2 * count > artists.total() else "Various Artists"
+    for artists in (Counter(named), Counter(map(without_guests, named))):
+        artist, count = artists.most_common(1)[0]
+        if 2 * count > artists.total():
+            return artist
+    return "Various Artists"
 
 
 def _template(text: str) -> list[str]:

@@ -100,6 +100,12 @@ def latest_journal(folder: Path | None = None) -> Path:
     return journals[-1]
 
 
+def journal_before(journal: Path) -> Path | None:
+    """The journal of the run before one, in its folder; None where there is none."""
+    older = [each for each in journal.parent.glob(f"{_PREFIX}*{_SUFFIX}") if each < journal]
+    return max(older, default=None)
+
+
 def undo(journal: Path) -> tuple[int, list[FileError]]:
     """Give files the genres that they had before a run, as far as they have what it wrote.
 

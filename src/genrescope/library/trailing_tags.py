@@ -61,15 +61,18 @@ def join(path: Path, body: int, tags: Sequence[Trailing]) -> None:
 def genres(tag: Trailing) -> list[str]:
     """The genres of a tag; none where it has none."""
     if tag.kind == "ape":
-        return dict(_items(tag.data)).get("genre", [])
+        return texts(tag).get("genre", [])
     if tag.kind == "id3v1" and tag.data[-1] < len(TCON.GENRES):
         return [TCON.GENRES[tag.data[-1]]]
     return []
 
 
 def texts(tag: Trailing) -> dict[str, list[str]]:
-    """The text items of an APEv2 tag, by lower-case name."""
-    return dict(_items(tag.data)) if tag.kind == "ape" else {}
+    """The text items of an APEv2 tag, by lower-case name; those of one name are joined."""
+    found: dict[str, list[str]] = {}
+    for name, values in _items(tag.data) if tag.kind == "ape" else ():
+        found.setdefault(name, []).extend(values)
+    return found
 
 
 def with_genres(tag: Trailing, values: Sequence[str]) -> Trailing:
