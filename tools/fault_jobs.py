@@ -431,7 +431,12 @@ def jobs() -> dict[str, Job]:
         own = [word for word in job.commands[0] if word not in ("--jobs", "1", "2")]
         label = f"{name.removesuffix(' --output csv')} --engine ray"
         by_name[label] = replace(
-            job, name=label, commands=[[*own, "--engine", "ray"]], victim="ray::", begins=0.4
+            job,
+            name=label,
+            commands=[[*own, "--engine", "ray"]],
+            leftovers=("tmp/ray", "tmp/genrescope-trial-"),  # the logs of Ray's sessions
+            victim="ray::",
+            begins=0.4,
         )
     program = ["--nproc-per-node", "2", "--max-restarts", "0", "-m", "genrescope"]
     by_name["train, torchrun"] = replace(
