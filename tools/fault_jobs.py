@@ -443,6 +443,7 @@ def jobs() -> dict[str, Job]:
         by_name["train"],
         name="train, torchrun",
         commands=[[*program, *by_name["train"].commands[0]]],
+        leftovers=("tmp/torchelastic_",),  # torchrun's own logs
         entry="torch.distributed.run:main",
         victim="genrescope",
         begins=0.4,
