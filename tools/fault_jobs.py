@@ -98,7 +98,7 @@ class Fault:
 
 def _child(request: dict[str, Any]) -> int:
     os.environ.update(request["env"])
-    tempfile.tempdir = None  # the environment names another
+    tempfile.tempdir = os.environ["TMPDIR"]
     os.chdir(request["cwd"])
     if limit := request.get("file_size"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
