@@ -45,7 +45,7 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
         ("classify --write-tags", 4, 0),
         ("embed", 4, 0),
         ("download", 5, 1),
-        ("scan of addresses", 2, 0),
+        pytest.param("scan of addresses", 1, 0, marks=pytest.mark.slow),
     ],
 )
 def test_a_disturbed_job_loses_nothing(

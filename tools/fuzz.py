@@ -436,7 +436,7 @@ TARGETS = {
     "embeddings .npz": Target("t.npz", _embeddings, _embeddings_seeds),
     "checkpoints": Target("a.pt", _checkpoint, _checkpoint_seeds),
     "TensorFlow checkpoints": Target("a.ckpt", _tensorflow, _tensorflow_seeds),
-    "TensorFlow.js": Target("model.json", _tensorflow_js, _tensorflow_js_seeds),
+    "TensorFlow JS": Target("model.json", _tensorflow_js, _tensorflow_js_seeds),
     "addresses": Target("address", _address, _address_seeds),
     "torchrun's variables": Target("group", _group, _group_seeds),
     "genre names": Target("name", _genre_names, _genre_name_seeds),
