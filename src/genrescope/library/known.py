@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from genrescope.legacy import is_passing_problem
-from genrescope.library.files import Found
+from genrescope.library.files import Found, has_files, is_missing
+from genrescope.library.moves import unfinished_moves
 from genrescope.library.rows import Entry
 
 
@@ -72,20 +73,22 @@ class KnownTracks:
         """Whether the file of a row is gone, so that `found`, of equal audio, takes its place."""
         if entry.is_remote:
             return entry.file not in self.found and self._is_searched(entry.file)
-        if os.path.lexists(entry.file):
+        if not is_missing(entry.file):
             return False
-        # A copy in a bucket does not tell that a disk which is not mounted is gone.
-        return not found.address or _has_files(entry.root) or self._is_searched(entry.file)
+        if found.inode is not None and found.inode == entry.inode:
+            return True  # renamed, on the same disk
+        if (str(entry.file), str(found.file)) in self._sorted_moves:
+            return True
+        # A copy does not tell that the files of a disk which is not mounted are gone.
+        is_kept = any(map(entry.file.is_relative_to, self.kept))
+        return not is_kept and (has_files(entry.root) or self._is_searched(entry.file))
+
+    @cached_property
+    def _sorted_moves(self) -> set[tuple[str, str]]:
+        """From where to where `genrescope sort --move` has moved files into the scanned folders."""
+        return set().union(*map(unfinished_moves, self.roots))
 
     def _is_searched(self, file: Path) -> bool:
         """Whether a file would have been found if it existed: it is below the roots, not kept."""
         below = any(map(file.is_relative_to, self.roots))
         return below and not any(map(file.is_relative_to, self.kept))
-
-
-def _has_files(folder: str) -> bool:
-    """Whether a folder exists, and holds something."""
-    try:
-        return any(Path(folder).iterdir())
-    except OSError:
-        return False

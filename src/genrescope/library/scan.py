@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from genrescope.audio.addresses import stamp_of
 from genrescope.audio.files import identity
 from genrescope.audio.workers import safely_for
 from genrescope.errors import AudioError, FileError, UnreadableError
@@ -30,7 +29,13 @@ from genrescope.inference import Classifier, Prediction
 from genrescope.inference.listening import Listen
 from genrescope.legacy import is_passing_problem
 from genrescope.library.content import content_of
-from genrescope.library.files import Found, Tags, as_text, classified, described
+from genrescope.library.files import (
+    Found,
+    Tags,
+    classified,
+    described,
+    is_as_found,
+)
 from genrescope.library.index import refresh
 from genrescope.library.known import KnownTracks
 from genrescope.library.places import (
@@ -43,8 +48,8 @@ from genrescope.library.remote import ReadMany, read_here
 from genrescope.library.rows import Entry
 from genrescope.library.scan_report import Report, read_otherwise
 from genrescope.library.scan_start import (
-    check_listed,
     check_missing,
+    check_rescan,
     known_roots,
     knows,
     model_of,
@@ -53,7 +58,7 @@ from genrescope.library.scan_start import (
 )
 from genrescope.library.search import Root, Search
 from genrescope.library.store import Library
-from genrescope.wording import counted
+from genrescope.wording import counted, valid_text
 
 _SECONDS_BETWEEN_WRITES = 3.0
 
@@ -111,7 +116,7 @@ def scan(
     is_gone
         Asked about a folder that is missing or empty, with the number of its tracks in the library:
         whether their files are gone, so that they are marked as deleted. Otherwise they are kept,
-        for their disk may only not be mounted.
+        for their disk may only not be mounted; then `rescan`, which would lose them, is refused.
     predict_many
         What classifies the files; by default threads of this process, `Classifier.predict_many`.
     read_many
@@ -120,7 +125,8 @@ def scan(
     Raises
     ------
     FileError
-        A folder is missing, or there is no music in the folders.
+        A folder is missing, there is no music in the folders, or `rescan` would lose tracks whose
+        files can't be seen.
     ModelMismatchError
         The library was made with another model, and `rescan` is off.
     LibraryError
@@ -145,7 +151,7 @@ def scan(
                 over = f"; {search.passed_over}" if search.passed_over else ""
                 raise FileError(str(roots[0]), f"no music files in this folder{over}")
         if rescan:
-            check_listed(place, roots, search.errors)
+            check_rescan(place, search, roots, missing, is_gone)
         opened = Library.create(place, present) if rescan else open_or_create(place, present)
         work = _Scan(opened, classifier, roots, progress)
         work.report.restored = taken_back
@@ -314,7 +320,7 @@ class _Scan:
         tags: Tags | None = None,
     ) -> None:
         """Turn the classifier's result into a row; `tags` are read where they are not given."""
-        if not isinstance(result, UnreadableError) and not _is_as_found(found):
+        if not isinstance(result, UnreadableError) and not is_as_found(found):
             result = FileError(found.address or found.file, "it changed while it was read")
         if isinstance(result, FileError) and not _is_of_content(result):
             self._fail(result)  # not stored: it is tried again at the next scan
@@ -327,7 +333,7 @@ class _Scan:
                 **fields,
                 probabilities=np.zeros(len(self.classifier.genres), np.float32),
                 embedding=np.zeros(self.classifier.embedding_size, np.float32),
-                problem=as_text(result.reason),
+                problem=valid_text(result.reason),
             )
             self.ready.append(entry)
         else:
@@ -382,17 +388,6 @@ class _Scan:
 
 def _is_by_link(file: Path) -> bool:
     return os.path.realpath(file) != str(file)
-
-
-def _is_as_found(found: Found) -> bool:
-    """Whether a file is still what it was when the folder was searched."""
-    if found.address:
-        return (stamp_of(found.address) or [0, 0]) == [found.size, found.mtime_ns]
-    try:
-        status = found.file.stat()
-    except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (found.size, found.mtime_ns)
 
 
 def _is_of_content(error: FileError) -> bool:
