@@ -445,6 +445,9 @@ class TestWhatIsAsked:
         assert "(did you mean 'default'?)" in done.stderr
         done = genrescope("classify", folder / "a.wav", "--model", folder)
         assert "no bundle.json and model.onnx in it" in done.stderr
+        (folder / "recipe.yaml").write_text("name: x")
+        done = genrescope("classify", folder / "a.wav", "--model", folder)
+        assert f"{folder}: a run that is not finished" in done.stderr
 
     def test_dots_links_and_what_was_passed_over(self, tmp_path: Path) -> None:
         music, disk = tmp_path / "music", tmp_path / "disk"
