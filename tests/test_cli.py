@@ -482,6 +482,8 @@ class TestWhatIsAsked:
         (tmp_path / "b" / "x.wav").hardlink_to(tmp_path / "a" / "x.wav")
         (tmp_path / "c" / "deep").mkdir()
         (tmp_path / "c" / "deep" / "y.wav").write_bytes(b"2")
+        (tmp_path / ".git").mkdir()
+        (tmp_path / ".git" / "z.wav").write_bytes(b"3")
         over = PassedOver()
         expected = [tmp_path / "a" / "x.wav", tmp_path / "c" / "deep" / "y.wav"]
         assert list(find([f"{tmp_path}/**/*.wav"], passed_over=over)) == expected

@@ -109,7 +109,7 @@ def genre_tree(root: Path) -> GenreTree:
             kind[below[0]].append(file)
     tree = _tree(root, audio, pictures)
     unread = tuple(LeftOut(error.path, error.reason) for error in found.errors)
-    notes = (str(found.passed_over),) if found.passed_over else ()
+    notes: tuple[str, ...] = (str(found.passed_over),) if found.passed_over else ()
     if second := _in_two_formats(tree.files()):
         names = first_names([str(file.relative_to(root)) for file in second], _SHOWN)
         notes += (f"taken for another format of a track of that name, and left out: {names}",)
