@@ -129,25 +129,33 @@ class TestClassify:
             line.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n--x".encode())
             assert line.recv(100).startswith(b"HTTP/1.1 408")
 
-    def test_a_refusal_arrives_though_the_client_is_still_sending(self, served: str) -> None:
+    @pytest.mark.parametrize("version", ["1.0", "1.1"])
+    def test_a_refusal_arrives_though_the_client_is_still_sending(
+        self, served: str, version: str
+    ) -> None:
+        """And the connection stays open for the next request, except with HTTP/1.0."""
         host, port = served.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as line:
             line.settimeout(60)
             length = 900_000
             line.sendall(
-                f"POST /v1/classify HTTP/1.1\r\nHost: elsewhere:{port}\r\n"
+                f"POST /v1/classify HTTP/{version}\r\nHost: elsewhere:{port}\r\n"
                 f"Content-Length: {length}\r\n\r\n".encode()
             )
-            time.sleep(0.3)  # by now it has been refused
+            content = line.recv(65536)  # while nothing of the form is sent yet
             for _ in range(9):
                 line.sendall(b"x" * (length // 9))
                 time.sleep(0.02)
-            content = b""
+            if version == "1.1":
+                end = f"Host: {host}:{port}\r\nConnection: close"
+                line.sendall(f"GET /healthz HTTP/1.1\r\n{end}\r\n\r\n".encode())
             while block := line.recv(65536):
                 content += block
-        head, _, body = content.partition(b"\r\n\r\n")
+        head, _, rest = content.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 421")
+        body, _, second = rest.partition(b"HTTP/1.1 ")
         assert json.loads(body)["status"] == 421
+        assert second[:3] == (b"200" if version == "1.1" else b"")
 
 
 def slow_reader_is_cut(address: str, path: str) -> bool:
