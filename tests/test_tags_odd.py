@@ -271,6 +271,30 @@ class TestSecondTags:
         path.write_bytes(path.read_bytes().replace(b"Gente", b"GENRE"))
         assert write_genre(path, "Jazz", append=True).after == "Pop; Rock; Jazz"
 
+    @pytest.mark.parametrize("genre", [{"Genre": "Rock"}, {}])
+    def test_what_stands_behind_an_ape_item_of_a_wrong_length_is_kept(
+        self, tmp_path: Path, genre: dict[str, str]
+    ) -> None:
+        path = self.mp3_with_ape(
+            tmp_path / "a.mp3", **genre, Mood="calm, low", Composer="A long name"
+        )
+        mood = struct.pack("<II", 9, 0) + b"Mood\0calm, low"
+        data = path.read_bytes()
+        assert data.count(mood) == 1
+        path.write_bytes(data.replace(mood, struct.pack("<II", 2**20, 0) + mood[8:]))
+        (before,) = split(path)[1]
+        unread = before.data[before.data.index(b"Mood\0") - 8 : -32]
+        assert b"Composer\0A long name" in unread
+        state = read_state(path)
+        write_genre(path, "Jazz", overwrite=True)
+        assert read_genre(path) == "Jazz"
+        assert state.trailing == (("Rock",) if genre else None)
+        (after,) = split(path)[1]
+        assert after.data[-32 - len(unread) : -32] == unread
+        assert after.data[-16:-12] == before.data[-16:-12]  # the number of items
+        restore_genre(path, state)
+        assert split(path)[1] == [before]
+
     def test_artist_and_title_of_ape(self, tmp_path: Path) -> None:
         path = self.mp3_with_ape(
             tmp_path / "a.mp3", Artist="Somebody", Title="T", Album="A", Year="1999"
@@ -462,6 +486,26 @@ class TestSeveral:
         assert values(path) == genres
         assert write_genre(path, "Pop", append=True).after == "; ".join([*genres, "Pop"])
         assert values(path) == [*genres, "Pop"]
+
+    @pytest.mark.parametrize("version", [3, 4])
+    @pytest.mark.parametrize(
+        "texts",
+        [["Deep House", "Rock"], ["Deep House", "Minimal Techno"], ["rock", "JAZZ"], ["((17)"],
+         ["Rock", "((RX)x"], ["(17)(8)Dub Techno"], ["Rock", "Rock"], [" Rock ", "Polka "]],
+    )  # fmt: skip
+    def test_id3_genres_are_restored_whatever_they_are(
+        self, track: Callable[[str], Path], texts: list[str], version: int
+    ) -> None:
+        path = track("mp3")
+        tags = ID3(path)
+        tags.add(TCON(encoding=0, text=texts))
+        tags.save(path, v2_version=version, v23_sep=None)
+        state = read_state(path)
+        assert write_genre(path, ["Ambient", "Polka", "Microhouse"], append=True).action == "write"
+        assert write_genre(path, "Ambient", overwrite=True).action == "write"
+        restore_genre(path, state)
+        assert read_state(path) == state
+        assert ID3(path).version[:2] == (2, version)
 
     def test_what_the_model_does_not_know_is_kept(self, track: Callable[[str], Path]) -> None:
         path = track("flac")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import codecs
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from io import TextIOWrapper
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -121,6 +123,11 @@ def drop_stdout() -> None:
 def echo(text: object = "") -> None:
     """Print a line of results."""
     sys.stdout.write(f"{text}\n")
+
+
+def argument(value: str | Path) -> str:
+    """A path or a name within a command that is shown, quoted so that it can be pasted."""
+    return shlex.quote(printable(str(value)))
 
 
 def error_line(text: str) -> None:

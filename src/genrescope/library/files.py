@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genrescope.audio.addresses import stamp_of
 from genrescope.audio.files import FoundAudio, find_audio
 from genrescope.errors import FileError, TagError
 from genrescope.library.rows import LABELS, Entry, inode_of
@@ -104,6 +105,36 @@ def music_in(folder: Path) -> tuple[list[Found], FoundAudio]:
         else:
             found.append(Found.of(file, status))
     return found, searched
+
+
+def is_missing(file: Path) -> bool:
+    """Whether there is no such file, not even a link; False where its folder can't be read."""
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def has_files(folder: str) -> bool:
+    """Whether a folder exists, and holds something."""
+    try:
+        return any(Path(folder).iterdir())
+    except OSError:
+        return False
+
+
+def is_as_found(found: Found) -> bool:
+    """Whether a file is still what it was when the folder was searched."""
+    if found.address:
+        return (stamp_of(found.address) or [0, 0]) == [found.size, found.mtime_ns]
+    try:
+        status = found.file.stat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (found.size, found.mtime_ns)
 
 
 def tags_of(file: Path) -> Tags:

@@ -85,7 +85,11 @@ def playlist_between(
 
 
 def write_m3u8(
-    path: Path, entries: Sequence[Entry], files: Iterable[Path] | None = None
+    path: Path,
+    entries: Sequence[Entry],
+    files: Iterable[Path] | None = None,
+    *,
+    comment: str | None = None,
 ) -> list[Path]:
     """Write a playlist atomically; an older one of that name is replaced.
 
@@ -100,6 +104,8 @@ def write_m3u8(
         The tracks, for lengths and names.
     files
         Their files; by default where the library has them.
+    comment
+        A line that begins with "#", for the playlist's last line.
 
     Returns
     -------
@@ -126,6 +132,7 @@ def write_m3u8(
         lines.append(f"#EXTINF:{round(entry.duration)},{name}")
         is_misread = address.startswith("#") or address[:1].isspace()
         lines.append(f"./{address}" if is_misread else address)
+    lines += [comment] if comment else []
     try:
         write_atomic(path, ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
     except OSError as error:

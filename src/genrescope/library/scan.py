@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from genrescope.audio.addresses import stamp_of
 from genrescope.audio.files import identity
 from genrescope.audio.workers import safely_for
 from genrescope.errors import AudioError, FileError, UnreadableError
@@ -30,8 +29,18 @@ from genrescope.inference import Classifier, Prediction
 from genrescope.inference.listening import Listen
 from genrescope.legacy import is_passing_problem
 from genrescope.library.content import content_of
-from genrescope.library.files import Found, Tags, as_text, classified, described
+from genrescope.library.files import (
+    Found,
+    Tags,
+    as_text,
+    classified,
+    described,
+    has_files,
+    is_as_found,
+    is_missing,
+)
 from genrescope.library.index import refresh
+from genrescope.library.moves import unfinished_moves
 from genrescope.library.places import (
     Place,
     default_library,
@@ -42,8 +51,8 @@ from genrescope.library.remote import ReadMany, read_here
 from genrescope.library.rows import Entry
 from genrescope.library.scan_report import Report, read_otherwise
 from genrescope.library.scan_start import (
-    check_listed,
     check_missing,
+    check_rescan,
     known_roots,
     knows,
     model_of,
@@ -110,7 +119,7 @@ def scan(
     is_gone
         Asked about a folder that is missing or empty, with the number of its tracks in the library:
         whether their files are gone, so that they are marked as deleted. Otherwise they are kept,
-        for their disk may only not be mounted.
+        for their disk may only not be mounted; then `rescan`, which would lose them, is refused.
     predict_many
         What classifies the files; by default threads of this process, `Classifier.predict_many`.
     read_many
@@ -119,7 +128,8 @@ def scan(
     Raises
     ------
     FileError
-        A folder is missing, or there is no music in the folders.
+        A folder is missing, there is no music in the folders, or `rescan` would lose tracks whose
+        files can't be seen.
     ModelMismatchError
         The library was made with another model, and `rescan` is off.
     LibraryError
@@ -144,7 +154,7 @@ def scan(
                 over = f"; {search.passed_over}" if search.passed_over else ""
                 raise FileError(str(roots[0]), f"no music files in this folder{over}")
         if rescan:
-            check_listed(place, roots, search.errors)
+            check_rescan(place, search, roots, missing, is_gone)
         opened = Library.create(place, present) if rescan else open_or_create(place, present)
         work = _Scan(opened, classifier, roots, progress)
         work.report.restored = taken_back
@@ -178,6 +188,7 @@ class _Scan:
             if not is_passing_problem(entry.problem):
                 self.by_content[entry.content].append(entry)
         self.moved: set[Path] = set()  # former paths of moved files
+        self.moves: set[tuple[str, str]] | None = None
         self.pending: deque[tuple[Found, str]] = deque()
         self.ready: list[Entry] = []
         self.outdated: list[Entry] = []
@@ -300,10 +311,21 @@ class _Scan:
         """Whether the file of a row is gone, so that `found`, of equal audio, takes its place."""
         if entry.is_remote:
             return entry.file not in self.found and self._is_below(entry.file, self.roots)
-        if os.path.lexists(entry.file):
+        if not is_missing(entry.file):
             return False
-        # A copy in a bucket does not tell that a disk which is not mounted is gone.
-        return not found.address or _has_files(entry.root) or self._is_below(entry.file, self.roots)
+        if found.inode is not None and found.inode == entry.inode:
+            return True  # renamed, on the same disk
+        if (str(entry.file), str(found.file)) in self._sorted_moves():
+            return True
+        # A copy does not tell that the files of a disk which is not mounted are gone.
+        is_kept = any(map(entry.file.is_relative_to, self.kept))
+        return not is_kept and (has_files(entry.root) or self._is_below(entry.file, self.roots))
+
+    def _sorted_moves(self) -> set[tuple[str, str]]:
+        """From where to where `genrescope sort --move` has moved files into the scanned folders."""
+        if self.moves is None:
+            self.moves = set().union(*map(unfinished_moves, self.roots))
+        return self.moves
 
     def _is_below(self, file: Path, roots: Iterable[Path]) -> bool:
         """Whether a file would have been found if it existed: it is below these, and not kept."""
@@ -342,7 +364,7 @@ class _Scan:
         tags: Tags | None = None,
     ) -> None:
         """Turn the classifier's result into a row; `tags` are read where they are not given."""
-        if not isinstance(result, UnreadableError) and not _is_as_found(found):
+        if not isinstance(result, UnreadableError) and not is_as_found(found):
             result = FileError(found.address or found.file, "it changed while it was read")
         if isinstance(result, FileError) and not _is_of_content(result):
             self._fail(result)  # not stored: it is tried again at the next scan
@@ -416,25 +438,6 @@ class _Scan:
 
 def _is_by_link(file: Path) -> bool:
     return os.path.realpath(file) != str(file)
-
-
-def _has_files(folder: str) -> bool:
-    """Whether a folder exists, and holds something."""
-    try:
-        return any(Path(folder).iterdir())
-    except OSError:
-        return False
-
-
-def _is_as_found(found: Found) -> bool:
-    """Whether a file is still what it was when the folder was searched."""
-    if found.address:
-        return (stamp_of(found.address) or [0, 0]) == [found.size, found.mtime_ns]
-    try:
-        status = found.file.stat()
-    except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (found.size, found.mtime_ns)
 
 
 def _is_of_content(error: FileError) -> bool:

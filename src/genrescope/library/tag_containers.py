@@ -209,7 +209,9 @@ class _Id3:
         self.tags.unknown_frames = [f for f in self.tags.unknown_frames if f[:4] != b"TCON"]
         self.tags.delall("TCON")
         if genres:
-            texts = list(genres) if self._version() == 4 or len(genres) == 1 else _coded(genres)
+            texts = [_escaped(genre) for genre in genres]
+            if self._version() == 3 and len(genres) > 1:
+                texts = _coded(genres) or texts
             is_latin1 = all(ord(char) < 256 for text in texts for char in text)
             wide = Encoding.UTF8 if self._version() == 4 else Encoding.UTF16
             encoding = Encoding.LATIN1 if is_latin1 else wide
@@ -308,18 +310,21 @@ def _damaged_texts(data: bytes) -> list[str]:
 
 
 def _coded(genres: Sequence[str]) -> list[str]:
-    """Several genres in ID3v2.3, in their order.
+    """Several genres as one text of ID3v2.3, which has no others in a frame (4.2.1, TCON).
 
-    Its own way is numbers of ID3v1 in brackets, then one text (4.2.1, TCON). Other genres are
-    values with a NUL between them, as in 2.4: a program that knows no more than 2.3 reads the
-    first.
+    It is made of numbers of ID3v1 in brackets, then one name at most. Empty where these genres are
+    not read back from it as they are, and in their order.
     """
-    numbers = {name.casefold(): number for number, name in enumerate(TCON.GENRES)}
-    coded = [numbers.get(each.casefold()) for each in genres]
-    if None in coded[:-1]:
-        return list(genres)
-    last = genres[-1] if coded[-1] is None else ""
-    return ["".join(f"({number})" for number in coded if number is not None) + last]
+    known = [TCON.GENRES.index(each) for each in genres if each in TCON.GENRES]
+    names = [each for each in genres if each not in TCON.GENRES]
+    text = "".join(f"({number})" for number in known) + "".join(map(_escaped, names))
+    return [text] if len(names) <= 1 and TCON(text=[text]).genres == list(genres) else []
+
+
+def _escaped(genre: str) -> str:
+    """A name that begins with a bracket, so that it is not read as a number (4.2.1, TCON)."""
+    is_read_back = not genre.startswith("(") or TCON(text=[genre]).genres == [genre]
+    return genre if is_read_back else f"({genre}"
 
 
 class _Mp4:

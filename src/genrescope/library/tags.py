@@ -22,8 +22,9 @@ operating systems have read for longest; a 2.2 tag becomes 2.3 too, since mutage
 Where a second tag of the file holds a genre as well (APEv2 or ID3v1 at the end, ID3v2 in front,
 LIST INFO), it is made to agree; none is added.
 
-Several genres are values of their own: of one ``TCON`` frame in ID3, where 2.3 has numbers in
-brackets for those of ID3v1, and repeated items elsewhere.
+Several genres are values of their own: of one ``TCON`` frame in ID3v2.4, and as repeated items
+elsewhere. In 2.3, they are one text of numbers in brackets where it gives them in their order, else
+values that NUL separates, as most programs write and read them.
 """
 
 from __future__ import annotations
@@ -257,7 +258,7 @@ def _plan(
         return change("keep", there)
     if known is not None and not all(any(same_genre(o, k) for k in known) for o in there):
         return change("unknown", there)
-    return change("write", new)
+    return change("write", genres_of(new) or new)
 
 
 def _genres(state: GenreState) -> list[str]:
@@ -332,7 +333,8 @@ def _agreed(tag: Trailing, values: list[str], state: GenreState | None, is_id3: 
     """A tag at the end of a file with the genres that its own tag gets."""
     if tag.kind == "ape":
         genres = values if state is None else state.trailing or ()
-        return trailing_tags.with_genres(tag, genres) if trailing_tags.genres(tag) else tag
+        has_some = trailing_tags.genres(tag) or (state is not None and state.trailing)
+        return trailing_tags.with_genres(tag, genres) if has_some else tag
     if tag.kind == "id3v1":
         if state is not None:
             number = 255 if state.id3v1 is None else state.id3v1
@@ -367,8 +369,8 @@ def _compare(
         When it has not.
     """
     tags = open_tags(copy, create=True)
-    wanted = [each.strip() for each in values]  # what is restored may have blanks around it
-    if tags is None or [each.strip() for each in tags.values()] != wanted:
+    # As programs pad them, in fields of a fixed length say, spaces around them count for nothing.
+    if tags is None or _stripped(tags.values()) != _stripped(values):
         raise TagError(path, f"the genre {'; '.join(values)!r} does not survive in this format")
     if _others(tags, copy) != others:
         raise TagError(path, "its other tags would not survive a new genre")
@@ -378,6 +380,10 @@ def _compare(
         raise TagError(path, "the file is damaged, or not what its name says") from None
     if not same:
         raise TagError(path, "its audio would not survive a new genre")
+
+
+def _stripped(values: Sequence[str]) -> list[str]:
+    return [value.strip() for value in values]
 
 
 def _checked(path: Path) -> Path:
