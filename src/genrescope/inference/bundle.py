@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -34,13 +35,14 @@ from genrescope.onnx_session import WEIGHTS_FILE
 from genrescope.paths import data_folder
 from genrescope.registry import did_you_mean
 from genrescope.untrusted import parse_json, read_limited
-from genrescope.wording import counted, size_in_words
+from genrescope.wording import counted, size_in_words, valid_text
 
 SCHEMA_VERSION: Literal[2] = 2
 KNOWN_VERSIONS = (2, 3)
 """3 has `labels` or `music_detector`, which versions before 0.2 do not know; 2 has neither."""
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
 # A small archive can expand to any number of bytes; no model comes near these limits.
+_RECIPE = "recipe.yaml"  # of a run folder, from its beginning
 _LARGEST = {"bundle.json": 2**24, "model.onnx": 2**30, WEIGHTS_FILE: 2**32}
 
 
@@ -91,6 +93,12 @@ class Manifest(BaseModel):
     music_detector: MusicDetector | None = None
     training_tracks: dict[str, str] | None = None
 
+    @field_validator("name", "provenance", "metrics", "licence", "training_tracks", mode="before")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        """Names of files may hold bytes that are no UTF-8, which JSON can't store."""
+        return _valid_texts(value)
+
     @model_validator(mode="after")
     def _genres_of_labels(self) -> Self:
         if self.labels is not None and list(self.labels.genres) != self.genres:
@@ -114,6 +122,15 @@ class Manifest(BaseModel):
         newer = ("weights_sha256", "labels", "music_detector", "training_tracks")
         without = {name for name in newer if getattr(self, name) is None}
         return (self.model_dump_json(indent=1, exclude=without) + "\n").encode()
+
+
+def _valid_texts(value: Any) -> Any:
+    """A value in which all texts, also those in lists and mappings, are valid."""
+    if isinstance(value, Mapping):
+        return {_valid_texts(key): _valid_texts(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_valid_texts(own) for own in value]
+    return valid_text(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, repr=False)
@@ -158,6 +175,9 @@ class Bundle:
                 path = path / "bundle"
             text, model = _read(path, "bundle.json"), _read(path, "model.onnx")
         except (FileNotFoundError, KeyError):
+            if (path / _RECIPE).is_file():
+                reason = "a run that is not finished: the command that began it continues it"
+                raise BundleError(source, reason) from None
             names = ", ".join(shipped_bundles())
             near = did_you_mean(source, [*shipped_bundles(), *fetched_bundles()])
             what = "no bundle.json and model.onnx in it" if path.exists() else "no such file"

@@ -24,6 +24,7 @@ from genrescope.errors import FileError, TagError
 from genrescope.library.rows import LABELS, Entry, inode_of
 from genrescope.library.tag_containers import read_texts
 from genrescope.library.tags import read_genre
+from genrescope.wording import valid_text
 
 if TYPE_CHECKING:
     from genrescope.inference import Prediction
@@ -185,7 +186,7 @@ def classified(fields: dict[str, Any], prediction: Prediction, genres: Sequence[
         genre=prediction.genre,
         confidence=prediction.confidence,
         duration=prediction.duration,
-        warnings=[as_text(warning) for warning in prediction.warnings],
+        warnings=[valid_text(warning) for warning in prediction.warnings],
         listen=prediction.listen,
         **_labelled(prediction),
     )
@@ -206,8 +207,3 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def as_text(text: str) -> str:
-    """A text that can be stored, whatever file names it quotes."""
-    return text.encode(errors="backslashreplace").decode()

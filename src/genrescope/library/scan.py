@@ -32,7 +32,6 @@ from genrescope.library.content import content_of
 from genrescope.library.files import (
     Found,
     Tags,
-    as_text,
     classified,
     described,
     has_files,
@@ -61,7 +60,7 @@ from genrescope.library.scan_start import (
 )
 from genrescope.library.search import Root, Search
 from genrescope.library.store import Library
-from genrescope.wording import counted
+from genrescope.wording import counted, valid_text
 
 _SECONDS_BETWEEN_WRITES = 3.0
 
@@ -377,7 +376,7 @@ class _Scan:
                 **fields,
                 probabilities=np.zeros(len(self.classifier.genres), np.float32),
                 embedding=np.zeros(self.classifier.embedding_size, np.float32),
-                problem=as_text(result.reason),
+                problem=valid_text(result.reason),
             )
             self.ready.append(entry)
         else:
