@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,8 +48,7 @@ def open_container(file: BinaryIO, size: int | None = None, start: int = 0) -> A
         mended = _mended(file, end) if start == 0 else None
         if mended is None:
             raise
-        with mended:  # FFmpeg has a descriptor of its own
-            return _opened(mended, None, 0)
+        return av.open(mended, mode="r", container_options=_OPTIONS, metadata_errors="replace")
 
 
 def _opened(file: BinaryIO, size: int | None, start: int) -> Any:
@@ -62,8 +62,8 @@ def _opened(file: BinaryIO, size: int | None, start: int) -> Any:
     return av.open(source, mode="r", container_options=options, metadata_errors="replace")
 
 
-def _mended(file: BinaryIO, size: int) -> BinaryIO | None:
-    """A copy of an Ogg file that FFmpeg refuses, made so that it does not."""
+def _mended(file: BinaryIO, size: int) -> BytesIO | None:
+    """A copy in memory of an Ogg file that FFmpeg refuses, made so that it does not."""
     from genrescope.audio import ogg
 
     file.seek(0)

@@ -47,6 +47,7 @@ class UncompressedSource:
         self.fit = self._file.seekable() and not self._file.subtype.startswith("MPEG")
         self.frames: int = self._file.frames
         self.end: int = self.frames
+        self.seekable = True
         self.missing = _missing_seconds(self._file.extra_info, self.frames, self.sample_rate)
 
     @property
