@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import resource
 import signal
 import threading
 import time
@@ -161,9 +160,9 @@ def test_a_decoder_that_hangs_is_stopped_also_after_the_block(
     wait_until(lambda: pool._watch._thread is None)
 
 
-@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit to set")
 def test_content_that_the_disk_does_not_take_is_one_line(music: Path) -> None:
     """Not a file that is cut short, which would be decoded as damaged."""
+    resource = pytest.importorskip("resource")
     content = music.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, limits[1]))
