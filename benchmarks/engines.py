@@ -90,7 +90,7 @@ def measure(engine: str, cores: int, folder: Path) -> dict[str, Any]:
     files = sorted(folder.iterdir())
     begun = time.perf_counter()
     classifier = Classifier.load("default")
-    decoders: AbstractContextManager[None] = nullcontext()
+    decoders: AbstractContextManager[Any] = nullcontext()
     if engine == "ray":
         from genrescope.inference.ray_engine import RayEngine
 

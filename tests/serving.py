@@ -25,10 +25,10 @@ def running(**settings: Any) -> Iterator[str]:
     thread.start()
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while time.monotonic() < until:
             try:
-                if requests.get(f"{address}/readyz", timeout=5).status_code == 200:
+                if requests.get(f"{address}/readyz", timeout=60).status_code == 200:
                     break
             except requests.ConnectionError:
                 pass
@@ -36,4 +36,4 @@ def running(**settings: Any) -> Iterator[str]:
         yield address
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(60)

@@ -22,7 +22,6 @@ from genrescope.audio.addresses import (
     options_of,
     stamp_of,
     suffix_of,
-    without_password,
 )
 from genrescope.cli import app
 from genrescope.cli.resume import _stamp
@@ -101,16 +100,6 @@ def test_names_are_told_from_options() -> None:
     assert (options_of(key), suffix_of(key)) == ("", ".mp3")
     assert (options_of(key + options), suffix_of(key + options)) == (options, ".mp3")
     assert suffix_of("https://x.org/a%2Emp3?b=c.wav") == ".mp3"
-
-
-def test_passwords_are_cut_out() -> None:
-    for address, expected in {
-        "https://user:pass@host/a": "https://host/a",
-        "s3://KEY:se/cret@bucket/a": "s3://bucket/a",
-        "sftp://user@host/a": "sftp://user@host/a",
-        "s3://bucket/a:b@c": "s3://bucket/a:b@c",
-    }.items():
-        assert without_password(address) == expected
 
 
 def test_listed_names_begin_with_the_typed_address(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clips import RATE, hears_ctrl_c, music, write_spectrograms, write_wav
+from genrescope.audio.files import PassedOver
+from genrescope.cli.files import find
 from genrescope.cli.writers import Table
 from genrescope.inference import Prediction, SegmentPrediction
 
@@ -405,6 +407,13 @@ class TestWhatIsAsked:
         genrescope("classify", folder / "a.wav", "-o", target, "-f", "csv")
         assert target.read_text().startswith("path,")
 
+    def test_a_name_of_what_the_file_is_not_is_refused(self, folder: Path, tmp_path: Path) -> None:
+        target = tmp_path / "out.csv.gz"
+        done = genrescope("classify", folder / "a.wav", "-o", target, "-f", "csv")
+        assert done.returncode == 2
+        assert "drop .gz" in done.stderr
+        assert not target.exists()
+
     def test_names_that_end_with_nul(self, folder: Path) -> None:
         odd = folder / "two\nlines.wav"
         (folder / "a.wav").rename(odd)
@@ -459,6 +468,36 @@ class TestWhatIsAsked:
             f"passed over: 1 system file ({music / '._1.wav'}), "
             f"1 system folder ({music / '@eaDir'})"
         )
+
+    def test_folders_that_link_to_each_other_end_a_pattern(self, tmp_path: Path) -> None:
+        for name in "abcdef":
+            (tmp_path / name).mkdir()
+            for other in "abcdef":
+                (tmp_path / name / f"to-{other}").symlink_to(tmp_path / other)
+        (tmp_path / "a" / "self").symlink_to("self")
+        (tmp_path / "a" / "x.wav").write_bytes(b"1")
+        (tmp_path / "b" / "x.wav").hardlink_to(tmp_path / "a" / "x.wav")
+        (tmp_path / "c" / "deep").mkdir()
+        (tmp_path / "c" / "deep" / "y.wav").write_bytes(b"2")
+        over = PassedOver()
+        expected = [tmp_path / "a" / "x.wav", tmp_path / "c" / "deep" / "y.wav"]
+        assert list(find([f"{tmp_path}/**/*.wav"], passed_over=over)) == expected
+        assert over.repeated == 1
+        assert list(find([f"{tmp_path}/*/deep/**"])) == expected[1:]
+        assert list(find([f"{tmp_path}/**/deep/**/*.wav"])) == expected[1:]
+
+    def test_a_file_of_several_arguments_is_given_once(self, tmp_path: Path) -> None:
+        (tmp_path / "m").mkdir()
+        for name in ("1.wav", "2.wav"):
+            (tmp_path / "m" / name).write_bytes(b"x")
+        (tmp_path / "link").symlink_to(tmp_path / "m")
+        first, second = tmp_path / "m" / "1.wav", tmp_path / "m" / "2.wav"
+        assert list(find(map(str, [second, tmp_path / "link"]))) == [
+            second, tmp_path / "link" / "1.wav",
+        ]  # fmt: skip
+        assert list(find(map(str, [tmp_path / "m", tmp_path / "link", first]))) == [
+            first, second, first,
+        ]  # fmt: skip
 
     def test_a_folder_without_audio_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "._a.mp3").write_bytes(b"x")

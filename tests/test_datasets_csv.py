@@ -52,6 +52,32 @@ def test_what_spreadsheets_save(tmp_path: Path, encoding: str) -> None:
     assert read_dataset(table).tracks == expected(tmp_path)
 
 
+def test_the_line_that_names_the_separator_of_a_spreadsheet(tmp_path: Path) -> None:
+    lines = ("sep=;", *(";".join(row) for row in ROWS))
+    assert read_dataset(listing(tmp_path, "\r\n".join(lines))).tracks == expected(tmp_path)
+    (tmp_path / "a" / "one.mp3").unlink()
+    table = listing(tmp_path, "sep=|\npath|genre\n.|rock\n")
+    with pytest.raises(DatasetError, match="line 3, column path"):
+        read_dataset(table)
+
+
+def test_empty_lines_above_the_header(tmp_path: Path) -> None:
+    lines = ("", "", *(";".join(row) for row in ROWS))
+    assert read_dataset(listing(tmp_path, "\n".join(lines))).tracks == expected(tmp_path)
+    with pytest.raises(DatasetError, match=r"line 3: expected a column .* are: a, b"):
+        read_dataset(listing(tmp_path, "\n\na;b\n"))
+
+
+@pytest.mark.parametrize("again", ["{}/a/one.mp3", "b/../a/one.mp3", "soft.mp3", "hard.mp3"])
+def test_a_file_by_two_names_is_listed_twice(tmp_path: Path, again: str) -> None:
+    table = listing(tmp_path, f"path,genre\na/one.mp3,rock\n{again.format(tmp_path)},rock\n")
+    (tmp_path / "soft.mp3").symlink_to("a/one.mp3")
+    (tmp_path / "hard.mp3").hardlink_to(tmp_path / "a" / "one.mp3")
+    with pytest.raises(DatasetError, match=r"line 3: .*\.mp3") as caught:
+        read_dataset(table)
+    assert "is listed twice, first in line 2" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("path", "genre", "artist"),
     [
@@ -80,6 +106,12 @@ def test_a_name_with_a_backslash_is_itself_where_it_exists(tmp_path: Path) -> No
     (tmp_path / "list.csv").write_text("path,genre\na\\b.wav,rock\n")
     (track,) = read_dataset(tmp_path / "list.csv").tracks
     assert track.path == tmp_path / "a\\b.wav"
+
+
+def test_a_path_that_leads_nowhere_is_named_as_it_stands_there(tmp_path: Path) -> None:
+    table = listing(tmp_path, "genre,File Name\njazz,C:\\Music\\one.mp3\n")
+    with pytest.raises(DatasetError, match=r"line 2, column File Name: .*: C:\\Music\\one"):
+        read_dataset(table)
 
 
 @pytest.mark.parametrize("cell", ["", "NaN", "nan", "None", "  ", "N/A"])

@@ -171,7 +171,7 @@ def test_processes_that_were_started_apart_train_together(
     train = CliRunner().invoke(app, ["train", *words, "one"])
     assert train.exit_code == 0, train.output
     for process in processes:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
         assert "Traceback" not in err
     assert not [*other.iterdir()]

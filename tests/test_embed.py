@@ -400,13 +400,16 @@ def test_a_killed_command_continues(files: list[Path], tmp_path: Path) -> None:
     for number in range(40):
         many.append(tmp_path / f"{number:02d}.wav")
         many[-1].write_bytes(files[number % 6].read_bytes() + bytes(number))
-    code = (
-        "import genrescope.encoders.files as f; f._PART_SECONDS = 0; "
+    code = (  # it waits after some parts until it is killed
+        "import time, genrescope.encoders.files as f; f._PART_SECONDS = 0\n"
+        "flush = f._Parts._flush\n"
+        "def slow(parts):\n flush(parts)\n if parts._number >= 5: time.sleep(600)\n"
+        "f._Parts._flush = slow\n"
         "from genrescope.cli import main; main()"
     )
     words = ["embed", *map(str, many), "-m", "default", "--jobs", "1", "-o", "a.npz"]
     process = subprocess.Popen([sys.executable, "-c", code, *words], cwd=tmp_path)
-    parts, end = tmp_path / "a.npz.partial", time.monotonic() + 60
+    parts, end = tmp_path / "a.npz.partial", time.monotonic() + 120
     while len(list(parts.glob("[0-9]*.npz"))) < 3 and time.monotonic() < end:
         time.sleep(0.01)
     process.kill()

@@ -18,6 +18,7 @@ import zipfile
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -159,7 +160,16 @@ def test_predict_many_takes_files_only_as_fast_as_it_classifies(
     assert len(taken) < 20
 
 
-def test_closing_stops_the_files_in_work(classifier: Classifier, tmp_path: Path) -> None:
+def test_closing_stops_the_files_in_work(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, windows = classifier.network.run, list[int]()
+
+    def counted(*given: Any) -> Any:
+        windows.append(1)
+        return run(*given)
+
+    monkeypatch.setattr(classifier.network, "run", counted)
     soundfile.write(tmp_path / "long.wav", np.tile(music(30), 60), RATE, subtype="PCM_16")
     sources = [Waveform(music(3), RATE), *[tmp_path / "long.wav"] * 3]
     results = classifier.predict_many(sources, jobs=1)
@@ -170,6 +180,7 @@ def test_closing_stops_the_files_in_work(classifier: Classifier, tmp_path: Path)
     for worker in workers:
         worker.join(timeout=60)
         assert not worker.is_alive()
+    assert len(windows) < 30, "the rest of 60 half minutes was read"
 
 
 def test_silence_is_no_genre(classifier: Classifier, tmp_path: Path) -> None:
@@ -210,7 +221,7 @@ def test_music_before_silence_is_classified(classifier: Classifier, after: int) 
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 7.3, 60.0])
-@pytest.mark.parametrize("kind", ["digital", "one step", "-96 dB"])
+@pytest.mark.parametrize("kind", ["digital", "one step", "-96 dB", "two steps", "shaped"])
 def test_inaudible_noise_next_to_music_changes_nothing(
     classifier: Classifier, kind: str, seconds: float
 ) -> None:
@@ -219,6 +230,11 @@ def test_inaudible_noise_next_to_music_changes_nothing(
         "digital": np.zeros(count),
         "one step": random.integers(-1, 2, count) / 32768,
         "-96 dB": random.standard_normal(count) * 10 ** (-96 / 20),
+        "two steps": random.choice([-2, 2], count) / 32768,
+        # Triangular dither of 16 bits, pushed to high frequencies.
+        "shaped": np.convolve(
+            (random.random(count) - random.random(count)) / 32768, [1, -2.4, 2.2, -0.9], "same"
+        ),
     }[kind].astype(np.float32)
     sound = music(31)
     alone = classifier.predict((sound, RATE))

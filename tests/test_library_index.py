@@ -92,6 +92,7 @@ WISHES = [
     # Nearly all of the nearest are refused: it has to look on until it has enough.
     TrackFilter(not_artist="most"),
     TrackFilter(years=(2050, 2051)),
+    TrackFilter(genre="rock", corrections={"40.mp3": "rock", "2.mp3": "jazz"}),
 ]
 
 
@@ -225,3 +226,13 @@ def test_further_tables_keep_their_metadata(folder: Path) -> None:
         assert back.schema.metadata == {b"made": str(number).encode()}
     with pytest.raises(ValueError, match="tracks are written"):
         library.write_table("tracks", table)
+
+
+def test_an_index_without_all_columns_is_not_used_but_made_anew(folder: Path) -> None:
+    library = Library.open(folder)
+    table = read_table(library, "index")
+    assert table is not None
+    library.write_table("index", table.drop(["content"]))
+    assert Index.open(library) is None
+    assert refresh(library)
+    assert Index.open(library) is not None

@@ -88,6 +88,14 @@ class TestOneFile:
         assert found is not None
         assert found.path == "link/far.wav"
 
+    def test_a_folder_that_is_scanned_itself_gives_its_files_their_names(
+        self, home: Path, tmp_path: Path
+    ) -> None:
+        (home / "own").mkdir()
+        (home / "own" / "to-deep").symlink_to(home / "deep")
+        report = scan([home / "own", home / "deep"], library=tmp_path / "l")
+        assert [entry.file for entry in report.library.entries()] == [home / "deep" / "c.wav"]
+
     def test_links_that_an_older_scan_took(self, home: Path, tmp_path: Path) -> None:
         """As after `sort --link` into a scanned folder, with version 0.1."""
         library = scan([home], library=tmp_path / "l").library
@@ -199,6 +207,7 @@ class TestNames:
             entry("rock/01 Jóga.mp3", np.ones(16), title="Jóga", artist="Björk", album="Homogenic"),
             entry("rock/02 Bachelorette.mp3", np.ones(16), title="Bachelorette", artist="Björk"),
             entry("jazz/So What.flac", np.ones(16)),
+            entry("pop/x.mp3", np.ones(16), title="Don’t “Stop” – Live", artist="Guns N' Roses"),
             entry("old/Gone.mp3", np.ones(16), title="Gone", artist="Nobody", deleted=True),
             entry("old/So What.flac", np.ones(16), content="x", deleted=True),
         ]
@@ -216,6 +225,8 @@ class TestNames:
             ("so what", "jazz/So What.flac"),
             ("bachelor", "rock/02 Bachelorette.mp3"),
             ("homogenic joga", "rock/01 Jóga.mp3"),
+            ('don\'t "stop" - live', "pop/x.mp3"),
+            ("guns n’ roses - DON‘T", "pop/x.mp3"),
             ("/music/jazz/So What.flac", "jazz/So What.flac"),
         ],
     )
@@ -240,6 +251,13 @@ class TestNames:
     def test_what_is_not_meant(self, library: Library, name: str, why: str) -> None:
         with pytest.raises(GenrescopeError, match=why):
             find_track(library, name)
+
+    def test_a_name_that_is_no_valid_text(self, library: Library, tmp_path: Path) -> None:
+        odd = tmp_path / "bad\udcff.wav"
+        with pytest.raises(GenrescopeError, match="no such file"):
+            find_track(library, odd)
+        odd.write_bytes(b"x")
+        assert find_track(library, odd) is None
 
     def test_deleted_rows_make_no_living_one_ambiguous(self, home: Path, tmp_path: Path) -> None:
         scan([home], library=tmp_path / "l")
@@ -310,6 +328,7 @@ class TestPlaylists:
 
     def test_odd_names(self, tmp_path: Path) -> None:
         names = ["#1.wav", "#folder/x.wav", "-y.wav", "ü #2.wav", "a\nb.wav", "c\rd.wav", "z.wav"]
+        names.append("  z.wav")
         tracks = []
         for name in names:
             file = tmp_path / "m" / name
@@ -320,7 +339,10 @@ class TestPlaylists:
         assert [file.name for file in left_out] == ["a\nb.wav", "c\rd.wav"]
         text = (tmp_path / "m" / "list.m3u8").read_text("utf-8")
         read = [line for line in text.splitlines() if not line.startswith("#")]
-        assert [(tmp_path / "m" / line).read_text() for line in read] == [*names[:4], "z.wav"]
+        read = [line.lstrip() for line in read]  # as players do
+        assert [(tmp_path / "m" / line).read_text() for line in read] == [*names[:4], *names[6:]]
+        with pytest.raises(FileError, match="M3U8"):
+            write_m3u8(tmp_path / "m" / "list.PLS", tracks)
         # From elsewhere they are named in full.
         write_m3u8(tmp_path / "list.m3u8", tracks[:1])
         assert (tmp_path / "list.m3u8").read_text().splitlines()[-1] == "m/#1.wav"

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +80,30 @@ class TestPlan:
         assert set(targets(tracks, tmp_path / "s", by="album").values()) == {
             f"Jazz/Various Artists/A/{i}.mp3" for i in range(4)
         }
+
+    def test_discs_whose_files_have_the_same_names_stay_apart(self, tmp_path: Path) -> None:
+        names = [f"x/{disc}/{file}" for disc in ("CD1", "CD2") for file in ("01.mp3", "02.mp3")]
+        tracks = [track(tmp_path / "m", name, album="A", artist="One") for name in names]
+        sorted_ = targets(tracks, tmp_path / "s", by="album")
+        assert sorted_ == {name: f"Jazz/One/A/{name[2:]}" for name in names}
+
+    @pytest.mark.parametrize(
+        ("artists", "expected"),
+        [
+            (["A", "A feat. B", "A (ft. C)", "D"], "A"),
+            (["A feat. B", "A feat. B", "A"], "A feat. B"),
+            (["Defeat. Me", "Lift. Off", "Featuring X"], "Various Artists"),
+        ],
+    )
+    def test_guests_make_no_sampler(
+        self, tmp_path: Path, artists: list[str], expected: str
+    ) -> None:
+        tracks = [
+            track(tmp_path / "m", f"{n}.mp3", album="Z", artist=artist)
+            for n, artist in enumerate(artists)
+        ]
+        folders = {Path(p).parent for p in targets(tracks, tmp_path / "s", by="album").values()}
+        assert folders == {Path("Jazz", expected, "Z")}
 
     def test_what_is_uncertain_is_not_sorted_by_genre(self, tmp_path: Path) -> None:
         music = tmp_path / "music"
@@ -278,6 +307,22 @@ def test_the_command_shows_the_changes_first(tmp_path: Path) -> None:
     assert not (tmp_path / "s" / "Jazz").exists()
 
 
+def test_the_commands_that_it_shows_can_be_pasted(tmp_path: Path) -> None:
+    file = tmp_path / "music" / "1.wav"
+    file.parent.mkdir()
+    file.write_bytes(b"x")
+    row = entry("1.wav", np.ones(16), root=str(file.parent), mtime_ns=file.stat().st_mtime_ns)
+    place = make_library(tmp_path / "library", [row]).place
+    words = ["sort", "--to", str(tmp_path / "my dest"), "--library", place, "--yes", "--move"]
+    done = CliRunner().invoke(app, words)
+    (undo_line,) = [line for line in done.stdout.splitlines() if "to undo: " in line]
+    (scan_line,) = [line for line in done.stderr.splitlines() if "genrescope scan" in line]
+    assert shlex.split(scan_line)[:3] == ["genrescope", "scan", str(tmp_path / "my dest")]
+    undo_words = shlex.split(undo_line.removeprefix("to undo: "))
+    assert CliRunner().invoke(app, undo_words[1:]).stdout == "1 undone, 0 left alone\n"
+    assert file.exists()
+
+
 def test_a_move_that_was_stopped_between_two_names_is_finished(tmp_path: Path) -> None:
     """A file is moved by giving it a second name, and taking the first."""
     source, target = tmp_path / "a.wav", tmp_path / "sorted/Jazz/a.wav"
@@ -319,3 +364,102 @@ def test_undo_leaves_no_empty_folders_however_its_file_is_named(
     monkeypatch.chdir(tmp_path)
     assert undo(undo_file.relative_to(tmp_path) if relative else undo_file) == (1, [])
     assert list((tmp_path / "sorted").iterdir()) == []
+
+
+def test_undo_keeps_a_copy_that_is_all_that_is_left(tmp_path: Path) -> None:
+    tracks = [track(tmp_path / "m", name) for name in ("a.mp3", "b.mp3", "c.mp3")]
+    steps = plan(tracks, tmp_path / "s", "copy").steps
+    undo_file, _ = carry_out(steps, "copy", tmp_path / "s")
+    (tmp_path / "m/a.mp3").unlink()
+    (tmp_path / "m/b.mp3").write_text("another song")
+    assert undo_file is not None
+    undone, failures = undo(undo_file)
+    assert undone == 1
+    assert ["its original" in f.reason for f in failures] == [True, True]
+    assert ["is gone: the copy stays" in f.reason for f in failures] == [False, True]
+    assert sorted(file.name for file in (tmp_path / "s/Jazz").iterdir()) == ["a.mp3", "b.mp3"]
+
+
+def test_undo_where_times_are_stored_in_steps_of_two_seconds(tmp_path: Path) -> None:
+    tracks = [track(tmp_path / "m", "a.mp3")]
+    os.utime(tmp_path / "m/a.mp3", ns=(3 * 10**9, 3 * 10**9 + 7))
+    undo_file, _ = carry_out(plan(tracks, tmp_path / "s", "move").steps, "move", tmp_path / "s")
+    os.utime(tmp_path / "s/Jazz/a.mp3", ns=(2 * 10**9, 2 * 10**9))
+    assert undo_file is not None
+    assert undo(undo_file) == (1, [])
+    assert (tmp_path / "m/a.mp3").read_text() == "a.mp3"
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no second file system")
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
+
+
+def test_a_move_to_another_disk_leaves_one_file(
+    tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracks = [track(tmp_path / "m", "a.mp3")]
+    source = tmp_path / "m/a.mp3"
+    real = Path.unlink
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        if self == source:
+            raise PermissionError(13, "Permission denied")
+        real(self, missing_ok)
+
+    steps = plan(tracks, other_disk, "move").steps
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        undo_file, [failure] = carry_out(steps, "move", other_disk)
+    assert failure.reason == "not sorted: Permission denied"
+    assert source.exists()
+    assert not (other_disk / "Jazz/a.mp3").exists()
+    # Stopped between the copy and the end of the move: both are there.
+    shutil.copy2(source, other_disk / "Jazz/a.mp3")
+    again = plan(tracks, other_disk, "move").steps
+    assert [step.target for step in again] == [str(other_disk / "Jazz/a.mp3")]
+    assert carry_out(again, "move", other_disk)[1] == []
+    assert not source.exists()
+    shutil.copy2(other_disk / "Jazz/a.mp3", source)
+    assert undo_file is not None
+    assert undo(undo_file) == (1, [])
+    assert source.read_text() == "a.mp3"
+    assert not (other_disk / "Jazz").exists()
+
+
+def test_two_sortings_in_one_second_have_an_undo_file_each(tmp_path: Path) -> None:
+    steps = [plan([track(tmp_path / "m", f"{i}.mp3")], tmp_path / "s", "copy").steps
+             for i in range(4)]  # fmt: skip
+    with ThreadPoolExecutor(4) as pool:
+        made = pool.map(lambda each: carry_out(each, "copy", tmp_path / "s"), steps)
+        files = {file for file, _ in made}
+    assert len(files) == 4
+    assert sum(undo(file)[0] for file in files if file) == 4
+
+
+def test_many_tracks_of_one_name_get_numbers(tmp_path: Path) -> None:
+    tracks = [track(tmp_path / "m", f"{i}/a.mp3") for i in range(300)]
+    found = targets(tracks, tmp_path / "s")
+    assert sorted(found.values(), key=len)[0] == "Jazz/a.mp3"
+    assert len({*found.values()}) == 300
+    assert "Jazz/a (300).mp3" in found.values()
+
+
+def test_playlists_and_tables_of_others_stay(tmp_path: Path) -> None:
+    make_library(tmp_path / "l", [track(tmp_path / "m", "a.mp3")])
+    (tmp_path / "Jazz.m3u8").write_text("mine")
+    (tmp_path / "t.csv").write_text("mine")
+    words = ["sort", "--to", str(tmp_path), "-l", str(tmp_path / "l"), "--playlists", "--yes"]
+    for _ in range(2):
+        assert CliRunner().invoke(app, words).exit_code == 0
+    assert sorted(file.name for file in tmp_path.glob("*.m3u8")) == [
+        "Jazz (2).m3u8",
+        "Jazz.m3u8",
+    ]
+    words = ["sort", "--export", str(tmp_path / "t.csv"), "-l", str(tmp_path / "l"), "--dry-run"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert {(tmp_path / name).read_text() for name in ("Jazz.m3u8", "t.csv")} == {"mine"}

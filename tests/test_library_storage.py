@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from socket import create_server
 
@@ -20,6 +22,7 @@ from typer.testing import CliRunner
 from clips import write_wav
 from genrescope.cli import app
 from genrescope.examples import write_examples
+from genrescope.library.maintenance import mark_deleted
 from genrescope.library.places import LibraryError, locked
 from genrescope.library.rows import Entry
 from genrescope.library.scan import scan
@@ -90,12 +93,12 @@ def test_a_killed_scan_goes_on(tmp_path: Path) -> None:
     home.mkdir()
     for number in range(4):
         write_wav(home / f"{number}.wav", 3, seed=number, pitch=200 + 40 * number)
-    write_wav(home / "long.wav", 200)
+    write_wav(home / "long.wav", 3)
     command = [sys.executable, "-c", EAGER, "scan", str(home), "-l", place, "--jobs", "1"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     wait_for(2, place, process)
     process.send_signal(signal.SIGKILL)
-    assert process.wait(timeout=30) == -signal.SIGKILL
+    assert process.wait(timeout=60) == -signal.SIGKILL
     (home / "long.wav").unlink()
     known = len(Library.open(place).entries())
     assert 2 <= known <= 4
@@ -187,7 +190,7 @@ class TestErrors:
         began = time.monotonic()
         with pytest.raises(LibraryError) as raised:
             Library.open(place)
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 60  # LanceDB alone tries for minutes
         assert "\n" not in str(raised.value)
         assert str(raised.value).startswith(place)
         return str(raised.value)
@@ -272,3 +275,44 @@ class TestErrors:
         assert done.returncode == 2
         (line,) = done.stderr.strip().splitlines()
         assert line.endswith("s3://nobodys/x: there is no such bucket")
+
+
+def test_many_rows_are_removed_at_once(tmp_path: Path) -> None:
+    library = Library.create(tmp_path / "l", MODEL)
+    one = entry("a", np.ones(16))
+    rows = [replace(one, path=f"it's {i}", root=f"/m{i % 3}") for i in range(40_000)]
+    library.put(rows)
+    library.remove(rows[1:])
+    assert [each.path for each in library.entries()] == ["it's 0"]
+
+
+@pytest.mark.slow
+def test_a_long_scan_does_not_pile_up_files(tmp_path: Path) -> None:
+    library = Library.create(tmp_path / "l", MODEL)
+    for i in range(70):
+        library.put([entry(f"{i}", np.ones(16))])
+    assert library._table.stats()["fragment_stats"]["num_fragments"] < 20
+    assert len(library.entries()) == 70
+
+
+def test_forget_waits_for_a_scan(tmp_path: Path) -> None:
+    library = make_library(tmp_path / "l", [entry("a", np.ones(16))])
+    words = ["library", "forget", "/music", "-l", str(tmp_path / "l"), "--yes"]
+    with ThreadPoolExecutor() as pool:
+        with locked(library.place):
+            done = pool.submit(CliRunner().invoke, app, words)
+            with pytest.raises(TimeoutError):
+                done.result(timeout=0.3)
+            library.put([entry("b", np.ones(16))])
+        assert done.result(timeout=60).exit_code == 0
+    assert library.entries() == []
+
+
+def test_a_file_that_came_back_is_not_marked_deleted(tmp_path: Path) -> None:
+    (tmp_path / "back").touch()
+    rows = [entry(name, np.ones(16), root=str(tmp_path)) for name in ("back", "gone")]
+    library = make_library(tmp_path / "l", rows)
+    library.put([replace(rows[1], content="of another scan")])
+    assert mark_deleted(library, rows) == 1
+    found = {each.path: (each.deleted, each.content) for each in library.entries()}
+    assert found == {"back": (False, "back"), "gone": (True, "of another scan")}

@@ -162,6 +162,67 @@ def test_commands_write_the_same_with_both_engines(
             assert (rows["ray"][name] == expected).all(), name
 
 
+class _NeedsSecrets(_Quiet):
+    """Serves what a password or a signature is given for."""
+
+    def do_GET(self) -> None:
+        if self.is_allowed():
+            super().do_GET()
+
+    def do_HEAD(self) -> None:
+        if self.is_allowed():
+            super().do_HEAD()
+
+    def is_allowed(self) -> bool:
+        self.path, _, query = self.path.partition("?")
+        password = self.headers["Authorization"] == "Basic dXNlcjo1ZWNyZXR3b3Jk"
+        if not password and query != "X-Amz-Signature=5ecretword":
+            self.send_error(403)
+            return False
+        return True
+
+
+@pytest.mark.slow
+def test_secrets_of_addresses_are_used_and_stored_nowhere(
+    music: Path, two_nodes: None, tmp_path: Path
+) -> None:
+    import ray
+
+    first, second, *_ = sorted(path.name for path in music.glob("*.flac"))
+    handler = functools.partial(_NeedsSecrets, directory=str(music))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{running.server_port}"
+        signed = "?X-Amz-Signature=5ecretword"
+        addresses = [
+            f"http://user:5ecretword@{host}/{first}",
+            f"http://{host}/{second}{signed}",
+            f"http://user:5ecretword@{host}/noise.mp3",
+            f"http://{host}/absent.mp3{signed}",
+            f"http://user:5ecretword@{host}/nowhere/",
+        ]
+        printed = ""
+        for command in (["classify", "-o", "out.csv"], ["embed", "-m", "default", "-o", "out.npz"]):
+            out = tmp_path / command[-1]
+            words = [*command[:-1], str(out), *addresses, "--engine", "ray"]
+            done = CliRunner().invoke(app, words)
+            assert done.exit_code == 1, done.output
+            printed += done.output
+        running.shutdown()
+    names = [f"http://{host}/{name}" for name in (first, second)]
+    rows = (tmp_path / "out.csv").read_text().splitlines()[1:]
+    assert [row.partition(",")[0] for row in rows] == names
+    with np.load(tmp_path / "out.npz") as arrays:
+        assert [*dict.fromkeys(arrays["paths"])] == names
+    for name in ("noise.mp3", "absent.mp3", "nowhere/"):
+        assert printed.count(f"http://{host}/{name}: ") == 2
+    logs = Path(ray._private.worker._global_node.get_logs_dir_path())
+    written = [path for folder in (tmp_path, logs) for path in folder.rglob("*") if path.is_file()]
+    assert len(written) > 5
+    assert [path for path in written if b"5ecretword" in path.read_bytes()] == []
+    assert "5ecretword" not in printed
+
+
 @pytest.mark.slow
 def test_a_file_that_kills_its_decoder_costs_no_other_row(two_nodes: None, music: Path) -> None:
     from genrescope.inference.ray_engine import PredictionPipeline, RayEngine

@@ -131,7 +131,7 @@ def test_changes_need_a_key_and_a_value(change: str) -> None:
         ("split.test=1.5", "split.test: Input should be less than 1"),
         ("aggregation=loudest", "aggregation: no aggregation 'loudest'; there are: majority"),
         ("seed=-1", "seed: Input should be greater"),
-        ("name=../../etc", "name: String should match pattern"),
+        ("name=../../etc", "name: expected letters from A to Z, digits"),
         ("segments.seconds=0", "segments.seconds: Input should be greater"),
         ("feature.kind=wavelet", "no feature 'wavelet'; there are: descriptors"),
         ("feature.n_mels=1000", "1000 mel bands are too many"),

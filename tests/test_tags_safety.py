@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from mutagen.id3 import ID3
 
 from genrescope.errors import TagError
+from genrescope.library.content import content_of
 from genrescope.library.tags import plan_genre, read_genre, write_genre
 from tagged import (
     FORMATS,
@@ -35,6 +37,22 @@ def test_formats_without_a_genre_tag_are_refused(kind: str, track: Callable[[str
     with pytest.raises(TagError, match="this format has no genre tag we can write"):
         plan_genre(path, "jazz")
     refused(path, "this format has no genre tag we can write")
+
+
+def test_wav_beyond_4_gb_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(800), 8000, format="RF64")
+    refused(path, "this format has no genre tag we can write")
+
+
+def test_aac_with_an_id3_tag_has_one(track: Callable[[str], Path]) -> None:
+    path = track("aac")
+    ID3().save(path, padding=lambda _: 10)
+    content = content_of(path)
+    assert read_genre(path) is None
+    write_genre(path, "jazz")
+    assert read_genre(path) == "jazz"
+    assert content_of(path) == content
 
 
 def test_text_is_refused(tmp_path: Path) -> None:

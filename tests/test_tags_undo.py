@@ -11,21 +11,23 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mutagen
 import numpy as np
 import pytest
 import soundfile
+import typer
 from mutagen.apev2 import APEv2
 from mutagen.id3 import ID3, TCON
 from typer.testing import CliRunner
 
 from clips import RATE, music, write_wav
 from genrescope.cli import app
-from genrescope.cli.tags import TagOptions, write_tags
+from genrescope.cli.tags import TagOptions, write_genres, write_tags
 from genrescope.errors import FileError
 from genrescope.library import leftovers
-from genrescope.library.tag_journal import TagJournal, latest_journal, undo
+from genrescope.library.tag_journal import TagJournal, journal_before, latest_journal, undo
 from genrescope.library.tags import read_genre, read_state, write_genre
 from tagged import FORMATS, copy_of, decoded, id3v1, others
 
@@ -47,7 +49,7 @@ class TestJournal:
     """genrescope.library.tag_journal"""
 
     @pytest.mark.parametrize("kind", FORMATS)
-    @pytest.mark.parametrize("before", [[], ["Podcast"], ["Folk", "Pop"], ["Other"]])
+    @pytest.mark.parametrize("before", [[], ["Podcast"], ["Own", "Pop"], ["Other"]])
     def test_every_format_is_restored(
         self, track: Callable[[str], Path], kind: str, before: list[str]
     ) -> None:
@@ -84,6 +86,18 @@ class TestJournal:
         assert path.read_bytes()[-128:] == id3v1(17)
         assert list(APEv2(path)["Genre"]) == ["Polka", "Pop"]
 
+    @pytest.mark.parametrize("genre", [" \t", "\xa0"])
+    def test_blanks_are_restored(self, tmp_path: Path, genre: str) -> None:
+        path = copy_of("mp3", tmp_path)
+        tags = ID3(path)
+        tags.add(TCON(encoding=1, text=[genre]))
+        tags.save(path)
+        journal = TagJournal()
+        assert journal.write_genre(path, "Jazz").action == "write"
+        assert journal.file is not None
+        assert undo(journal.file) == (1, [])
+        assert ID3(path)["TCON"].text == [genre]
+
     def test_what_was_changed_since_stays(self, track: Callable[[str], Path]) -> None:
         journal = TagJournal()
         paths = [track(kind) for kind in ("mp3", "flac", "ogg")]
@@ -97,6 +111,53 @@ class TestJournal:
         assert sorted(Path(f.path).name for f in failures) == ["track.flac", "track.ogg"]
         assert read_genre(paths[1]) == "Rock"
         assert journal.file.exists()
+
+    def test_of_what_stays_the_command_names_the_run_before(
+        self, track: Callable[[str], Path]
+    ) -> None:
+        path, other = track("flac"), track("ogg")
+        runs = [TagJournal(), TagJournal()]
+        runs[0].write_genre(other, "Jazz")
+        runs[1].write_genre(path, "Jazz")
+        write_genre(path, "Rock", overwrite=True)
+        first, second = (run.file for run in runs)
+        assert first is not None
+        done = CliRunner().invoke(app, ["tags", "undo"])
+        assert done.exit_code == 1
+        assert f"{second} is kept" in done.stderr
+        assert f"the run before: genrescope tags undo {first}" in done.stderr
+        done = CliRunner().invoke(app, ["tags", "undo", str(first)])
+        assert done.exit_code == 0
+        assert read_genre(other) is None
+
+    def test_files_that_are_gone_do_not_keep_a_journal(self, track: Callable[[str], Path]) -> None:
+        """But those of a folder that is missing do: its disk may only not be mounted."""
+        path = track("flac")
+        away = path.parent / "usb"
+        away.mkdir()
+        shutil.copy(path, away / "b.flac")
+        journal = TagJournal()
+        for each in (path, away / "b.flac"):
+            journal.write_genre(each, "Jazz")
+        path.unlink()
+        away.rename(path.parent / "unplugged")
+        assert journal.file is not None
+        undone, failures = undo(journal.file)
+        assert (undone, len(failures), journal.file.exists()) == (0, 2, True)
+        (path.parent / "unplugged").rename(away)
+        undone, (failure,) = undo(journal.file)
+        assert (undone, str(failure)) == (1, f"{path}: not undone: it is gone")
+        assert not journal.file.exists()
+
+    def test_the_last_journal_is_the_one_written_to_last(self, own_journal: Path) -> None:
+        """The clock goes back at the end of summer time."""
+        own_journal.mkdir(parents=True)
+        first, last = (own_journal / f"tags-20261025-0{hour}3000-001.jsonl" for hour in (2, 1))
+        for seconds, journal in enumerate((first, last)):
+            journal.touch()
+            os.utime(journal, (seconds, seconds))
+        assert latest_journal() == last
+        assert [journal_before(last), journal_before(first)] == [first, None]
 
     def test_an_interrupted_run(self, track: Callable[[str], Path]) -> None:
         """A line is there before its file is changed; the last may be cut short."""
@@ -162,6 +223,63 @@ class TestCommand:
         assert mutagen.File(unsure)["genre"] == ["Jazz"]
         assert ID3(sure)["TCON"].genres == ["Hip-Hop", "Jazz"]
 
+    @pytest.mark.parametrize("lines", [0, 1])
+    def test_a_full_disk_at_the_journal_does_not_hide_what_was_written(
+        self,
+        track: Callable[[str], Path],
+        own_journal: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        lines: int,
+    ) -> None:
+        paths = [track(kind) for kind in ("mp3", "flac", "ogg")]
+        named = [(str(path), [("jazz", 0.9)]) for path in paths]
+        real = os.fsync
+
+        def full(descriptor: int) -> None:
+            for journal in own_journal.iterdir():
+                is_journal = os.path.samestat(os.fstat(descriptor), journal.stat())
+                if is_journal and journal.read_text().count("\n") > lines:
+                    raise OSError(28, "No space left on device")
+            real(descriptor)
+
+        monkeypatch.setattr(os, "fsync", full)
+        if not lines:
+            with pytest.raises(FileError, match="No space left"):
+                write_tags(named, GENRES, TagOptions(yes=True))
+            assert list(own_journal.iterdir()) == []
+            return
+        (failure,) = write_tags(named, GENRES, TagOptions(yes=True))
+        assert failure.reason == "can't be written: No space left on device"
+        told = capsys.readouterr().err.splitlines()
+        assert told[-1] == "wrote the genre into 1 file; to undo: genrescope tags undo"
+        assert [read_genre(path) for path in paths] == ["Jazz", None, None]
+        assert latest_journal().read_text().count("\n") == 1
+        assert undo(latest_journal()) == (1, [])
+
+    def test_ctrl_c_and_a_file_given_twice(
+        self,
+        track: Callable[[str], Path],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """The function that `library corrections --write-tags` calls as well."""
+        path, other = str(track("flac")), str(track("ogg"))
+        write_genres([(path, ["Jazz"]), (path, ["Jazz"])])
+        assert capsys.readouterr().err.startswith("wrote the genre into 1 file; to undo")
+        real = TagJournal.write_genre
+
+        def interrupted(journal: TagJournal, file: str, *genres: Any, **settings: Any) -> Any:
+            if file == other:
+                raise KeyboardInterrupt
+            return real(journal, file, *genres, **settings)
+
+        monkeypatch.setattr(TagJournal, "write_genre", interrupted)
+        with pytest.raises(typer.Exit) as left:
+            write_genres([(path, ["Rock"]), (other, ["Rock"])], overwrite=True)
+        assert left.value.exit_code == 130
+        assert "interrupted: wrote the genre into 1 file; to undo" in capsys.readouterr().err
+
     @pytest.mark.parametrize(
         "words",
         [["--append"], ["--write-tags", "--yes", "--append", "--overwrite"],
@@ -209,7 +327,7 @@ class TestLeftovers:
             "def slow(*a):\n real(*a); print('now', flush=True); time.sleep(60)\n"
             "shutil.copyfile = slow\n"
             "import sys; from genrescope import cli\n"
-            "from genrescope.cli.tags import TagOptions, write_tags\n"
+            "from genrescope.cli.tags import TagOptions, write_genres, write_tags\n"
             "import typer; work = typer.Typer()\n"
             "@work.command()\n"
             "def run():\n"
@@ -225,7 +343,7 @@ class TestLeftovers:
         process.send_signal(number)
         if number != signal.SIGINT:  # as systems that shut down do
             process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 128 + number, err
         assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["track.mp3"]
         assert path.read_bytes() == before

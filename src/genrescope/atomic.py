@@ -40,10 +40,7 @@ def open_atomic(path: str | PathLike[str]) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                # mkstemp makes files private; the umask decides what others may read.
-                umask = os.umask(0)
-                os.umask(umask)
-                Path(temporary).chmod(0o666 & ~umask)
+                Path(temporary).chmod(_mode(target))
                 # While it is locked, so that no other process takes it over.
                 if fcntl is not None:
                     Path(temporary).replace(target)
@@ -57,6 +54,16 @@ def open_atomic(path: str | PathLike[str]) -> Iterator[BinaryIO]:
         if fcntl is None:
             Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _mode(target: Path) -> int:
+    """Who may read and write a file: as before where it exists, else as the umask says."""
+    try:
+        return target.stat().st_mode & 0o777
+    except FileNotFoundError:
+        umask = os.umask(0)
+        os.umask(umask)
+        return 0o666 & ~umask
 
 
 def _temporary(target: Path) -> tuple[int, str]:

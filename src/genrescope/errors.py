@@ -6,6 +6,8 @@ import errno
 import os
 from os import PathLike, fspath
 
+from genrescope.redaction import redacted, redacted_text
+
 
 class GenrescopeError(Exception):
     """Base of all errors a caller of Genrescope should expect to handle."""
@@ -17,15 +19,16 @@ class FileError(GenrescopeError):
     Attributes
     ----------
     path
-        The file as the caller named it.
+        The file as the caller named it; an address without the secrets in it.
     reason
         What is wrong with it, in a few words without the path.
     """
 
     def __init__(self, path: str | PathLike[str], reason: str) -> None:
-        self.path = fspath(path)
-        self.reason = reason
-        super().__init__(f"{self.path}: {reason}")
+        name = fspath(path)
+        self.path = redacted(name)
+        self.reason = redacted_text(reason, name)
+        super().__init__(f"{self.path}: {self.reason}")
 
     def __reduce__(self) -> tuple[type[FileError], tuple[str, str]]:
         return type(self), (self.path, self.reason)

@@ -54,18 +54,6 @@ def options_of(address: str) -> str:
     return found[0] if found else ""
 
 
-def without_password(address: str) -> str:
-    """An address without the user and the password in front of its host, if it has both."""
-    scheme, _, rest = address.partition("://")
-    host = rest.partition("/")[0]
-    user = host.rpartition("@")[0]
-    if ":" in user:
-        return f"{scheme}://{rest.removeprefix(user)[1:]}"
-    if ":" in host and _is_by_pyarrow(address):  # a secret key may hold a slash
-        return f"{scheme}://{rest.rpartition('@')[2]}"
-    return address
-
-
 def audio_at(address: str, passed_over: PassedOver | None = None) -> list[str]:
     """The audio files below an address, sorted, or the address itself where it is a file.
 

@@ -206,7 +206,8 @@ class _Search:
             self._file(link)
 
     def _file(self, path: Path) -> None:
-        suffix = path.suffix.lower()
+        # Unlike Path.suffix it is the whole name of a track without a title, ".mp3".
+        suffix = path.name[path.name.rfind(".") :].lower()
         if suffix not in self.suffixes:
             return
         if _SYSTEM_FILE.fullmatch(path.name):
@@ -233,6 +234,16 @@ class _Search:
         if isinstance(error, FileNotFoundError) and path.is_symlink():
             reason = "a link to what does not exist"
         self.found.errors.append(FileError(path, reason))
+
+
+def identity(file: Path) -> tuple[int, int] | Path:
+    """Device and inode of a file, the same for all links to it; its path where it is missing."""
+    try:
+        status = file.stat()
+    except (OSError, ValueError):  # also a name that no file can have
+        return file
+    # Some file systems of Windows number nothing.
+    return _identity(status) if status.st_ino else file.resolve()
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 from genrescope import __version__
 from genrescope.cli.signals import INTERRUPTED, handle_signals, is_interrupted, leave
 from genrescope.cli.terminal import drop_stdout, echo, error_line, prepare_streams
-from genrescope.errors import GenrescopeError
+from genrescope.errors import GenrescopeError, printable
 from genrescope.heap import keep_freed_memory
 
 # Commands in the order of --help, each with its module here and the function in it.
@@ -155,10 +155,23 @@ def main() -> None:
         code = INTERRUPTED
     except BrokenPipeError:
         code = 1
+    except (
+        UnicodeEncodeError
+    ) as error:  # a library's name of a file, in a locale without its letters
+        error_line(
+            f"{printable(str(error.object))}: this locale ({error.encoding}) can't name the file; "
+            "set LC_ALL=C.UTF-8"
+        )
+        code = 2
     except OSError as error:  # a full disk, say, where nothing else could be said of it
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         error_line(f"{where}{error.strerror or error}")
         code = 2
+    except Exception as error:
+        if not is_interrupted():
+            raise
+        # What a library has made of the KeyboardInterrupt.
+        error_line(f"interrupted: {type(error).__name__}: {error}")
     if code == INTERRUPTED or is_interrupted():  # click makes 1 of it at a question
         leave()
     try:

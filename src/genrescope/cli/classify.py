@@ -49,6 +49,7 @@ _ENDINGS = {
     ".jsonl": RowFormat.jsonl,
     ".ndjson": RowFormat.jsonl,
 }
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".7z")
 
 
 @grouped
@@ -210,9 +211,11 @@ def _row_format(named: RowFormat | None, destination: Path | None) -> RowFormat:
     Raises
     ------
     typer.BadParameter
-        For an ending that says nothing, and for Parquet without a file.
+        For an ending that says nothing or what the file is not, and for Parquet without a file.
     """
     ending = destination.suffix.lower() if destination is not None else ""
+    if ending in _COMPRESSED:
+        raise typer.BadParameter(f"--out {destination}: nothing is compressed here, drop {ending}")
     if named is None and ending not in (*_ENDINGS, "", ".txt"):
         endings = ", ".join((*_ENDINGS, ".txt"))
         raise typer.BadParameter(f"--out {destination}: name a format, or end it in {endings}")

@@ -14,6 +14,7 @@ from genrescope.audio.files import PassedOver
 from genrescope.cli.files import find, names_on_stdin
 from genrescope.errors import FileError
 from genrescope.inference.listening import Listen
+from genrescope.redaction import redacted
 
 if TYPE_CHECKING:
     from genrescope.inference.ray_engine import RayEngine
@@ -84,20 +85,36 @@ def check_local(sources: Iterable[Path | str], options: Mapping[str, bool]) -> N
     first = next((each for each in sources if isinstance(each, str)), None)
     for name, is_on in options.items():
         if is_on and first is not None:
-            raise typer.BadParameter(f"{name} needs files of this machine, not {first}")
+            raise typer.BadParameter(f"{name} needs files of this machine, not {redacted(first)}")
 
 
 def find_sources(
     arguments: Iterable[str], *, null: bool, passed_over: PassedOver
 ) -> list[Path | str | FileError]:
-    """As `find`, with the audio files at addresses, for engines that read them."""
+    """As `find`, with the audio files at addresses, for engines that read them.
+
+    An address that differs from one before it in its secrets alone gives an error in its place:
+    without them nobody could tell their rows apart.
+    """
+    found = _found_sources(arguments, null=null, passed_over=passed_over)
+    known: dict[str, str] = {}
+    for number, each in enumerate(found):
+        if isinstance(each, str) and known.setdefault(redacted(each), each) != each:
+            reason = "named before with another secret, which is not stored: give it alone"
+            found[number] = FileError(each, reason)
+    return found
+
+
+def _found_sources(
+    arguments: Iterable[str], *, null: bool, passed_over: PassedOver
+) -> list[Path | str | FileError]:
     from genrescope.audio.addresses import audio_at, names_address
 
     found: list[Path | str | FileError] = []
     for argument in arguments:
         if argument == "-" and not os.path.lexists(argument):
             if names := names_on_stdin(null):
-                found += find_sources(names, null=null, passed_over=passed_over)
+                found += _found_sources(names, null=null, passed_over=passed_over)
             else:
                 found.append(FileError("-", "no names on stdin"))
             continue

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from genrescope.cli.terminal import echo, notice, printable
+from genrescope.cli.terminal import argument, echo, notice
 
 
 def examples(
@@ -29,4 +29,4 @@ def examples(
 
     for path in write_examples(folder, seconds=seconds, seed=seed):
         echo(path)
-    notice(f"next: genrescope classify {printable(str(folder))}")
+    notice(f"next: genrescope classify {argument(folder)}")

@@ -15,8 +15,8 @@ from genrescope.cli.filters import FilterOptions
 from genrescope.cli.options import grouped
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.similar import write_playlist
+from genrescope.cli.tags import write_genres
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
-from genrescope.errors import TagError
 from genrescope.wording import counted, size_in_words
 
 app = typer.Typer(help="What a library holds, and looking after it.", no_args_is_help=True)
@@ -122,17 +122,20 @@ def forget(
       genrescope library forget ~/Music/Podcasts
     """
     from genrescope.library.maintenance import to_forget, typed_place
+    from genrescope.library.places import locked
     from genrescope.library.store import Library
 
     if not folders and not deleted:
         raise typer.BadParameter("expected a PATH or --deleted")
-    opened = Library.open(library)
-    rows = to_forget(opened, [typed_place(each) for each in folders or []], deleted=deleted)
+    opened, places = Library.open(library), [typed_place(each) for each in folders or []]
+    rows = to_forget(opened, places, deleted=deleted)
     if not rows:
         notice("no track to forget")
         return
     _ask(f"Forget {counted(len(rows), 'track')}?", yes)
-    opened.remove(rows)
+    with locked(opened.place, _say_waiting):
+        rows = to_forget(opened, places, deleted=deleted)  # a scan may have written meanwhile
+        opened.remove(rows)
     stdout.print(f"{len(rows)} forgotten", markup=False)
 
 
@@ -149,11 +152,14 @@ def relocate(
       genrescope library relocate /media/usb/Music ~/Music
     """
     from genrescope.library.maintenance import relocate as move_rows
+    from genrescope.library.places import locked
     from genrescope.library.store import Library
 
     if names_address(old) or names_address(new):
         raise typer.BadParameter("it needs folders; of addresses, scan the new one, forget the old")
-    moved, missing = move_rows(Library.open(library), Path(old).absolute(), Path(new))
+    opened = Library.open(library)
+    with locked(opened.place, _say_waiting):
+        moved, missing = move_rows(opened, Path(old).absolute(), Path(new))
     stdout.print(f"{moved} relocated, {missing} of them missing", markup=False)
 
 
@@ -174,6 +180,7 @@ def verify(
     """
     from genrescope.library.maintenance import mark_deleted
     from genrescope.library.maintenance import verify as compare
+    from genrescope.library.places import locked
     from genrescope.library.store import Library
 
     opened = Library.open(library)
@@ -194,7 +201,8 @@ def verify(
     notice(", ".join(f"{count} {what}" for what, count in counts.items()))
     if mark and found.missing:
         _ask(f"Mark {counted(len(found.missing), 'track')} as deleted?", yes)
-        mark_deleted(opened, found.missing)
+        with locked(opened.place, _say_waiting):
+            mark_deleted(opened, found.missing)
     if found.missing or found.changed or found.unreadable:
         raise typer.Exit(1)
 
@@ -232,7 +240,6 @@ def corrections(
     from genrescope.library.corrections import marked, read_corrections, write_training_table
     from genrescope.library.genre_names import genre_name
     from genrescope.library.store import Library
-    from genrescope.library.tag_journal import TagJournal
 
     opened = Library.open(library)
     entries = marked(opened.entries(), read_corrections(opened))
@@ -251,21 +258,18 @@ def corrections(
     if not write_tags or not found:
         return
     _ask(f"Write these genres into the tags of {counted(len(found), 'file')}?", yes)
-    journal, written, failed = TagJournal(), 0, 0
+    files: list[tuple[str, list[str]]] = []
     for entry in found:
-        try:
-            if entry.is_remote:
-                raise TagError(entry.place, "tags are written into files of this machine alone")
-            change = journal.write_genre(
-                str(entry.file), [genre_name(entry.corrected_genre or "")], overwrite=True
-            )
-            written += change.action == "write"
-        except TagError as error:
-            error_line(str(error))
-            failed += 1
-    notice(f"wrote the genre into {counted(written, 'file')}; to undo: genrescope tags undo")
-    if failed:
+        if entry.is_remote:
+            error_line(f"{entry.place}: tags are written into files of this machine alone")
+        else:
+            files.append((str(entry.file), [genre_name(entry.corrected_genre or "")]))
+    if write_genres(files, overwrite=True) or len(files) < len(found):
         raise typer.Exit(1)
+
+
+def _say_waiting(process: str) -> None:
+    notice(f"waiting for process {process}, which writes to the library")
 
 
 def _ask(question: str, yes: bool) -> None:

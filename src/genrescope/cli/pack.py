@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from genrescope.cli.files import not_music
-from genrescope.cli.terminal import notice, printable
+from genrescope.cli.terminal import argument, notice, printable
 from genrescope.errors import FileError
 
 
@@ -40,5 +40,5 @@ def pack(
     if out.exists() and not overwrite:
         raise FileError(out, "is there already; --overwrite replaces it")
     pack_bundle(Bundle.load(model), out)
-    notice(f"use it with: genrescope classify MUSIC --model {printable(str(out))}")
+    notice(f"use it with: genrescope classify MUSIC --model {argument(out)}")
     typer.echo(printable(str(out)))

@@ -23,6 +23,7 @@ from genrescope.cli.writers import Writer, output, text_stream
 from genrescope.errors import FileError
 from genrescope.inference import Prediction
 from genrescope.locks import acquire
+from genrescope.redaction import redacted
 
 Probable = Sequence[tuple[str, float]]
 _SECONDS_BETWEEN_SYNCS = 3.0
@@ -124,14 +125,14 @@ class PartialRows:
         for file in files:
             if not self._has(file):
                 # A row of what the file was before is not for this file, even if it can't be read.
-                self.done.pop(str(file), None)
+                self.done.pop(_name(file), None)
                 # Taken before the file is read: if it changes while it is read, it has no row.
-                self.taken[str(file)] = _stamp(file)
+                self.taken[_name(file)] = _stamp(file)
                 yield file
 
     def kept(self, files: Iterable[Path | str]) -> list[tuple[str, Probable]]:
         """The files that have a row already, with their most probable genres."""
-        return [(str(file), self.done[str(file)][1]) for file in files if self._has(file)]
+        return [(_name(file), self.done[_name(file)][1]) for file in files if self._has(file)]
 
     def add(self, prediction: Prediction, probable: Probable) -> None:
         """Keep the row of a file."""
@@ -149,7 +150,7 @@ class PartialRows:
         with whole.open("wb") as file:
             stream = text_stream(file)
             writer = self.make_writer(stream)
-            for name in map(str, files):
+            for name in map(_name, files):
                 if name in self.done:
                     self.rows.seek(self.done[name][2])
                     writer.write_row(json.loads(self.rows.readline())["row"])
@@ -168,7 +169,7 @@ class PartialRows:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _has(self, file: Path | str) -> bool:
-        return str(file) in self.done and self.done[str(file)][0] == _stamp(file)
+        return _name(file) in self.done and self.done[_name(file)][0] == _stamp(file)
 
     def _append(self, fields: dict[str, Any]) -> None:
         self.rows.seek(0, os.SEEK_END)
@@ -213,6 +214,11 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return fields if isinstance(fields, dict) else None
+
+
+def _name(file: Path | str) -> str:
+    """What a row says of where its file is."""
+    return str(file) if isinstance(file, Path) else redacted(file)
 
 
 def _stamp(file: Path | str) -> list[int]:

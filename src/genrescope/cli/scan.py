@@ -19,7 +19,7 @@ from genrescope.cli.info import note_outdated
 from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.signals import leave
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
-from genrescope.errors import GenrescopeError
+from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference.listening import Listen
 from genrescope.settings import default_model
 from genrescope.wording import counted, was
@@ -69,7 +69,8 @@ def scan(
         False,
         "--yes",
         "-y",
-        help="Mark tracks of missing or empty folders as deleted; an empty address keeps its own.",
+        help="Mark tracks of missing or empty folders as deleted (with --rescan: forget them); an "
+        "empty address keeps its own.",
     ),
     watch: bool = typer.Option(
         False, "--watch", help="Go on: scan again whenever something in the folders changes."
@@ -85,7 +86,7 @@ def scan(
 
     Links to folders are followed, each file is taken once. Folders and files of the system (.git,
     @eaDir, ._*) are passed over. Of a known folder that is missing or empty, it asks whether its
-    tracks are deleted.
+    tracks are deleted; --rescan, which would forget them, asks so of all folders of the library.
 
     Files at an address are fetched to be read, and unchanged while their size and version are. An
     address that can't be listed, or lists no music, keeps its tracks, and nothing is asked.
@@ -133,6 +134,9 @@ def _changes(folders: list[str], library: str | None) -> Iterator[bool]:
     except ImportError:
         reason = "--watch needs watchfiles: pip install 'genrescope[app]'"
         raise GenrescopeError(reason) from None
+    for folder in map(Path, folders):  # watchfiles would not tell which
+        if not folder.is_dir():
+            raise FileError(folder, "not a folder" if folder.exists() else "no such folder")
     notice(f"watching {', '.join(printable(str(folder)) for folder in folders)}; Ctrl-C stops it")
     own = os.path.realpath(place_of(library or default_library()))
 
@@ -183,9 +187,10 @@ def _scan_once(
             if yes or not sys.stdin.isatty():
                 return yes
             bar.stop()
+            tracks = counted(count, "track")
+            change = f"Forget its {tracks}?" if rescan else f"Mark its {tracks} as deleted?"
             question = f"{printable(str(folder))} is missing or empty. If its disk is only not "
-            question += f"mounted, answer no. Mark its {counted(count, 'track')} as deleted?"
-            return typer.confirm(question, err=True)
+            return typer.confirm(f"{question}mounted, answer no. {change}", err=True)
 
         try:
             report = run_scan(

@@ -1,6 +1,7 @@
 """Signals that ask a command to end: Ctrl-C (SIGINT), SIGTERM and SIGHUP.
 
 The first one raises KeyboardInterrupt: temporary files are removed, and what is finished is kept.
+Where that is lost in a destructor, in which Python drops every exception, it is raised again.
 A second Ctrl-C ends the process at once. Nothing is damaged by that, since files appear under their
 names only when they are whole; what is left of unfinished ones is removed by the next command.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -19,9 +21,11 @@ INTERRUPTED = 130
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 # Programs such as npm pass a Ctrl-C on to a process that the terminal has sent it to already.
 _PASSED_ON_SECONDS = 0.1
+_AGAIN_SECONDS = 0.05
 _SHOW_CURSOR = b"\x1b[?25h"
 
 _first: tuple[int, float] | None = None
+_is_lost = False
 
 
 def handle_signals() -> None:
@@ -29,6 +33,7 @@ def handle_signals() -> None:
     for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _stop)
+    sys.unraisablehook = _unraisable
 
 
 def is_interrupted() -> bool:
@@ -53,10 +58,10 @@ def _stop(number: int, _frame: Any) -> None:
 
     A system that shuts down, or a terminal that closes, may ask again while the command ends.
     """
-    global _first
+    global _first, _is_lost
     now = time.monotonic()
-    if _first is None:
-        _first = number, now
+    if _first is None or _is_lost:
+        _first, _is_lost = _first or (number, now), False
         raise KeyboardInterrupt
     if number == signal.SIGINT and now - _first[1] > _PASSED_ON_SECONDS:
         if sys.stderr.isatty():  # a progress bar hides it
@@ -67,3 +72,15 @@ def _stop(number: int, _frame: Any) -> None:
             for child in active_children():
                 child.kill()
         os._exit(128 + number)
+
+
+def _unraisable(lost: Any) -> None:
+    """Ask again a moment later where Python drops the KeyboardInterrupt."""
+    global _is_lost
+    if lost.exc_type is not KeyboardInterrupt or _first is None:
+        sys.__unraisablehook__(lost)
+        return
+    _is_lost = True
+    again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), _first[0]))
+    again.daemon = True
+    again.start()

@@ -12,7 +12,7 @@ import typer
 from genrescope.cli.files import not_music
 from genrescope.cli.scan import LIBRARY
 from genrescope.cli.signals import INTERRUPTED
-from genrescope.cli.terminal import error_line, notice, printable, progress, stdout
+from genrescope.cli.terminal import argument, error_line, notice, printable, progress, stdout
 from genrescope.errors import FileError
 from genrescope.wording import counted
 
@@ -112,8 +112,11 @@ def sort(
     if export is not None:
         from genrescope.library.export import export as write
 
-        write(marked(entries, corrections), opened.model.genres, export)
-        notice(f"wrote {counted(len(entries), 'track')} to {export}")
+        if dry_run:
+            notice(f"would write {counted(len(entries), 'track')} to {export}")
+        else:
+            write(marked(entries, corrections), opened.model.genres, export)
+            notice(f"wrote {counted(len(entries), 'track')} to {export}")
     if to is None:
         return
     if remote := sum(entry.is_remote for entry in entries):
@@ -179,14 +182,15 @@ def _sort(planned: Plan, yes: bool) -> None:
             )
     except KeyboardInterrupt:
         for file in set(planned.folder.glob("undo-*.json")) - before:
-            notice(f"interrupted; to undo: genrescope sort --undo {file}")
+            notice(f"interrupted; to undo: genrescope sort --undo {argument(file)}")
         raise typer.Exit(INTERRUPTED) from None
     for failure in failures:
         error_line(str(failure))
     if undo_file is not None:
-        stdout.print(printable(f"to undo: genrescope sort --undo {undo_file}"), markup=False)
+        stdout.print(f"to undo: genrescope sort --undo {argument(undo_file)}", markup=False)
     if planned.action == "move" and planned.steps:
-        notice(f"genrescope scan {planned.folder} updates the library; no file is analysed again")
+        scan = f"genrescope scan {argument(planned.folder)}"
+        notice(f"{scan} updates the library; no file is analysed again")
     if failures:
         raise typer.Exit(1)
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genrescope.cli.signals import INTERRUPTED
-from genrescope.cli.terminal import error_line, notice, printable, stderr, stdout
+from genrescope.cli.terminal import argument, error_line, notice, printable, stderr, stdout
 from genrescope.errors import FileError, GenrescopeError, TagError
 from genrescope.wording import counted
 
@@ -119,7 +119,6 @@ def write_tags(
     options
         How.
     """
-    from genrescope.library.tag_journal import TagJournal
     from genrescope.library.tags import genre_name, plan_genre
 
     known = None if options.force else [genre_name(genre) for genre in genres]
@@ -158,20 +157,54 @@ def write_tags(
         notice("nothing was changed")
         return failures
     _remove_leftovers([change.path for change, *_ in changes])
-    journal, written = TagJournal(), 0
+    named_files = [(os.fsdecode(change.path), confident) for change, confident, _ in changes]
+    return failures + write_genres(named_files, known=known, **settings)
+
+
+def write_genres(files: Iterable[tuple[str, Sequence[str]]], **settings: Any) -> list[FileError]:
+    """Write genres into files; print what failed, how many were changed, and how to undo it.
+
+    Parameters
+    ----------
+    files
+        Each with its genres.
+    settings
+        Of `TagJournal.write_genre`.
+
+    Returns
+    -------
+    list of FileError
+        What failed. Where it is the journal, the last, the files behind it were not tried.
+
+    Raises
+    ------
+    FileError
+        The journal can't be written, and nothing was changed.
+    """
+    from genrescope.library.tag_journal import TagJournal
+
+    journal, written, failures = TagJournal(), 0, list[FileError]()
+    interrupted = False
     try:
-        for change, confident, _ in changes:
+        for path, genres in files:
             try:
-                journal.write_genre(os.fsdecode(change.path), confident, known=known, **settings)
-                written += 1
+                change = journal.write_genre(path, genres, **settings)
+                written += change.action == "write"
             except TagError as error:
                 failures.append(error)
                 error_line(str(error))
+    except FileError as error:  # nothing more can be written that could be undone
+        if not written:
+            raise
+        failures.append(error)
+        error_line(str(error))
     except KeyboardInterrupt:
-        files = counted(written, "file")
-        notice(f"interrupted: wrote the genre into {files}; to undo: genrescope tags undo")
-        raise typer.Exit(INTERRUPTED) from None
-    notice(f"wrote the genre into {counted(written, 'file')}; to undo: genrescope tags undo")
+        interrupted = True
+    undo_hint = "; to undo: genrescope tags undo" if written or interrupted else ""
+    before = "interrupted: " if interrupted else ""
+    notice(f"{before}wrote the genre into {counted(written, 'file')}{undo_hint}")
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
     return failures
 
 
@@ -215,22 +248,28 @@ def undo(
 ) -> None:
     """Give files the genres back that they had before classify --write-tags.
 
-    Only files whose genre is still what was written are changed.
+    Only files whose genre is still what was written are changed. Called again, it goes back to the
+    run before, unless something can still be undone.
 
-    Exit code 1: some files were changed since, or can't be written.
+    Exit code 1: some files were changed since, are gone, or can't be written.
 
     Examples:
 
       genrescope tags undo
     """
-    from genrescope.library.tag_journal import latest_journal
+    from genrescope.library.tag_journal import journal_before, latest_journal
     from genrescope.library.tag_journal import undo as take_back
 
-    undone, failures = take_back(journal or latest_journal())
+    journal = journal or latest_journal()
+    undone, failures = take_back(journal)
     for failure in failures:
         error_line(str(failure))
     stdout.print(f"{undone} undone, {len(failures)} left alone", markup=False)
     if failures:
+        if journal.exists():
+            notice(f"{printable(str(journal))} is kept, for another try")
+            if older := journal_before(journal):
+                notice(f"the run before: genrescope tags undo {argument(older)}")
         raise typer.Exit(1)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import codecs
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from io import TextIOWrapper
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -28,6 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 from genrescope.errors import printable as printable
+from genrescope.redaction import redacted_text
 
 
 class Format(StrEnum):
@@ -122,16 +125,21 @@ def echo(text: object = "") -> None:
     sys.stdout.write(f"{text}\n")
 
 
+def argument(value: str | Path) -> str:
+    """A path or a name within a command that is shown, quoted so that it can be pasted."""
+    return shlex.quote(printable(str(value)))
+
+
 def error_line(text: str) -> None:
     """Print a line on stderr, `genrescope: …`."""
     line = Text("genrescope: ", style="bold red")
-    line.append(printable(text), style="default not bold")
+    line.append(printable(redacted_text(text)), style="default not bold")
     stderr.print(line)
 
 
 def notice(text: str) -> None:
     """Print a quiet line on stderr."""
-    stderr.print(Text(printable(text), style="dim"))
+    stderr.print(Text(printable(redacted_text(text)), style="dim"))
 
 
 class _Rate(ProgressColumn):

@@ -63,6 +63,11 @@ def artists_from_tags(tracks: Sequence[Track]) -> list[Track]:
     ]
 
 
+def without_guests(artist: str) -> str:
+    """A name without "feat. …" and the like."""
+    return _GUEST.sub("", artist).strip()
+
+
 def _key(name: str) -> str:
     return " ".join(name.casefold().split())
 
@@ -81,5 +86,5 @@ def _artist(path: Path) -> str | None:
     if found is None:
         return None
     first = found[0] if isinstance(found, list) else getattr(found, "text", [found])[0]
-    name = _GUEST.sub("", str(first)).strip()
+    name = without_guests(str(first))
     return None if _key(name) in _UNKNOWN else name

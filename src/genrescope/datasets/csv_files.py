@@ -3,8 +3,10 @@
 Conventions
 -----------
 Columns are separated by a comma, semicolon, tab or vertical bar, whichever makes most of the first
-line. Text is UTF-8 or, with its byte order mark, UTF-16. Names of columns are compared in lower
-case. Spaces around cells don't count. Errors name the line of the file and the column.
+line, or which one a first line such as `sep=;` names, for spreadsheets. Text is UTF-8 or, with its
+byte order mark, UTF-16. The first line that is not empty names the columns, in any case, with
+spaces or underscores. Spaces around cells don't count. Errors name the line of the file and the
+column.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -78,9 +81,10 @@ class CsvTable:
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         self._rows = csv_rows(path)
-        first = next(self._rows, None)
+        first = next((row for row in self._rows if any(row.cells)), None)
         self.header = first.cells if first else []
-        self._names = [name.lower() for name in self.header]
+        self._line = first.line if first else 1
+        self._names = [re.sub(r"[\s-]+", "_", name.lower()) for name in self.header]
 
     def column(self, names: Sequence[str]) -> int | None:
         """Index of the first of these names, in lower case, that is a column."""
@@ -92,8 +96,8 @@ class CsvTable:
         if index is None:
             there = ", ".join(filter(None, self.header)) or "none"
             raise DatasetError(
-                f"{self.path}: line 1: expected a column for the {what} ({', '.join(names)}); "
-                f"the columns are: {there}"
+                f"{self.path}: line {self._line}: expected a column for the {what} "
+                f"({', '.join(names)}); the columns are: {there}"
             )
         return index
 
@@ -126,9 +130,10 @@ def csv_rows(path: str | PathLike[str]) -> Iterator[Row]:
     line = 0
     try:
         with Path(path).open(newline="", encoding=_encoding(path)) as file:
-            reader = csv.reader(file, delimiter=_separator(file))
+            separator, above = _separator(file)
+            reader = csv.reader(file, delimiter=separator)
             for cells in reader:
-                line = reader.line_num
+                line = reader.line_num + above
                 yield Row(Path(path), line, [cell.strip() for cell in cells])
     except UnicodeDecodeError as error:
         # Text is decoded in blocks: the line of the byte is found by counting.
@@ -146,16 +151,31 @@ def csv_rows(path: str | PathLike[str]) -> Iterator[Row]:
 
 def _encoding(path: str | PathLike[str]) -> str:
     with Path(path).open("rb") as file:
-        head = file.read(2)
-    return "utf-16" if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+        head = file.read(256)
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" in head:
+        raise DatasetError(f"{path}: line 1: NUL bytes, expected a table as text in UTF-8")
+    return "utf-8-sig"
 
 
-def _separator(file: io.TextIOBase) -> str:
-    """The separator that makes most columns of the first line; a comma where none does."""
+def _separator(file: io.TextIOBase) -> tuple[str, int]:
+    """The separator, and how many lines stand above the table, to whose beginning it goes.
+
+    It is the one that makes most columns of the first line that is not empty; a comma where none
+    does.
+    """
     line = file.readline()
+    named = line.strip('"\r\n')
+    if named.lower().startswith("sep=") and len(named) == len("sep=;"):
+        return named[-1], 1
+    while line and not line.strip():
+        line = file.readline()
     file.seek(0)
     columns = {c: len(next(csv.reader([line], delimiter=c), [])) for c in _SEPARATORS}
-    return max(_SEPARATORS, key=lambda separator: columns[separator])
+    return max(_SEPARATORS, key=lambda separator: columns[separator]), 0
 
 
 def is_nothing(cell: str) -> bool:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,6 +37,7 @@ from genrescope.encoders.tables import (
 )
 from genrescope.errors import FileError, GenrescopeError, UnknownNameError
 from genrescope.locks import acquire
+from genrescope.redaction import redacted
 from genrescope.registry import no_such
 from genrescope.untrusted import open_npz
 
@@ -89,7 +90,8 @@ def embed_files(
     Parameters
     ----------
     paths
-        Files of audio; addresses as text, for an `embed_many` that reads them.
+        Files of audio; addresses as text, for an `embed_many` that reads them. In the table they
+        stand without secrets.
     out
         The table; its name ends in `.parquet` or `.npz`.
     model
@@ -318,19 +320,23 @@ def _rows(name: str, stamp: tuple[int, int], embedding: Embedding, pool: str) ->
 
 
 def _distinct(paths: Iterable[str | PathLike[str]]) -> dict[str, Path | str]:
-    """Files by their names as text, each once, however it is named; addresses as they are."""
-    seen: dict[str, Path | str] = {}
+    """Files by their names as text, each once, however it is named.
+
+    Raises
+    ------
+    FileError
+        When two addresses differ in their secrets alone, which are no part of their names.
+    """
+    seen: dict[str, tuple[str, Path | str]] = {}
     for path in paths:
         if isinstance(path, str) and names_address(path):
-            seen.setdefault(path, path)
+            name = redacted(path)
+            if seen.setdefault(name, (name, path))[1] != path:
+                raise FileError(path, "named twice with other secrets, which are not stored")
         else:
-            seen.setdefault(os.path.realpath(path), Path(path))
+            seen.setdefault(os.path.realpath(path), (os.fsdecode(path), Path(path)))
     # A name need not be UTF-8, but text in a table has to be.
-    names: Iterator[tuple[str, Path | str]] = (
-        (os.fsdecode(path).encode("utf-8", "backslashreplace").decode(), path)
-        for path in seen.values()
-    )
-    return dict(names)
+    return {name.encode("utf-8", "backslashreplace").decode(): path for name, path in seen.values()}
 
 
 def _stamp(path: Path | str) -> tuple[int, int]:

@@ -2,10 +2,10 @@
 
 Conventions
 -----------
-Sound counts as silence where its mean square is under `INAUDIBLE`, 87 dB below full scale. Digital
-silence is, and so is the dither of 16-bit audio (±1 step of the samples is 90 dB below full scale),
-also after lossy coding, while the noise of a quiet room is not. A constant offset counts for
-nothing.
+Sound counts as silence where its mean square is under `INAUDIBLE`, 77 dB below full scale. Digital
+silence is, and so is the dither of 16-bit audio (±1 step of the samples is 90 dB below full scale,
+±2 steps or shaped noise 84), also after lossy coding, while the noise of a quiet room is not. A
+constant offset counts for nothing.
 
 A model's input is standardised over half a minute. A long stretch of silence would move the windows
 of the music next to it, so a track is read as its parts between silences of `LONG_SECONDS` or more,
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-INAUDIBLE = 2e-9
+INAUDIBLE = 2e-8
 """Mean square of silence, at full scale ±1."""
 
 LONG_SECONDS = 2.0

@@ -37,6 +37,7 @@ from genrescope.inference.bundle import Bundle
 from genrescope.inference.classifier import Classifier, noted
 from genrescope.inference.network import EMBEDDING, LOGITS
 from genrescope.inference.prediction import Prediction
+from genrescope.redaction import redacted
 
 Result = TypeVar("Result", covariant=True)
 Array = NDArray[Any]
@@ -218,7 +219,10 @@ class RayEngine:
     def predict_many(
         self, classifier: Classifier, sources: Iterable[str | os.PathLike[str]]
     ) -> Generator[Prediction | FileError, None, None]:
-        """As `Classifier.predict_many`, for paths that every node can read, and addresses."""
+        """As `Classifier.predict_many`, for paths that every node can read, and addresses.
+
+        A prediction's path is its address without secrets in it.
+        """
         yield from self.results(PredictionPipeline(classifier.bundle), sources)
 
     def embed_many(
@@ -335,7 +339,7 @@ class _Track(Generic[Result]):
             end["duration"], end["warnings"], [Change(*each) for each in end["changes"]]
         )
         windows = [self.windows[i] for i in range(end["windows"])]
-        return pipeline.result(self.name, info, windows)
+        return pipeline.result(redacted(self.name), info, windows)
 
 
 _COLUMNS = ("track", "window", "content", "note")

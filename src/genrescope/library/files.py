@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -95,7 +96,11 @@ def music_in(folder: Path) -> tuple[list[Found], FoundAudio]:
             searched.errors.append(FileError(file, f"not readable: {error.strerror}"))
             continue
         if not is_text(str(file)):
-            searched.errors.append(FileError(file, "its name is not valid UTF-8: rename it"))
+            encoding = sys.getfilesystemencoding()
+            reason = "its name is not valid UTF-8: rename it"
+            if encoding != "utf-8":
+                reason = f"this locale ({encoding}) can't read its name: set LC_ALL=C.UTF-8"
+            searched.errors.append(FileError(file, reason))
         else:
             found.append(Found.of(file, status))
     return found, searched

@@ -56,7 +56,8 @@ class Index:
         if table is None:
             return None
         about = json.loads((table.schema.metadata or {}).get(b"genrescope", b"{}"))
-        if about.get("version") != library.version:
+        # Those of earlier versions of Genrescope lack a column that searches are filtered by.
+        if about.get("version") != library.version or "content" not in table.schema.names:
             return None
         return cls(library, np.array(about["mean"]), table, library.version)
 
@@ -81,7 +82,7 @@ class Index:
         direction
             Unit vector around the mean, float64 `[size]`.
         where
-            SQL on `genre` and `year` for what `allows` refuses; it need not be exact.
+            SQL on `genre`, `content` and `year` for what `allows` refuses; it need not be exact.
         allows
             Which tracks may be found.
         """
@@ -136,7 +137,7 @@ def refresh(library: Library) -> bool:
     if library.count() < INDEX_FROM or (is_whole and Index.open(library) is not None):
         return False
     size = library.model.embedding_size
-    tracks = library.columns(["embedding", "genre", "year"])
+    tracks = library.columns(["embedding", "genre", "content", "year"])
     embeddings = matrix(tracks["embedding"], size)
     mean = embeddings.mean(axis=0, dtype=np.float64)
     # Rounded in blocks: a million at once would take another gigabyte.
@@ -148,12 +149,14 @@ def refresh(library: Library) -> bool:
     columns = {
         "row": tracks["_rowid"],
         "genre": tracks["genre"],
+        "content": tracks["content"],
         "year": tracks["year"],
         "direction": pa.FixedSizeListArray.from_arrays(pa.array(directions.ravel()), size),
     }
     library.write_table(INDEX, pa.table(columns, metadata={"genrescope": about}))
     written = library.further_table(INDEX)
-    library.commit(lambda: written.create_index("direction", config=IvfSq(distance_type="cosine")))
+    cells = IvfSq(distance_type="cosine")
+    library.commit(lambda: written.create_index("direction", config=cells), INDEX)
     return True
 
 

@@ -259,6 +259,14 @@ def _is_unchanged(entry: Entry, contents: bool) -> bool:
     return (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
 
 
-def mark_deleted(library: Library, entries: Sequence[Entry]) -> None:
-    """Mark rows as deleted; their predictions are kept, in case the files come back."""
-    library.put([replace(entry, deleted=True) for entry in entries])
+def mark_deleted(library: Library, entries: Sequence[Entry]) -> int:
+    """Mark rows as deleted whose files are missing still; return how many there are.
+
+    Their predictions are kept, in case the files come back.
+    """
+    chosen = {(entry.root, entry.path) for entry in entries}
+    # As the rows are now: another scan may have stored them anew since they were read.
+    rows = [e for e in library.entries() if (e.root, e.path) in chosen and not e.deleted]
+    missing = [replace(e, deleted=True) for e in rows if e.is_remote or not e.file.exists()]
+    library.put(missing)
+    return len(missing)

@@ -9,6 +9,7 @@ symbolic link that is moved still points to the same file, also where that is mo
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import shutil
@@ -24,6 +25,8 @@ from genrescope.library.leftovers import temporary_copy
 
 Action = Literal["copy", "link", "move"]
 _FORMAT = 2
+# Steps in which file systems store times, in nanoseconds; FAT's are of two seconds.
+_TIME_STEPS = (1, 100, 10**3, 10**6, 10**7, 10**9, 2 * 10**9)
 
 
 class SortError(FileError):
@@ -254,13 +257,33 @@ def _copy_or_move(source: Path, target: Path, action: Action) -> None:
     if action == "move" and source.stat().st_dev == target.parent.stat().st_dev:
         _rename_to_new(source, target)
         return
+    if action == "move" and is_copy(source, target):
+        source.unlink()  # a run was stopped between the copy and this
+        return
     with temporary_copy(target) as copy:
         shutil.copy2(source, copy)
         with copy.open("rb") as written:
             os.fsync(written.fileno())
         _rename_to_new(copy, target)
     if action == "move":
-        source.unlink()
+        try:
+            source.unlink()
+        except OSError:  # it stays where it is, and there alone
+            target.unlink()
+            raise
+
+
+def is_copy(one: Path, other: Path) -> bool:
+    """Whether two paths are two regular files of one content.
+
+    Raises
+    ------
+    OSError
+        When one of them can't be read.
+    """
+    if any(path.is_symlink() or not path.is_file() for path in (one, other)):
+        return False
+    return not one.samefile(other) and filecmp.cmp(one, other, shallow=False)
 
 
 def _rename_to_new(source: Path, target: Path) -> None:
@@ -326,10 +349,12 @@ def _take_back(step: Step, action: Action) -> bool:
         return True
     _check_unchanged(step, target)
     if action == "copy":
+        _check_original(step, source)
         target.unlink()
         return True
     if os.path.lexists(source):
-        if not source.is_symlink() and source.samefile(target):  # stopped between two renamings
+        # Stopped between two renamings, or between a copy to another disk and its end.
+        if not source.is_symlink() and (source.samefile(target) or is_copy(source, target)):
             target.unlink()
             return True
         raise FileExistsError(17, f"another file is at {source} now")
@@ -357,9 +382,30 @@ def _check_unchanged(step: Step, target: Path) -> None:
     elif target.is_symlink():  # a link that version 0.1 moved, with the size of what it points to
         is_same = status.st_size != step.size
     else:
-        is_same = (status.st_size, status.st_mtime_ns) == (step.size, step.mtime_ns)
+        is_same = status.st_size == step.size and _is_time(status.st_mtime_ns, step.mtime_ns)
     if not is_same:
         raise FileExistsError(17, "it was changed since")
+
+
+def _is_time(stored: int, exact: int) -> bool:
+    """Whether a time is what a file system stores of an exact one, in nanoseconds."""
+    return any(stored % step == 0 and abs(exact - stored) < step for step in _TIME_STEPS)
+
+
+def _check_original(step: Step, source: Path) -> None:
+    """Check that the original of a copy is there as it was, for the copy may be all that is left.
+
+    Raises
+    ------
+    OSError
+        When it is not.
+    """
+    if not source.is_file():
+        raise FileNotFoundError(2, f"its original {source} is gone: the copy stays")
+    status = source.stat()
+    is_same = status.st_size == step.size and _is_time(status.st_mtime_ns, step.mtime_ns)
+    if not is_same and not is_copy(source, Path(step.target)):
+        raise FileExistsError(17, f"its original {source} was changed since: the copy stays")
 
 
 def _write_undo(steps: Sequence[Step], action: Action, folder: Path) -> Path:
@@ -369,10 +415,19 @@ def _write_undo(steps: Sequence[Step], action: Action, folder: Path) -> Path:
     file, number = folder / f"undo-{stamp}.json", 1
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        while file.exists():
+        while not _is_made(file):
             number += 1
             file = folder / f"undo-{stamp}-{number}.json"
         write_atomic(file, text.encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise SortError(folder, f"can't be written: {error.strerror}") from None
     return file
+
+
+def _is_made(file: Path) -> bool:
+    """Make an empty file; False where there is one, perhaps another process's of this second."""
+    try:
+        file.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.locks import acquire
 from genrescope.paths import data_folder
+from genrescope.redaction import without_password
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -87,13 +88,15 @@ def place_of(place: Place) -> str:
     Raises
     ------
     LibraryError
-        When it is an address of an unknown scheme, or a file.
+        When it is an address of an unknown scheme or with a password, or a file.
     """
     place = os.fspath(place)
     if not is_address(place):
         if os.path.isfile(place):  # noqa: PTH113 - Path's raises for names that are too long
             raise LibraryError(place, "a file, not a folder")
         return place
+    if without_password(place) != place:
+        raise LibraryError(place, "no password in an address: put it into the environment")
     scheme, _, rest = place.partition("://")
     if scheme not in _SCHEMES or not rest.strip("/"):
         raise LibraryError(place, "a library is a folder, or at s3://, gs:// or az://BUCKET/PATH")

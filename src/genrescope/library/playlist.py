@@ -28,6 +28,7 @@ from genrescope.library.queries import same_file
 from genrescope.library.rows import Entry
 from genrescope.library.similar import Space, TrackFilter, mean_similarity
 
+_OTHER_PLAYLISTS = (".pls", ".xspf", ".wpl", ".asx", ".zpl")
 _CANDIDATES = 400
 _FEWEST_A_POINT = 8
 
@@ -84,12 +85,17 @@ def playlist_between(
 
 
 def write_m3u8(
-    path: Path, entries: Sequence[Entry], files: Iterable[Path] | None = None
+    path: Path,
+    entries: Sequence[Entry],
+    files: Iterable[Path] | None = None,
+    *,
+    comment: str | None = None,
 ) -> list[Path]:
     """Write a playlist atomically; an older one of that name is replaced.
 
     Files below the playlist's own folder are named from there, so that both can be moved together.
-    A name that begins with "#" gets "./" in front, for it would be a comment. A file whose path
+    A name that begins with "#" gets "./" in front, for it would be a comment, and one that begins
+    with a blank, which players drop. A file whose path
     holds a line break can't be named in a playlist, and is left out.
 
     Parameters
@@ -98,6 +104,8 @@ def write_m3u8(
         The tracks, for lengths and names.
     files
         Their files; by default where the library has them.
+    comment
+        A line that begins with "#", for the playlist's last line.
 
     Returns
     -------
@@ -107,8 +115,10 @@ def write_m3u8(
     Raises
     ------
     FileError
-        When it can't be written.
+        When it can't be written, or its name is that of another format.
     """
+    if path.suffix.lower() in _OTHER_PLAYLISTS:
+        raise FileError(path, "playlists are written as M3U8: end the name in .m3u8")
     home = Path(os.path.abspath(path)).parent  # noqa: PTH100 - links stay
     lines, left_out = ["#EXTM3U"], []
     for entry, file in zip(entries, files or [e.file for e in entries], strict=True):
@@ -120,7 +130,9 @@ def write_m3u8(
             continue
         name = " ".join(entry.name.split())
         lines.append(f"#EXTINF:{round(entry.duration)},{name}")
-        lines.append(f"./{address}" if address.startswith("#") else address)
+        is_misread = address.startswith("#") or address[:1].isspace()
+        lines.append(f"./{address}" if is_misread else address)
+    lines += [comment] if comment else []
     try:
         write_atomic(path, ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
     except OSError as error:

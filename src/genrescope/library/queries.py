@@ -2,9 +2,10 @@
 
 A track can be named by its file (also by a symbolic or a hard link to it), by its path below the
 scanned folder, by its title, by artist and title ("Artist - Title"), by its file name with or
-without the ending, or by a part of any of these. Upper and lower case, accents and the ways in
-which Unicode composes them do not matter. The more exact of two matches is meant. Tracks that are
-marked as deleted are never meant, and of several matches those are preferred whose files exist.
+without the ending, or by a part of any of these. Upper and lower case, accents, the ways in which
+Unicode composes them, and typographical quotes and dashes do not matter. The more exact of two
+matches is meant. Tracks that are marked as deleted are never meant, and of several matches those
+are preferred whose files exist.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from genrescope.audio.addresses import names_address
+from genrescope.audio.files import identity
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.rows import Entry, inode_of
 from genrescope.library.store import Library, quoted
@@ -26,6 +28,14 @@ _LISTED = 3
 # Comparing a name with so many for "did you mean" takes a second.
 _MOST_COMPARED = 20_000
 _LIVING = "NOT deleted"
+_PLAIN = str.maketrans(
+    {
+        **dict.fromkeys("’‘ʼ‛′´`", "'"),
+        **dict.fromkeys("“”„‟″«»", '"'),
+        **dict.fromkeys("‐‑‒–—−", "-"),
+        "…": "...",
+    }
+)
 
 
 def find_track(library: Library, track: str | os.PathLike[str]) -> Entry | None:
@@ -40,6 +50,10 @@ def find_track(library: Library, track: str | os.PathLike[str]) -> Entry | None:
     """
     text = os.fspath(track)
     file = absolute(text)
+    if not _is_text(os.fspath(file)):  # no library holds such names
+        if file.exists():
+            return None
+        raise FileError(text, "no such file")
     entries = (
         library.entries(f"{_at_address(text)} AND {_LIVING}")
         if names_address(text)
@@ -55,6 +69,14 @@ def find_track(library: Library, track: str | os.PathLike[str]) -> Entry | None:
         more = "; …" if len(entries) > _LISTED else ""
         raise GenrescopeError(f"{text}: {len(entries)} tracks match, name one: {listed}{more}")
     return entries[0]
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def absolute(file: str | os.PathLike[str]) -> Path:
@@ -100,16 +122,6 @@ def living_copies(entries: Sequence[Entry]) -> list[Entry]:
             kept = distinct_files([each for each in group if _exists(each)] or group)
             dropped |= {id(each) for each in group} - {id(each) for each in kept}
     return [entry for entry in entries if id(entry) not in dropped]
-
-
-def identity(file: Path) -> tuple[int, int] | Path:
-    """Device and inode of a file, the same for all links to it; its path where it is missing."""
-    try:
-        status = file.stat()
-    except OSError:
-        return file
-    # Some file systems of Windows number nothing.
-    return (status.st_dev, status.st_ino) if status.st_ino else file.resolve()
 
 
 def _tracks_of_file(library: Library, file: Path) -> list[Entry]:
@@ -212,8 +224,8 @@ _WAYS: tuple[Callable[[str, dict[str, Any]], bool], ...] = (_is_called, _is_part
 
 
 def _folded(text: str) -> str:
-    """A text without case and accents, however Unicode composes it."""
-    apart = unicodedata.normalize("NFKD", text.casefold())
+    """A text without case and accents, however Unicode composes it; quotes and dashes plain."""
+    apart = unicodedata.normalize("NFKD", text.translate(_PLAIN).casefold())
     return "".join(c for c in apart if not unicodedata.combining(c)).strip()
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from genrescope.audio.addresses import stamp_of
+from genrescope.audio.files import identity
 from genrescope.audio.workers import safely_for
 from genrescope.errors import AudioError, FileError, UnreadableError
 from genrescope.inference import Classifier, Prediction
@@ -37,13 +38,12 @@ from genrescope.library.places import (
     locked,
     place_of,
 )
-from genrescope.library.queries import identity
 from genrescope.library.remote import ReadMany, read_here
 from genrescope.library.rows import Entry
 from genrescope.library.scan_report import Report, read_otherwise
 from genrescope.library.scan_start import (
-    check_listed,
     check_missing,
+    check_rescan,
     known_roots,
     knows,
     model_of,
@@ -110,7 +110,7 @@ def scan(
     is_gone
         Asked about a folder that is missing or empty, with the number of its tracks in the library:
         whether their files are gone, so that they are marked as deleted. Otherwise they are kept,
-        for their disk may only not be mounted.
+        for their disk may only not be mounted; then `rescan`, which would lose them, is refused.
     predict_many
         What classifies the files; by default threads of this process, `Classifier.predict_many`.
     read_many
@@ -119,7 +119,8 @@ def scan(
     Raises
     ------
     FileError
-        A folder is missing, or there is no music in the folders.
+        A folder is missing, there is no music in the folders, or `rescan` would lose tracks whose
+        files can't be seen.
     ModelMismatchError
         The library was made with another model, and `rescan` is off.
     LibraryError
@@ -144,7 +145,7 @@ def scan(
                 over = f"; {search.passed_over}" if search.passed_over else ""
                 raise FileError(str(roots[0]), f"no music files in this folder{over}")
         if rescan:
-            check_listed(place, roots, search.errors)
+            check_rescan(place, search, roots, missing, is_gone)
         opened = Library.create(place, present) if rescan else open_or_create(place, present)
         work = _Scan(opened, classifier, roots, progress)
         work.report.restored = taken_back
@@ -189,13 +190,18 @@ class _Scan:
     def take(self, search: Search) -> None:
         """Take over the files that a search found, and its errors; of hard links, one name each.
 
-        A name that the library knows already is preferred.
+        A name that the library knows already is preferred, then one that leads through no link.
         """
         by_known = sorted(search.found.values(), key=lambda each: each.file not in self.known)
         names: dict[tuple[int, int] | Path, Found] = {}
         for each in by_known:
-            if names.setdefault(identity(each.file), each) is not each:
-                search.passed_over.note("repeated", each.file)
+            key = identity(each.file)
+            kept = names.setdefault(key, each)
+            if kept is each:
+                continue
+            if kept.file not in self.known and _is_by_link(kept.file) > _is_by_link(each.file):
+                names[key], each = each, kept
+            search.passed_over.note("repeated", each.file)
         self.found = {each.file: each for each in names.values()}
         self.report.passed_over = search.passed_over
         self.report.failures += search.errors
@@ -295,10 +301,13 @@ class _Scan:
         """Whether the file of a row is gone, so that `found`, of equal audio, takes its place."""
         if entry.is_remote:
             return entry.file not in self.found and self._is_below(entry.file, self.roots)
-        if os.path.lexists(entry.file):
+        if not _is_missing(entry.file):
             return False
-        # A copy in a bucket does not tell that a disk which is not mounted is gone.
-        return not found.address or _has_files(entry.root) or self._is_below(entry.file, self.roots)
+        if found.inode is not None and found.inode == entry.inode:
+            return True  # renamed, on the same disk
+        # A copy does not tell that the files of a disk which is not mounted are gone.
+        is_kept = any(map(entry.file.is_relative_to, self.kept))
+        return not is_kept and (_has_files(entry.root) or self._is_below(entry.file, self.roots))
 
     def _is_below(self, file: Path, roots: Iterable[Path]) -> bool:
         """Whether a file would have been found if it existed: it is below these, and not kept."""
@@ -407,6 +416,21 @@ class _Scan:
         # Their predictions are kept, in case the files come back.
         self.library.put([replace(entry, deleted=True) for entry in gone])
         self.report.counts.deleted = len(gone)
+
+
+def _is_missing(file: Path) -> bool:
+    """Whether there is no such file, not even a link; False where its folder can't be read."""
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _is_by_link(file: Path) -> bool:
+    return os.path.realpath(file) != str(file)
 
 
 def _has_files(folder: str) -> bool:

@@ -10,7 +10,7 @@ from genrescope.inference import Classifier
 from genrescope.library.places import LibraryError, is_address, writing
 from genrescope.library.recovery import take_back
 from genrescope.library.rows import Model
-from genrescope.library.search import Root
+from genrescope.library.search import Root, Search
 from genrescope.library.similar import ModelMismatchError
 from genrescope.library.store import TRACKS, Library, is_library
 from genrescope.wording import counted
@@ -47,27 +47,61 @@ def knows(place: str, roots: Sequence[Root]) -> bool:
     return any(entry.file.is_relative_to(root.path) for entry in entries for root in roots)
 
 
-def check_listed(place: str, roots: Sequence[Root], errors: Sequence[FileError]) -> None:
-    """Refuse to make a library anew where an address that it has tracks from can't be listed.
+def check_rescan(
+    place: str,
+    search: Search,
+    roots: Sequence[Root],
+    missing: Sequence[Path],
+    is_gone: Callable[[Path, int], bool],
+) -> None:
+    """Refuse to make a library anew where tracks would be lost whose files can't be seen.
+
+    Such are those below an address or a folder that can't be read, and those of a folder that is
+    missing or empty, for its disk may only not be mounted: unless they are gone.
+
+    Parameters
+    ----------
+    place
+        The library.
+    search
+        What was found in the scanned and in the known folders.
+    roots
+        The scanned folders.
+    missing
+        Those of them that are missing; they were asked about already.
+    is_gone
+        As that of `scan.scan`.
 
     Raises
     ------
     FileError
-        For the first such address.
+        For the first such folder or address.
     """
-    reasons = {error.path: error.reason for error in errors}
-    failed = [root for root in roots if root.address in reasons]
-    if not failed or not is_library(place):
+    if not is_library(place):
         return
     try:
-        entries = Library.open(place).entries()
+        living = [entry for entry in Library.open(place).entries() if not entry.deleted]
     except LibraryError:  # it has no rows to lose
         return
-    for root in failed:
-        count = sum(not each.deleted and each.file.is_relative_to(root.path) for each in entries)
-        if count:
-            lost = f"--rescan would lose {counted(count, 'track')} (see genrescope library forget)"
-            raise FileError(root.address, f"{reasons[root.address]}; {lost}")
+
+    def tracks_below(folder: Path) -> int:
+        return sum(entry.file.is_relative_to(folder) for entry in living)
+
+    def refusal(folder: str | Path, reason: str, count: int) -> FileError:
+        lost = f"--rescan would lose {counted(count, 'track')} (see genrescope library forget)"
+        return FileError(folder, f"{reason}; {lost}")
+
+    for error in search.errors:
+        if count := tracks_below(Path(error.path)):
+            raise refusal(error.path, error.reason, count)
+    known = {root.path for root in roots} | {Root.of(entry.root).path for entry in living}
+    for folder in sorted(known.difference(missing)):
+        count = tracks_below(folder)
+        if any(file.is_relative_to(folder) for file in search.found) or not count:
+            continue
+        if not is_gone(folder, count):
+            reason = "no music files in this folder" if folder.is_dir() else "no such folder"
+            raise refusal(folder, reason, count)
 
 
 def model_of(classifier: Classifier, source: str) -> Model:

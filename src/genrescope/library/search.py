@@ -14,11 +14,11 @@ from genrescope.audio.addresses import (
     options_of,
     stamp_of,
     stamped_audio_at,
-    without_password,
 )
 from genrescope.audio.files import PassedOver
 from genrescope.errors import FileError
 from genrescope.library.files import Found, is_text, music_in
+from genrescope.redaction import without_password
 
 _REQUESTS = 16
 """To a server at the same time."""

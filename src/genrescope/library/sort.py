@@ -10,25 +10,27 @@ changes nothing; `genrescope.library.moves` carries a plan out.
 
 from __future__ import annotations
 
-import filecmp
 import os
 import re
 import string
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from genrescope.datasets.artists import without_guests
 from genrescope.errors import GenrescopeError
 from genrescope.library.genre_names import genre_name
 from genrescope.library.moves import (
     Action,
     SortError,
     Step,
+    is_copy,
     links_that_follow,
     unfinished_moves,
     with_links,
@@ -42,10 +44,13 @@ By = Literal["track", "album"]
 MIN_CONFIDENCE = 0.5
 TEMPLATES: dict[By, str] = {"track": "{genre}/{file}", "album": "{genre}/{artist}/{album}/{file}"}
 UNSORTED = "Unsorted"
+_COMMENT = "#written by genrescope sort"
 _FIELDS = ("genre", "artist", "album", "title", "year", "file")
 _MOST_BYTES = 200
 # Names of devices on Windows, with whatever ending.
-_DEVICE = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE | re.DOTALL)
+_DEVICE = re.compile(
+    r"^(con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[\d¹²³])(\..*)?$", re.IGNORECASE | re.DOTALL
+)
 _DISC = re.compile(r"(cd|dis[ck]|disque)[ _.-]*\d+", re.IGNORECASE)
 
 
@@ -144,9 +149,9 @@ def plan(
     decided = _by_album(tracks, genres) if by == "album" else _by_track(tracks)
     steps: list[Step] = []
     placed: list[Placed] = []
-    taken: dict[str, str] = {}  # names to contents
     in_place = skipped = 0
     begun = unfinished_moves(folder) if action == "move" else set()
+    names = _Names(action, begun)
     for entry in tracks:
         try:
             status = entry.file.stat()
@@ -156,12 +161,11 @@ def plan(
         if entry.is_remote or (entry.root, entry.path) not in decided or entry.deleted:
             skipped += 1
             continue
-        genre, confidence, artist = decided[entry.root, entry.path]
+        genre, confidence, artist, disc = decided[entry.root, entry.path]
         name = genre_name(genre) if confidence >= min_confidence else UNSORTED
-        desired = folder.joinpath(*_filled(parts, entry, name, artist))
-        target, is_there = _free(desired, entry, action, taken)
-        # Some file systems hold upper and lower case to be the same.
-        taken[str(target).casefold()] = entry.content
+        *above, last = _filled(parts, entry, name, artist)
+        desired = folder.joinpath(*above, *disc, last)
+        target, is_there = names.choose(desired, entry)
         placed.append(Placed(entry, name, confidence, target))
         if is_there and (str(entry.file), str(target)) in begun and entry.file != target:
             is_there = False  # a run was stopped when it had both names
@@ -175,7 +179,10 @@ def plan(
 
 
 def write_playlists(placed: Sequence[Placed], folder: Path) -> tuple[list[Path], list[Path]]:
-    """Write one playlist a genre, `Jazz.m3u8`, most confident first; older ones are replaced.
+    """Write one playlist a genre, `Jazz.m3u8`, most confident first.
+
+    Those of earlier calls are replaced; where a file of another origin has the name, the playlist
+    is called `Jazz (2).m3u8`.
 
     Returns
     -------
@@ -200,19 +207,32 @@ def write_playlists(placed: Sequence[Placed], folder: Path) -> tuple[list[Path],
     written, left_out = list[Path](), list[Path]()
     for genre, tracks in sorted(genres.items()):
         tracks.sort(key=lambda each: (-each.entry.confidence, each.file))
-        written.append(folder / f"{genre}.m3u8")
+        numbered = (_numbered(folder / f"{genre}.m3u8", number) for number in count(1))
+        written.append(next(file for file in numbered if _is_ours(file)))
         entries, files = [each.entry for each in tracks], [each.file for each in tracks]
-        left_out += write_m3u8(written[-1], entries, files)
+        left_out += write_m3u8(written[-1], entries, files, comment=_COMMENT)
     return written, left_out
 
 
-# Genre, confidence and artist of each track, by root and path.
-_Decided = dict[tuple[str, str], tuple[str, float, str | None]]
+def _is_ours(playlist: Path) -> bool:
+    """Whether a name is free, or has a playlist that was written here."""
+    try:
+        return playlist.read_bytes().endswith(f"{_COMMENT}\n".encode())
+    except FileNotFoundError:
+        return not playlist.is_symlink()
+    except OSError:
+        return False
+
+
+# Genre, confidence, artist, and folders of the disc of each track, by root and path.
+_Decided = dict[tuple[str, str], tuple[str, float, str | None, tuple[str, ...]]]
 
 
 def _by_track(entries: Iterable[Entry]) -> _Decided:
     return {
-        (e.root, e.path): (e.genre, e.confidence, e.artist) for e in entries if e.genre is not None
+        (e.root, e.path): (e.genre, e.confidence, e.artist, ())
+        for e in entries
+        if e.genre is not None
     }
 
 
@@ -233,8 +253,12 @@ def _by_album(entries: Sequence[Entry], genres: Sequence[str]) -> _Decided:
         mean = np.stack(known).mean(axis=0, dtype=np.float64)
         best = int(mean.argmax())
         artist = _common_artist(tracks)
+        # Discs share a folder, unless they have files of the same name (01.flac).
+        keep_discs = len({each.file.name.casefold() for each in tracks}) < len(tracks)
         for each in tracks:
-            decided[each.root, each.path] = (genres[best], float(mean[best]), artist)
+            folder = each.file.parent.name
+            disc = (folder,) if keep_discs and _DISC.fullmatch(folder) else ()
+            decided[each.root, each.path] = (genres[best], float(mean[best]), artist, disc)
     return decided
 
 
@@ -245,11 +269,14 @@ def _folder_of_album(file: Path) -> Path:
 
 def _common_artist(tracks: Sequence[Entry]) -> str | None:
     """The artist of most tracks of an album; "Various Artists" where there is no such one."""
-    artists = Counter(each.artist for each in tracks if each.artist)
-    if not artists:
+    named = [each.artist for each in tracks if each.artist]
+    if not named:
         return None
-    artist, count = artists.most_common(1)[0]
-    return artist if 2 * count > artists.total() else "Various Artists"
+    for artists in (Counter(named), Counter(map(without_guests, named))):
+        artist, count = artists.most_common(1)[0]
+        if 2 * count > artists.total():
+            return artist
+    return "Various Artists"
 
 
 def _template(text: str) -> list[str]:
@@ -311,27 +338,63 @@ def _as_name(text: str) -> str:
     return _DEVICE.sub(r"\1_\2", name) or "-"
 
 
-def _free(desired: Path, entry: Entry, action: Action, taken: dict[str, str]) -> tuple[Path, bool]:
-    """The first name that is free, or that holds this very track already."""
-    number = 1
-    target = desired
-    while True:
-        planned = taken.get(str(target).casefold())
-        if planned is None and not os.path.lexists(target):
-            return target, False
-        if planned is None and _holds(target, entry.file, action):
-            return target, True
-        # A copy and its original are one track, unless both have to go somewhere.
-        if planned == entry.content and action != "move":
-            return target, True
-        number += 1
-        target = desired.with_name(f"{desired.stem} ({number}){desired.suffix}")
+class _Names:
+    """Names that a plan gives, each once.
+
+    Some file systems hold upper and lower case to be the same.
+    """
+
+    def __init__(self, action: Action, begun: Container[tuple[str, str]]) -> None:
+        self._action, self._begun = action, begun
+        self._given: set[str] = set()
+        self._next: dict[str, int] = {}  # of a desired name, the first number that is not given
+        self._of_content: defaultdict[str, list[Path]] = defaultdict(list)
+
+    def choose(self, desired: Path, entry: Entry) -> tuple[Path, bool]:
+        """The first name that is free, or that holds this very track already, and whether it does.
+
+        A copy and its original are one track, unless both have to go somewhere.
+        """
+        if self._action != "move":
+            for known in self._of_content[entry.content]:
+                if _is_numbered(known, desired):
+                    return known, True
+        key = str(desired).casefold()
+        number = self._next.get(key, 1)
+        while str(_numbered(desired, number)).casefold() in self._given:
+            number += 1
+        self._next[key] = number
+        is_there = False
+        while True:
+            target = _numbered(desired, number)
+            if str(target).casefold() not in self._given:
+                if not os.path.lexists(target):
+                    break
+                if self._holds(target, entry.file):
+                    is_there = True
+                    break
+            number += 1
+        self._given.add(str(target).casefold())
+        self._of_content[entry.content].append(target)
+        return target, is_there
+
+    def _holds(self, target: Path, source: Path) -> bool:
+        """Whether the file is there already: moved or linked there, or copied."""
+        with suppress(OSError):
+            if target.samefile(source):
+                return True
+            # A move to another disk may have been stopped when the copy was made.
+            is_begun = self._action == "move" and (str(source), str(target)) in self._begun
+            return (self._action == "copy" or is_begun) and is_copy(source, target)
+        return False
 
 
-def _holds(target: Path, source: Path, action: Action) -> bool:
-    """Whether the file is there already: moved or linked there, or copied."""
-    with suppress(OSError):
-        if target.samefile(source):
-            return True
-        return action == "copy" and filecmp.cmp(target, source, shallow=False)
-    return False
+def _numbered(desired: Path, number: int) -> Path:
+    return desired if number == 1 else desired.with_stem(f"{desired.stem} ({number})")
+
+
+def _is_numbered(name: Path, desired: Path) -> bool:
+    """Whether a name is the desired one, or that with a number."""
+    stem, end = str(desired.with_suffix("")).casefold(), desired.suffix.casefold()
+    pattern = rf"{re.escape(stem)}( \(\d+\))?{re.escape(end)}"
+    return re.fullmatch(pattern, str(name).casefold()) is not None

@@ -14,6 +14,7 @@ one is read, and `Library.compact` removes the rest.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -43,6 +44,7 @@ TRACKS = "tracks"
 # Readers that began before a scan ended keep their state for so long.
 _KEEP_OLD = timedelta(hours=1)
 _KEEP_ALL = timedelta(days=36_500)
+_MOST_SMALL_FILES = 64
 
 
 class Library:
@@ -59,6 +61,7 @@ class Library:
     def __init__(self, place: str, connection: Any, table: Any, model: Model) -> None:
         self.place, self.model = place, model
         self._connection, self._table = connection, table
+        self._small_files = 0
 
     def __repr__(self) -> str:
         return f"Library({self.place!r}, model={self.model.name!r})"
@@ -174,10 +177,18 @@ class Library:
             merge = merge.when_matched_update_all().when_not_matched_insert_all()
             rows = to_table(entries, self.model)
             self.commit(lambda: merge.execute(rows))
+            self._small_files += 1
+            if self._small_files >= _MOST_SMALL_FILES:
+                # Each commit reads a column of every file, see `recovery.is_whole`.
+                self._merge_files(_KEEP_ALL)
 
     def remove(self, entries: Sequence[Entry]) -> None:
         """Remove the rows of tracks, in one commit."""
-        rows = [f"(root = {quoted(e.root)} AND path = {quoted(e.path)})" for e in entries]
+        paths: defaultdict[str, list[str]] = defaultdict(list)
+        for entry in entries:
+            paths[entry.root].append(quoted(entry.path))
+        # A condition for each row would be a tree as deep as there are rows: too deep.
+        rows = [f"(root = {quoted(r)} AND path IN ({', '.join(p)}))" for r, p in paths.items()]
         if rows:
             self.commit(lambda: self._table.delete(" OR ".join(rows)))
 
@@ -198,7 +209,11 @@ class Library:
             self.put(entries)
         # Old versions go when the new one is known to be on disk.
         for age in (_KEEP_ALL, _KEEP_OLD):
-            self.commit(partial(self._table.optimize, cleanup_older_than=age))
+            self._merge_files(age)
+
+    def _merge_files(self, keep_versions: timedelta) -> None:
+        self.commit(partial(self._table.optimize, cleanup_older_than=keep_versions))
+        self._small_files = 0
 
     def further_table(self, name: str) -> Any:
         """A further table of the library, as LanceDB opens it; None where it does not exist.

@@ -4,8 +4,9 @@ Conventions
 -----------
 `open_tags` gives the tags of a file behind one protocol, `GenreTags`. mutagen reads and writes
 them, made tolerant where it would lose or refuse what is not valid text: ID3 frames that it can't
-parse and Vorbis comments that are not UTF-8 are kept as the bytes they are. APEv2 is edited by
-`genrescope.library.trailing_tags`, ASF by `genrescope.library.asf_tags`.
+parse and Vorbis comments that are not UTF-8 (`genrescope.library.vorbis_tags`) are kept as the
+bytes they are. APEv2 is edited by `genrescope.library.trailing_tags`, ASF by
+`genrescope.library.asf_tags`.
 """
 
 from __future__ import annotations
@@ -14,23 +15,27 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
 import mutagen
 from mutagen._vorbis import VCommentDict
-from mutagen.flac import FLAC, VCFLACDict
-from mutagen.id3 import ID3, PRIV, TCON, Encoding, Frames, Frames_2_2
+from mutagen.flac import FLAC
+from mutagen.id3 import ID3, PRIV, TCON, Encoding, Frames, Frames_2_2, ID3FileType
 from mutagen.mp4 import MP4Tags
 
 from genrescope.errors import TagError
 from genrescope.library import riff_info, trailing_tags
 from genrescope.library.asf_tags import AsfTags, is_asf
 from genrescope.library.trailing_tags import Trailing, decoded
+from genrescope.library.vorbis_tags import VorbisTags, kept_padding
 
 # WavPack, Monkey's Audio, Musepack SV8 and SV7, OptimFROG, TAK: tagged by APEv2 at their end.
 _APE_FILES = (b"wvpk", b"MAC ", b"MPCK", b"MP+", b"OFR ", b"tBaK")
+# Formats that have tags of their own elsewhere in the file.
+_NO_ID3 = (b"OggS", b"RIFF", b"FORM")
+_ID3_HEADER = 10  # bytes
+_COMMON = {"tit2": "title", "tpe1": "artist", "talb": "album", "tdrc": "date"}
 
 
 class GenreTags(Protocol):
@@ -75,18 +80,24 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
     """
     with path.open("rb") as file:
         head = file.read(16)
-    if head.startswith(_APE_FILES):
+        file.seek(_size_of_id3(head))
+        behind_id3 = file.read(16)
+    if behind_id3.startswith(_APE_FILES):
         return _Ape(path, create=create)
     if is_asf(head):
         return AsfTags(path)
-    if head[:4] == b"RIFF" and head[8:12] != b"WAVE":
-        return None  # AVI, which mutagen takes for a damaged WAV
+    if head[:4] in (b"RF64", b"BW64") or (head[:4] == b"RIFF" and head[8:12] != b"WAVE"):
+        return None  # WAV beyond 4 GB, and AVI, which mutagen takes for a damaged WAV
     if head.startswith(b"ID3\2") and head[5] & 0x40:
         # The flag says that the tag is compressed, by a scheme that was never defined.
         raise TagError(path, "its ID3v2.2 tag is marked as compressed, which nothing can read")
+    if head.startswith(b"ID3") and _is_adts(behind_id3):
+        return _Id3(path, ID3FileType(path))
+    if head.startswith(b"ID3") and (behind_id3[:4] in _NO_ID3 or behind_id3[4:8] == b"ftyp"):
+        raise TagError(path, "an ID3 tag stands in front of it, where its format knows none")
     if riff_info.is_streamed(path):
         return _StreamedWav()
-    audio = mutagen.File(path)
+    audio = FLAC(path) if behind_id3.startswith(b"fLaC") else mutagen.File(path)
     if audio is None:
         return None
     if audio.tags is None and create:
@@ -94,7 +105,7 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
             audio.add_tags()
     for kind, tags in (
         (ID3, _Id3),
-        (VCommentDict, _Vorbis),
+        (VCommentDict, VorbisTags),
         (MP4Tags, _Mp4),
     ):
         if isinstance(audio.tags, kind):
@@ -102,20 +113,55 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
     return None
 
 
+def open_leading_tags(path: Path, tags: GenreTags | None) -> GenreTags | None:
+    """The ID3v2 tag in front of a file whose own tags are of another kind.
+
+    None where there is none, or none that can be read: it stays as it is.
+    """
+    if tags is None or tags.is_id3:
+        return None
+    with path.open("rb") as file:
+        if not _size_of_id3(file.read(16)):
+            return None
+    try:
+        audio = ID3FileType(path)
+        return None if audio.tags is None else _Id3(path, audio)
+    except mutagen.MutagenError:
+        return None
+
+
+def _size_of_id3(head: bytes) -> int:
+    """Bytes of the ID3v2 tag that a file begins with; 0 where it begins with none."""
+    if not head.startswith(b"ID3") or len(head) < _ID3_HEADER or max(head[6:10]) > 127:
+        return 0
+    size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    has_footer = bool(head[5] & 0x10)
+    return size + _ID3_HEADER * (1 + has_footer)
+
+
+def _is_adts(head: bytes) -> bool:
+    """Whether this is a frame of AAC in ADTS, which has no tag but ID3 in front."""
+    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
+
+
 def read_texts(path: Path) -> dict[str, str]:
-    """The first text under each lower-case name, in the file's own tag or in APEv2 at its end.
+    """The first text under each lower-case name, in the file's own tag or in a second one.
 
     Text that is not UTF-8 is read as Windows-1252.
     """
     tags = open_tags(path)
     _, trailing = trailing_tags.split(path)
     texts = [trailing_tags.texts(each) for each in trailing]
-    found = {name: values[0] for each in texts for name, values in each.items() if values}
-    if isinstance(tags, _Vorbis):
+    leading = open_leading_tags(path, tags)
+    found = {}
+    if isinstance(leading, _Id3):  # under the names that the file's own tag has for the same
+        found = {_COMMON.get(name, name): text for name, text in _id3_texts(leading).items()}
+    found |= {name: values[0] for each in texts for name, values in each.items() if values}
+    if isinstance(tags, VorbisTags):
         for name, value in reversed(tags.tags):
             found[name.lower()] = decoded(value.encode("utf-8", "surrogateescape"))
     elif isinstance(tags, _Id3):
-        found |= {name.lower(): _first(frame) for name, frame in tags.merged.items()}
+        found |= _id3_texts(tags)
     elif isinstance(tags, AsfTags):
         found |= tags.texts()
     elif isinstance(tags, _Mp4):
@@ -123,6 +169,10 @@ def read_texts(path: Path) -> dict[str, str]:
         unread = tags.tags._failed_atoms.items()
         found |= {name.lower(): decoded(bytes(data[0][16:])) for name, data in unread if data}
     return {name: text.strip() for name, text in found.items() if text.strip()}
+
+
+def _id3_texts(tags: _Id3) -> dict[str, str]:
+    return {name.lower(): _first(frame) for name, frame in tags.merged.items()}
 
 
 def _first(value: Any) -> str:
@@ -152,14 +202,16 @@ class _Id3:
 
     def values(self) -> list[str]:
         found = [str(each) for frame in self.merged.getall("TCON") for each in frame.genres]
-        unread = [frame[11:] for frame in self.tags.unknown_frames if frame[:4] == b"TCON"]
-        return found or [decoded(text.rstrip(b"\0")) for text in unread]
+        unread = [frame[10:] for frame in self.tags.unknown_frames if frame[:4] == b"TCON"]
+        return found or [text for data in unread for text in _damaged_texts(data)]
 
     def set(self, genres: Sequence[str]) -> None:
         self.tags.unknown_frames = [f for f in self.tags.unknown_frames if f[:4] != b"TCON"]
         self.tags.delall("TCON")
         if genres:
-            texts = list(genres) if self._version() == 4 or len(genres) == 1 else [_coded(genres)]
+            texts = [_escaped(genre) for genre in genres]
+            if self._version() == 3 and len(genres) > 1:
+                texts = _coded(genres) or texts
             is_latin1 = all(ord(char) < 256 for text in texts for char in text)
             wide = Encoding.UTF8 if self._version() == 4 else Encoding.UTF16
             encoding = Encoding.LATIN1 if is_latin1 else wide
@@ -183,7 +235,7 @@ class _Id3:
             if file.read(4) in (b"RIFF", b"FORM") and file.seek(0, os.SEEK_END) % 2:
                 file.write(b"\0")
         # By default mutagen would join several values of any frame with a slash.
-        self.audio.save(path, v2_version=self._version(), v23_sep=None, padding=_padding)
+        self.audio.save(path, v2_version=self._version(), v23_sep=None, padding=kept_padding)
 
     def _version(self) -> int:
         return 4 if self.tags.version[:2] == (2, 4) and self.tags.size else 3
@@ -247,93 +299,32 @@ def _keep_unread_of_2_2(tags: Any) -> None:
             tags.add(PRIV(owner=f"ID3v2.2 {name}", data=data))
 
 
-def _coded(genres: Sequence[str]) -> str:
-    """Several genres in ID3v2.3: numbers of ID3v1 in brackets, then one text (4.2.1, TCON)."""
-    numbers = {name.casefold(): number for number, name in enumerate(TCON.GENRES)}
-    known = [numbers[each.casefold()] for each in genres if each.casefold() in numbers]
-    text = "/".join(each for each in genres if each.casefold() not in numbers)
-    return "".join(f"({number})" for number in known) + text
+def _damaged_texts(data: bytes) -> list[str]:
+    """The values of a text frame that can't be parsed; in UTF-16 what is not valid is U+FFFD."""
+    encoding, text = data[:1], data[1:]
+    if encoding in (b"\1", b"\2"):
+        values = text.decode("utf-16" if encoding == b"\1" else "utf-16-be", "replace").split("\0")
+    else:
+        values = [decoded(each) for each in text.split(b"\0")]
+    return [each for each in values if each]
 
 
-class _Vorbis:
-    """GENRE of Vorbis comments, in the order and the spelling that they have."""
+def _coded(genres: Sequence[str]) -> list[str]:
+    """Several genres as one text of ID3v2.3, which has no others in a frame (4.2.1, TCON).
 
-    is_id3, is_ape = False, False
-
-    def __init__(self, path: Path, audio: Any) -> None:
-        self.audio = _exact(type(audio))(path)
-        if self.audio.tags is None:
-            self.audio.add_tags()
-        self.tags = self.audio.tags
-
-    def values(self) -> list[str]:
-        values = [value for key, value in self.tags if key.lower() == "genre"]
-        return [decoded(value.encode("utf-8", "surrogateescape")) for value in values]
-
-    def set(self, genres: Sequence[str]) -> None:
-        comments: list[tuple[str, str]] = []
-        written = False
-        for key, value in self.tags:
-            if key.lower() != "genre":
-                comments.append((key, value))
-            elif not written:
-                comments += [(key, genre) for genre in genres]
-                written = True
-        new = [] if written else [("GENRE", genre) for genre in genres]
-        self.tags[:] = [*comments, *new]
-
-    def others(self) -> object:
-        pictures = [picture.write() for picture in getattr(self.audio, "pictures", [])]
-        return [(k, v) for k, v in self.tags if k.lower() != "genre"], pictures
-
-    def save(self, path: Path) -> None:
-        self.audio.save(path, padding=_padding)
+    It is made of numbers of ID3v1 in brackets, then one name at most. Empty where these genres are
+    not read back from it as they are, and in their order.
+    """
+    known = [TCON.GENRES.index(each) for each in genres if each in TCON.GENRES]
+    names = [each for each in genres if each not in TCON.GENRES]
+    text = "".join(f"({number})" for number in known) + "".join(map(_escaped, names))
+    return [text] if len(names) <= 1 and TCON(text=[text]).genres == list(genres) else []
 
 
-class _ExactComments:
-    """Vorbis comments whose bytes survive, whatever they are; mixed into mutagen's classes."""
-
-    has_framing_bit = True
-
-    def load(self: Any, fileobj: Any, errors: str = "", framing: bool = True) -> None:  # noqa: ARG002
-        def text() -> str:
-            size = int.from_bytes(fileobj.read(4), "little")
-            data = fileobj.read(size)
-            if len(data) < size:
-                raise mutagen.MutagenError("comments are cut short")
-            return str(data.decode("utf-8", "surrogateescape"))
-
-        self.vendor = text()
-        for _ in range(int.from_bytes(fileobj.read(4), "little")):
-            key, separator, value = text().partition("=")
-            # A comment without a name is kept as what it is.
-            self.append((key, value) if separator else ("", key))
-        if framing and self.has_framing_bit and not fileobj.read(1)[0] & 1:
-            raise mutagen.MutagenError("the framing bit is not set")
-
-    def validate(self) -> bool:
-        return True
-
-    def write(self: Any, framing: bool = True) -> bytes:
-        def block(text: str) -> bytes:
-            data = text.encode("utf-8", "surrogateescape")
-            return len(data).to_bytes(4, "little") + data
-
-        comments = [f"{key}={value}" if key else value for key, value in self]
-        file = BytesIO()
-        file.write(block(self.vendor) + len(comments).to_bytes(4, "little"))
-        file.writelines(map(block, comments))
-        return file.getvalue() + (b"\1" if framing and self.has_framing_bit else b"")
-
-
-def _exact(kind: Any) -> Any:
-    """One of mutagen's file types, with comments whose bytes survive."""
-    if issubclass(kind, FLAC):
-        comments = type("VCFLACDict", (_ExactComments, VCFLACDict), {"has_framing_bit": False})
-        blocks = [comments if block is VCFLACDict else block for block in kind.METADATA_BLOCKS]
-        return type(kind.__name__, (kind,), {"METADATA_BLOCKS": blocks})
-    comments = type(kind._Tags.__name__, (_ExactComments, kind._Tags), {})
-    return type(kind.__name__, (kind,), {"_Tags": comments})
+def _escaped(genre: str) -> str:
+    """A name that begins with a bracket, so that it is not read as a number (4.2.1, TCON)."""
+    is_read_back = not genre.startswith("(") or TCON(text=[genre]).genres == [genre]
+    return genre if is_read_back else f"({genre}"
 
 
 class _Mp4:
@@ -360,7 +351,7 @@ class _Mp4:
         return {key: value for key, value in self.tags.items() if key != "\xa9gen"}, unread
 
     def save(self, path: Path) -> None:
-        self.audio.save(path, padding=_padding)
+        self.audio.save(path, padding=kept_padding)
 
 
 class _Ape:
@@ -394,9 +385,3 @@ class _Ape:
 
     def save(self, path: Path) -> None:
         trailing_tags.join(path, self.body, self.trailing)
-
-
-def _padding(info: Any) -> int:
-    """Keep the room after the tag as it is, so that the audio need not move; add some if short."""
-    room: int = info.padding if info.padding >= 0 else info.get_default_padding()
-    return room

@@ -4,7 +4,8 @@ Conventions
 -----------
 A journal is a file with one JSON object a line, in `journal` in `paths.data_folder`. A line is
 stored before its file is changed, so that an interrupted run can be undone, too. Undoing touches
-only files whose genres are still what was written.
+only files whose genres are still what was written. The last run is that of the journal which was
+written to last: names hold the local time, which goes back at the end of summer time.
 """
 
 from __future__ import annotations
@@ -71,18 +72,21 @@ class TagJournal:
 
     def _record(self, path: Path, before: GenreState, after: str) -> None:
         line = {"format": _FORMAT, "path": str(path), "before": asdict(before), "after": after}
+        place = self.file or self._folder
         try:
             if self.file is None:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self.file = _new_file(self._folder)
-            with self.file.open("a", encoding="ascii") as file:
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            _append(self.file, json.dumps(line) + "\n")
         except OSError as error:
-            raise FileError(
-                self.file or self._folder, f"can't be written: {error.strerror}"
-            ) from None
+            if self.file is not None and self.file != place:
+                self.file.unlink(missing_ok=True)  # an empty one would be the last run's
+                self.file = None
+            raise FileError(place, f"can't be written: {error.strerror}") from None
+
+
+class _GoneError(TagError):
+    """A file is gone, so that nothing can undo it."""
 
 
 def latest_journal(folder: Path | None = None) -> Path:
@@ -94,23 +98,31 @@ def latest_journal(folder: Path | None = None) -> Path:
         There is none.
     """
     folder = folder or data_folder("journal")
-    journals = sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))
+    journals = _journals(folder)
     if not journals:
         raise FileError(folder, "no tags were written that could be undone")
-    return journals[-1]
+    return journals[0]
+
+
+def journal_before(journal: Path) -> Path | None:
+    """The journal of the run before one, in its folder; None where there is none."""
+    journals = _journals(journal.absolute().parent)
+    names = [each.name for each in journals]
+    older = journals[names.index(journal.name) + 1 :] if journal.name in names else []
+    return older[0] if older else None
 
 
 def undo(journal: Path) -> tuple[int, list[FileError]]:
     """Give files the genres that they had before a run, as far as they have what it wrote.
 
-    The journal is removed once nothing is left to undo.
+    The journal is removed once nothing is left to undo: files that are gone can't be.
 
     Returns
     -------
     int
         Files whose genres were restored.
     list of FileError
-        Files that were changed since, or can't be written; they stay as they are.
+        Files that were changed since, are gone, or can't be written; they stay as they are.
 
     Raises
     ------
@@ -120,6 +132,9 @@ def undo(journal: Path) -> tuple[int, list[FileError]]:
     undone, failures = 0, list[FileError]()
     for path, before, after in reversed(_read(journal)):
         try:
+            # Where the folder is missing, too, it may be on a disk that is only not mounted.
+            if not os.path.lexists(path) and Path(path).parent.is_dir():
+                raise _GoneError(path, "not undone: it is gone")
             now = read_state(path)
             if now == before:  # the run was interrupted before this file, or it was undone
                 continue
@@ -129,9 +144,29 @@ def undo(journal: Path) -> tuple[int, list[FileError]]:
             undone += 1
         except TagError as error:
             failures.append(error)
-    if not failures:
+    if all(isinstance(failure, _GoneError) for failure in failures):
         journal.unlink()
     return undone, failures
+
+
+def _journals(folder: Path) -> list[Path]:
+    """All journals in a folder, that of the last run first."""
+    found = [(file.stat().st_mtime_ns, file) for file in folder.glob(f"{_PREFIX}*{_SUFFIX}")]
+    return [file for _, file in sorted(found, reverse=True)]
+
+
+def _append(journal: Path, line: str) -> None:
+    """Add a line that is on the disk then, whole or not at all."""
+    with journal.open("ab", buffering=0) as file:
+        end = file.tell()
+        try:
+            data = line.encode("ascii")
+            while data:
+                data = data[file.write(data) :]
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(end)  # what follows would be taken for the rest of this line
+            raise
 
 
 def _read(journal: Path) -> list[tuple[str, GenreState, str]]:

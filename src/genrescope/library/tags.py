@@ -5,7 +5,8 @@ Conventions
 Genres are those of ID3 ``TCON`` (mp3, aiff, wav, tta, dsf), of the Vorbis comment ``GENRE`` (flac,
 ogg, opus), of MP4 ``©gen`` or ``gnre``, of ASF ``WM/Genre`` (wma), or of the APEv2 item ``Genre``
 (wavpack, ape, musepack). Where these hold none, a genre that an APEv2 tag at the end of the file
-holds, or the LIST INFO chunk of a wav file, counts. ID3's numeric codes are spelt out: ``(17)`` is
+holds, an ID3v2 tag in front of a flac file or the like, or the LIST INFO chunk of a wav file,
+counts. ID3's numeric codes are spelt out: ``(17)`` is
 ``Rock``. "Other", "Unknown" and the like are no genre (`genrescope.library.genre_names`).
 
 Writing
@@ -18,11 +19,12 @@ backup and indexing programs must see it. Another hard link to the old file keep
 
 An ID3v2.3 tag stays 2.3, a 2.4 tag stays 2.4. A file without one gets 2.3, which players and
 operating systems have read for longest; a 2.2 tag becomes 2.3 too, since mutagen doesn't write 2.2.
-Where a second tag of the file holds a genre as well (APEv2 or ID3v1 at the end, LIST INFO), it is
-made to agree; none is added.
+Where a second tag of the file holds a genre as well (APEv2 or ID3v1 at the end, ID3v2 in front,
+LIST INFO), it is made to agree; none is added.
 
-Several genres are values of their own: of one ``TCON`` frame in ID3v2.4, as numbers in brackets in
-2.3, and as repeated items elsewhere.
+Several genres are values of their own: of one ``TCON`` frame in ID3v2.4, and as repeated items
+elsewhere. In 2.3, they are one text of numbers in brackets where it gives them in their order, else
+values that NUL separates, as most programs write and read them.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from genrescope.library import riff_info, trailing_tags
 from genrescope.library.content import audio_digest
 from genrescope.library.genre_names import genre_name, genres_of, is_genre
 from genrescope.library.leftovers import temporary_copy
-from genrescope.library.tag_containers import open_tags
+from genrescope.library.tag_containers import open_leading_tags, open_tags
 from genrescope.library.trailing_tags import Trailing
 
 __all__ = [
@@ -98,12 +100,16 @@ class GenreState:
         The number in an ID3v1 tag; None where there is none.
     info
         That of a wav file's LIST INFO; None where there is none.
+    leading
+        Those of an ID3v2 tag in front of a file that has another tag of its own; None where it has
+        none.
     """
 
     values: tuple[str, ...]
     trailing: tuple[str, ...] | None = None
     id3v1: int | None = None
     info: str | None = None
+    leading: tuple[str, ...] | None = None
 
 
 def read_genre(path: str | PathLike[str]) -> str | None:
@@ -140,11 +146,14 @@ def read_state(path: str | PathLike[str]) -> GenreState:
         values = tuple(tags.values()) if tags is not None else ()
         further = [genre for each in apes for genre in trailing_tags.genres(each)]
         is_own = tags is not None and tags.is_ape
+        leading = open_leading_tags(file, tags)
+        in_front = leading.values() if leading is not None else []
         return GenreState(
             values,
             tuple(further) if further and not is_own else None,
             numbers[-1] if numbers else None,
             riff_info.read_genre(file),
+            tuple(in_front) if in_front else None,
         )
 
 
@@ -249,12 +258,12 @@ def _plan(
         return change("keep", there)
     if known is not None and not all(any(same_genre(o, k) for k in known) for o in there):
         return change("unknown", there)
-    return change("write", new)
+    return change("write", genres_of(new) or new)
 
 
 def _genres(state: GenreState) -> list[str]:
     """The genres that count: those of the format's own tag, else those of others."""
-    for values in (state.values, state.trailing or (), (state.info or "",)):
+    for values in (state.values, state.trailing or (), state.leading or (), (state.info or "",)):
         if found := genres_of(values):
             return found
     return []
@@ -294,6 +303,13 @@ def _tag(
     _, trailing = trailing_tags.split(copy)
     tags.set(values)
     tags.save(copy)
+    leading = open_leading_tags(copy, tags)
+    if leading is not None and (leading.values() or (state is not None and state.leading)):
+        leading.set(values if state is None else state.leading or ())
+        _, ends = trailing_tags.split(copy)
+        leading.save(copy)
+        # As below: mutagen writes ID3v1 anew.
+        trailing_tags.join(copy, trailing_tags.split(copy)[0], ends)
     info = values[0] if values else None
     if state is not None:
         info = state.info
@@ -316,9 +332,9 @@ def _tag(
 def _agreed(tag: Trailing, values: list[str], state: GenreState | None, is_id3: bool) -> Trailing:
     """A tag at the end of a file with the genres that its own tag gets."""
     if tag.kind == "ape":
-        if state is not None:
-            return trailing_tags.with_genres(tag, state.trailing or ())
-        return trailing_tags.with_genres(tag, values) if trailing_tags.genres(tag) else tag
+        genres = values if state is None else state.trailing or ()
+        has_some = trailing_tags.genres(tag) or (state is not None and state.trailing)
+        return trailing_tags.with_genres(tag, genres) if has_some else tag
     if tag.kind == "id3v1":
         if state is not None:
             number = 255 if state.id3v1 is None else state.id3v1
@@ -332,7 +348,9 @@ def _others(tags: Any, file: Path) -> object:
     """Everything in a file's tags but the genres, in a form that ``==`` compares."""
     _, trailing = trailing_tags.split(file)
     ends = [(t.kind, trailing_tags.without_genres(t)) for t in trailing if _holds_more(t)]
-    return tags.others(), ends, riff_info.without_genre(file)
+    leading = open_leading_tags(file, tags)
+    in_front = leading.others() if leading is not None else None
+    return tags.others(), in_front, ends, riff_info.without_genre(file)
 
 
 def _holds_more(tag: Trailing) -> bool:
@@ -351,7 +369,8 @@ def _compare(
         When it has not.
     """
     tags = open_tags(copy, create=True)
-    if tags is None or [each.strip() for each in tags.values()] != values:
+    # As programs pad them, in fields of a fixed length say, spaces around them count for nothing.
+    if tags is None or _stripped(tags.values()) != _stripped(values):
         raise TagError(path, f"the genre {'; '.join(values)!r} does not survive in this format")
     if _others(tags, copy) != others:
         raise TagError(path, "its other tags would not survive a new genre")
@@ -361,6 +380,10 @@ def _compare(
         raise TagError(path, "the file is damaged, or not what its name says") from None
     if not same:
         raise TagError(path, "its audio would not survive a new genre")
+
+
+def _stripped(values: Sequence[str]) -> list[str]:
+    return [value.strip() for value in values]
 
 
 def _checked(path: Path) -> Path:

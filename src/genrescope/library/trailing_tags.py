@@ -4,7 +4,8 @@ Conventions
 -----------
 Old programs append such tags to any kind of file, several of them one after another. `split` cuts
 a file into its body and these tags; joined in order they are the file again. Everything but the
-genre is kept as it is, byte for byte, whatever its encoding.
+genre is kept as it is, byte for byte, whatever its encoding, and so is all that stands behind an
+item of a damaged length; a genre that is new comes before that.
 
 APEv2 is edited here and not by mutagen, which refuses a tag with text that is not UTF-8, and
 deletes what stands behind the one that it writes. The format:
@@ -61,15 +62,18 @@ def join(path: Path, body: int, tags: Sequence[Trailing]) -> None:
 def genres(tag: Trailing) -> list[str]:
     """The genres of a tag; none where it has none."""
     if tag.kind == "ape":
-        return dict(_items(tag.data)).get("genre", [])
+        return texts(tag).get("genre", [])
     if tag.kind == "id3v1" and tag.data[-1] < len(TCON.GENRES):
         return [TCON.GENRES[tag.data[-1]]]
     return []
 
 
 def texts(tag: Trailing) -> dict[str, list[str]]:
-    """The text items of an APEv2 tag, by lower-case name."""
-    return dict(_items(tag.data)) if tag.kind == "ape" else {}
+    """The text items of an APEv2 tag, by lower-case name; those of one name are joined."""
+    found: dict[str, list[str]] = {}
+    for name, values in _items(tag.data) if tag.kind == "ape" else ():
+        found.setdefault(name, []).extend(values)
+    return found
 
 
 def with_genres(tag: Trailing, values: Sequence[str]) -> Trailing:
@@ -128,8 +132,8 @@ def _last(file: BinaryIO, end: int) -> Trailing | None:
     return None
 
 
-def _raw_items(data: bytes) -> list[tuple[str, int, bytes]]:
-    """Name, flags and value of each item; what can't be read ends the list."""
+def _raw_items(data: bytes) -> tuple[list[tuple[str, int, bytes]], bytes]:
+    """Name, flags and value of each item, up to one that can't be read; the rest, as it is."""
     place, stop = (32 if data.startswith(_APE) else 0), len(data) - 32
     items = []
     while place + 8 < stop:
@@ -141,13 +145,13 @@ def _raw_items(data: bytes) -> list[tuple[str, int, bytes]]:
         name = data[place + 8 : end_of_name].decode("latin-1")
         items.append((name, flags, data[end_of_name + 1 : value_end]))
         place = value_end
-    return items
+    return items, data[place:stop]
 
 
 def _items(data: bytes) -> list[tuple[str, list[str]]]:
     return [
         (name.lower(), [text for each in value.split(b"\0") if (text := decoded(each).strip())])
-        for name, flags, value in _raw_items(data)
+        for name, flags, value in _raw_items(data)[0]
         if flags & 6 == 0
     ]
 
@@ -155,7 +159,8 @@ def _items(data: bytes) -> list[tuple[str, list[str]]]:
 def _edited(data: bytes, values: Sequence[str]) -> bytes:
     items, written = [], not values
     value = "\0".join(values).encode()
-    for name, flags, old in _raw_items(data):
+    there, unread = _raw_items(data)
+    for name, flags, old in there:
         if name.lower() != "genre":
             items.append((name, flags, old))
         elif not written:
@@ -163,17 +168,27 @@ def _edited(data: bytes, values: Sequence[str]) -> bytes:
             written = True
     if not written:
         items.append(("Genre", 0, value))
-    return _rendered(items)
+    return _rendered(items, unread, _count(data) - len(there) if unread else 0)
 
 
-def _rendered(items: Sequence[tuple[str, int, bytes]]) -> bytes:
+def _count(data: bytes) -> int:
+    """How many items a tag has, as it tells itself."""
+    return int.from_bytes(data[-16:-12], "little")
+
+
+def _rendered(
+    items: Sequence[tuple[str, int, bytes]], unread: bytes = b"", count_unread: int = 0
+) -> bytes:
+    """A tag of these items, and of what can't be read behind them, with the number of its items."""
     body = b"".join(
         struct.pack("<II", len(value), flags) + name.encode("latin-1") + b"\0" + value
         for name, flags, value in items
     )
+    body += unread
+    count = len(items) + max(0, count_unread)
 
     def frame(flags: int) -> bytes:
-        numbers = struct.pack("<IIII", 2000, len(body) + 32, len(items), flags | _HAS_HEADER)
+        numbers = struct.pack("<IIII", 2000, len(body) + 32, count, flags | _HAS_HEADER)
         return _APE + numbers + bytes(8)
 
     return frame(_IS_HEADER) + body + frame(0)

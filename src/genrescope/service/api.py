@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
@@ -21,6 +22,7 @@ from genrescope.service.state import Service
 from genrescope.service.work import Draw
 
 router = APIRouter()
+_Operation = TypeVar("_Operation", bound=Callable[..., Any])
 
 
 # What browsers play as it is; other files are converted.
@@ -39,6 +41,16 @@ _TrackId = Annotated[str, Path(max_length=64)]
 _Sort = Literal["name", "artist", "album", "title", "year", "genre", "confidence", "duration"]
 
 
+def _get(path: str, **described: Any) -> Callable[[_Operation], _Operation]:
+    """Register an operation for GET, and for HEAD, which the document leaves out."""
+
+    def register(operation: _Operation) -> _Operation:
+        router.head(path, include_in_schema=False, response_model=None)(operation)
+        return router.get(path, **described)(operation)
+
+    return register
+
+
 def _service(request: Request) -> Service:
     found: Service = request.app.state.service
     return found
@@ -48,7 +60,7 @@ def _answer(**fields: Any) -> JSONResponse:
     return JSONResponse({"schema_version": schemas.SCHEMA_VERSION, **fields})
 
 
-@router.get(
+@_get(
     "/v1/tracks",
     response_model=schemas.Tracks,
     responses=responses(404, 409, 422),
@@ -90,7 +102,7 @@ def tracks(
     return _answer(total=total, tracks=[public(entry) for entry in found])
 
 
-@router.get(
+@_get(
     "/v1/tracks/{track_id}",
     response_model=schemas.Track,
     responses=responses(404, 422),
@@ -125,12 +137,12 @@ def correct_tracks(request: Request, body: schemas.Corrections) -> Response:
     return _answer(tracks=[public(entry) for entry in found])
 
 
-@router.get(
+@_get(
     "/v1/tracks/{track_id}/audio",
     response_class=Response,
     responses={
         200: {"content": {"audio/*": {}}, "description": "The file, or WAV."},
-        **responses(404, 410, 413, 422, 503),
+        **responses(404, 410, 413, 416, 422, 503, 507),
     },
     tags=["library"],
 )
@@ -146,7 +158,7 @@ async def audio(request: Request, track_id: _TrackId) -> Response:
     return FileResponse(converted, media_type="audio/wav")
 
 
-@router.get(
+@_get(
     "/v1/tracks/{track_id}/picture",
     response_model=dict[str, Any],
     responses=responses(404, 410, 413, 422, 503),
@@ -230,7 +242,7 @@ def playlist_file(request: Request, body: schemas.PlaylistFile) -> Response:
     return Response("\n".join([*lines, ""]), media_type=_M3U8, headers=headers)
 
 
-@router.get(
+@_get(
     "/v1/map",
     response_model=schemas.MapResponse,
     responses=responses(404, 409, 503),
@@ -241,7 +253,7 @@ def library_map(request: Request) -> Response:
     return _answer(**_service(request).library.map())
 
 
-@router.get("/v1/models", response_model=schemas.Models, responses=responses(), tags=["models"])
+@_get("/v1/models", response_model=schemas.Models, responses=responses(), tags=["models"])
 def models(request: Request) -> Response:
     """The model in use, and the names of others."""
     service = _service(request)
@@ -262,13 +274,13 @@ def models(request: Request) -> Response:
     return _answer(model=model, shipped=shipped_bundles(), fetched=fetched_bundles(), library=about)
 
 
-@router.get("/v1/runs", response_model=schemas.Runs, responses=responses(), tags=["laboratory"])
+@_get("/v1/runs", response_model=schemas.Runs, responses=responses(), tags=["laboratory"])
 def runs(request: Request) -> Response:
     """Finished runs of the laboratory."""
     return _answer(runs=laboratory.list_runs(_service(request).settings.runs))
 
 
-@router.get(
+@_get(
     "/v1/runs/{run_id}/report",
     response_class=HTMLResponse,
     responses=responses(404, 422),
@@ -280,7 +292,7 @@ def report(request: Request, run_id: _TrackId) -> Response:
     return HTMLResponse(page, headers={"Content-Security-Policy": _REPORT_POLICY})
 
 
-@router.get(
+@_get(
     "/v1/comparison", response_model=schemas.Comparison, responses=responses(), tags=["laboratory"]
 )
 def comparison(request: Request) -> Response:
@@ -308,13 +320,13 @@ def _is_https(request: Request) -> bool:
     return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
 
 
-@router.get("/healthz", response_model=schemas.Health, responses=responses(), tags=["health"])
+@_get("/healthz", response_model=schemas.Health, responses=responses(), tags=["health"])
 async def healthz() -> dict[str, str]:
     """The service answers."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", response_model=schemas.Health, responses=responses(503), tags=["health"])
+@_get("/readyz", response_model=schemas.Health, responses=responses(503), tags=["health"])
 async def readyz(request: Request) -> dict[str, str]:
     """A file can be classified at once."""
     if not _service(request).pool.is_ready:
@@ -322,7 +334,7 @@ async def readyz(request: Request) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get(
+@_get(
     "/metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}, "description": "Figures."}, **responses()},

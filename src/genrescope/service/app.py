@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -29,6 +30,7 @@ from genrescope.service.settings import ServiceSettings
 from genrescope.service.state import Service
 
 _log = logging.getLogger(__name__)
+_GONE = 499  # no status of HTTP, but what nginx counts such requests as
 
 
 def create_app(settings: ServiceSettings) -> ASGIApp:
@@ -90,12 +92,17 @@ def _answer_errors(app: FastAPI) -> None:
         return answer(422, f"{where}: {first['msg']}" if where else str(first["msg"]))
 
     @app.exception_handler(GenrescopeError)
-    async def known(_: Request, error: GenrescopeError) -> Response:
+    async def known(request: Request, error: GenrescopeError) -> Response:
         if isinstance(error, LibraryError):  # its reason may name files of the library
             _log.error("%s", error)
-            return answer(503, "the library can't be read or written; see the service's log")
+            detail = "the library can't be read or written; see the service's log"
+            return await problem(request, ProblemError(503, detail))
         # The message of a FileError begins with a path.
         return answer(422, error.reason if isinstance(error, FileError) else str(error))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=_GONE)  # which nobody gets; it is counted
 
     @app.exception_handler(Exception)
     async def unknown(_: Request, __: Exception) -> Response:
@@ -104,16 +111,17 @@ def _answer_errors(app: FastAPI) -> None:
 
 def _methods_of(app: FastAPI, path: str) -> list[str]:
     """The methods of all operations with a path; Starlette names those of the first alone."""
-    found = {"GET"} if path in ("/", "/openapi.json") else set()
+    found = {"GET"} if path in ("/", "/openapi.json") else set[str]()
     for template, operations in app.openapi()["paths"].items():
         if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)), path):
             found |= {method.upper() for method in operations}
-    return sorted(found)
+    return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
 def _describe(app: FastAPI) -> None:
     """Serve the OpenAPI document, with the schema of problems."""
 
+    @app.head("/openapi.json", include_in_schema=False)
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> dict[str, Any]:
         described = app.openapi()
@@ -125,6 +133,7 @@ def _describe(app: FastAPI) -> None:
 def _show_page(app: FastAPI) -> None:
     folder = Path(str(files("genrescope.service") / "page"))
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
         return FileResponse(folder / "index.html", headers={"Cache-Control": "no-cache"})

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from genrescope.errors import printable
-from genrescope.service.problems import ProblemError
+from genrescope.service.problems import ProblemError, full_disk
 
 _LONGEST_NAME = 200
 
@@ -62,16 +62,21 @@ async def read_form(request: Request, max_files: int) -> Form:
     Raises
     ------
     ProblemError
-        415 or 422, when it is none, or has too many files; those of `guard` for its size.
+        415 or 422, when it is none, or has too many files; 507, when the disk is full; those of
+        `guard` for its size.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise ProblemError(415, "expected multipart/form-data with a field called file")
     try:
         data = await request.form(max_files=max_files, max_fields=32, max_part_size=2**16)
+    except ProblemError:
+        raise
     except HTTPException as error:
         raise ProblemError(422, f"not a valid form: {error.detail}") from None
     except (FormParserError, KeyError, UnicodeDecodeError, ValueError) as error:
         raise ProblemError(422, f"not a valid form ({type(error).__name__})") from None
+    except OSError as error:
+        raise full_disk(error) or error from None
     files, fields = [], {}
     for name, value in data.multi_items():
         if isinstance(value, UploadFile):

@@ -7,13 +7,14 @@ import hashlib
 import hmac
 import re
 from contextlib import suppress
+from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from genrescope.service.links import is_signed
+from genrescope.service.metrics import Metrics
 from genrescope.service.pool import Pool
 from genrescope.service.problems import MEDIA_TYPE, ProblemError, encoded
 from genrescope.service.settings import ServiceSettings
@@ -23,6 +24,7 @@ _UPLOADS = ("/v1/classify", "/v1/similar")
 _LINKED = re.compile(r"/v1/tracks/[^/]+/audio")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:@/]*)(?::[0-9]{1,5})?")
 _JSON_BYTES = 2**20
+_LEAST_RATE = 3000.0  # bytes a second that a client has to send
 _DISCARD_SECONDS = 2.0
 _DISCARD_BYTES = 2**24
 _HEADERS = {
@@ -37,6 +39,7 @@ _HEADERS = {
     "permissions-policy": "microphone=(self), camera=(), geolocation=()",
     "cache-control": "no-store",
 }
+_PAIRS = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
 
 
 def session_of(key: str) -> str:
@@ -59,7 +62,7 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return
-        started = is_read = False
+        answer, is_read = _Answer(send, self.metrics), False
 
         async def received() -> Message:
             nonlocal is_read
@@ -67,38 +70,28 @@ class Guard:
             is_read = not message.get("more_body", False)
             return message
 
-        async def send_with_headers(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                self.metrics.answered(message["status"])
-                own = {name.lower() for name, _ in message.get("headers", [])}
-                message["headers"] = [
-                    *message.get("headers", []),
-                    *(
-                        (name.encode(), value.encode())
-                        for name, value in _HEADERS.items()
-                        if name.encode() not in own
-                    ),
-                ]
-            await send(message)
-
+        texts = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
         try:
-            headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
-            texts = {name: value.decode("latin-1") for name, value in headers.items()}
             self._check_source(texts)
             self._check_key(scope, texts)
             is_upload = scope["method"] == "POST" and scope["path"] in _UPLOADS
             largest = self.settings.max_bytes if is_upload else _JSON_BYTES
             limited = self._limited(received, texts, largest)
             if not is_upload:
-                await self.app(scope, limited, send_with_headers)
+                await self.app(scope, limited, answer.send)
                 return
             with self.room.one():
-                await self.app(scope, limited, send_with_headers)
+                await self.app(scope, limited, answer.send)
         except ProblemError as problem:
-            if not started:
-                await _answer(send_with_headers, problem, None if is_read else received)
+            if not answer.is_started:
+                is_over = is_read or _is_read_on(scope, texts)
+                await answer_problem(answer.send, problem, None if is_over else received)
+        except asyncio.CancelledError:  # the service stops, and has waited for this request
+            if not answer.is_started:
+                stopping = ProblemError(503, "the service is stopping")
+                await answer_problem(answer.send, stopping, None)
 
     def _check_source(self, headers: dict[str, str]) -> None:
         """Refuse other names for this machine (DNS rebinding) and requests of other pages."""
@@ -136,19 +129,23 @@ class Guard:
         """`receive`, which refuses bodies that are too large or come too slowly."""
         too_large = ProblemError(413, f"larger than {largest / 2**20:g} MB")
         declared = headers.get("content-length", "0")
-        if not declared.isdigit() or int(declared) > largest:
+        if not declared.isdecimal() or int(declared) > largest:
             raise too_large
-        total, is_whole = 0, False
+        total, is_whole = 0, declared == "0" and "transfer-encoding" not in headers
+        idle, now = self.settings.max_idle_seconds, asyncio.get_running_loop().time
+        begun = now()
 
         async def next_message() -> Message:
             nonlocal total, is_whole
             if is_whole:  # waits for the client to leave
                 return await receive()
             try:
-                async with asyncio.timeout(self.settings.max_idle_seconds):
+                # A byte now and then is no upload either, and would keep the room of one.
+                async with asyncio.timeout_at(min(now(), begun + total / _LEAST_RATE) + idle):
                     message = await receive()
             except TimeoutError:
-                raise ProblemError(408, "the upload paused for too long") from None
+                detail = "the upload paused for too long, or was too slow"
+                raise ProblemError(408, detail, Connection="close") from None
             total += len(message.get("body", b""))
             if total > largest:
                 raise too_large
@@ -158,21 +155,81 @@ class Guard:
         return next_message
 
 
-async def _answer(send: Any, problem: ProblemError, receive: Receive | None) -> None:
-    """Answer with a problem; `receive` is what is left of the request, None for nothing."""
+class _Answer:
+    """What is sent to a client: counted, with the headers of all answers.
+
+    An error that Starlette writes as text becomes a problem document.
+    """
+
+    def __init__(self, send: Send, metrics: Metrics) -> None:
+        self._send, self._metrics = send, metrics
+        self._problem: bytes | None = None
+        self.is_started = self._is_over = False
+
+    async def send(self, message: Message) -> None:
+        """Send a message of ASGI."""
+        if message["type"] == "http.response.start":
+            self.is_started = True
+            status, headers = message["status"], [*message.get("headers", [])]
+            self._metrics.answered(status)
+            if status >= 400 and dict(headers).get(b"content-type", b"").startswith(b"text/plain"):
+                self._problem = encoded(status, HTTPStatus(status).phrase)
+                length = str(len(self._problem)).encode()
+                own = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", length)]
+                headers = [pair for pair in headers if pair[0] not in dict(own)] + own
+            names = {name.lower() for name, _ in headers}
+            headers += [pair for pair in _PAIRS if pair[0] not in names]
+            message = {**message, "headers": headers}
+        elif self._problem is not None:
+            if self._is_over:
+                return
+            self._is_over = True
+            message = {"type": "http.response.body", "body": self._problem}
+        await self._send(message)
+
+
+async def answer_problem(send: Send, problem: ProblemError, receive: Receive | None) -> None:
+    """Answer a request with a problem.
+
+    Parameters
+    ----------
+    send
+        Sends messages of ASGI.
+    problem
+        The answer.
+    receive
+        Receives what is left of the request, before the connection is closed; None where nothing
+        is left, or the server reads it.
+    """
     body = encoded(problem.status, problem.detail)
     headers = {
         "content-type": MEDIA_TYPE,
         "content-length": str(len(body)),
-        "connection": "close",
+        **({} if receive is None else {"connection": "close"}),
         **{name.lower(): value for name, value in problem.headers.items()},
     }
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await send({"type": "http.response.body", "body": body, "more_body": receive is not None})
     if receive is not None:
         await _discard(receive)
-    await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _is_read_on(scope: Scope, headers: dict[str, str]) -> bool:
+    """Whether the server reads the rest of a refused request, and then the next one.
+
+    uvicorn does so on a connection that stays open, which costs less than a new one. It has to be
+    sure that the rest comes, and that it is not much.
+    """
+    length = headers.get("content-length", "0")
+    return (
+        scope["http_version"] == "1.1"
+        and "close" not in headers.get("connection", "").lower()
+        and not {"transfer-encoding", "expect"} & headers.keys()
+        and length.isdecimal()
+        and int(length) <= _DISCARD_BYTES
+    )
 
 
 async def _discard(receive: Receive) -> None:

@@ -8,6 +8,7 @@ import math
 import threading
 import time
 import wave
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,12 +20,14 @@ from genrescope import audio
 from genrescope.errors import CancelledError, FileError, TooLongError
 from genrescope.inference import Classifier
 from genrescope.service.metrics import Metrics
-from genrescope.service.problems import ProblemError
+from genrescope.service.problems import ProblemError, full_disk
 from genrescope.service.settings import ServiceSettings
 
 _log = logging.getLogger(__name__)
 # The longest that a decoder may take for half a minute of sound.
 _BLOCK_SECONDS = 30.0
+_LONGEST_WAIT = 60.0  # that a refused client is told
+_MOST_EXPECTED = 1000
 
 Event = dict[str, Any]
 Report = Callable[[Event], None]
@@ -148,8 +151,12 @@ class Pool:
         except MemoryError:
             last = _failed("it takes too much memory", 413)
         except Exception as error:  # one file must not end the thread
-            _log.exception("unexpected error at a file")
+            full = full_disk(error) if isinstance(error, OSError) else None
+            if full is None and not stop.is_set():  # else what it read may have been closed
+                _log.exception("unexpected error at a file")
             last = _failed(f"it can't be classified ({type(error).__name__})", 422)
+            if full is not None:
+                last = _failed(full.detail, full.status)
         else:
             last = {"event": "done"}
         self.metrics.worked(time.monotonic() - started)
@@ -177,6 +184,8 @@ class Room:
         self.workers, self.most = settings.workers, settings.workers + settings.queue
         self.metrics = metrics
         self.taken = 0
+        # When clients that were refused come back, as they were told.
+        self._expected = deque[float](maxlen=_MOST_EXPECTED)
 
     @contextmanager
     def one(self) -> Iterator[None]:
@@ -188,8 +197,7 @@ class Room:
             503, when there is none left.
         """
         if self.taken >= self.most:
-            seconds = self.metrics.mean_seconds * self.taken / self.workers
-            wait = str(max(1, math.ceil(seconds)))
+            wait = str(self._wait())
             raise ProblemError(503, "too many requests: try again later", Retry_After=wait)
         self.taken += 1
         self.metrics.working(self.taken)
@@ -198,6 +206,21 @@ class Room:
         finally:
             self.taken -= 1
             self.metrics.working(self.taken)
+
+    def _wait(self) -> int:
+        """Seconds until there is room for a client that is refused now.
+
+        Those that were refused before it come back, too: were each told the same second, the more
+        clients there are the more time would go into refusing them.
+        """
+        now = time.monotonic()
+        while self._expected and self._expected[0] <= now:
+            self._expected.popleft()
+        ahead = self.taken + len(self._expected)
+        seconds = min(self.metrics.mean_seconds * ahead / self.workers, _LONGEST_WAIT)
+        wait = max(1, math.ceil(seconds))
+        self._expected.append(now + wait)
+        return wait
 
 
 def _failed(reason: str, status: int) -> Event:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -20,8 +22,10 @@ class Problem(BaseModel):
     detail: str
 
 
-class ProblemError(Exception):
+class ProblemError(HTTPException):
     """An answer other than success.
+
+    FastAPI would answer status 400 for any other kind of exception while it reads a JSON body.
 
     Attributes
     ----------
@@ -30,13 +34,23 @@ class ProblemError(Exception):
     detail
         What is wrong, in one sentence without a path.
     headers
-        Further headers of the response.
+        Further headers of the response; status 503 always has `Retry-After`.
     """
 
     def __init__(self, status: int, detail: str, **headers: str) -> None:
-        super().__init__(detail)
-        self.status, self.detail = status, detail
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if status == 503:
+            named.setdefault("Retry-After", "5")
+        super().__init__(status, detail)
+        self.status = status
+        self.headers: dict[str, str] = named
+
+
+def full_disk(error: OSError) -> ProblemError | None:
+    """The problem of a disk or a quota without room for an upload; None for other errors."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ProblemError(507, "no room left for uploads on the disk of the service")
+    return None
 
 
 def document(status: int, detail: str) -> dict[str, Any]:

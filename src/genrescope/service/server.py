@@ -12,10 +12,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from genrescope.errors import GenrescopeError
+from genrescope.service.guard import answer_problem
+from genrescope.service.problems import ProblemError
 
 _LOOK_SECONDS = 15.0
 _STALLED_SECONDS = 60.0
@@ -51,7 +53,7 @@ def run(app: ASGIApp, listening: socket.socket) -> None:
         log_level="warning",
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_MOST_CONNECTIONS,
+        access_log=False,
         timeout_graceful_shutdown=30,
         timeout_keep_alive=15,
         h11_max_incomplete_event_size=2**16,
@@ -78,6 +80,11 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
+async def _refuse(_: Scope, receive: Receive, send: Send) -> None:
+    problem = ProblemError(503, "too many connections: try again later", Retry_After="15")
+    await answer_problem(send, problem, receive)
+
+
 def _is_ignored(number: signal.Signals) -> bool:
     return signal.getsignal(number) is signal.SIG_IGN
 
@@ -100,6 +107,8 @@ class TimeoutProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to look at the connection from time to time."""
         super().connection_made(transport)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            self.app = _refuse
         # asyncio does so only for sockets that were made with the number of the protocol. Without
         # it, each response on a kept connection waits 40 ms for the client's acknowledgement.
         with suppress(OSError, AttributeError):

@@ -24,7 +24,13 @@ class UploadFolder:
 
     @contextmanager
     def kept(self, source: BinaryIO) -> Iterator[Path]:
-        """The content of an upload as a file of a random name, which is gone afterwards."""
+        """The content of an upload as a file of a random name, which is gone afterwards.
+
+        Raises
+        ------
+        OSError
+            When the disk is full.
+        """
         path = self.new()
         try:
             with path.open("wb") as file:

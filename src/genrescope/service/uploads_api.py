@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect
 
 from genrescope.service import schemas
 from genrescope.service.collection import Collection
@@ -24,6 +24,7 @@ from genrescope.service.state import Service, problem_of
 from genrescope.service.work import Classify
 
 router = APIRouter(prefix="/v1")
+_Result = TypeVar("_Result")
 
 _LABELS = ("style", "instrument", "mood")
 _FLAG = {"type": "boolean", "default": False}
@@ -34,7 +35,7 @@ _FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "min
 @router.post(
     "/classify",
     response_model=schemas.Classified,
-    responses=responses(408, 413, 415, 422, 503),
+    responses=responses(408, 413, 415, 422, 503, 507),
     openapi_extra=form_schema(
         file={**_FILES, "required": True},
         timeline=dict(_FLAG),
@@ -70,7 +71,7 @@ async def classify(request: Request) -> Response:
         stream = _events(service, form, options)
         return StreamingResponse(stream, media_type=_EVENT_STREAM)
     try:
-        results = await _all(service, form.files, options)
+        results = await _unless_gone(request, _all(service, form.files, options))
     finally:
         await form.data.close()
     if len(results) == 1 and isinstance(results[0], ProblemError):
@@ -87,7 +88,7 @@ async def classify(request: Request) -> Response:
 @router.post(
     "/similar",
     response_model=schemas.Similar,
-    responses=responses(404, 408, 409, 413, 415, 422, 503),
+    responses=responses(404, 408, 409, 413, 415, 422, 503, 507),
     openapi_extra=form_schema(
         file={"type": "string", "format": "binary"},
         track={"type": "string", "maxLength": 64},
@@ -119,7 +120,8 @@ async def similar(request: Request) -> Response:
             raise ProblemError(422, "expected either a file or the id of a track")
         position = None
         if form.files:
-            event = await _prediction(service, form.files[0], {"content": True})
+            predicted = _prediction(service, form.files[0], content=True)
+            event = await _unless_gone(request, predicted)
             query = _query(service, library, name_of(form.files[0]), event)
             position = await run_in_threadpool(library.position, query)
         else:
@@ -142,11 +144,38 @@ async def similar(request: Request) -> Response:
     return JSONResponse({"schema_version": version, "tracks": found, "position": position})
 
 
-async def _prediction(service: Service, upload: UploadFile, options: dict[str, bool]) -> Event:
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
+    """The result of work for a client; the work is cancelled when the client leaves.
+
+    Raises
+    ------
+    ClientDisconnect
+        When it has left.
+    """
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    result, leaving = asyncio.create_task(work), asyncio.create_task(left())
+    try:
+        await asyncio.wait((result, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not result.done():
+            raise ClientDisconnect
+        return result.result()
+    finally:
+        result.cancel()
+        leaving.cancel()
+
+
+def _work(service: Service, upload: UploadFile, **options: bool) -> Classify:
+    most = service.settings.max_seconds
+    return Classify(service.classifier, upload.file, service.folder, most, **options)
+
+
+async def _prediction(service: Service, upload: UploadFile, **options: bool) -> Event:
     """The `prediction` event of an upload."""
-    async with _kept(service, upload) as path:
-        work = Classify(service.classifier, path, service.settings.max_seconds, **options)
-        return await service.outcome(work, "prediction")
+    return await service.outcome(_work(service, upload, **options), "prediction")
 
 
 async def _all(
@@ -159,7 +188,7 @@ async def _all(
     async def one(upload: UploadFile) -> dict[str, Any] | ProblemError:
         async with room:
             try:
-                event = await _prediction(service, upload, own)
+                event = await _prediction(service, upload, **own)
             except ProblemError as problem:
                 return problem
         return _shown(upload, event, options)
@@ -175,11 +204,9 @@ async def _events(service: Service, form: Form, options: dict[str, bool]) -> Asy
             name = name_of(upload)
             waiting = service.pool.waiting
             yield _event("file", number=number, path=name, waiting=waiting)
-            async with _kept(service, upload) as path:
-                most = service.settings.max_seconds
-                content = options["similar"]
-                work = Classify(service.classifier, path, most, content=content, **own)
-                async for event in service.work(work):
+            work = _work(service, upload, progress=True, content=options["similar"], **own)
+            async with aclosing(service.work(work)) as found:
+                async for event in found:
                     kind = event["event"]
                     rest = {key: value for key, value in event.items() if key != "event"}
                     if kind == "failed":
@@ -230,17 +257,6 @@ def _query(service: Service, library: Collection, name: str, event: Event) -> An
     if genre is None:
         raise ProblemError(422, "; ".join(event["prediction"]["warnings"]))
     return library.query_of(name, event["embedding"], event["content"], genre)
-
-
-@asynccontextmanager
-async def _kept(service: Service, upload: UploadFile) -> AsyncIterator[Path]:
-    """An upload as a file, which is written by another thread."""
-    kept = service.folder.kept(upload.file)
-    path = await run_in_threadpool(kept.__enter__)
-    try:
-        yield path
-    finally:
-        kept.__exit__(None, None, None)
 
 
 def _shown(upload: UploadFile, event: Event, options: dict[str, bool]) -> dict[str, Any]:

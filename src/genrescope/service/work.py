@@ -6,9 +6,9 @@ client, as `genrescope.service.pool.Pool` hands them over.
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -18,22 +18,27 @@ from genrescope.errors import CancelledError, TooLongError
 from genrescope.inference import Classifier, SegmentPrediction
 from genrescope.service.picture import draw
 from genrescope.service.pool import Report, Stop
+from genrescope.service.uploads import UploadFolder
 
 _PLAYED_RATE = 44100
 
 
 @dataclass(frozen=True)
 class Classify:
-    """Classify a file.
+    """Classify an upload, which is a file with a name only for that time.
 
     Attributes
     ----------
     classifier
         The model.
-    file
-        The file.
+    upload
+        The content.
+    folder
+        Where it gets a name, by which decoders open it.
     max_seconds
         Longest audio that is classified.
+    progress
+        Whether to report `sound` and `segments`.
     timeline, styles
         Whether the prediction has them.
     content
@@ -43,8 +48,10 @@ class Classify:
     """
 
     classifier: Classifier
-    file: Path
+    upload: BinaryIO
+    folder: UploadFolder
     max_seconds: float
+    progress: bool = False
     timeline: bool = False
     styles: bool = True
     content: bool = False
@@ -52,10 +59,17 @@ class Classify:
 
     def __call__(self, stop: Stop, report: Report) -> None:
         """Report `sound`, `segments` for each half minute, `prediction` and `picture`."""
-        header = audio.info(self.file)
+        with self.folder.kept(self.upload) as file:
+            self._classify(file, stop, report)
+            if self.picture:
+                report({"event": "picture", **draw(file, stop)})
+
+    def _classify(self, file: Path, stop: Stop, report: Report) -> None:
+        header = audio.info(file)
         if header.duration > self.max_seconds:
-            raise TooLongError(self.file, "too long")
-        report({"event": "sound", "duration": round(header.duration, 3)})
+            raise TooLongError(file, "too long")
+        if self.progress:
+            report({"event": "sound", "duration": round(header.duration, 3)})
         classifier = self.classifier
         rows: list[list[float]] = []
 
@@ -70,8 +84,8 @@ class Classify:
                 }
             )
 
-        started = time.perf_counter()
-        prediction = classifier.predict(self.file, cancel=stop, progress=show)
+        progress = show if self.progress else None
+        prediction = classifier.predict(file, cancel=stop, progress=progress)
         result = prediction.to_dict(timeline=self.timeline)
         if not self.styles and prediction.labels is not None:
             for name in ("answer", *prediction.labels.to_dict()):
@@ -81,12 +95,9 @@ class Classify:
                 "event": "prediction",
                 "prediction": result,
                 "embedding": [float(value) for value in prediction.embedding],
-                "content": _content(self.file) if self.content else "",
-                "seconds": round(time.perf_counter() - started, 4),
+                "content": _content(file) if self.content else "",
             }
         )
-        if self.picture:
-            report({"event": "picture", **draw(self.file, stop)})
 
 
 @dataclass(frozen=True)

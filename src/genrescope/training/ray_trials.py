@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import socket
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -28,10 +27,10 @@ from genrescope.training.recipe import Recipe, changed
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
 from genrescope.training.study import (
+    begin,
     best_accuracy,
     draw,
     finished,
-    hold,
     import_optuna,
     own_settings,
     release,
@@ -144,15 +143,12 @@ class RayTrials:
         return max(1, int(resources.get("GPU", 0)) or int(resources.get("CPU", 0)))
 
     def _begin(self) -> None:
-        with warnings.catch_warnings():
-            # Of the heartbeat: this process tells by a lock that it lives.
-            warnings.simplefilter("ignore", UserWarning)
-            trial = self.study.ask()
+        trial, lock = begin(self.study, self.folder)
         try:
-            lock = hold(self.folder, trial.number)
             drawn = draw(self.study, trial, self.recipe)
-        except BaseException:  # without its lock nobody would find that it has ended
+        except BaseException:
             self.study.tell(trial, state=self.states.FAIL)
+            release(lock)
             raise
         has_gpus = bool(self.ray.cluster_resources().get("GPU"))
         # Ray would repeat a task that died without a word to the study.

@@ -342,7 +342,13 @@ def _validated(fields: dict[str, Any], source: object) -> Recipe:
 def _problem(error: Mapping[str, Any]) -> str:
     """One of pydantic's errors in a few words."""
     place = ".".join(str(part) for part in error["loc"])
-    known = {"missing": "is missing", "extra_forbidden": "there is no such setting"}
+    known = {
+        "missing": "is missing",
+        "extra_forbidden": "there is no such setting",
+        # Names of recipes and runs, which are folders' names, too.
+        "string_pattern_mismatch": "expected letters from A to Z, digits, and . _ + - behind the "
+        f"first of them, not {error.get('input')!r}",
+    }
     message = known.get(error["type"], str(error["msg"]))
     return (f"{place}: " if place else "") + message.removeprefix("Value error, ")
 

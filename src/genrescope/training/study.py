@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import BaseFileLock, Timeout
 
 from genrescope.errors import FileError, RecipeError
-from genrescope.locks import acquire
+from genrescope.locks import acquire, held
 from genrescope.training.recipe import Recipe
 from genrescope.training.settings import Parameter
 
@@ -51,22 +51,57 @@ def stored(folder: Path) -> Iterator[None]:
         raise FileError(folder, f"the study can't be written: {line}") from error
 
 
-def fail_dead(study: optuna.Study, folder: Path) -> None:
-    """Let trials fail whose processes were killed, and remove their folders.
+def alone(folder: Path) -> AbstractContextManager[None]:
+    """Keep other processes from beginning trials, and from looking for dead ones, meanwhile."""
+    return held(folder / "study.lock")
 
-    A process holds the lock of its trial, which the system releases when it ends; a heartbeat alone
-    would tell a minute later.
+
+def fail_dead(study: optuna.Study, folder: Path) -> None:
+    """Let trials fail whose processes have ended without a word, and remove their folders.
+
+    A process holds the lock of its trial, which the system releases when it ends.
     """
-    running = {t.number: t for t in study.get_trials(deepcopy=False) if t.state.name == "RUNNING"}
-    names = {path.stem for path in folder.glob("trial-*")}
-    for number in sorted(int(name[6:]) for name in names if name[6:].isdecimal()):
-        try:
-            lock = hold(folder, number)
-        except Timeout:
-            continue  # another process is at it
-        if number in running:
-            study.tell(number, state=import_optuna().trial.TrialState.FAIL, skip_if_finished=True)
-        shutil.rmtree(folder / f"trial-{number}", ignore_errors=True)
+    with alone(folder):
+        trials = study.get_trials(deepcopy=False)
+        running = {trial.number for trial in trials if trial.state.name == "RUNNING"}
+        names = {path.stem[6:] for path in folder.glob("trial-*")}
+        for number in sorted(running | {int(name) for name in names if name.isdecimal()}):
+            try:
+                lock = hold(folder, number)
+            except Timeout:
+                continue  # another process is at it
+            if number in running:
+                failed = import_optuna().trial.TrialState.FAIL
+                study.tell(number, state=failed, skip_if_finished=True)
+            shutil.rmtree(folder / f"trial-{number}", ignore_errors=True)
+            release(lock)
+
+
+def begin(study: optuna.Study, folder: Path) -> tuple[optuna.Trial, BaseFileLock]:
+    """Begin a trial, with its lock."""
+    with alone(folder):
+        trial = study.ask()
+        return trial, hold(folder, trial.number)
+
+
+@contextmanager
+def running(study: optuna.Study, folder: Path) -> Iterator[optuna.Trial]:
+    """A trial of this process, which fails where anything is raised.
+
+    Optuna's own loop is not used: it turns a Ctrl-C that comes while it stores an outcome, or an
+    outcome that can't be stored, into an error of its own.
+    """
+    trial, lock = begin(study, folder)
+    try:
+        yield trial
+    except BaseException:
+        with suppress(Exception):  # where it can't be stored, it is found dead later
+            failed = import_optuna().trial.TrialState.FAIL
+            study.tell(trial, state=failed, skip_if_finished=True)
+        raise
+    finally:
+        # Not before the outcome is stored: without a lock the trial would be taken for dead.
+        shutil.rmtree(folder / f"trial-{trial.number}", ignore_errors=True)
         release(lock)
 
 

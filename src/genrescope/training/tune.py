@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import shutil
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,15 +30,15 @@ from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
 from genrescope.training.run_folder import states_same_run
 from genrescope.training.study import (
+    alone,
     best_accuracy,
     complete,
     draw,
     fail_dead,
     finished,
-    hold,
     import_optuna,
     own_settings,
-    release,
+    running,
     stored,
 )
 from genrescope.training.trainers import make_trainer
@@ -48,6 +47,10 @@ if TYPE_CHECKING:
     import optuna
 
     from genrescope.inference.ray_engine import RayEngine
+
+
+_GOODBYE = 30
+"""Seconds that a process of the search has to end in when it is asked to."""
 
 
 @dataclass(frozen=True)
@@ -175,38 +178,29 @@ def _search(
 ) -> None:
     """Try settings until the study has so many trials."""
     library, start = import_optuna(), own_settings(recipe)
-
-    def objective(trial: optuna.Trial) -> float:
-        drawn = draw(study, trial, recipe)
-        own = folder / f"trial-{trial.number}"
-        held = hold(folder, trial.number)
-        try:
-            result = execute(
-                changed(recipe, drawn),
-                tracks,
-                own,
-                vectors=vectors,
-                reporter=_TrialReporter(trial),
-                scored="validation",
-            )
-        except GenrescopeError as error:
-            if trial.params == start or isinstance(error, FileError):
-                raise  # it would be the same with any settings
-            raise library.TrialPruned from error  # these settings do not go together
-        finally:
-            shutil.rmtree(own, ignore_errors=True)
-            release(held)
-        return result.accuracy
-
-    def stop(study: optuna.Study, _: object) -> None:
-        done = finished(study)
+    while len(finished(study)) < trials:
+        with running(study, folder) as trial:
+            drawn = draw(study, trial, recipe)
+            try:
+                result = execute(
+                    changed(recipe, drawn),
+                    tracks,
+                    folder / f"trial-{trial.number}",
+                    vectors=vectors,
+                    reporter=_TrialReporter(trial),
+                    scored="validation",
+                )
+            except library.TrialPruned:
+                study.tell(trial, state=library.trial.TrialState.PRUNED)
+            except GenrescopeError as error:
+                if trial.params == start or isinstance(error, FileError):
+                    raise  # it would be the same with any settings
+                # These settings do not go together.
+                study.tell(trial, state=library.trial.TrialState.PRUNED)
+            else:
+                study.tell(trial, result.accuracy)
         if report:
-            report(len(done), best_accuracy(study))
-        if len(done) >= trials:
-            study.stop()
-
-    if len(finished(study)) < trials:
-        study.optimize(objective, callbacks=[stop])
+            report(len(finished(study)), best_accuracy(study))
 
 
 def _share_cores(jobs: int) -> int:
@@ -245,6 +239,8 @@ def _other_processes(
                 process.terminate()
         for process in processes:
             if process.pid is not None:
+                process.join(_GOODBYE)
+                process.kill()
                 process.join()
 
 
@@ -259,7 +255,8 @@ def _work(
     """Work on a study in a process of its own, until it is done or the process is asked to end."""
     import torch
 
-    # It cleans up as after Ctrl-C.
+    # It is ended by the process that started it, which gets the Ctrl-C of the terminal as well.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         torch.set_num_threads(threads)
@@ -293,26 +290,19 @@ def open_study(
         _claim(folder, recipe, describe(tracks, vectors=vectors))
     except OSError as error:
         raise FileError(folder, f"can't be written: {error.strerror}") from None
-    # The trial of a process that was killed fails once its heartbeat is this old.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
+    with alone(folder):  # two processes that begin at once would both make its tables
         storage = library.storages.RDBStorage(
             f"sqlite:///{(folder / 'study.sqlite3').resolve()}",
             # Other processes write, too, on a machine that may be busy; SQLite gives up after 5 s.
             engine_kwargs={"connect_args": {"timeout": 60}},
-            heartbeat_interval=20,
-            grace_period=60,
         )
-    study: optuna.Study = library.create_study(
-        storage=storage,
-        study_name=recipe.name,
-        direction="maximize",
-        load_if_exists=True,
-        pruner=library.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=5),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
-        library.storages.fail_stale_trials(study)
+        study: optuna.Study = library.create_study(
+            storage=storage,
+            study_name=recipe.name,
+            direction="maximize",
+            load_if_exists=True,
+            pruner=library.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=5),
+        )
     fail_dead(study, folder)
     kept = [t for t in study.get_trials(deepcopy=False) if t.state.name != "FAIL"]
     if not any(start in (t.params, t.system_attrs.get("fixed_params")) for t in kept):

@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
+from genrescope.audio.files import identity
 from genrescope.datasets.csv_files import CsvTable, Row, is_nothing, subset_of
 from genrescope.datasets.dataset import NO_FILE, NO_GENRE, Dataset, LeftOut
 from genrescope.datasets.layout import About, Layout
 from genrescope.datasets.tracks import Track
 from genrescope.datasets.walk import mixed
-from genrescope.errors import DatasetError
+from genrescope.errors import DatasetError, printable
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path", "location")
 GENRE_COLUMNS = ("genre", "label", "class", "category", "genre_top")
@@ -45,12 +46,13 @@ class Listing(Layout):
         genre_at = table.required("genres", GENRE_COLUMNS)
         artist_at, split_at = table.column(ARTIST_COLUMNS), table.column(("split",))
         rows: dict[Path, Row] = {}
+        lines: dict[tuple[int, int] | Path, int] = {}
         for row in table:
             file = _file(row, path_at, table.header[path_at])
-            if file in rows:
-                raise row.error(
-                    f"{row.cells[path_at]} is listed twice, first in line {rows[file].line}"
-                )
+            # By whatever path or link: a file twice could be trained on and tested on.
+            first = lines.setdefault(identity(file), row.line)
+            if first != row.line:
+                raise row.error(f"{row.cells[path_at]} is listed twice, first in line {first}")
             rows[file] = row
         tracks: list[Track] = []
         left_out: list[LeftOut] = []
@@ -65,6 +67,8 @@ class Listing(Layout):
             else:
                 named = None if artist is None or is_nothing(artist) else artist
                 tracks.append(Track(name, file, genre, named, split))
+        if not tracks:
+            raise _nothing(path, table, rows, left_out, path_at)
         return _dataset(path, tracks, left_out)
 
 
@@ -105,12 +109,21 @@ def _ids(rows: dict[Path, Row]) -> list[str]:
     return ids
 
 
+def _nothing(
+    path: Path, table: CsvTable, rows: dict[Path, Row], left_out: list[LeftOut], path_at: int
+) -> DatasetError:
+    """The error of a table without a track that can be used."""
+    if not left_out:
+        return DatasetError(f"{path}: no tracks in it")
+    text = f"no tracks in the table; none of the {len(left_out)} it lists can be used"
+    for left, row in zip(left_out, rows.values(), strict=True):
+        if left.reason == NO_FILE:
+            named = f"{NO_FILE}: {printable(row.cells[path_at])} (from the folder {path.parent})"
+            return row.error(f"{named}; {text}", table.header[path_at])
+    return DatasetError(f"{path}: {text}")
+
+
 def _dataset(table: Path, tracks: list[Track], left_out: list[LeftOut]) -> Dataset:
-    if not tracks:
-        why = f"; none of the {len(left_out)} it lists can be used" if left_out else ""
-        missing = next((left for left in left_out if left.reason == NO_FILE), None)
-        why += f": {missing.id}: {NO_FILE}" if missing else ""
-        raise DatasetError(f"{table}: no tracks in it{why}")
     pictures = [track.path for track in tracks if track.path.suffix.lower() == ".png"]
     if pictures and len(pictures) < len(tracks):
         audio = [track.path for track in tracks if track.path.suffix.lower() != ".png"]

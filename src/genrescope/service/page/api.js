@@ -73,6 +73,9 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
+// A name in its own direction: what it holds of right-to-left text turns nothing around it.
+export const named = (text) => el("bdi", {}, text);
+
 export const at = (id) => document.getElementById(id);
 export const icon = (name, label, onclick, more = {}) =>
   el("button", {type: "button", class: "icon", "aria-label": label, title: label, onclick, ...more}, picture(name));

@@ -30,7 +30,7 @@ const texts = {
     map: "Map", queued: "Waiting for its turn", removeResult: (n) => `Remove ${n} from this page`, timeOf: (a, b) => `${a} of ${b}`, volume: "Volume",
     previousTrack: "Previous track", nextTrack: "Next track", zoom: "Zoom of the map", closer: "Zoom in", wider: "Zoom out", whole: "Show all",
     forSelected: "For the selected tracks", selectAll: (n) => `Select all ${n}`, selectNone: "Select none", correctedCount: (n) => `Genre of ${n} corrected.`,
-    betweenHelp: "Fills the playlist with a path from the first selected track to the second", noMatch: "No track matches.",
+    betweenHelp: "Fills the playlist with a path from the first selected track to the second", noMatch: "No track matches.", noTracks: "The library has no track yet.",
     unlike: (n) => `Take back: ${n}`, likeMore: (n) => `Because of ${n} liked`, gone: "Tracks that are no longer in the library were taken out.",
   },
   de: {
@@ -63,7 +63,7 @@ const texts = {
     map: "Karte", queued: "Wartet, bis es an der Reihe ist", removeResult: (n) => `${n} von dieser Seite entfernen`, timeOf: (a, b) => `${a} von ${b}`, volume: "Lautstärke",
     previousTrack: "Voriges Stück", nextTrack: "Nächstes Stück", zoom: "Vergrößerung der Karte", closer: "Vergrößern", wider: "Verkleinern", whole: "Alles zeigen",
     forSelected: "Für die ausgewählten Stücke", selectAll: (n) => `Alle ${n} auswählen`, selectNone: "Auswahl aufheben", correctedCount: (n) => `Genre von ${n} berichtigt.`,
-    betweenHelp: "Füllt die Wiedergabeliste mit einem Weg vom ersten ausgewählten Stück zum zweiten", noMatch: "Kein Stück passt dazu.",
+    betweenHelp: "Füllt die Wiedergabeliste mit einem Weg vom ersten ausgewählten Stück zum zweiten", noMatch: "Kein Stück passt dazu.", noTracks: "Die Sammlung hat noch kein Stück.",
     unlike: (n) => `Zurücknehmen: ${n}`, likeMore: (n) => `Weil ${n} gefallen`, gone: "Stücke, die nicht mehr in der Sammlung sind, wurden entfernt.",
   },
 };
@@ -106,7 +106,9 @@ const details = {
     [/^(.*) can't be compared: it has no genre$/, (_, name) => `${name} kann nicht verglichen werden: es hat kein Genre`],
     [/^the library has no track yet that has a genre$/, () => "in der Sammlung hat noch kein Stück ein Genre"],
     [/^(.*): no genre of the library's model; it knows (.*)$/, (_, name, known) => `${name}: kein Genre des Modells der Sammlung; es kennt ${known}`],
-    [/^the upload paused for too long$/, () => "das Hochladen stockte zu lange"],
+    [/^the upload paused for too long, or was too slow$/, () => "das Hochladen stockte zu lange oder war zu langsam"],
+    [/^no room left for uploads on the disk of the service$/, () => "auf der Festplatte des Dienstes ist kein Platz mehr"],
+    [/^too many connections: try again later$/, () => "zu viele Verbindungen: versuche es später noch einmal"],
     [/^the service is (stopping|not started)$/, (_, what) => (what === "stopping" ? "der Dienst wird beendet" : "der Dienst läuft noch nicht")],
     [/^the model is being loaded$/, () => "das Modell wird geladen"],
     [/^too many requests: try again later$/, () => "zu viele Anfragen: versuche es später noch einmal"],
@@ -115,7 +117,8 @@ const details = {
   ],
 };
 
-export const language = navigator.languages.map((each) => each.slice(0, 2)).find((each) => each in texts) ?? "en";
+// "de" and "de-AT", but not "den", which is another language.
+export const language = navigator.languages.map((each) => each.toLowerCase().split("-")[0]).find((each) => Object.hasOwn(texts, each)) ?? "en";
 
 export function t(name, ...values) {
   const text = texts[language][name] ?? texts.en[name] ?? name;

@@ -1,5 +1,5 @@
 // The library: map, table, corrections, likes, recommendations, playlist.
-import {at, dot, el, get, icon, request, send} from "./api.js";
+import {at, dot, el, get, icon, named, request, send} from "./api.js";
 import {clock, percent, t} from "./i18n.js";
 import {shared} from "./listen.js";
 import {MapView} from "./map.js";
@@ -9,15 +9,19 @@ import {playButton, playTrack} from "./player.js";
 const PAGE = 25, MOST = 500, MOST_CORRECTED = 5000, PLAYLIST = 12;
 const state = {offset: 0, total: 0, descending: false, tracks: [], genres: []};
 const selected = new Map(), known = new Map();  // by id
-const kept = (name) => JSON.parse(localStorage.getItem(name) ?? "[]");
-const likes = new Map(kept("likes")), dislikes = new Map(kept("dislikes"));  // id to name
-let playlist = kept("playlist");  // {id, name, duration, is_remote}
+// Browsers may forbid to store anything, and older pages or users may have stored something else.
+function kept(name, isRight) {
+  try { return JSON.parse(localStorage.getItem(name) ?? "[]").filter(isRight); } catch { return []; }
+}
+const isPair = (each) => each?.length === 2 && each.every((text) => typeof text === "string");
+const likes = new Map(kept("likes", isPair)), dislikes = new Map(kept("dislikes", isPair));  // id to name
+let playlist = kept("playlist", (each) => typeof each?.id === "string" && typeof each.name === "string");  // {id, name, duration, is_remote}
 const shownGenres = new Set();
 let map, playing = null, loads = 0;
 
 function keep() {
-  localStorage.setItem("likes", JSON.stringify([...likes])); localStorage.setItem("dislikes", JSON.stringify([...dislikes]));
-  localStorage.setItem("playlist", JSON.stringify(playlist));
+  const now = {likes: [...likes], dislikes: [...dislikes], playlist};
+  try { for (const [name, value] of Object.entries(now)) localStorage.setItem(name, JSON.stringify(value)); } catch { /* it is forgotten */ }
 }
 
 export async function start(models) {
@@ -84,7 +88,7 @@ function hover(track, event) {
   at("map").style.cursor = track ? "pointer" : "";
   if (!track) return;
   const box = at("map").getBoundingClientRect();
-  tip.textContent = `${track.name} · ${track.genre}`;
+  tip.replaceChildren(named(track.name), ` · ${track.genre}`);
   const x = Math.min(event.clientX - box.left + 12, box.width - tip.offsetWidth), y = event.clientY - box.top;
   tip.style.transform = `translate(${Math.max(0, x)}px, ${y + 14 + tip.offsetHeight > box.height ? y - 10 - tip.offsetHeight : y + 14}px)`;
 }
@@ -92,7 +96,7 @@ function hover(track, event) {
 function showCard(track) {
   const card = at("map-card");
   card.hidden = false;
-  card.replaceChildren(playButton(track), el("span", {class: "name"}, track.name, el("small", {}, dot(track.genre), track.genre)),
+  card.replaceChildren(playButton(track), el("span", {class: "name"}, named(track.name), el("small", {}, dot(track.genre), track.genre)),
     el("span", {class: "icons"}, ...marks(track), plus(track)), el("button", {type: "button", onclick: () => showSimilar(track)}, t("similar")));
 }
 
@@ -111,7 +115,7 @@ async function showSimilar(track) {
 function listTracks(tracks, hint, figure) {
   at("recommend-hint").textContent = tracks.length ? hint : t("noneAlike");
   at("recommended").replaceChildren(...tracks.map((track) => el("li", draggable(track), playButton(track),
-    el("span", {class: "name"}, track.name, track.reason ? el("small", {}, track.reason) : null), el("span", {class: "meta"}, dot(track.corrected_genre ?? track.genre), figure(track)),
+    el("span", {class: "name"}, named(track.name), track.reason ? el("small", {}, track.reason) : null), el("span", {class: "meta"}, dot(track.corrected_genre ?? track.genre), figure(track)),
     plus(track))));
 }
 
@@ -130,6 +134,8 @@ function query(offset, limit) {
   if (kind === "corrected") found.set("corrected", true);
   return `/v1/tracks?${found}`;
 }
+
+const isFiltered = () => Boolean(at("search").value.trim() || at("filter-genre").value || at("filter-kind").value);
 
 async function load() {
   const own = ++loads;
@@ -172,7 +178,7 @@ function showTable() {
       showTable();
     }}), el("span", {class: "narrow", "aria-hidden": "true"}, ` ${t("all")}`))), el("th", {scope: "col"}, el("span", {class: "visually-hidden"}, t("play"))), heading("name"), heading("genre"), heading("confidence", "number wide"), heading("duration", "number wide"),
   el("th", {scope: "col"}, el("span", {class: "visually-hidden"}, `${t("like")}, ${t("add")}`))));
-  body.replaceChildren(...(state.tracks.length ? state.tracks.map(row) : [el("tr", {}, el("td", {colspan: "7", class: "none"}, t("noMatch")))]));
+  body.replaceChildren(...(state.tracks.length ? state.tracks.map(row) : [el("tr", {}, el("td", {colspan: "7", class: "none"}, t(isFiltered() ? "noMatch" : "noTracks")))]));
   const last = Math.min(state.offset + PAGE, state.total);
   at("page-of").textContent = state.total ? t("pageOf", state.offset + 1, last, state.total) : "";
   at("library-count").textContent = t("count", state.total);
@@ -193,7 +199,7 @@ function row(track) {
       e.target.checked ? selected.set(track.id, track) : selected.delete(track.id); showBulk();
     }})),
     el("td", {class: "tight"}, playButton(track)),
-    el("td", {}, track.title ?? track.name, about ? el("small", {}, about) : null),
+    el("td", {}, named(track.title ?? track.name), about ? el("small", {}, named(about)) : null),
     el("td", {}, el("span", {class: "genre-cell"}, dot(genre), choice), track.corrected_genre ? el("small", {class: "was"}, picture("edit"), t("modelSaid", track.genre)) : null),
     el("td", {class: "number wide"}, sure, track.genre ? el("span", {class: "sure", "aria-hidden": "true"}, el("span", {style: {width: sure.replace(/\s/g, "")}})) : null),
     el("td", {class: "number wide"}, clock(track.duration)),
@@ -216,7 +222,7 @@ function showLikes() {
   if (!likes.size) at("recommend-hint").textContent = t("recommendHint");
   else if ([t("recommendHint"), t("gone")].includes(at("recommend-hint").textContent)) at("recommend-hint").textContent = "";
   const chips = (own, sign) => [...own].map(([id, name]) => el("li", {}, el("button", {type: "button", class: `chip ${sign}`, "aria-label": t("unlike", name), title: t("unlike", name),
-    onclick: () => { own.delete(id); showLikes(); (at("liked").querySelector("button") ?? at("recommend")).focus(); }}, picture(sign), name, picture("close"))));
+    onclick: () => { own.delete(id); showLikes(); (at("liked").querySelector("button") ?? at("recommend")).focus(); }}, picture(sign), named(name), picture("close"))));
   at("liked").replaceChildren(...chips(likes, "heart"), ...chips(dislikes, "dislike"));
 }
 
@@ -316,7 +322,7 @@ function showPlaylist() {
   at("playlist-hint").textContent = t("playlistHint");
   at("export").disabled = at("clear").disabled = !playlist.length;
   at("playlist").replaceChildren(...playlist.map((track, place) => el("li", {draggable: "true", ondragstart: (e) => e.dataTransfer.setData("application/x-place", place)},
-    playButton(track, () => ({tracks: [...playlist], index: place})), el("span", {class: "name"}, track.name), el("span", {class: "meta"}, clock(track.duration)),
+    playButton(track, () => ({tracks: [...playlist], index: place})), el("span", {class: "name"}, named(track.name)), el("span", {class: "meta"}, clock(track.duration ?? 0)),
     el("span", {class: "icons"}, icon("up", `${t("up")}: ${track.name}`, () => move(place, place - 1), {disabled: place === 0, "data-up": ""}),
       icon("down", `${t("down")}: ${track.name}`, () => move(place, place + 1), {disabled: place === playlist.length - 1, "data-down": ""}),
       icon("close", `${t("remove")}: ${track.name}`, () => { playlist.splice(place, 1); showPlaylist(); focusPlace(place, "button"); })))));

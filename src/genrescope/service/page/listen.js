@@ -1,5 +1,5 @@
 // Drop, choose or record; results as they are computed.
-import {at, dot, el, events, icon, looks} from "./api.js";
+import {at, dot, el, events, icon, looks, named} from "./api.js";
 import {clock, percent, t, translated} from "./i18n.js";
 import {picture} from "./icons.js";
 import {Level} from "./level.js";
@@ -75,7 +75,7 @@ class Result {
     this.more = el("div", {class: "two"});
     this.element = el("article", {class: "result", "aria-busy": "true"},
       el("div", {class: "result-grid"},
-        el("div", {}, el("div", {class: "result-name"}, el("h2", {}, file.name), icon("close", t("removeResult", file.name), () => this.remove())), this.verdict, this.state, this.bars, this.tags),
+        el("div", {}, el("div", {class: "result-name"}, el("h2", {}, named(file.name)), icon("close", t("removeResult", file.name), () => this.remove())), this.verdict, this.state, this.bars, this.tags),
         el("div", {}, this.strip, el("div", {class: "strip-foot"}, this.button, this.time), this.sections)),
       this.more);
     this.strip.addEventListener("click", (e) => {
@@ -175,7 +175,7 @@ class Result {
 
   on_similar({tracks, position, detail}) {
     const list = el("ol", {class: "track-list"}, ...tracks.slice(0, 6).map((track) => el("li", {},
-      playButton(track), el("span", {class: "name"}, track.name), el("span", {class: "meta"}, dot(track.genre), track.genre ?? "", " ", percent(Math.max(0, track.similarity))))));
+      playButton(track), el("span", {class: "name"}, named(track.name)), el("span", {class: "meta"}, dot(track.genre), track.genre ?? "", " ", percent(Math.max(0, track.similarity))))));
     this.more.replaceChildren(el("div", {}, el("h3", {}, t("sounds")), tracks.length ? list : el("p", {class: "quiet"}, detail ? translated(detail) : t("noneAlike"))));
     if (position) {
       const canvas = el("canvas", {class: "small-map", role: "img", "aria-label": t("onMap")});
