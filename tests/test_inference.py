@@ -197,7 +197,7 @@ def test_sound_in_short_pieces_is_not_said_to_be_short(classifier: Classifier) -
     """Nineteen seconds of it, in pieces of 0.95 s."""
     samples = np.zeros(60 * RATE, np.float32)
     for start in range(0, 60, 3):
-        samples[start * RATE :][: round(0.95 * RATE)] = music(0.95)[: round(0.95 * RATE)]
+        samples[start * RATE :][: round(0.95 * RATE)] = music(1)[: round(0.95 * RATE)]
     prediction = classifier.predict(Waveform(samples, RATE))
     assert prediction.genre is None
     assert prediction.warnings == [

@@ -48,17 +48,21 @@ def open_container(file: BinaryIO, size: int | None = None, start: int = 0) -> A
         mended = _mended(file, end) if start == 0 else None
         if mended is None:
             raise
-        return av.open(mended, mode="r", container_options=_OPTIONS, metadata_errors="replace")
+        return _av_open(mended, _OPTIONS)
 
 
 def _opened(file: BinaryIO, size: int | None, start: int) -> Any:
-    import av
-
     # FFmpeg reads the descriptor itself: no name to be misunderstood, no Python between.
     options = {**_OPTIONS, "fd": str(file.fileno())}
     whole = size is None and start == 0
     end = os.fstat(file.fileno()).st_size if size is None else size
     source = "fd:" if whole else f"subfile,,start,{start},end,{end},,:fd:"
+    return _av_open(source, options)
+
+
+def _av_open(source: str | BytesIO, options: dict[str, str]) -> Any:
+    import av
+
     return av.open(source, mode="r", container_options=options, metadata_errors="replace")
 
 
