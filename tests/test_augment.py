@@ -321,6 +321,44 @@ def test_embeddings_are_targets_as_they_are(tmp_path: Path) -> None:
         load_targets([tmp_path / "t.npz"])
 
 
+@pytest.mark.parametrize(
+    ("key", "names", "ids"),
+    [
+        ("track_id", ["jazz.00000", "blues.00001", "blues.00000"], None),
+        ("track_id", ["rock/001", "blues/001", "blues/Vol. 2"], None),
+        ("track_id", ["b.wav", "a.b", "a.00001.MP3"], ["b", "a.b", "a.00001"]),
+        (
+            "IDS",
+            ["x/jazz.00000.wav", "x/blues.00001.wav", "blues.00000"],
+            ["jazz.00000", "blues.00001", "blues.00000"],
+        ),
+        ("IDS", ["rock/1.wav", "blues/1.wav", "blues/2.wav"], ["rock/1", "blues/1", "blues/2"]),
+        ("IDS", ["x/rock/1.wav", "y/rock/1.wav", "2.wav"], ["x/rock/1", "y/rock/1", "2"]),
+    ],
+)
+def test_each_track_has_its_own_targets(
+    tmp_path: Path, key: str, names: list[str], ids: list[str] | None
+) -> None:
+    values = np.array([[10.0], [20.0], [30.0], [40.0]], np.float32)
+    np.savez(tmp_path / "t.npz", X=values, **{key: np.array([*names, names[0]])})
+    found = load_targets([tmp_path / "t.npz"])
+    expected = dict(zip(ids or names, [[10, 40], [20], [30]], strict=True))
+    assert {track: rows[:, 0].tolist() for track, rows in found.items()} == expected
+
+
+@pytest.mark.parametrize("key", ["track_id", "IDS"])
+def test_names_of_targets_that_become_one_track_are_refused(tmp_path: Path, key: str) -> None:
+    np.savez(tmp_path / "t.npz", X=np.full((2, 1), 9.0), **{key: np.array(["a.wav", "a.mp3"])})
+    with pytest.raises(DatasetError, match=r"t.npz: a.wav and a.mp3 would both be the track a"):
+        load_targets([tmp_path / "t.npz"])
+
+
+def test_a_track_in_two_files_of_targets_is_refused(tmp_path: Path) -> None:
+    files = [save_targets(tmp_path / f"{n}.npz", np.full((1, 3), 0.5), ["a.wav"]) for n in (1, 2)]
+    with pytest.raises(DatasetError, match=r"track a is in .*1.npz and in .*2.npz"):
+        load_targets(files)
+
+
 def test_files_of_targets_are_joined(tmp_path: Path) -> None:
     files = [
         save_targets(tmp_path / f"{name}.npz", np.full((2, 3), 0.5), [name] * 2) for name in "ab"

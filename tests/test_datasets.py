@@ -69,6 +69,12 @@ def test_odd_names_are_ids_as_they_are(tmp_path: Path, name: str, suffix: str) -
     assert track.path.is_file()
 
 
+def test_a_genre_is_valid_text_whatever_bytes_its_folder_has(tmp_path: Path) -> None:
+    (track,) = scan(lay_out(tmp_path, os.fsdecode(b"caf\xe9/a.wav")))
+    assert track.genre == r"caf\udce9"
+    assert track.path.is_file()
+
+
 def test_files_that_are_no_music_are_ignored(tmp_path: Path) -> None:
     lay_out(tmp_path, "jazz/a.wav", "jazz/cover.jpg", "jazz/._a.wav", "a.wav", ".git/b.png")
     lay_out(tmp_path, "rock/d.wav/e.txt")

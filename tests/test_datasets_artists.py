@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 
 from clips import RATE, music
 from genrescope.cli.datasets import app
-from genrescope.datasets import group_tracks, read_dataset
+from genrescope.datasets import Track, group_tracks, read_dataset, with_artists
+from genrescope.datasets.artists import artists_from_tags
 from genrescope.errors import DatasetError
+from tagged import encode
 
 
 def tagged(path: Path, artist: str | None, seed: int = 0) -> Path:
@@ -56,6 +58,43 @@ def test_a_table_comes_before_tags(tmp_path: Path) -> None:
     assert [track.artist for track in tracks] == [None, "Bob"]
     (tmp_path / "list.csv").write_text("path,genre,artist\njazz/a.flac,jazz,Cleo\n")
     assert read_dataset(tmp_path / "list.csv").tracks[0].artist == "Cleo"
+
+
+@pytest.mark.parametrize(
+    ("header", "names", "expected"),
+    [
+        ("filename", ["song.mp3", "b.mp3"], ["Ann", "Bob", None]),
+        ("path", ["pop/song.mp3", "x\\y\\b.FLAC"], ["Ann", "Bob", None]),
+        ("file", ["b.mp3", "rock/1.mp3"], [None, "Ann", "Bob"]),
+        ("track", ["song", "rock/1"], ["Ann", None, "Bob"]),
+        # Which of the two is meant is not known.
+        ("file", ["jazz/song.mp3", "pop/song.mp3", "b.mp3"], [None, "Cleo", None]),
+        # An id as it stands comes first.
+        ("file", ["x/song.mp3", "song", "b.mp3"], ["Bob", "Cleo", None]),
+    ],
+)
+def test_a_table_may_name_files(
+    tmp_path: Path, header: str, names: list[str], expected: list[str | None]
+) -> None:
+    rows = zip(names, ("Ann", "Bob", "Cleo"), strict=False)
+    text = f"{header},artist\n" + "".join(f"{name},{artist}\n" for name, artist in rows)
+    (tmp_path / "artists.csv").write_text(text)
+    tracks = [Track(name, Path(f"{name}.mp3"), "pop") for name in ("song", "b", "rock/1")]
+    found = with_artists(tracks, tmp_path / "artists.csv")
+    assert [track.artist for track in found] == expected
+
+
+def test_an_empty_list_of_artists_is_no_artist(tmp_path: Path) -> None:
+    encode(tmp_path / "a.m4a")
+    file = mutagen.File(tmp_path / "a.m4a")
+    file["\xa9ART"] = []
+    file.save()
+    assert mutagen.File(tmp_path / "a.m4a").tags["\xa9ART"] == []
+    tracks = [
+        Track("a", tmp_path / "a.m4a", "jazz"),
+        Track("b", tagged(tmp_path / "b.flac", "Bob"), "jazz"),
+    ]
+    assert [track.artist for track in artists_from_tags(tracks)] == [None, "Bob"]
 
 
 def test_damaged_files_have_no_artist(tmp_path: Path) -> None:

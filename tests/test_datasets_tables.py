@@ -85,6 +85,7 @@ def test_three_second_rows_belong_to_their_track(tmp_path: Path) -> None:
         ("filename", ["a/x.mp3", "b/y.mp3"], ["x", "y"]),
         ("filename", ["a/x.mp3", "b/x.mp3"], ["a/x", "b/x"]),
         ("filename", ["a\\x.wav", "y.PNG"], ["x", "y"]),
+        ("filename", ["a/c/x.mp3", "b/c/x.mp3", "y.mp3"], ["a/c/x", "b/c/x", "y"]),
         ("track", ["blues.00000", "Vol. 2"], ["blues.00000", "Vol. 2"]),
         ("track", ["001", "002"], ["001", "002"]),
         ("track_id", ["000002", "155320"], ["2", "155320"]),

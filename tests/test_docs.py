@@ -173,6 +173,7 @@ _BASE = [
     "genrescope.audio.decode",
     "genrescope.audio.files",
     "genrescope.audio.waveform",
+    "genrescope.datasets.file_names",
     "genrescope.evaluation.significance",
     "genrescope.examples",
     "genrescope.inference",
@@ -180,6 +181,7 @@ _BASE = [
     "genrescope.inference.classifier",
     "genrescope.inference.prediction",
     "genrescope.registry",
+    "genrescope.wording",
 ]
 _EXTRA = [
     pytest.param("genrescope.evaluation.evaluate", marks=pytest.mark.needs("train")),

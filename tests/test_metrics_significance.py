@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy.stats import binomtest
 
 from genrescope.errors import DatasetError, FileError
 from genrescope.evaluation.predictions import Predictions, read_predictions, write_predictions
-from genrescope.evaluation.significance import compare, mcnemar
+from genrescope.evaluation.significance import compare, grouped_p, mcnemar
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 1), (1, 1), (5, 5), (9, 17), (0, 30), (400, 470), (3, 2)])
@@ -85,6 +86,53 @@ def test_tracks_of_an_artist_are_drawn_together(tmp_path: Path) -> None:
     # The number of the three among ten artists drawn is binomial: 0.3 ± 1.96 * 0.145.
     assert grouped.interval == pytest.approx((0, 0.6), abs=0.051)
     assert single.interval == pytest.approx((0.21, 0.39), abs=0.011)
+
+
+@pytest.mark.parametrize(
+    ("totals", "p"),
+    [
+        # Of the 2 ** 3 signs of 3, 1 and 1, only those of one sign reach 5: 2 of 8.
+        ([[1, 1, 1], [1], [1]], 0.25),
+        # The total is -1 here, and all eight are at least as far from 0.
+        ([[-1, -1, -1], [1], [1]], 1.0),
+        ([[1] * 20, [0] * 20, [0] * 20], 1.0),
+        ([[1, -1], [0]], 1.0),
+        ([[1] * 5] * 6, 2 / 64),
+    ],
+)
+def test_the_test_by_artist_flips_the_signs_of_whole_artists(
+    totals: list[list[int]], p: float
+) -> None:
+    groups = [number for number, own in enumerate(totals) for _ in own]
+    assert grouped_p([one for own in totals for one in own], groups) == pytest.approx(p)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 1), (5, 5), (9, 17), (0, 30), (400, 470)])
+def test_the_test_by_artist_is_mcnemars_where_each_track_has_its_own(a: int, b: int) -> None:
+    difference = [-1] * a + [1] * b + [0] * 7
+    expected = mcnemar([d < 0 for d in difference], [d > 0 for d in difference]).p
+    assert grouped_p(difference, range(len(difference))) == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_artist_alone_decides_nothing() -> None:
+    """Six artists of twenty tracks, and b is better on those of one of them alone."""
+    n, first = 120, np.arange(120) < 20
+    given = (("a", "b"), tuple(map(str, range(n))), ("only",) * n, np.zeros(n, int))
+    artists = tuple(f"artist {i // 20}" for i in range(n))
+    right, wrong = [0.9, 0.1], [0.1, 0.9]
+    a = Predictions(*given, np.where(first[:, None], wrong, right), artists)
+    b = Predictions(*given, np.tile(right, (n, 1)), artists)
+    found = compare(a, b)
+    assert found.interval[0] == 0
+    assert (found.artists, found.p, found.mcnemar.p < 1e-5) == (6, 1.0, True)
+    assert found.describe()[-2:] == [
+        "Only A is correct on 0, only B on 20; a sign-flip test by artist (6 artists) gives "
+        "p = 1.000",
+        "No significant difference (at the 5 % level) on these tracks.",
+    ]
+    unknown = compare(replace(a, artists=()), replace(b, artists=()))
+    assert (unknown.artists, unknown.artist_p, unknown.p) == (None, None, unknown.mcnemar.p)
+    assert unknown.describe()[-1] == "B is significantly better (at the 5 % level)."
 
 
 def test_a_run_is_as_good_as_itself(tmp_path: Path) -> None:

@@ -26,9 +26,11 @@ from genrescope.encoders.graph import to_onnx
 from genrescope.errors import GenrescopeError, RecipeError
 from genrescope.inference import Bundle, Classifier
 from genrescope.models import make_model
+from genrescope.training.augment import TrainingTrack
 from genrescope.training.recipe import load_recipe
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
+from genrescope.training.trainers.lightning import fit
 
 SMALL = [
     "training.epochs=20",
@@ -225,3 +227,28 @@ def test_accumulated_batches_make_one_step(data: Path, tmp_path: Path) -> None:
     one, _ = _fitted(data, tmp_path / "one", "training.epochs=3")
     assert two["history"] != one["history"]
     assert all(np.isfinite(epoch["loss"]) for epoch in two["history"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_each_batch_has_its_own_dropout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
+) -> None:
+    changes = ["training.epochs=2", "training.batch_size=2", f"training.accumulate={accumulate}"]
+    recipe = load_recipe("default-random", [*QUICK, *changes, "seed=3"])
+    tracks = [TrainingTrack(torch.ones(16, 40), label % 2) for label in range(12)]
+    seeds: list[int] = []
+    draw = torch.manual_seed
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: seeds.append(seed) or draw(seed))
+    fit(
+        recipe,
+        tracks,
+        2,
+        shape=(16, 32),
+        checkpoint=tmp_path / "checkpoint.ckpt",
+        report=lambda *_: None,
+        curves={},
+    )
+    # Six batches an epoch: with 4 for a step, the second step of an epoch has two.
+    steps = range(12) if accumulate == 1 else [*range(6), *range(8, 14)]
+    assert [seed - 3 * 1_000_003 for seed in seeds if seed > 3] == [*steps]

@@ -117,6 +117,17 @@ def test_a_file_that_was_moved_takes_its_row_along(usb: Path) -> None:
     assert living(library) == {"music.wav", "moved.wav"}
 
 
+def test_a_sorted_file_takes_its_row_along_whatever_its_inode(usb: Path) -> None:
+    """As after `--write-tags`, which puts a new file in the place of the old one."""
+    library, target = usb.parent / "library", usb.parent / "sorted"
+    shutil.copy2(usb / "usb.wav", usb / "new")
+    (usb / "new").replace(usb / "usb.wav")
+    words = ["sort", str(usb), "--to", str(target), "--library", str(library), "--move", "--yes"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert list(usb.iterdir()) == []
+    assert counts(scan([target], library=library)) == {"moved": 1}
+
+
 def test_watch_names_the_folder_that_is_missing(tmp_path: Path) -> None:
     pytest.importorskip("watchfiles")
     error = CliRunner().invoke(app, ["scan", str(tmp_path / "usb"), "--watch"]).exception

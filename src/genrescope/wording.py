@@ -1,4 +1,4 @@
-"""Counts and sizes in messages, in correct English."""
+"""Counts and sizes in messages, in correct English; and text that can be stored."""
 
 from __future__ import annotations
 
@@ -43,3 +43,17 @@ def size_in_words(size: int) -> str:
         if size < 999.95 * factor:
             return f"{size / factor:.1f} {unit}"
     return f"{size / 1e9:.1f} GB"
+
+
+def valid_text(text: str) -> str:
+    r"""A text that JSON, UTF-8 and tables can store.
+
+    A file's name may hold bytes that are no UTF-8, which Python keeps as lone surrogates: they are
+    written as backslash escapes.
+
+    Examples
+    --------
+    >>> valid_text("caf\udce9"), valid_text("café")
+    ('caf\\udce9', 'café')
+    """
+    return text.encode("utf-8", "backslashreplace").decode()

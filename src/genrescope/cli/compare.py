@@ -47,7 +47,8 @@ def compare(
     Differences are ours minus the paper's, in points; intervals are 95 % bootstrap intervals over
     tracks. A run that leaks is never compared with a published figure.
 
-    Two runs are compared on the tracks that both were tested on, with McNemar's test.
+    Two runs are compared on the tracks that both were tested on, with McNemar's test, or by artist
+    where artists are known.
 
     --write replaces the text between <!-- results --> and <!-- /results -->. The results are stored
     next to the page, too (.jsonl): rows whose runs are gone by then stay, and say where the recipe
@@ -103,7 +104,7 @@ def _compare_two(a: Path, b: Path, format: PageFormat) -> None:
     comparison = compare_runs(a, b)
     if format is PageFormat.json:
         fields = {"a": printable(str(a)), "b": printable(str(b)), "leaked": leaked}
-        typer.echo(json.dumps({**fields, **asdict(comparison)}, indent=1))
+        typer.echo(json.dumps({**fields, **asdict(comparison), "p": comparison.p}, indent=1))
         return
     for run in leaked:
         error_line(f"{run}: LEAKED, its scores mean nothing")

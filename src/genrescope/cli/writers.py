@@ -23,6 +23,7 @@ from genrescope.cli.terminal import drop_stdout, printable, stdout
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference import Prediction
 from genrescope.inference.labels import SoundLabels
+from genrescope.wording import valid_text
 
 _DETAILS = 4  # names of each group in the table
 _LABELS = ("answer", "kind", "music", "styles", "instruments", "moods")
@@ -265,7 +266,7 @@ class Parquet(Writer):
             labels["answer"] = prediction.answer
         row = {
             # A name need not be valid text, which Parquet demands.
-            "path": (prediction.path or "").encode("utf-8", "backslashreplace").decode(),
+            "path": valid_text(prediction.path or ""),
             "genre": prediction.genre,
             "confidence": prediction.confidence,
             "duration": prediction.duration,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from genrescope.datasets.csv_files import CsvTable, is_nothing
+from genrescope.datasets.file_names import possible_ids
 from genrescope.datasets.tracks import Track
 from genrescope.errors import DatasetError
 from genrescope.parallel import available_cores
@@ -26,7 +28,8 @@ _GUEST = re.compile(r"\s*[(\[]?\b(?:feat|ft|featuring)\b\.?\s.*$", re.IGNORECASE
 def with_artists(tracks: Iterable[Track], table: str | PathLike[str]) -> list[Track]:
     """Add the artist of each track from a table with a `track` and an `artist` column.
 
-    A column called `artist_group` (a number that stands for an artist) does as well. Tracks that
+    The first holds ids of tracks, or names of their files, with folders or without. In the place of
+    the second a column `artist_group` does as well, a number that stands for an artist. Tracks that
     the table does not name have no artist then.
 
     Raises
@@ -39,10 +42,24 @@ def with_artists(tracks: Iterable[Track], table: str | PathLike[str]) -> list[Tr
     artist_at = rows.required("artists", _ARTIST_COLUMNS)
     artist = {row.cells[track_at]: row.cells[artist_at] for row in rows}
     artist = {name: who for name, who in artist.items() if not is_nothing(who)}
+    artist = _of_files(artist) | artist
     named = [replace(track, artist=artist.get(track.id)) for track in tracks]
     if not any(track.artist for track in named):
         raise DatasetError(f"{table}: names none of these tracks")
     return named
+
+
+def _of_files(artist: Mapping[str, str]) -> dict[str, str]:
+    """The artists by the ids that files of these names may have in a data set.
+
+    An id has as many folders as make it unique there. One that files of two artists could have says
+    nothing.
+    """
+    found: dict[str, set[str]] = {}
+    for name, who in artist.items():
+        for one in possible_ids(name):
+            found.setdefault(one, set()).add(who)
+    return {name: own.pop() for name, own in found.items() if len(own) == 1}
 
 
 def artists_from_tags(tracks: Sequence[Track]) -> list[Track]:
@@ -79,12 +96,17 @@ def _artist(path: Path) -> str | None:
     try:
         file = mutagen.File(path)
         tags = None if file is None else file.tags
-        found = next((tags[key] for key in _TAGS if key in tags), None) if tags else None
-    # mutagen raises what it likes on damaged files; they are named when they are decoded.
+        found = (_first_text(tags[key]) for key in _TAGS if key in tags) if tags else ()
+        first = next(filter(None, found), "")
+    # mutagen raises what it likes on damaged files, also where a tag's value is taken; they are
+    # named when they are decoded.
     except Exception:
         return None
-    if found is None:
-        return None
-    first = found[0] if isinstance(found, list) else getattr(found, "text", [found])[0]
-    name = without_guests(str(first))
+    name = without_guests(first)
     return None if _key(name) in _UNKNOWN else name
+
+
+def _first_text(value: Any) -> str:
+    """The first text of a tag's value, which may be one text or several; "" for an empty list."""
+    texts = value if isinstance(value, list) else getattr(value, "text", [value])
+    return str(texts[0]) if len(texts) else ""

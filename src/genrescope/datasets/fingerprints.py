@@ -46,7 +46,7 @@ from genrescope.features.spectrogram import (
     power_spectrogram,
 )
 from genrescope.parallel import available_cores
-from genrescope.wording import counted, was
+from genrescope.wording import counted, valid_text, was
 
 BYTES = 16
 SAME_BITS = 24
@@ -228,9 +228,9 @@ class TrainingTracks:
 
     def to_fields(self) -> dict[str, str]:
         """As a bundle stores them: ids on a line each, fingerprints in Base64."""
-        ids = "\n".join(" ".join(name.splitlines()) for name in self.ids)
         encoded = base64.b64encode(self.fingerprints.tobytes()).decode()
-        return {"data": self.data, "ids": ids, "fingerprints": encoded}
+        ids = "\n".join(map(_listed, self.ids))
+        return {"data": valid_text(self.data), "ids": ids, "fingerprints": encoded}
 
     def joined(self, other: TrainingTracks) -> TrainingTracks:
         """The tracks of another list and these, whose ids begin with the name of their data."""
@@ -270,14 +270,15 @@ class TrainingTracks:
             Name of their data set.
         """
         known = np.asarray(self.fingerprints.any(axis=1))
-        same_data = data == self.data
-        without = {name for name, has in zip(self.ids, known.tolist(), strict=True) if not has}
-        ids = set(self.ids)
+        same_data = valid_text(data) == valid_text(self.data)
+        listed = [_listed(name) for name in self.ids]
+        without = {name for name, has in zip(listed, known.tolist(), strict=True) if not has}
+        ids = set(listed)
         matches = same_recording(found, self.fingerprints[known])
         return [
             None
             if one is None and not same_data
-            else match or (same_data and track.id in (ids if one is None else without))
+            else match or (same_data and _listed(track.id) in (ids if one is None else without))
             for track, one, match in zip(tracks, found, matches, strict=True)
         ]
 
@@ -355,6 +356,11 @@ def same_recording(found: Sequence[bytes | None], known: NDArray[np.uint8]) -> l
         and bool(_distances(np.frombuffer(one, np.uint64), table).min() <= SAME_BITS)
         for one in found
     ]
+
+
+def _listed(name: str) -> str:
+    """A track's id as a bundle lists it: one line of valid text."""
+    return valid_text(" ".join(name.splitlines()))
 
 
 def _distances(one: NDArray[np.uint64], table: NDArray[np.uint64]) -> NDArray[np.intp]:

@@ -3,8 +3,8 @@
 Conventions
 -----------
 A table has one row of numbers a track, or several where a row is a segment; rows of one track stay
-in their order. Track ids are as `read_dataset` gives them: a file's name without folder and suffix
-(with the folder, where names repeat), FMA's numbers without leading zeros. The rows of the Kaggle
+in their order. Track ids are as `read_dataset` gives them: a file's name without folders and suffix
+(with them, where names repeat), FMA's numbers without leading zeros. The rows of the Kaggle
 copy's `features_3_sec.csv`, `blues.00000.0.wav` and so on, are segments of the track blues.00000.
 CSV files may have any of the separators and spellings that `genrescope.datasets.csv_files` knows.
 """
@@ -16,14 +16,14 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import AUDIO_SUFFIXES
 from genrescope.datasets.csv_files import CsvTable, csv_rows
+from genrescope.datasets.file_names import track_ids
 from genrescope.datasets.layouts import builtin_repeats
 from genrescope.datasets.layouts.gtzan import GTZAN_GENRES
 from genrescope.datasets.tracks import Track, mark_repeats
@@ -142,7 +142,7 @@ def _read_npz(path: Path) -> _Rows:
     except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path}: not a readable .npz file: {error}") from None
     subset = next((s for start, s in _SUBSET_OF_FILE.items() if path.name.startswith(start)), None)
-    ids = _numbers(names) if key == "track_id" else _names(names)
+    ids = _numbers(names) if key == "track_id" else _names(path, names)
     return _Rows(ids, values, _genre_names(path, labels), columns, subset)
 
 
@@ -174,7 +174,8 @@ def _read_csv(path: Path) -> _Rows:
             bad = next(i for i in numbers if not _is_number(row.cells[i]))
             problem = f"expected a number, found {row.cells[bad]!r}"
             raise row.error(problem, table.header[bad]) from None
-    ids = _numbers(ids) if table.header[at].lower() in _NUMBER_COLUMNS else _names(ids)
+    is_number = table.header[at].lower() in _NUMBER_COLUMNS
+    ids = _numbers(ids) if is_number else _names(path, ids)
     stacked = np.stack(values) if values else np.zeros((0, len(numbers)), np.float32)
     return _Rows(ids, stacked, genres, [table.header[i] for i in numbers])
 
@@ -210,19 +211,13 @@ def _numbers(names: Sequence[str]) -> list[str]:
     return [str(int(name)) if name.isdecimal() else name for name in names]
 
 
-def _names(files: Sequence[str]) -> list[str]:
-    """Track ids of file names: without folder and suffix, where they stay unique."""
-    paths = {file: PurePosixPath(file.replace("\\", "/")) for file in dict.fromkeys(files)}
-    # Not every name has a suffix, and those of GTZAN have a dot inside.
-    bare = {f: p.with_suffix("") if _is_file(p) else p for f, p in paths.items()}
-    short = len({path.name for path in bare.values()}) == len(bare)
-    ids = {f: p.name if short else f"{p.parent.name}/{p.name}" for f, p in bare.items()}
-    track = {f: m[1] if (m := _SEGMENT.fullmatch(name)) else name for f, name in ids.items()}
-    return [track[file] for file in files]
-
-
-def _is_file(path: PurePosixPath) -> bool:
-    return path.suffix.lower() in {*AUDIO_SUFFIXES, ".png"}
+def _names(path: Path, files: Sequence[str]) -> list[str]:
+    """Track ids of file names; those of the segments of a track of GTZAN are the track's."""
+    try:
+        ids = track_ids(files)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from None
+    return [m[1] if (m := _SEGMENT.fullmatch(name)) else name for name in ids]
 
 
 def _validate(path: Path, rows: _Rows) -> None:

@@ -20,6 +20,7 @@ from genrescope.audio.files import find_audio
 from genrescope.datasets.dataset import Content, LeftOut, first_names
 from genrescope.datasets.tracks import Track
 from genrescope.errors import DatasetError
+from genrescope.wording import valid_text
 
 PICTURE = ".png"
 _SHOWN = 4
@@ -106,7 +107,8 @@ def genre_tree(root: Path) -> GenreTree:
         below = file.relative_to(root).parts
         if len(below) > 1:
             kind = pictures if file.suffix.lower() == PICTURE else audio
-            kind[below[0]].append(file)
+            # It becomes the name of a model's genre, which has to be valid text.
+            kind[valid_text(below[0])].append(file)
     tree = _tree(root, audio, pictures)
     unread = tuple(LeftOut(error.path, error.reason) for error in found.errors)
     notes = (str(found.passed_over),) if found.passed_over else ()

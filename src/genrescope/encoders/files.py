@@ -40,6 +40,7 @@ from genrescope.locks import acquire
 from genrescope.redaction import redacted
 from genrescope.registry import no_such
 from genrescope.untrusted import open_npz
+from genrescope.wording import valid_text
 
 EmbedMany = Callable[..., Generator[Embedding | FileError, None, None]]
 """A function that embeds files in their order, given a `batch_size`: `RayEngine.embed_many`."""
@@ -336,7 +337,7 @@ def _distinct(paths: Iterable[str | PathLike[str]]) -> dict[str, Path | str]:
         else:
             seen.setdefault(os.path.realpath(path), (os.fsdecode(path), Path(path)))
     # A name need not be UTF-8, but text in a table has to be.
-    return {name.encode("utf-8", "backslashreplace").decode(): path for name, path in seen.values()}
+    return {valid_text(name): path for name, path in seen.values()}
 
 
 def _stamp(path: Path | str) -> tuple[int, int]:

@@ -59,7 +59,7 @@ def embedding_key(encoder: Encoder, layer: str) -> str:
             "version": EMBEDDING_VERSION,
             "encoder": encoder.name,
             "layer": layer,
-            "weights": _identities(encoder),
+            "weights": weights_hashes(encoder),
             "precision": encoder.precision,
             "hop": encoder.step,
             "frontend": encoder.frontend.model_dump(mode="json"),
@@ -67,7 +67,7 @@ def embedding_key(encoder: Encoder, layer: str) -> str:
     )
 
 
-def _identities(encoder: Encoder) -> list[str]:
+def weights_hashes(encoder: Encoder) -> list[str]:
     """Of each file of weights its hash; as published, where it is what was published."""
     if encoder.weights_seed is not None:
         return [f"untrained {encoder.weights_seed}"]
@@ -206,7 +206,7 @@ def _graph(encoder: Encoder, layer: str) -> bytes:
             "version": graphs.VERSION,
             "encoder": encoder.name,
             "layer": layer,
-            "weights": _identities(encoder),
+            "weights": weights_hashes(encoder),
             "precision": encoder.precision,
             "shape": encoder.frontend.shape,
         }

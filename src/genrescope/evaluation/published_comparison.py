@@ -22,7 +22,7 @@ from genrescope.errors import FileError, RecipeError
 from genrescope.evaluation.published import PublishedFigure, published_figures, published_results
 from genrescope.evaluation.records import joined_with_runs, with_correct_tracks
 from genrescope.evaluation.run_result import RunResult, find_runs
-from genrescope.wording import counted
+from genrescope.wording import counted, valid_text
 
 Interval = tuple[float, float]
 
@@ -267,7 +267,7 @@ def _summary(run: RunResult) -> dict[str, Any]:
 
 def _text(value: object) -> str:
     """A path or an error as text; a file's name may hold bytes that are no UTF-8."""
-    return str(value).encode("utf-8", "backslashreplace").decode()
+    return valid_text(str(value))
 
 
 def differences(figure: PublishedFigure, run: RunResult) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from genrescope.wording import valid_text
+
 
 def _finite(value: Any) -> Any:
     """None in place of NaN and infinities, which JSON does not have."""
@@ -19,8 +21,7 @@ def _finite(value: Any) -> Any:
 
 
 def _valid_text(value: Any) -> Any:
-    """Text without bytes of a file's name that are no UTF-8: these are written as backslashes."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+    return valid_text(value) if isinstance(value, str) else value
 
 
 Text = Annotated[str, BeforeValidator(_valid_text)]

@@ -16,7 +16,7 @@ from genrescope.evaluation.bootstrap import interval, resampled
 from genrescope.evaluation.predictions import Predictions, read_predictions
 from genrescope.wording import counted
 
-# Level of McNemar's test below which a difference is called significant.
+# Level of a test below which a difference is called significant.
 SIGNIFICANCE = 0.05
 
 
@@ -68,6 +68,38 @@ def mcnemar(
     return McNemar(only_a, only_b, min(1.0, 2 * tail / 2**n))
 
 
+def grouped_p(difference: Sequence[int] | NDArray[np.int_], groups: Sequence[Any]) -> float:
+    """P of an exact sign-flip test in which the tracks of a group count as one.
+
+    If both classifiers were equally good, the sum of a group's differences would be as likely as
+    its negative: p is the probability of a total at least as far from 0 (R. A. Fisher, The design
+    of experiments, 1935, section 21, with groups in the place of pairs). Where each track is its
+    own group, that is McNemar's exact test.
+
+    Parameters
+    ----------
+    difference
+        Of each track: 1 where only the second classifier predicted it correctly, -1 where only the
+        first did, else 0, `[n]`.
+    groups
+        The group of each track, such as its artist.
+    """
+    totals: dict[Any, int] = {}
+    for one, group in zip(difference, groups, strict=True):
+        totals[group] = totals.get(group, 0) + int(one)
+    steps = [abs(total) for total in totals.values() if total]
+    # The distribution of the total over -largest … largest, one group after the other.
+    largest = sum(steps)
+    chance = np.zeros(2 * largest + 1)
+    chance[largest] = 1.0
+    for step in steps:
+        # No total so far reaches the ends, so that nothing is rolled over them.
+        chance = (np.roll(chance, step) + np.roll(chance, -step)) / 2
+    observed = abs(sum(totals.values()))
+    far = np.abs(np.arange(-largest, largest + 1)) >= observed
+    return min(1.0, float(chance[far].sum()))
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Two runs compared on the tracks that both were tested on.
@@ -81,9 +113,13 @@ class Comparison:
     difference, interval
         Accuracy of b minus that of a, and its 95 % interval.
     mcnemar
-        The test of the difference.
+        The test of the difference, which takes tracks as independent of each other.
     grouped_by_artist
-        Whether the bootstrap drew all tracks of an artist together.
+        Whether artists are known: the bootstrap drew all tracks of one together then.
+    artists
+        How many the tracks are by, where that is known; a track of an unknown artist counts as one.
+    artist_p
+        p of the test by artist, see `grouped_p`; None where no artist is known.
     """
 
     n: int
@@ -93,6 +129,13 @@ class Comparison:
     interval: tuple[float, float]
     mcnemar: McNemar
     grouped_by_artist: bool = False
+    artists: int | None = None
+    artist_p: float | None = None
+
+    @property
+    def p(self) -> float:
+        """That of the test by artist where artists are known, else McNemar's."""
+        return self.mcnemar.p if self.artist_p is None else self.artist_p
 
     def describe(self, a: str = "A", b: str = "B") -> list[str]:
         """The accuracies, their difference, the test and its meaning, a sentence each.
@@ -102,20 +145,23 @@ class Comparison:
         a, b
             Names of the runs.
         """
-        test, n = self.mcnemar, self.n
+        counts, n = self.mcnemar, self.n
         low, high = (100 * value for value in self.interval)
         better = a if self.difference < 0 else b
-        p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
+        p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
+        test = "McNemar's exact test gives"
+        if self.artists is not None:
+            artists = counted(self.artists, "artist")
+            test = f"a sign-flip test by artist ({artists}) gives"
         return [
             f"Both test subsets share {counted(n, 'track')}.",
             f"A, {a}: {self.accuracy_a * n:.0f} correct, {100 * self.accuracy_a:.1f} %",
             f"B, {b}: {self.accuracy_b * n:.0f} correct, {100 * self.accuracy_b:.1f} %",
             f"B minus A: {100 * self.difference:+.1f} points, 95 % interval {low:+.1f} to "
             f"{high:+.1f}",
-            f"Only A is correct on {test.only_a}, only B on {test.only_b}; McNemar's exact test "
-            f"gives {p}",
+            f"Only A is correct on {counts.only_a}, only B on {counts.only_b}; {test} {p}",
             f"{better} is significantly better (at the 5 % level)."
-            if test.p < SIGNIFICANCE
+            if self.p < SIGNIFICANCE
             else "No significant difference (at the 5 % level) on these tracks.",
         ]
 
@@ -131,7 +177,8 @@ def compare(
 
     A track is identified by its id and genre. One that a run predicted several times (repeated
     folds) counts once, with the mean of its probabilities. The interval is of a paired bootstrap
-    over tracks; the tracks of an artist are drawn together where artists are known.
+    over tracks; the tracks of an artist are drawn together where artists are known, and the test
+    is by artist then.
 
     Parameters
     ----------
@@ -175,6 +222,7 @@ def compare(
     artists = artists_of(a) | artists_of(b)
     groups = [artists.get(track, track) for track in common]
     low, high = _interval(of_b.astype(float) - of_a, groups, resamples=resamples, seed=seed)
+    known = bool(artists.keys() & set(common))
     return Comparison(
         n,
         float(of_a.mean()),
@@ -182,7 +230,9 @@ def compare(
         (test.only_b - test.only_a) / n,
         (low, high),
         test,
-        grouped_by_artist=bool(artists.keys() & set(common)),
+        grouped_by_artist=known,
+        artists=len(set(groups)) if known else None,
+        artist_p=grouped_p(of_b.astype(int) - of_a, groups) if known else None,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -34,7 +35,7 @@ from genrescope.onnx_session import WEIGHTS_FILE
 from genrescope.paths import data_folder
 from genrescope.registry import did_you_mean
 from genrescope.untrusted import parse_json, read_limited
-from genrescope.wording import counted, size_in_words
+from genrescope.wording import counted, size_in_words, valid_text
 
 SCHEMA_VERSION: Literal[2] = 2
 KNOWN_VERSIONS = (2, 3)
@@ -91,6 +92,12 @@ class Manifest(BaseModel):
     music_detector: MusicDetector | None = None
     training_tracks: dict[str, str] | None = None
 
+    @field_validator("name", "provenance", "metrics", "licence", "training_tracks", mode="before")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        """Names of files may hold bytes that are no UTF-8, which JSON can't store."""
+        return _valid_texts(value)
+
     @model_validator(mode="after")
     def _genres_of_labels(self) -> Self:
         if self.labels is not None and list(self.labels.genres) != self.genres:
@@ -114,6 +121,15 @@ class Manifest(BaseModel):
         newer = ("weights_sha256", "labels", "music_detector", "training_tracks")
         without = {name for name in newer if getattr(self, name) is None}
         return (self.model_dump_json(indent=1, exclude=without) + "\n").encode()
+
+
+def _valid_texts(value: Any) -> Any:
+    """A value in which all texts, also those in lists and mappings, are valid."""
+    if isinstance(value, Mapping):
+        return {_valid_texts(key): _valid_texts(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_valid_texts(own) for own in value]
+    return valid_text(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, repr=False)

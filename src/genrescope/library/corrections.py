@@ -138,7 +138,7 @@ def write_training_table(entries: Iterable[Entry], file: Path) -> int:
     chosen = [e for e in entries if e.corrected_genre and not e.deleted and not e.is_remote]
     rows.writerows([entry.place, entry.corrected_genre] for entry in chosen)
     try:
-        write_atomic(file, text.getvalue().encode())
+        write_atomic(file, text.getvalue().encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise FileError(file, f"can't be written: {error.strerror or error}") from None
     return len(chosen)

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genrescope.audio.addresses import stamp_of
 from genrescope.audio.files import FoundAudio, find_audio
 from genrescope.errors import FileError, TagError
 from genrescope.library.rows import LABELS, Entry, inode_of
 from genrescope.library.tag_containers import read_texts
 from genrescope.library.tags import read_genre
+from genrescope.wording import valid_text
 
 if TYPE_CHECKING:
     from genrescope.inference import Prediction
@@ -106,6 +108,36 @@ def music_in(folder: Path) -> tuple[list[Found], FoundAudio]:
     return found, searched
 
 
+def is_missing(file: Path) -> bool:
+    """Whether there is no such file, not even a link; False where its folder can't be read."""
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def has_files(folder: str) -> bool:
+    """Whether a folder exists, and holds something."""
+    try:
+        return any(Path(folder).iterdir())
+    except OSError:
+        return False
+
+
+def is_as_found(found: Found) -> bool:
+    """Whether a file is still what it was when the folder was searched."""
+    if found.address:
+        return (stamp_of(found.address) or [0, 0]) == [found.size, found.mtime_ns]
+    try:
+        status = found.file.stat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (found.size, found.mtime_ns)
+
+
 def tags_of(file: Path) -> Tags:
     """Read a file's tags; those that are damaged count as missing."""
     try:
@@ -154,7 +186,7 @@ def classified(fields: dict[str, Any], prediction: Prediction, genres: Sequence[
         genre=prediction.genre,
         confidence=prediction.confidence,
         duration=prediction.duration,
-        warnings=[as_text(warning) for warning in prediction.warnings],
+        warnings=[valid_text(warning) for warning in prediction.warnings],
         listen=prediction.listen,
         **_labelled(prediction),
     )
@@ -175,8 +207,3 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def as_text(text: str) -> str:
-    """A text that can be stored, whatever file names it quotes."""
-    return text.encode(errors="backslashreplace").decode()

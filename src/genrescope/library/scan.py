@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from genrescope.audio.addresses import stamp_of
 from genrescope.audio.files import identity
 from genrescope.audio.workers import safely_for
 from genrescope.errors import AudioError, FileError, UnreadableError
@@ -30,8 +29,17 @@ from genrescope.inference import Classifier, Prediction
 from genrescope.inference.listening import Listen
 from genrescope.legacy import is_passing_problem
 from genrescope.library.content import content_of
-from genrescope.library.files import Found, Tags, as_text, classified, described
+from genrescope.library.files import (
+    Found,
+    Tags,
+    classified,
+    described,
+    has_files,
+    is_as_found,
+    is_missing,
+)
 from genrescope.library.index import refresh
+from genrescope.library.moves import unfinished_moves
 from genrescope.library.places import (
     Place,
     default_library,
@@ -52,7 +60,7 @@ from genrescope.library.scan_start import (
 )
 from genrescope.library.search import Root, Search
 from genrescope.library.store import Library
-from genrescope.wording import counted
+from genrescope.wording import counted, valid_text
 
 _SECONDS_BETWEEN_WRITES = 3.0
 
@@ -179,6 +187,7 @@ class _Scan:
             if not is_passing_problem(entry.problem):
                 self.by_content[entry.content].append(entry)
         self.moved: set[Path] = set()  # former paths of moved files
+        self.moves: set[tuple[str, str]] | None = None
         self.pending: deque[tuple[Found, str]] = deque()
         self.ready: list[Entry] = []
         self.outdated: list[Entry] = []
@@ -301,13 +310,21 @@ class _Scan:
         """Whether the file of a row is gone, so that `found`, of equal audio, takes its place."""
         if entry.is_remote:
             return entry.file not in self.found and self._is_below(entry.file, self.roots)
-        if not _is_missing(entry.file):
+        if not is_missing(entry.file):
             return False
         if found.inode is not None and found.inode == entry.inode:
             return True  # renamed, on the same disk
+        if (str(entry.file), str(found.file)) in self._sorted_moves():
+            return True
         # A copy does not tell that the files of a disk which is not mounted are gone.
         is_kept = any(map(entry.file.is_relative_to, self.kept))
-        return not is_kept and (_has_files(entry.root) or self._is_below(entry.file, self.roots))
+        return not is_kept and (has_files(entry.root) or self._is_below(entry.file, self.roots))
+
+    def _sorted_moves(self) -> set[tuple[str, str]]:
+        """From where to where `genrescope sort --move` has moved files into the scanned folders."""
+        if self.moves is None:
+            self.moves = set().union(*map(unfinished_moves, self.roots))
+        return self.moves
 
     def _is_below(self, file: Path, roots: Iterable[Path]) -> bool:
         """Whether a file would have been found if it existed: it is below these, and not kept."""
@@ -346,7 +363,7 @@ class _Scan:
         tags: Tags | None = None,
     ) -> None:
         """Turn the classifier's result into a row; `tags` are read where they are not given."""
-        if not isinstance(result, UnreadableError) and not _is_as_found(found):
+        if not isinstance(result, UnreadableError) and not is_as_found(found):
             result = FileError(found.address or found.file, "it changed while it was read")
         if isinstance(result, FileError) and not _is_of_content(result):
             self._fail(result)  # not stored: it is tried again at the next scan
@@ -359,7 +376,7 @@ class _Scan:
                 **fields,
                 probabilities=np.zeros(len(self.classifier.genres), np.float32),
                 embedding=np.zeros(self.classifier.embedding_size, np.float32),
-                problem=as_text(result.reason),
+                problem=valid_text(result.reason),
             )
             self.ready.append(entry)
         else:
@@ -418,38 +435,8 @@ class _Scan:
         self.report.counts.deleted = len(gone)
 
 
-def _is_missing(file: Path) -> bool:
-    """Whether there is no such file, not even a link; False where its folder can't be read."""
-    try:
-        file.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        pass
-    return False
-
-
 def _is_by_link(file: Path) -> bool:
     return os.path.realpath(file) != str(file)
-
-
-def _has_files(folder: str) -> bool:
-    """Whether a folder exists, and holds something."""
-    try:
-        return any(Path(folder).iterdir())
-    except OSError:
-        return False
-
-
-def _is_as_found(found: Found) -> bool:
-    """Whether a file is still what it was when the folder was searched."""
-    if found.address:
-        return (stamp_of(found.address) or [0, 0]) == [found.size, found.mtime_ns]
-    try:
-        status = found.file.stat()
-    except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (found.size, found.mtime_ns)
 
 
 def _is_of_content(error: FileError) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -61,4 +62,4 @@ def _runs(folder: Path | None) -> list[RunResult]:
 
 def _id(run: RunResult, folder: Path | None) -> str:
     place = Path(str(run.folder)).relative_to(folder) if folder else run.name
-    return hashlib.sha256(str(place).encode()).hexdigest()[:20]
+    return hashlib.sha256(os.fsencode(place)).hexdigest()[:20]

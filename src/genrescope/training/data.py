@@ -147,6 +147,7 @@ def load(
     vectors: Mapping[str, FloatArray],
     targets: Targets,
     reporter: Reporter,
+    cache: FeatureCache | None = None,
 ) -> TrainingData:
     """Read the tracks as a recipe's features.
 
@@ -162,6 +163,8 @@ def load(
         Of a teacher, by track id; empty without one.
     reporter
         Told of progress and of tracks that are left out.
+    cache
+        Of the features; that of the user by default.
 
     Raises
     ------
@@ -172,7 +175,7 @@ def load(
         When the disk does not give a file this time: the same command may succeed later.
     """
     genres_of(tracks)
-    windows, left_out = read_windows(recipe.frontend, tracks, vectors, reporter)
+    windows, left_out = read_windows(recipe.frontend, tracks, vectors, reporter, cache)
     usable = [track for track in tracks if track.id in windows]
     if not usable:
         raise DatasetError("none of the tracks can be used")
@@ -227,9 +230,12 @@ def genres_of(tracks: Iterable[Track]) -> tuple[str, ...]:
     Raises
     ------
     DatasetError
-        When there is only one.
+        When there is only one, or the name of one is not a line of text, as no bundle can have it.
     """
     genres = tuple(sorted({track.genre for track in tracks}))
+    for genre in genres:
+        if not genre.strip() or not genre.isprintable():
+            raise DatasetError(f"genre {genre!r}: expected a name of one line of text; rename it")
     if len(genres) < 2:
         raise DatasetError(f"all tracks are of one genre ({', '.join(genres)}): expected several")
     return genres
@@ -270,7 +276,7 @@ def changed_copies(
     """
     if frontend.computed.kind == "stored" or is_stored_spectrogram(track.path):
         return
-    random = np.random.default_rng([seed, *track.id.encode()])
+    random = np.random.default_rng([seed, *track.id.encode("utf-8", "surrogateescape")])
     clean = audio.load(track.path, sample_rate=frontend.computed.sample_rate)
     changes: list[Callable[[audio.Waveform], audio.Waveform]] = [
         lambda part: gain(part, random.uniform(-settings.gain, settings.gain)),
@@ -302,9 +308,10 @@ def read_windows(
     tracks: Sequence[Track],
     vectors: Mapping[str, FloatArray],
     reporter: Reporter,
+    cache: FeatureCache | None = None,
 ) -> tuple[dict[str, Windows], dict[str, str]]:
     """Compute or read the windows of each track; reasons for those that can't be used."""
-    cache, settings = FeatureCache(), frontend.model_dump_json()
+    cache, settings = cache or FeatureCache(), frontend.model_dump_json()
 
     def read(track: Track) -> Windows | FileError:
         try:

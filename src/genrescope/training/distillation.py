@@ -2,20 +2,23 @@
 
 A file of targets is a NumPy `.npz` with `X` `[n, targets]` and `IDS` `[n]`, the file that each row
 was computed from, or `track_id` `[n]`. The rows of one track are in time order and evenly spaced
-over it. Activations between 0 and 1 become log-odds; other numbers, such as embeddings, are taken
+over it. Ids of tracks become those of the data set by `genrescope.datasets.file_names`: of `IDS`
+without folders where names stay unique, of `track_id` without an audio file's suffix alone.
+Activations between 0 and 1 become log-odds; other numbers, such as embeddings, are taken
 as they are. The published MusiCNN taggrams of GTZAN have this form, and VGGish's embeddings of FMA.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.datasets.file_names import refuse_collisions, track_ids, without_suffix
 from genrescope.errors import DatasetError
 from genrescope.untrusted import open_npz
 
@@ -28,14 +31,17 @@ def load_targets(files: Iterable[str | PathLike[str]]) -> Targets:
     Raises
     ------
     DatasetError
-        When a file is not of this form, or has another number of targets than the one before.
+        When a file is not of this form, has another number of targets than the one before, or two
+        of its names, or two files, are about one track.
     """
     targets: Targets = {}
+    origin: dict[str, str | PathLike[str]] = {}
     for file in files:
         try:
             with open_npz(Path(file)) as arrays:
                 values = arrays["X"].astype(np.float32)
-                names = arrays["IDS" if "IDS" in arrays else "track_id"].astype(str)
+                key = "IDS" if "IDS" in arrays else "track_id"
+                names = arrays[key].astype(str)
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise DatasetError(
                 f"{file}: not a file of a teacher's targets with X and IDS or track_id: {error}"
@@ -49,11 +55,29 @@ def load_targets(files: Iterable[str | PathLike[str]]) -> Targets:
         if values.min(initial=0.0) >= 0 and values.max(initial=0.0) <= 1:
             clipped = np.clip(values, 1e-3, 1 - 1e-3)
             values = np.log(clipped / (1 - clipped))
-        order = np.argsort(names, kind="stable")
-        found, starts = np.unique(names[order], return_index=True)
-        for name, rows in zip(found, np.split(order, starts[1:]), strict=True):
-            targets[PurePosixPath(name).stem] = values[rows]
+        for track, rows in _rows(file, names.tolist(), are_files=key == "IDS").items():
+            if track in targets:
+                raise DatasetError(f"track {track} is in {origin[track]} and in {file}")
+            targets[track], origin[track] = values[rows], file
     return targets
+
+
+def _rows(
+    file: str | PathLike[str], names: Sequence[str], *, are_files: bool
+) -> dict[str, list[int]]:
+    """The rows of each track, in order, by id."""
+    try:
+        if are_files:
+            ids = track_ids(names)
+        else:
+            ids = [without_suffix(name) for name in names]
+            refuse_collisions(dict(zip(names, ids, strict=True)))
+    except ValueError as error:
+        raise DatasetError(f"{file}: {error}") from None
+    rows: dict[str, list[int]] = {}
+    for index, track in enumerate(ids):
+        rows.setdefault(track, []).append(index)
+    return dict(sorted(rows.items()))
 
 
 def standardised_targets(

@@ -24,6 +24,7 @@ import numpy as np
 from genrescope.datasets import Dataset, Track
 from genrescope.datasets.fingerprints import fingerprints, same_recording
 from genrescope.errors import DatasetError
+from genrescope.features.cache import FeatureCache
 from genrescope.taxonomy import taxonomy
 from genrescope.training.data import FloatArray, TrackFeatures, TrainingData, read_windows
 from genrescope.training.protocols import Protocol
@@ -61,7 +62,9 @@ def with_taxonomy(tracks: Iterable[Track]) -> list[Track]:
     return [replace(track, genre=taxonomy().find(track.genre) or "") for track in tracks]
 
 
-def load_further(recipe: Recipe, dataset: Dataset, reporter: Reporter) -> FurtherData:
+def load_further(
+    recipe: Recipe, dataset: Dataset, reporter: Reporter, cache: FeatureCache | None = None
+) -> FurtherData:
     """Read a further data set by the recipe's front end.
 
     Raises
@@ -70,7 +73,7 @@ def load_further(recipe: Recipe, dataset: Dataset, reporter: Reporter) -> Furthe
         When none of its tracks can be used.
     """
     tracks = with_taxonomy(dataset.tracks)
-    windows, _ = read_windows(recipe.frontend, tracks, {}, reporter)
+    windows, _ = read_windows(recipe.frontend, tracks, {}, reporter, cache)
     usable = {track.id: track for track in tracks if track.id in windows}
     if not usable:
         raise DatasetError(f"{dataset.name}: none of the tracks can be used")

@@ -14,6 +14,7 @@ from genrescope.datasets.fingerprints import TrainingTracks
 from genrescope.errors import RecipeError
 from genrescope.evaluation.predict import segment_logits
 from genrescope.evaluation.run_result import RunResult
+from genrescope.features.cache import FeatureCache
 from genrescope.inference import Bundle
 from genrescope.inference.classifier import Classifier
 from genrescope.models import trainer_of
@@ -23,6 +24,7 @@ from genrescope.training.bundles import Origin
 from genrescope.training.data import FloatArray, TrainingData, describe, load
 from genrescope.training.further import load_further, refuse_leaks, with_further, with_taxonomy
 from genrescope.training.graphs import join_graphs
+from genrescope.training.identity import hash_files, hash_inputs
 from genrescope.training.outcome import Outcome, predictions_of, result_of, temperatures
 from genrescope.training.protocols import Subset, TrainingJob, make_protocol
 from genrescope.training.ray_features import fill_cache
@@ -103,7 +105,11 @@ def execute(
     """
     reporter = reporter or DefaultReporter()
     known = {track.id for track in tracks}
-    teacher = {track: own for track, own in (teacher or {}).items() if track in known}
+    given = teacher or {}
+    teacher = {track: own for track, own in given.items() if track in known}
+    if given and not teacher:
+        first = next(iter(given))
+        reporter.notice(f"the teacher's tracks ({first}, …) are none of the data set's")
     recipe = adapt(recipe, tracks, teacher, reporter.notice)
     if also:
         tracks = _of_the_taxonomy(recipe, tracks, reporter)
@@ -111,11 +117,14 @@ def execute(
     origin = Origin(recipe, describe(tracks, name, vectors))
     if also:
         origin.data["also"] = [describe(each.tracks, each.name) for each in also]
-    run = RunFolder.claim(folder, recipe, origin.data, teacher)
+    run = RunFolder.claim(folder, recipe, origin.data, teacher, hash_inputs(recipe, teacher))
     if engine is not None:
         for own in (tracks, *(each.tracks for each in also)):
             fill_cache(engine, recipe.frontend, own, reporter)
-    data = load(recipe, tracks, vectors=vectors or {}, targets=teacher, reporter=reporter)
+    cache = FeatureCache()
+    data = load(
+        recipe, tracks, vectors=vectors or {}, targets=teacher, reporter=reporter, cache=cache
+    )
     protocol = make_protocol(
         recipe.split,
         list(data.tracks.values()),
@@ -124,12 +133,17 @@ def execute(
         needs_validation=trainer.needs_validation(recipe),
         scored=scored,
     )
+    further = [load_further(recipe, each, reporter, cache) for each in also]
+    for each in further:
+        refuse_leaks(each, data.tracks, protocol, by_artist=recipe.split.by_artist)
     if also:
-        further = [load_further(recipe, each, reporter) for each in also]
-        for each in further:
-            refuse_leaks(each, data.tracks, protocol, by_artist=recipe.split.by_artist)
         data = with_further(data, further)
-    folders = {job.name: run.job(job) for job in protocol.jobs}
+    further_tracks = [track for each in further for track in each.tracks.values()]
+    folders = {}
+    for job in protocol.jobs:
+        names = sorted({*job.train, *job.monitored, *job.predicted})
+        files = [*(data.tracks[track] for track in names), *further_tracks]
+        folders[job.name] = run.job(job, hash_files(recipe, files, cache))
     unfinished = [job for job in protocol.jobs if not folders[job.name].finished]
     data = data.with_copies(recipe, [track for job in unfinished for track in job.train])
     for job in unfinished:

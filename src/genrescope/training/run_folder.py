@@ -91,7 +91,12 @@ class RunFolder:
 
     @classmethod
     def claim(
-        cls, path: Path, recipe: Recipe, data: Mapping[str, Any], teacher: Iterable[str]
+        cls,
+        path: Path,
+        recipe: Recipe,
+        data: Mapping[str, Any],
+        teacher: Iterable[str],
+        inputs: Mapping[str, str] | None = None,
     ) -> RunFolder:
         """Write down recipe and data, or refuse a folder that holds another run.
 
@@ -105,15 +110,19 @@ class RunFolder:
             Description of the data set.
         teacher
             Tracks for which a teacher's targets are given.
+        inputs
+            Hashes of what else the run computes with, see `genrescope.training.identity`. A run
+            that states none is of a version before them: it resumes with any.
 
         Raises
         ------
         RecipeError
-            When the folder holds a run of another recipe or other data.
+            When the folder holds a run of another recipe, other data or other inputs.
         FileError
             When the folder can't be written to.
         """
         fields = {"recipe": recipe.portable, "data": dict(data), "teacher": sorted(teacher)}
+        fields["inputs"] = dict(inputs or {})
         file = path / "recipe.yaml"
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -122,8 +131,8 @@ class RunFolder:
             begun = file.is_file() and _begun(path / "jobs")
             if begun and not states_same_run(file, fields, ignoring=_COMMENTS):
                 raise RecipeError(
-                    f"{path}: holds a run of another recipe or other data; "
-                    "name another folder, or delete this one"
+                    f"{path}: holds a run of another recipe, other data, or another content of a "
+                    "teacher, weights or model; name another folder, or delete this one"
                 )
             text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
             write_atomic(file, text.encode())
@@ -131,15 +140,23 @@ class RunFolder:
             raise FileError(path, f"can't be written: {error.strerror}") from None
         return cls(path)
 
-    def job(self, job: TrainingJob) -> JobFolder:
-        """Claim the folder of a job, or refuse one that was begun with other tracks.
+    def job(self, job: TrainingJob, files: str = "") -> JobFolder:
+        """Claim the folder of a job, or refuse one that was begun with other tracks or files.
 
-        The lists of a split, or the subsets in a table, may have changed since.
+        The lists of a split, the subsets in a table, or the files may have changed since.
+
+        Parameters
+        ----------
+        job
+            With the tracks' ids.
+        files
+            Hash of their files; "" where they have none. A job that states none is of a version
+            before this hash: it resumes with any files.
 
         Raises
         ------
         RecipeError
-            When the job was begun with other tracks.
+            When the job was begun with other tracks or files.
         """
         folder = JobFolder(self.path / "jobs" / job.name)
         tracks = {
@@ -148,13 +165,16 @@ class RunFolder:
             "predicted": list(job.predicted),
         }
         file = folder.path / "tracks.json"
-        if _begun(folder.path) and file.is_file() and _read_json(file) != tracks:
-            raise RecipeError(
-                f"{self.path}: holds a run of another split; "
-                "name another folder, or delete this one"
-            )
+        if _begun(folder.path) and file.is_file():
+            stated = _read_json(file)
+            known = stated.pop("files", files) if isinstance(stated, dict) else files
+            if stated != tracks or known != files:
+                other = "another split" if stated != tracks else "other audio in the same tracks"
+                raise RecipeError(
+                    f"{self.path}: holds a run of {other}; name another folder, or delete this one"
+                )
         folder.path.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, json.dumps(tracks, indent=1).encode())
+        write_atomic(file, json.dumps({**tracks, "files": files}, indent=1).encode())
         return folder
 
     def finish(
@@ -189,12 +209,15 @@ def states_same_run(
 ) -> bool:
     """Whether a `recipe.yaml` states these fields, apart from some settings of its recipe.
 
-    Settings that were added to recipes later had their defaults.
+    Settings that were added to recipes later had their defaults. One of a version that did not
+    state `inputs` had any.
     """
     try:
         stated = parse_yaml(file.read_text(encoding="utf-8"), 2**24)
     except ValueError:
         return False
+    if isinstance(stated, Mapping) and "inputs" not in stated:
+        fields = {key: value for key, value in fields.items() if key != "inputs"}
     return bool(_completed(stated, ignoring) == _completed(fields, ignoring))
 
 

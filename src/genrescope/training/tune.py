@@ -23,8 +23,10 @@ import yaml
 from genrescope.atomic import write_atomic
 from genrescope.datasets import Track
 from genrescope.errors import FileError, GenrescopeError, RecipeError
+from genrescope.features.cache import FeatureCache
 from genrescope.training.adaptation import adapt
 from genrescope.training.data import describe
+from genrescope.training.identity import hash_files, hash_inputs
 from genrescope.training.recipe import Recipe, changed
 from genrescope.training.reporter import DefaultReporter
 from genrescope.training.run import execute
@@ -287,7 +289,8 @@ def open_study(
     start = own_settings(recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _claim(folder, recipe, describe(tracks, vectors=vectors))
+        inputs = {**hash_inputs(recipe, {}), "files": hash_files(recipe, tracks, FeatureCache())}
+        _claim(folder, recipe, describe(tracks, vectors=vectors), inputs)
     except OSError as error:
         raise FileError(folder, f"can't be written: {error.strerror}") from None
     with alone(folder):  # two processes that begin at once would both make its tables
@@ -310,9 +313,9 @@ def open_study(
     return study
 
 
-def _claim(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
-    """Write down recipe and data, or refuse a folder that holds another study."""
-    fields = {"recipe": recipe.model_dump(mode="json"), "data": data}
+def _claim(folder: Path, recipe: Recipe, data: dict[str, Any], inputs: dict[str, str]) -> None:
+    """Write down recipe, data and inputs, or refuse a folder that holds another study."""
+    fields = {"recipe": recipe.model_dump(mode="json"), "data": data, "inputs": inputs}
     text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     path = folder / "recipe.yaml"
     if path.is_file() and not states_same_run(path, fields):

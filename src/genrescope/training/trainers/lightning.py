@@ -104,9 +104,11 @@ class _Task(pl.LightningModule):
         if isinstance(self.network, Unfreezes):
             self.network.at_epoch(self.current_epoch)
 
-    def training_step(self, batch: tuple[Any, ...], _: int) -> Tensor:
-        # What is random inside the network (dropout) must be the same after resuming.
-        seed = self.recipe.seed * 1_000_003 + self.global_step
+    def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
+        # What is random inside the network (dropout) must be the same after resuming, and another
+        # for each batch: `global_step` counts steps of the optimizer, each of several batches.
+        count = self.recipe.training.accumulate
+        seed = self.recipe.seed * 1_000_003 + self.global_step * count + index % count
         torch.manual_seed(seed + 15_485_863 * self.global_rank)
         parts = [self._own_rows(*each) for each in zip(batch, self.own_genres, strict=True)]
         (segments, labels, targets), share = parts[0]

@@ -173,7 +173,7 @@ def store_arguments(
         When it can't be written.
     """
     stored = {
-        "recipe": recipe.model_dump_json(),
+        "recipe": recipe.model_dump(mode="json"),
         "tracks": _stored(tracks),
         "genres": genres,
         "shape": list(shape),
@@ -193,7 +193,7 @@ def load_arguments(file: Path) -> dict[str, Any]:
     stored = torch.load(file, mmap=True, weights_only=True)
     held_out = stored["held_out"]
     return {
-        "recipe": Recipe.model_validate_json(stored["recipe"]),
+        "recipe": Recipe.model_validate(stored["recipe"]),
         "tracks": _loaded(stored["tracks"]),
         "genres": stored["genres"],
         "shape": tuple(stored["shape"]),
