@@ -20,7 +20,7 @@ import signal
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -363,7 +363,8 @@ def _decode(batch: Any, shared: Any) -> Iterator[Any]:
             for piece in pipeline.read(source, info):
                 yield _table(track, count, *_packed(piece))
                 count += 1
-            end = {**asdict(info), "windows": count}
+            end = {"duration": info.duration, "warnings": info.warnings, "changes": info.changes}
+            end["windows"] = count
         except FileError as error:
             kind = next(each for each in _ERRORS.values() if isinstance(error, each))
             end = {"reason": error.reason, "error": kind.__name__, "windows": count}
