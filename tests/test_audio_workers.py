@@ -7,7 +7,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,13 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (70 * 16000, 2))
     soundfile.write(path, noise, 16000)
     return path
+
+
+def wait_until(is_true: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def worker_ids() -> list[int]:
@@ -116,6 +125,56 @@ def test_a_decoder_that_hangs_is_stopped(music: Path) -> None:
             load(music)
         pool.seconds = 120.0
         assert load(music, duration=1.0).duration == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("waits_before", [True, False])
+def test_a_decoder_that_hangs_is_stopped_also_after_the_block(
+    music: Path, waits_before: bool
+) -> None:
+    """A thread that still reads would wait for it for ever, and Python for the thread."""
+    with safely() as pool:
+        load(music, duration=1.0)
+        (first,) = worker_ids()
+        blocks = stream(music)
+        next(blocks)
+        os.kill(first, signal.SIGSTOP)
+        with ThreadPoolExecutor() as threads:
+            if waits_before:
+                result = threads.submit(list, blocks)
+                wait_until(lambda: pool._watch._waiting)
+            pool.close()
+            if not waits_before:
+                wait_until(lambda: pool._watch._thread is None)
+                result = threads.submit(list, blocks)
+                wait_until(lambda: pool._watch._waiting)
+            with pool._watch._changed:
+                for worker in pool._watch._waiting:
+                    worker.deadline = 0.0
+            try:
+                with pytest.raises(UnreadableError, match="the decoder was stopped"):
+                    result.result(timeout=60)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: pool._watch._thread is None)
+
+
+def test_content_that_the_disk_does_not_take_is_one_line(music: Path) -> None:
+    """Not a file that is cut short, which would be decoded as damaged."""
+    resource = pytest.importorskip("resource")
+    content = music.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, limits[1]))
+    try:
+        for source in (content, io.BytesIO(content)):
+            with pytest.raises(UnreadableError, match="not readable: "):
+                load(source)
+        file = music.open("rb")
+        with file, safely(), pytest.raises(UnreadableError, match="not readable: "):
+            load(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.slow

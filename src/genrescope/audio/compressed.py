@@ -88,6 +88,9 @@ class CompressedSource:
         self.channels: int = self._head[0].layout.nb_channels
         name = _name_of(self._container)
         self.format: str = _NAMES.get(name, name.upper())
+        # The first frame may be shortened and the times may not begin at 0: the second tells.
+        timed = len(self._head) > 2 and self._head[1].pts is not None
+        self.seekable = len(self._links) == 1 and name in _SEEKABLE and timed
         self.end = 0
 
     @property
@@ -112,7 +115,7 @@ class CompressedSource:
         """Yield the sound from sample `start` on, mixed down, in blocks of float32 [n]."""
         position = 0
         frames: Iterator[Any] = chain(self._head, self._frames)
-        if start > _WORTH_A_JUMP_SECONDS * self.sample_rate and len(self._links) == 1:
+        if start > _WORTH_A_JUMP_SECONDS * self.sample_rate and self.seekable:
             position, frames = self._jump(start)
             self._jumped = True
         mixer = Mixer(self.sample_rate, position)
@@ -223,11 +226,6 @@ class CompressedSource:
         return 0, self._frames
 
     def _try_jump(self, start: int) -> tuple[int, Iterator[Any]] | None:
-        # The first frame may be shortened and the times may not begin at 0: the second tells.
-        if len(self._head) < 3 or self._head[1].pts is None:
-            return None
-        if _name_of(self._container) not in _SEEKABLE:
-            return None
         tick = float(self._stream.time_base) * self.sample_rate  # in samples
         target = start - _RUN_UP_SECONDS * self.sample_rate - self._head[0].samples
         origin = self._head[1].pts

@@ -11,6 +11,7 @@ import os
 import signal
 import struct
 import sys
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -79,8 +80,7 @@ def _answer(request: dict[str, Any], out: BinaryIO) -> None:
         kind = request.pop("kind")
         if kind == "info":
             found = info(path)
-            header = [found.duration, found.sample_rate, found.channels, found.format]
-            _send(out, HEADER, json.dumps(header).encode())
+            _send(out, HEADER, json.dumps(astuple(found)).encode())
         elif kind == "digest":
             _send(out, HEADER, json.dumps(audio_digest(path, **request)).encode())
         else:

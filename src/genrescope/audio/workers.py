@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -66,10 +67,10 @@ class DecoderPool:
         self._idle: list[_Worker] = []
         self._watch = _Watch()
 
-    def info(self, path: Readable) -> tuple[float, int, int, str]:
-        """Duration, sample rate, channels and format of a file, as its header states them."""
-        duration, rate, channels, container = self._header(path, {"kind": "info"})
-        return float(duration), int(rate), int(channels), str(container)
+    def info(self, path: Readable) -> tuple[float, int, int, str, bool]:
+        """What `AudioInfo` has of a file."""
+        duration, rate, channels, container, seekable = self._header(path, {"kind": "info"})
+        return float(duration), int(rate), int(channels), str(container), bool(seekable)
 
     def audio_digest(self, path: Readable, size: int | None) -> str:
         """As `genrescope.audio.packets.audio_digest`."""
@@ -288,7 +289,11 @@ class _Worker:
 
 
 class _Watch:
-    """A thread that kills processes whose answer is overdue; it runs while there are any."""
+    """A thread that kills processes whose answer is overdue.
+
+    After `close` it runs on as long as anyone waits for an answer: threads that still decode then
+    would otherwise wait for a process that hangs, and Python for them.
+    """
 
     def __init__(self) -> None:
         self._changed = Condition()
@@ -313,7 +318,7 @@ class _Watch:
 
     def _run(self) -> None:
         with self._changed:
-            while not self._closed:
+            while self._waiting or not self._closed:
                 now = monotonic()
                 for worker in [*self._waiting]:
                     if worker.deadline <= now:
@@ -322,6 +327,7 @@ class _Watch:
                         worker.computed += worker.core_seconds()
                         worker.process.kill()
                 self._changed.wait(0.2)
+            self._thread = None  # the next one to wait starts another
 
     def close(self) -> None:
         with self._changed:
@@ -408,7 +414,9 @@ def _named(path: Readable) -> Iterator[str]:
         return
     with open_regular(path) as (file, _), tempfile.TemporaryDirectory() as folder:
         copy = os.path.join(folder, "content")  # noqa: PTH118
-        with open(copy, "wb") as target:  # noqa: PTH123
-            while piece := file.read(2**20):
-                target.write(piece)
+        try:
+            with open(copy, "wb") as target:  # noqa: PTH123
+                shutil.copyfileobj(file, target)
+        except OSError as fault:
+            raise UnreadableError(source_name(path), f"not readable: {fault.strerror}") from fault
         yield copy

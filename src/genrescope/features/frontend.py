@@ -9,7 +9,7 @@ one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -90,6 +90,10 @@ class Segment:
     end: float
 
 
+def _go_on() -> None:
+    """Do nothing."""
+
+
 @dataclass
 class StreamInfo:
     """Duration and warnings of a track, collected while it is read.
@@ -104,12 +108,16 @@ class StreamInfo:
         How much each window changes over time, see `Window`, where that was computed.
     listen
         How much of the track is read, see `genrescope.inference.listening`.
+    on_block
+        Called for each half minute that is read of a file, also of silence; what it raises ends the
+        reading.
     """
 
     duration: float = 0.0
     warnings: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     listen: str = "full"
+    on_block: Callable[[], None] = field(default=_go_on, repr=False, compare=False)
 
 
 class SegmentSettings(BaseModel):
@@ -295,6 +303,7 @@ class Frontend(BaseModel):
 
         def timed() -> Iterator[FloatArray]:
             for block in blocks:
+                info.on_block()
                 info.duration += len(block) / rate
                 yield block
 
