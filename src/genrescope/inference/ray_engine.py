@@ -209,8 +209,8 @@ class RayEngine:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address, logging_level="ERROR", log_to_driver=False, **local)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            place, reason = remote or "this machine", str(error).splitlines()[0]
+        except Exception as error:  # Ray raises that itself where a node does not start in time
+            place, reason = remote or "this machine", next(iter(str(error).splitlines()), "")
             raise GenrescopeError(f"no Ray cluster at {place}: {reason}") from None
         with suppress(TypeError, ValueError):  # in a thread, or set by no Python
             # Ray's own would abort the process.
