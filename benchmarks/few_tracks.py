@@ -106,8 +106,11 @@ def _figures(pairs: np.ndarray) -> tuple[Figure, Figure, Figure]:
 
 def by_folds(
     tracks: Sequence[Track], work: Path, repetitions: int
-) -> Iterator[tuple[str, Figure, Figure | None]]:
-    """Accuracy of each method, and its difference to training from scratch on the same tracks."""
+) -> Iterator[tuple[str, Figure, Figure | None, tuple[float, float]]]:
+    """Accuracy of each method, and its difference to training from scratch on the same tracks.
+
+    Also the lowest and the highest accuracy of a single repetition.
+    """
     folds = ("split.kind=folds", "split.by_artist=true")
     methods: Mapping[str, tuple[str, ...]] = {
         **{
@@ -118,7 +121,7 @@ def by_folds(
     }
     order = [track.id for track in tracks]
     artists = [track.artist or track.id for track in tracks]
-    found = {}
+    found, ranges = {}, {}
     for name, (recipe, *changes) in methods.items():
         right = []
         for seed in range(repetitions):
@@ -127,10 +130,12 @@ def by_folds(
             right.append([own[track] for track in order])
             print(name, seed, np.mean(right[-1]), flush=True)
         found[name] = np.mean(right, axis=0)
+        each = np.mean(right, axis=1)
+        ranges[name] = float(each.min()), float(each.max())
     scratch = found["one network from scratch"]
     for name, values in found.items():
         difference = None if values is scratch else mean(values - scratch, artists, lowest=-1)
-        yield name, mean(values, artists), difference
+        yield name, mean(values, artists), difference, ranges[name]
 
 
 def _text(figure: Figure, *, signed: bool = False) -> str:
@@ -164,10 +169,12 @@ def main() -> None:
             lines.append(f"| {genres} | {' | '.join(figures)} |")
         lines.append("")
     times = counted(options.repetitions, "repetition")
-    lines += [f"| {times}, in % | accuracy | above from scratch |", "|---|--:|--:|"]
-    for name, figure, difference in by_folds(emotify, options.work, options.repetitions):
+    head = f"| {times}, in % | accuracy | above from scratch | single repetitions |"
+    lines += [head, "|---|--:|--:|--:|"]
+    for name, figure, difference, range_ in by_folds(emotify, options.work, options.repetitions):
         above = "" if difference is None else _text(difference, signed=True)
-        lines.append(f"| {name} | {_text(figure)} | {above} |")
+        single = " to ".join(f"{100 * value:.1f}" for value in range_)
+        lines.append(f"| {name} | {_text(figure)} | {above} | {single} |")
     print("\n".join(lines))
     if options.write:
         write_between(ROOT / "docs" / "laboratory.md", "few-tracks", lines)

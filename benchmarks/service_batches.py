@@ -6,10 +6,6 @@ The default model gets the segments of half-minute windows of synthetic clips: t
 as one batch, as the service does, and those of several windows as one batch. Both take turns in the
 same process; the ratio is the median over the turns. As many threads as there are cores do so at
 the same time, as they do in a busy service, each with the one thread that the session has.
-
-A second table is of one client that waits for each prediction: a track at a time, with its segments
-as one batch, and as two halves at the same time on two threads. Decoding and features take as long
-as before. Next to them is the time that a track takes where all cores classify, as in `classify`.
 """
 
 from __future__ import annotations
@@ -18,10 +14,8 @@ import argparse
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -29,62 +23,12 @@ from numpy.typing import NDArray
 from pages import write_between
 
 import genrescope
-from genrescope import audio
 from genrescope.examples import write_examples
 from genrescope.features import StreamInfo
 from genrescope.parallel import available_cores
 
 TOGETHER = (2, 4, 8)
 NAMES = ["logits", "embedding"]
-
-
-def halves(turns: int) -> list[str]:
-    """The rows of the second table."""
-    classifier = genrescope.load()
-    whole = classifier.network.run
-    times: dict[str, list[float]] = {"all": [], "whole": [], "halves": []}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        audio.safely(available_cores()),
-        ThreadPoolExecutor(1) as other,
-    ):
-        paths = [Path(path) for path in write_examples(Path(folder), seconds=30)]
-
-        def in_halves(segments: NDArray[np.float32], names: Sequence[str]) -> list[NDArray[Any]]:
-            middle = len(segments) // 2
-            first = other.submit(whole, segments[:middle], names)
-            second = whole(segments[middle:], names)
-            return [np.concatenate(both) for both in zip(first.result(), second, strict=True)]
-
-        def timed(name: str, work: Callable[[], list[Any]]) -> list[Any]:
-            started = time.perf_counter()
-            found = work()
-            times[name].append((time.perf_counter() - started) / len(found) * 1000)
-            return found
-
-        for turn in range(turns + 1):
-            timed("all", lambda: [*classifier.predict_many(paths * 2)])
-            one = timed("whole", lambda: [classifier.predict(path) for path in paths])
-            classifier.network.run = in_halves  # type: ignore[method-assign]
-            two = timed("halves", lambda: [classifier.predict(path) for path in paths])
-            classifier.network.run = whole  # type: ignore[method-assign]
-            same = all(
-                np.array_equal(a.embedding, b.embedding) for a, b in zip(one, two, strict=True)
-            )
-            if not turn:  # decoders start, memory is taken
-                times = {name: [] for name in times}
-    rows = ["| a track of half a minute | time | compared with all cores | same bits |"]
-    rows.append("|---|---|---|---|")
-    base = np.array(times["all"])
-    for name, words in (
-        ("all", "`classify`, all cores"),
-        ("whole", "one at a time"),
-        ("halves", "one at a time, the network in halves on two threads"),
-    ):
-        ratio = float(np.median(base / np.array(times[name])))
-        bits = "" if name == "all" else "yes" if name == "whole" or same else "no"
-        rows.append(f"| {words} | {np.median(times[name]):.1f} ms | {ratio:.2f} | {bits} |")
-    return rows
 
 
 def main() -> None:
@@ -135,11 +79,8 @@ def main() -> None:
         print(rows[-1], flush=True)
     note = f"{options.turns} turns on {cores} cores ({platform.machine()}), "
     note += f"ONNX Runtime {onnxruntime.__version__}, {len(batches[0])} segments a window."
-    apart = halves(options.turns)
-    print("\n".join(apart))
     if options.write is not None:
         write_between(options.write, "batches", [note, "", *rows])
-        write_between(options.write, "halves", apart)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,10 @@ forms are made before, and `http.client` sends them. The table says how many cor
 Before and after each number of clients `Classifier.predict_many` classifies the same files, with as
 many threads as the service has workers and in decoder processes as `genrescope classify` does.
 Memory is that of the service and its decoders.
+
+A second table is of one client that waits for each prediction: a track at a time, with its segments
+as one batch, as the service does, and as two halves at the same time on two threads. Next to them
+is the time that a track takes where all cores classify, in the same process.
 """
 
 from __future__ import annotations
@@ -22,14 +26,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import requests
+from numpy.typing import NDArray
 from pages import write_between
 
 import genrescope
@@ -38,6 +45,7 @@ from genrescope.examples import write_examples
 from genrescope.parallel import available_cores
 
 CLIENTS = (1, 8, 64)
+TURNS = 15  # of the second table
 EDGE = b"genrescope-benchmark"
 FORM = f"multipart/form-data; boundary={EDGE.decode()}"
 
@@ -179,6 +187,55 @@ def measured(seconds: float, workers: int) -> list[str]:
     return rows
 
 
+def halves(turns: int, workers: int) -> list[str]:
+    """The rows of a table: one track at a time, with the network whole and in halves."""
+    classifier = genrescope.load()
+    whole = classifier.network.run
+    times: dict[str, list[float]] = {"all": [], "whole": [], "halves": []}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        audio.safely(workers),
+        ThreadPoolExecutor(1) as other,
+    ):
+        paths = [Path(path) for path in write_examples(Path(folder), seconds=30)]
+
+        def in_halves(segments: NDArray[np.float32], names: Sequence[str]) -> list[NDArray[Any]]:
+            middle = len(segments) // 2
+            first = other.submit(whole, segments[:middle], names)
+            second = whole(segments[middle:], names)
+            return [np.concatenate(both) for both in zip(first.result(), second, strict=True)]
+
+        def timed(name: str, work: Callable[[], list[Any]]) -> list[Any]:
+            started = time.perf_counter()
+            found = work()
+            times[name].append((time.perf_counter() - started) / len(found) * 1000)
+            return found
+
+        for turn in range(turns + 1):
+            timed("all", lambda: [*classifier.predict_many(paths * 2, jobs=workers)])
+            one = timed("whole", lambda: [classifier.predict(path) for path in paths])
+            classifier.network.run = in_halves  # type: ignore[method-assign]
+            two = timed("halves", lambda: [classifier.predict(path) for path in paths])
+            classifier.network.run = whole  # type: ignore[method-assign]
+            same = all(
+                np.array_equal(a.embedding, b.embedding) for a, b in zip(one, two, strict=True)
+            )
+            if not turn:  # decoders start, memory is taken
+                times = {name: [] for name in times}
+    rows = ["| a track of half a minute | time | compared with all cores | same bits |"]
+    rows.append("|---|---|---|---|")
+    base = np.array(times["all"])
+    for name, words in (
+        ("all", "`classify`, all cores"),
+        ("whole", "one at a time"),
+        ("halves", "one at a time, the network in halves on two threads"),
+    ):
+        ratio = float(np.median(base / np.array(times[name])))
+        bits = "" if name == "all" else "yes" if name == "whole" or same else "no"
+        rows.append(f"| {words} | {np.median(times[name]):.1f} ms | {ratio:.2f} | {bits} |")
+    return rows
+
+
 def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -195,9 +252,11 @@ def main() -> None:
         "",
         *rows,
     ]
-    print("\n".join(rows))
+    apart = halves(TURNS, options.workers)
+    print("\n".join([*rows, "", *apart]))
     if options.write is not None:
         write_between(options.write, "load", rows)
+        write_between(options.write, "halves", apart)
 
 
 if __name__ == "__main__":

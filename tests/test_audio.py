@@ -927,6 +927,28 @@ def test_only_the_part_that_cancels_is_mixed_otherwise(tmp_path: Path) -> None:
         assert likeness(part, mixed[first : first + len(part)]) > 0.9
 
 
+def test_one_second_of_opposite_phase_is_found_wherever_blocks_end(tmp_path: Path) -> None:
+    """In files of all kinds, whose decoders give blocks of different lengths."""
+    rng = np.random.default_rng(0)
+    left, other = rng.normal(0, 0.1, (2, 25 * 22050))
+    right = 0.7 * left + 0.3 * other
+    second = slice(21 * 22050, 22 * 22050)
+    right[second] = -left[second]
+    whole = {}
+    for name in ("wav 24", "aiff 16", "flac 16"):
+        path = write(tmp_path / f"a.{name[:3]}", FORMS[name], np.stack([left, right], 1), 22050)
+        warnings: list[str] = []
+        whole[name] = load(path, sample_rate=None, warnings=warnings).samples
+        (warning,) = warnings
+        assert "cancel each other out: 3.0 s were mixed" in warning
+        assert whole[name][second].std() > 0.05
+    for offset in (20.5, 21.02, 22.6, 24.02):
+        part = load(tmp_path / "a.wav", sample_rate=None, offset=offset, duration=2.0).samples
+        first = round(offset * 22050)
+        np.testing.assert_array_equal(part, whole["wav 24"][first : first + len(part)])
+    np.testing.assert_allclose(whole["aiff 16"], whole["flac 16"], atol=1e-4)
+
+
 @pytest.mark.parametrize("channels", [2, 3, 6])
 def test_ordinary_channels_are_their_mean_to_the_bit(tmp_path: Path, channels: int) -> None:
     rng = np.random.default_rng(channels)

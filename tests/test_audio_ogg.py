@@ -113,6 +113,24 @@ def test_headers_among_the_audio(tmp_path: Path) -> None:
     assert audio_digest(path) == audio_digest(right)
 
 
+@pytest.mark.slow
+def test_headers_among_the_audio_in_a_process_that_writes_no_files(tmp_path: Path) -> None:
+    path = tmp_path / "repeated.ogg"
+    path.write_bytes(with_repeated_headers(encoded(tmp_path / "part.ogg", 3.0, 44100, "VORBIS")))
+    here = audio.load(path)
+    with audio.safely():
+        assert np.array_equal(audio.load(path).samples, here.samples)
+
+
+def test_headers_among_the_audio_of_a_chain(tmp_path: Path) -> None:
+    """Of the first link; the others are not in its copy, too."""
+    right, path = tmp_path / "right.ogg", tmp_path / "repeated.ogg"
+    data = encoded(tmp_path / "part.ogg", 3.0, 44100, "VORBIS")
+    right.write_bytes(data + data)
+    path.write_bytes(with_repeated_headers(data) + data)
+    assert np.array_equal(audio.load(path).samples, audio.load(right).samples)
+
+
 def test_most_files_are_one_link_without_repeats(tmp_path: Path) -> None:
     path = tmp_path / "a.ogg"
     path.write_bytes(encoded(tmp_path / "part.ogg", 1.0, 44100, "VORBIS"))

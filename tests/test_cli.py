@@ -445,6 +445,9 @@ class TestWhatIsAsked:
         assert "(did you mean 'default'?)" in done.stderr
         done = genrescope("classify", folder / "a.wav", "--model", folder)
         assert "no bundle.json and model.onnx in it" in done.stderr
+        (folder / "recipe.yaml").write_text("name: x")
+        done = genrescope("classify", folder / "a.wav", "--model", folder)
+        assert f"{folder}: a run that is not finished" in done.stderr
 
     def test_dots_links_and_what_was_passed_over(self, tmp_path: Path) -> None:
         music, disk = tmp_path / "music", tmp_path / "disk"
@@ -479,6 +482,8 @@ class TestWhatIsAsked:
         (tmp_path / "b" / "x.wav").hardlink_to(tmp_path / "a" / "x.wav")
         (tmp_path / "c" / "deep").mkdir()
         (tmp_path / "c" / "deep" / "y.wav").write_bytes(b"2")
+        (tmp_path / ".git").mkdir()
+        (tmp_path / ".git" / "z.wav").write_bytes(b"3")
         over = PassedOver()
         expected = [tmp_path / "a" / "x.wav", tmp_path / "c" / "deep" / "y.wav"]
         assert list(find([f"{tmp_path}/**/*.wav"], passed_over=over)) == expected

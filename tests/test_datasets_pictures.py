@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,13 @@ def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (8, 8)) -> Pa
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size).save(path)
     return path
+
+
+def test_of_one_name_in_two_formats_one_is_taken_and_the_other_named(music: Path) -> None:
+    shutil.copy(music / "jazz" / "a.wav", music / "jazz" / "a.wave")
+    found = read_dataset(music)
+    assert [track.path.name for track in found.tracks] == ["a.wave", "b.wav", "c.wav", "d.wav"]
+    assert "another format of a track of that name, and left out: jazz/a.wav" in found.notices()[0]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1"])

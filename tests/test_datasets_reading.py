@@ -295,7 +295,7 @@ def test_a_csv_is_read_from_any_working_folder(
         ("", "line 1: expected a column for the files .*; the columns are: none"),
         ("path,year\na.wav,1959\n", "expected a column for the genres .* are: path, year"),
         ("path,genre\n", "no tracks in it"),
-        ("path,genre\nx.wav,rock\n", "no tracks in it; none of the 1 .*: x: no such file"),
+        ("path,genre\nx.wav,rock\n", "line 2, column path: no such file: x.wav .* none of the 1"),
         ("path,genre\na.wav\n", "line 2, column genre: 1 cell, expected 2"),
         ("path,genre\na.wav,rock,x\n", "line 2: 3 cells, expected 2"),
         ("path,genre\na.wav,rock\na.wav,pop\n", "line 3: a.wav is listed twice, first in line 2"),
@@ -303,8 +303,8 @@ def test_a_csv_is_read_from_any_working_folder(
         ("path,genre\na.wav,rock\n,pop\n", "line 3, column path: expected .* found nothing"),
         ("path,genre\nNaN,rock\n", "line 2, column path: expected .* found nothing"),
         ("path,genre\n.,rock\n", r"line 2, column path: '\.' is a folder, expected a file"),
-        (f"path,genre\n{'x' * 300},rock\n", "no tracks in it; none of the 1 .*: no such file"),
-        ("path,genre\na\0.wav,rock\n", "no tracks in it; none of the 1 .*: no such file"),
+        (f"path,genre\n{'x' * 300},rock\n", "line 2, column path: no such file: xx"),
+        ("path,genre\na\0.wav,rock\n", "line 2: NUL bytes, expected .* text"),
     ],
 )
 def test_unusable_lists_are_refused(tmp_path: Path, text: str, words: str) -> None:

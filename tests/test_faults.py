@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from fault_jobs import jobs, make_inputs
-from faults import Forks, Trials, server
+from fault_server import Site, server
+from faults import Forks, Trials
 
 from clips import write_wav
 from genrescope.cli.resume import PartialRows
@@ -44,13 +45,17 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
         ("classify --write-tags", 4, 0),
         ("embed", 4, 0),
         ("download", 5, 1),
+        pytest.param("scan of addresses", 1, 0, marks=pytest.mark.slow),
     ],
 )
 def test_a_disturbed_job_loses_nothing(
     job: str, kills: int, others: int, inputs: Path, forks: Forks, tmp_path: Path
 ) -> None:
-    with server() as address:
-        trials = Trials(jobs()[job], tmp_path, inputs, forks, address)
+    if job == "scan of addresses":
+        pytest.importorskip("aiohttp")
+        pytest.importorskip("lancedb")
+    with server() as site:
+        trials = Trials(jobs()[job], tmp_path, inputs, forks, site)
         outcome = trials.run(kills, others)
     assert outcome.kills == kills
     assert outcome.found == outcome.expected > 0
@@ -61,7 +66,7 @@ def test_an_undisturbed_run_finds_lost_and_doubled_rows(
     inputs: Path, forks: Forks, tmp_path: Path
 ) -> None:
     """The comparison itself can fail."""
-    trials = Trials(jobs()["classify --output csv"], tmp_path, inputs, forks)
+    trials = Trials(jobs()["classify --output csv"], tmp_path, inputs, forks, Site())
     table = trials.work / "rows.csv"
     head, first, _, *rest = table.read_text().splitlines()
     table.write_text("\n".join([head, first, first, *rest]))

@@ -27,7 +27,7 @@ from genrescope.errors import BundleError, FileError
 from genrescope.hub import catalogue
 from genrescope.hub.catalogue import AUDIOSET, AUDIOSET_LARGE, KnownModel, fetch, make_bundle
 from genrescope.hub.graph import layout_of
-from genrescope.settings import default_model
+from genrescope.settings import default_model, read_settings, write_settings
 
 NAME = b"\x80\x02}(X\x01\x00\x00\x00a"
 
@@ -420,6 +420,19 @@ def test_info_tells_of_a_model_that_is_here_and_of_one_that_is_not(
     fields = json.loads(run("models", "info", "audioset", "-f", "json").stdout)
     assert fields["here"] and "techno" in fields["styles"] and "reggae" in fields["genres"]
     assert "genres: blues" in run("models", "info", "audioset").stdout
+
+
+@pytest.mark.parametrize("model", ["/x/\U0001f600/é", 'a"b\\c', "a\x7f\nb\u2028", "café"])
+def test_settings_come_back_as_they_were(folders: Path, model: str) -> None:
+    write_settings(model=model)
+    assert read_settings()["model"] == model
+
+
+def test_a_setting_that_is_no_text_is_refused_and_the_others_stay(folders: Path) -> None:
+    write_settings(model="café")
+    with pytest.raises(FileError, match="not valid UTF-8"):
+        write_settings(model="caf\udce9")
+    assert default_model() == "café"
 
 
 def test_the_model_in_use_comes_from_the_settings_or_the_environment(

@@ -193,6 +193,18 @@ def test_silence_is_no_genre(classifier: Classifier, tmp_path: Path) -> None:
     assert prediction.to_dict()["genre"] is None
 
 
+def test_sound_in_short_pieces_is_not_said_to_be_short(classifier: Classifier) -> None:
+    """Nineteen seconds of it, in pieces of 0.95 s."""
+    samples = np.zeros(60 * RATE, np.float32)
+    for start in range(0, 60, 3):
+        samples[start * RATE :][: round(0.95 * RATE)] = music(1)[: round(0.95 * RATE)]
+    prediction = classifier.predict(Waveform(samples, RATE))
+    assert prediction.genre is None
+    assert prediction.warnings == [
+        "silence, and no second of sound in one piece: cannot tell a genre"
+    ]
+
+
 def test_silence_before_music_has_no_segments(classifier: Classifier) -> None:
     sound = music(40)
     late = np.concatenate([np.zeros(60 * RATE, np.float32), sound])

@@ -252,6 +252,14 @@ class TestNames:
         with pytest.raises(GenrescopeError, match=why):
             find_track(library, name)
 
+    def test_of_copies_of_one_recording_the_first_is_meant(self, tmp_path: Path) -> None:
+        copies = [
+            entry(path, np.ones(16), title="One", content="same") for path in ("b/1.mp3", "a/1.mp3")
+        ]
+        found = find_track(make_library(tmp_path / "l", copies), "one")
+        assert found is not None
+        assert found.path == "a/1.mp3"
+
     def test_a_name_that_is_no_valid_text(self, library: Library, tmp_path: Path) -> None:
         odd = tmp_path / "bad\udcff.wav"
         with pytest.raises(GenrescopeError, match="no such file"):

@@ -133,7 +133,7 @@ class TestSimilar:
                 space.find(track)
 
     def test_two_of_one_name(self, tmp_path: Path) -> None:
-        both = [entry("a.mp3", np.ones(16), root=root) for root in ("/one", "/two")]
+        both = [entry("a.mp3", np.ones(16), root=root, content=root) for root in ("/1", "/2")]
         with pytest.raises(GenrescopeError, match="2 tracks match"):
             Space(make_library(tmp_path / "l", both)).find("a.mp3")
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
-from clips import write_wav
-from genrescope import Classifier, Prediction
-from genrescope.audio import load
+from clips import music, write_wav
+from genrescope import CancelledError, Classifier, Prediction
+from genrescope.audio import compressed, info, load
 from genrescope.inference.labels import GenreEvidence, LabelHead
 from genrescope.inference.listening import (
     AUTO_FEWEST,
+    Listen,
     check_listen,
     is_clear,
     reading_order,
@@ -155,6 +158,94 @@ def test_short_tracks_are_read_in_full(classifier: Classifier, tmp_path: Path) -
     assert not same(classifier.predict(path, listen=30), full)
     (many,) = classifier.predict_many([path], listen=30)
     assert same(many, classifier.predict(path, listen=30))
+
+
+def decoded_seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds of each frame that FFmpeg decodes from now on."""
+    seconds: list[float] = []
+    channels = compressed._channels
+
+    def counted(frame: Any) -> Any:
+        seconds.append(frame.samples / frame.sample_rate)
+        return channels(frame)
+
+    monkeypatch.setattr(compressed, "_channels", counted)
+    return seconds
+
+
+@pytest.mark.slow
+def test_a_header_that_promises_too_much_is_no_silence(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    """The parts lie beyond the end then; the file is read to where it ends."""
+    path = tmp_path / "cut.flac"
+    soundfile.write(path, music(150, rate=8000), 8000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 10])
+    full = classifier.predict(path)
+    assert full.genre is not None
+    assert full.duration < 20
+    assert classifier.predict(path, listen=30) == full
+    auto = classifier.predict(path, listen="auto")
+    assert same(auto, full)
+    assert auto.duration == pytest.approx(full.duration, abs=0.01)
+
+
+@pytest.mark.slow
+def test_parts_beyond_the_end_are_not_looked_for(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cut.flac"
+    soundfile.write(path, music(600, rate=8000), 8000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 10])
+    monkeypatch.setattr("genrescope.inference.listening.CLEAR", 1e9)
+    seconds = decoded_seconds(monkeypatch)
+    prediction = classifier.predict(path, listen="auto")
+    assert 50 < prediction.duration < 70
+    assert sum(seconds) < 5 * prediction.duration
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("listen", ["auto", 100])
+def test_where_no_jump_is_possible_a_track_is_decoded_once(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listen: Listen
+) -> None:
+    """A chain of Ogg streams, as recordings of internet radio are."""
+    path = tmp_path / "radio.ogg"
+    soundfile.write(path, music(60, rate=8000), 8000, format="OGG", subtype="VORBIS")
+    path.write_bytes(path.read_bytes() * 4)
+    assert not info(path).seekable
+    monkeypatch.setattr("genrescope.inference.listening.CLEAR", 1e9)
+    seconds = decoded_seconds(monkeypatch)
+    part = classifier.predict(path, listen=listen)
+    assert sum(seconds) <= 241
+    if listen == "auto":
+        assert part == classifier.predict(path)
+        return
+    starts = [segment.start for segment in part.timeline]
+    assert starts[0] == pytest.approx(30 - 12.5)
+    whole = load(path).samples
+    parts = [whole[round((start - 12.5) * 22050) :][: 25 * 22050] for start in (30, 90, 150, 210)]
+    alone = [classifier.predict((each, 22050)).embedding for each in parts]
+    assert np.mean(alone, axis=0) == pytest.approx(part.embedding, abs=1e-6)
+
+
+class SetWhenAskedTwice:
+    """An event that another thread sets after it was looked at twice."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def is_set(self) -> bool:
+        self.looks += 1
+        return self.looks > 2
+
+
+def test_cancel_is_looked_at_during_silence(classifier: Classifier, tmp_path: Path) -> None:
+    path = tmp_path / "silence.flac"
+    soundfile.write(path, np.zeros(100 * 8000), 8000)
+    with pytest.raises(CancelledError):
+        classifier.predict(path, cancel=SetWhenAskedTwice())
+    assert classifier.predict(path).genre is None
 
 
 def test_other_settings_are_refused(classifier: Classifier, long_track: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,14 @@ def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert record.tested == found[0].tested
     assert record.folder == Path("one")
     assert record.by_genre["a"].recall == found[0].by_genre["a"].recall
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9 \xc3\xa9 \xe2\x80\xa8")
+    write_run(tmp_path / "runs" / name, "one", 30)
+    found = compare_with_published(tmp_path / "runs").runs
+    write_records(tmp_path / "page.jsonl", found, tmp_path / "runs")
+    assert [record.folder for record in read_records(tmp_path / "page.jsonl")] == [Path(name)]
 
 
 def test_a_run_takes_the_place_of_its_record(tmp_path: Path) -> None:

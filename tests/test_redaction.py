@@ -86,6 +86,13 @@ def test_no_secret_is_left(user: str, password: str, name: str, value: str, web:
     assert redacted(address).startswith(f"{scheme}://{place}")
 
 
+def test_a_name_need_not_be_valid_text() -> None:
+    told = FileError(
+        "https://u:p\udc9cssword@host/a\udc9c.mp3?sig=\udc9c\udc9c\udc9c\udc9c", "gone"
+    )
+    assert str(told) == "https://host/a\udc9c.mp3: gone"
+
+
 def test_a_message_keeps_addresses_that_hold_no_secret() -> None:
     text = "see https://zenodo.org/a.tar?download=1 and http://127.0.0.1:8000/#song"
     assert redacted_text(text) == text

@@ -425,10 +425,11 @@ def test_libraries_of_no_track_one_track_and_odd_tracks(
         assert items.nth(0).get_by_role("button", name="at an address").is_disabled()
         with page.expect_response("**/audio"):  # which is gone; the playlist passes over the other
             items.nth(1).locator("[data-play]").click()
-        page.get_by_text("This browser can't play the file.").wait_for()
+        reason = "This browser can't play the file. (the file of this track is gone)"
+        page.get_by_text(reason).wait_for()
         page.click("#player-previous")
         page.wait_for_timeout(100)
-        assert page.locator("#player-name").inner_text() == "This browser can't play the file."
+        assert page.locator("#player-name").inner_text() == reason
         rows.nth(0).get_by_role("button", name="Add to playlist").drag_to(
             page.locator("#playlist-title")
         )

@@ -10,15 +10,18 @@ import errno
 import hashlib
 import json
 import os
+import random
 import resource
 import signal
 import sqlite3
 import sys
+import tempfile
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from genrescope.errors import GenrescopeError
@@ -95,6 +98,7 @@ class Fault:
 
 def _child(request: dict[str, Any]) -> int:
     os.environ.update(request["env"])
+    tempfile.tempdir = os.environ["TMPDIR"]
     os.chdir(request["cwd"])
     if limit := request.get("file_size"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -105,10 +109,8 @@ def _child(request: dict[str, Any]) -> int:
         if "probe" in request:
             print(json.dumps(globals()[request["probe"]](**request["arguments"])))
         else:
-            from genrescope.cli import main
-
             sys.argv = ["genrescope", *request["command"]]
-            main()
+            resolve_name(request.get("entry", "genrescope.cli:main"))()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except GenrescopeError as error:  # of a function that is called without the command line
@@ -141,6 +143,7 @@ def serve() -> None:
         reading, writing = os.pipe()
         request["count_to"] = writing
         start, log = time.monotonic(), request["log"]
+        request["longest"] = request.get("longest", _LONGEST_SECONDS)
         process = os.fork()
         if process == 0:
             code = 98
@@ -159,12 +162,18 @@ def serve() -> None:
             finally:
                 os._exit(code)
         os.close(writing)
-        deadline = start + request.get("kill_after", _LONGEST_SECONDS)
-        status, pause = None, 0.0005
+        deadline = start + request.get("kill_after", request["longest"])
+        status, pause, victim = None, 0.0005, request.get("victim", "")
         while status is None:
             found, value = os.waitpid(process, os.WNOHANG)
             if found:
                 status = os.waitstatus_to_exitcode(value)
+            elif time.monotonic() > deadline and victim:
+                # One of the processes that it has started; none may be there yet.
+                for other in random.sample(started := members(process, victim), len(started))[:1]:
+                    os.kill(other, signal.SIGKILL)
+                    deadline, victim = start + request["longest"], ""
+                time.sleep(0.05)
             elif time.monotonic() > deadline:
                 os.kill(process, signal.SIGKILL)
                 with suppress(ProcessLookupError):  # it may not have had a group of its own yet
@@ -174,15 +183,38 @@ def serve() -> None:
                 time.sleep(pause)
                 pause = min(2 * pause, 0.01)
         seconds = time.monotonic() - start
+        _bury(process)
         counted = os.read(reading, 20)
         os.close(reading)
-        hung = "kill_after" not in request and status == -signal.SIGKILL and seconds > 100
+        hung = status == -signal.SIGKILL and seconds >= request["longest"]
         fields = {"code": status, "seconds": seconds, "count": int(counted or 0), "hung": hung}
         fields |= {name: Path(f"{log}.{name}").read_text("utf-8", "replace") for name in _LOGS}
         print(json.dumps(fields), flush=True)
 
 
 _LOGS = ("out", "err")
+
+
+def members(session: int, name: str = "") -> list[int]:
+    """The processes of a session, but for the one that leads it, whose command holds a name."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (entry / "cmdline").read_bytes()
+            number = int(entry.name)
+            if number != session and os.getsid(number) == session and name.encode() in command:
+                found.append(number)
+    return found
+
+
+def _bury(session: int) -> None:
+    """Wait for the processes that another one has left when it ended, and end them."""
+    deadline = time.monotonic() + 20
+    while (left := members(session)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for number in left:
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
 
 
 # --- What a job has made -----------------------------------------------------------------------
@@ -271,6 +303,15 @@ class Job:
         What must be run in the folder before the job is.
     resumes
         Whether it may go on after its input was changed and restored; a run on other data may not.
+    entry
+        The function that takes its command.
+    victim
+        What is in the commands of the processes that it starts, which are killed as well as it is;
+        "" where it starts none.
+    begins
+        The share of its time in which it only starts, and is not killed.
+    is_remote
+        Whether its input is at the address of a server, `ADDRESS` in its commands, that may fail.
     """
 
     name: str
@@ -283,6 +324,10 @@ class Job:
     probe: tuple[str, dict[str, Any]] | None = None
     data: str = "music"
     resumes: bool = True
+    is_remote: bool = False
+    entry: str = "genrescope.cli:main"
+    victim: str = ""
+    begins: float = 0.0
 
 
 _SCAN = ["scan", "music", "--library", "lib", "--jobs", "2"]
@@ -316,6 +361,15 @@ def jobs() -> dict[str, Job]:
             for ending in ("csv", "json", "jsonl")
         ),
         Job("scan", [_SCAN], ("library_rows", {"place": "lib"}), imports=("pyarrow",)),
+        Job(
+            "scan of addresses",
+            [["scan", "ADDRESS/music", "--library", "lib", "--jobs", "2"]],
+            ("library_rows", {"place": "lib"}),
+            # What a killed scan has fetched is removed by one that starts a minute later.
+            leftovers=("tmp/genrescope-fetch-",),
+            imports=("pyarrow", "fsspec.implementations.http", "fsspec.implementations.arrow"),
+            is_remote=True,
+        ),
         Job(
             "embed",
             [["embed", "music", "--model", "default", "--out", "rows.npz", "--jobs", "1"]],
@@ -371,7 +425,30 @@ def jobs() -> dict[str, Job]:
             imports=("pyarrow", "matplotlib.pyplot"),
         ),
     ]
-    return {job.name: job for job in found}
+    by_name = {job.name: job for job in found}
+    for name in ("classify --output csv", "embed", "train", "tune"):
+        job = by_name[name]
+        own = [word for word in job.commands[0] if word not in ("--jobs", "1", "2")]
+        label = f"{name.removesuffix(' --output csv')} --engine ray"
+        by_name[label] = replace(
+            job,
+            name=label,
+            commands=[[*own, "--engine", "ray"]],
+            leftovers=("tmp/ray", "tmp/genrescope-trial-"),  # the logs of Ray's sessions
+            victim="ray::",
+            begins=0.4,
+        )
+    program = ["--nproc-per-node", "2", "--max-restarts", "0", "-m", "genrescope"]
+    by_name["train, torchrun"] = replace(
+        by_name["train"],
+        name="train, torchrun",
+        commands=[[*program, *by_name["train"].commands[0]]],
+        leftovers=("tmp/torchelastic_",),  # torchrun's own logs
+        entry="torch.distributed.run:main",
+        victim="genrescope",
+        begins=0.4,
+    )
+    return by_name
 
 
 def make_inputs(folder: Path, files: int = 8) -> None:

@@ -16,17 +16,14 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
-import http.server
 import json
 import math
 import os
 import random
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -37,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from fault_jobs import Job, files_below, jobs, make_inputs
+from fault_server import FAULTS, Site, server, weights
 
 KILLS = ("kill at a moment", "kill at an operation")
 OTHERS = (
@@ -52,7 +50,6 @@ OTHERS = (
     "the clock goes back",
 )
 _MOUNTED = ("full disk", "read-only folder")
-_WEIGHTS = 1_500_000
 
 
 @dataclass
@@ -105,6 +102,7 @@ class Forks:
 
     def __call__(self, cwd: Path, **request: Any) -> dict[str, Any]:
         home = {f"XDG_{n}_HOME": str(cwd / n.lower()) for n in ("CACHE", "DATA", "CONFIG")}
+        home["TMPDIR"] = str(cwd / "tmp")
         request |= {"cwd": str(cwd), "env": home, "log": str(self.folder / "log")}
         if self.process.stdin is None or self.process.stdout is None:
             raise RuntimeError("no pipes")
@@ -139,18 +137,20 @@ class Trials:
         What `make_inputs` made.
     forks
         Runs its commands.
-    address
-        Of the server that has the weights.
+    site
+        The server that has the weights and the music.
     """
 
     def __init__(
-        self, job: Job, folder: Path, inputs: Path, forks: Forks, address: str = "", seed: int = 0
+        self, job: Job, folder: Path, inputs: Path, forks: Forks, site: Site, seed: int = 0
     ) -> None:
-        self.job, self.inputs, self.forks, self.address = job, inputs, forks, address
+        self.job, self.inputs, self.forks, self.site = job, inputs, forks, site
         self.work, self.start = folder / "work", folder / "start"
+        site.music = self.work / "music"
         self.outcome = Outcome(job.name)
         self.random = random.Random(f"{job.name} {seed}")  # noqa: S311 - which faults to try
         shutil.copytree(inputs, self.work, dirs_exist_ok=True)
+        (self.work / "tmp").mkdir()
         for command in job.needs:
             _expect_success(self._run(command))
         shutil.copytree(self.work, self.start, dirs_exist_ok=True)
@@ -158,7 +158,9 @@ class Trials:
         _expect_success(counted)
         self.operations = max(1, counted["count"])
         self._reset()
+        site.fail()
         undisturbed = self._attempt()
+        self.requests = max(1, site.requests)
         self.seconds = undisturbed["seconds"]
         self.expected = self._state()
         if not self.expected.rows:
@@ -166,7 +168,8 @@ class Trials:
 
     def run(self, kills: int, others: int, seconds: float = math.inf) -> Outcome:
         """So many kills, and so many of each other fault; fewer when the time is over."""
-        names = [n for n in OTHERS if n not in _MOUNTED or can_mount()] * others
+        kinds = (*OTHERS, *FAULTS) if self.job.is_remote else OTHERS
+        names = [n for n in kinds if n not in _MOUNTED or can_mount()] * others
         self.random.shuffle(names)
         end, share = time.monotonic() + seconds, kills / max(1, len(names))
         while time.monotonic() < end and (names or self.outcome.kills < kills):
@@ -183,10 +186,12 @@ class Trials:
         self._reset()
         story = []
         for _ in range(min(self.random.randint(1, 5), kills - self.outcome.kills)):
-            if self.random.random() < 0.5:
-                after = self.random.uniform(0, 1.05 * self.seconds)
-                done = self._attempt(kill_after=after)
-                story.append(f"killed after {after:.3f} s")
+            job = self.job
+            if self.random.random() < (0.8 if job.victim else 0.5):
+                after = self.random.uniform(job.begins * self.seconds, 1.05 * self.seconds)
+                victim = job.victim if self.random.random() < 0.6 else ""
+                done = self._attempt(kill_after=after, victim=victim)
+                story.append(f"killed {victim or 'it'} after {after:.3f} s")
             else:
                 at = self.random.randint(1, self.operations)
                 done = self._attempt(fault=self._fault("kill", at))
@@ -217,6 +222,12 @@ class Trials:
             done |= {"killed": True}
         elif name in _MOUNTED:
             done = self._on_a_small_disk(name, story)
+        elif name in FAULTS:
+            at = self.random.randint(1, self.requests)
+            story = [f"{name} at request {at}"]
+            self.site.fail(name, at)
+            done = self._attempt()
+            self.site.fail()
         else:
             victim = self.random.choice(sorted((self.work / self.job.data).rglob("*.*")))
             story[0] += f": {victim.name}"
@@ -339,9 +350,13 @@ class Trials:
     def _run(self, command: list[str], **request: Any) -> dict[str, Any]:
         if self.job.probe is not None:
             content = hashlib.sha256(weights()).hexdigest()
-            arguments = {"address": self.address, "sha256": content, "size": _WEIGHTS}
+            address = f"{self.site.address}/weights.bin"
+            arguments = {"address": address, "sha256": content, "size": len(weights())}
             request |= {"probe": self.job.probe[0], "arguments": arguments}
-        return self.forks(self.work, command=command, imports=self.job.imports, **request)
+        words = [word.replace("ADDRESS", self.site.address) for word in command]
+        if self.job.victim:  # what starts processes takes longer
+            request |= {"longest": 400.0, "entry": self.job.entry}
+        return self.forks(self.work, command=words, imports=self.job.imports, **request)
 
     def _state(self) -> State:
         if isinstance(self.job.rows, str):
@@ -366,46 +381,6 @@ class Trials:
 def _expect_success(done: dict[str, Any]) -> None:
     if done["code"] != 0:
         raise RuntimeError(f"an undisturbed command ended with {done['code']}: {done['err']}")
-
-
-def weights() -> bytes:
-    """The file that is downloaded."""
-    return random.Random(0).randbytes(_WEIGHTS)  # noqa: S311 - any bytes do
-
-
-class _Server(http.server.BaseHTTPRequestHandler):
-    """Sends `weights`, in pieces and with pauses, from where it is asked for."""
-
-    def do_GET(self) -> None:  # the name that http.server calls
-        content = weights()
-        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        first = int(match[1]) if match else 0
-        if first >= len(content):
-            self.send_error(416)
-            return
-        self.send_response(206 if match else 200)
-        self.send_header("Content-Length", str(len(content) - first))
-        self.end_headers()
-        for place in range(first, len(content), 2**15):
-            try:
-                self.wfile.write(content[place : place + 2**15])
-            except OSError:  # who asked is gone
-                return
-            time.sleep(0.002)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def server() -> Iterator[str]:
-    """The address of a server of weights on this machine."""
-    found = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Server)
-    threading.Thread(target=found.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{found.server_port}/weights.bin"
-    finally:
-        found.shutdown()
 
 
 def _mount(*arguments: str) -> None:
@@ -497,7 +472,8 @@ def write_between(page: Path, name: str, text: str) -> None:
 def main() -> int:
     """Run the trials of all jobs, or of those that are named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="JOB", help="only these; by default all")
+    several = "by default all but those that start processes of their own, of Ray and torchrun"
+    parser.add_argument("names", nargs="*", metavar="JOB", help=f"only these; {several}")
     parser.add_argument("--kills", type=int, default=100, help="of each job")
     parser.add_argument("--others", type=int, default=10, help="of each other fault and job")
     parser.add_argument("--seconds", type=float, default=math.inf, help="for each job at most")
@@ -505,16 +481,17 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=Path("faults.json"), help="kept here")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page")
     options = parser.parse_args()
+    chosen = options.names or [name for name, job in jobs().items() if not job.victim]
     if unknown := set(options.names) - {*jobs()}:
         parser.error(f"no job {min(unknown)!r}: expected some of {', '.join(jobs())}")
     known = json.loads(options.results.read_text()) if options.results.exists() else {}
-    for name in options.names or jobs():
+    for name in chosen:
         job = jobs()[name]
-        with tempfile.TemporaryDirectory(prefix="faults-") as folder, server() as address:
+        with tempfile.TemporaryDirectory(prefix="faults-") as folder, server() as site:
             inputs = Path(folder, "inputs")
             make_inputs(inputs)
             forks = Forks(Path(folder))
-            trials = Trials(job, Path(folder), inputs, forks, address, options.seed)
+            trials = Trials(job, Path(folder), inputs, forks, site, options.seed)
             print(f"{name}: {trials.operations} operations, {trials.seconds:.2f} s", flush=True)
             outcome = trials.run(options.kills, options.others, options.seconds)
             forks.close()

@@ -17,13 +17,15 @@ import hashlib
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
+import unittest.mock
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -117,6 +119,29 @@ def _recipe_seeds() -> list[bytes]:
     ]
 
 
+_ODD = (None, True, -1, 2.5, 1e300, 2**70, "", "ab", "\ud800", [], [[]], {}, {"a": 1})
+
+
+def _varied(document: Any, most: int = 100) -> list[bytes]:
+    """A JSON document, the same with each of its values replaced by odd ones, and a deep one."""
+
+    def variants(value: Any) -> Iterator[Any]:
+        yield from _ODD
+        if isinstance(value, dict):
+            for key, own in value.items():
+                yield {name: each for name, each in value.items() if name != key}
+                yield from (value | {key: other} for other in variants(own))
+        elif isinstance(value, list):
+            for place, own in enumerate(value[:3]):
+                for other in variants(own):
+                    yield [*value[:place], other, *value[place + 1 :]]
+
+    found = [*variants(document)]
+    chosen = random.Random(0).sample(found, min(most, len(found)))  # noqa: S311 - any will do
+    whole = [json.dumps(each).encode() for each in [document, *chosen]]
+    return [*whole, b"[" * 60_000]
+
+
 def _bundle(file: Path) -> None:
     from genrescope.inference import Bundle
 
@@ -135,7 +160,8 @@ def _bundle_seeds() -> list[bytes]:
     fields = json.loads(_shipped().manifest.model_dump_json())
     fields |= {"training_tracks": None, "sha256": hashlib.sha256(b"").hexdigest()}
     fields |= {"provenance": {}, "metrics": {}}
-    return [json.dumps(fields | {"schema_version": version}).encode() for version in (1, 2, 3, 4)]
+    versions = [fields | {"schema_version": version} for version in (1, 2, 3, 4)]
+    return [*(json.dumps(each).encode() for each in versions), *_varied(versions[1])]
 
 
 def _archive(file: Path) -> None:
@@ -233,6 +259,103 @@ def _checkpoint_seeds() -> list[bytes]:
     return [file.getvalue()]
 
 
+def _tensorflow(file: Path) -> None:
+    from genrescope.encoders.tensorflow_checkpoint import read_checkpoint, read_slices
+    from genrescope.errors import GenrescopeError
+
+    content = file.read_bytes()
+    with contextlib.suppress(GenrescopeError):
+        read_slices(content, file)
+    read_checkpoint(content, bytes(1000), file)
+
+
+def _tensorflow_seeds() -> list[bytes]:
+    import numpy as np
+
+    sys.path.append(str(_FILES.parent))
+    from checkpoints import write_tensorflow_1
+
+    with tempfile.TemporaryDirectory() as folder:
+        tensors = {"conv/weights": np.ones((2, 3), np.float32), "step": np.ones(1, np.int64)}
+        return [write_tensorflow_1(Path(folder, "model.ckpt"), tensors).read_bytes()]
+
+
+def _tensorflow_js(file: Path) -> None:
+    from genrescope.encoders.musicnn import read_tensorflow_js
+
+    shard = file.with_name("shard")
+    if not shard.exists():
+        shard.write_bytes(bytes(24))
+    read_tensorflow_js(file, shard)
+
+
+def _tensorflow_js_seeds() -> list[bytes]:
+    weights = [
+        {"name": "a", "dtype": "float32", "shape": [2, 2]},
+        {"name": "b", "dtype": "int32", "shape": [2]},
+    ]
+    return _varied({"weightsManifest": [{"paths": ["s"], "weights": weights}]})
+
+
+def _address(file: Path) -> None:
+    from genrescope.audio.addresses import is_audio, names_address, options_of, stamp_of
+    from genrescope.errors import FileError
+    from genrescope.library.search import Root
+    from genrescope.redaction import redacted, redacted_text
+
+    # A name of two lines is printed as one, with escapes.
+    name = "".join(os.fsdecode(file.read_bytes()).splitlines())
+    shown = redacted(name)
+    if redacted(shown) != shown or shown not in str(FileError(name, "x")):
+        raise ValueError("not redacted as it should be")
+    redacted_text(f"x {name} y", name)
+    is_audio(name)
+    options_of(name)
+    if names_address(name) and not name.lower().startswith(("http", "s3", "g", "ftp", "sftp")):
+        stamp_of(name)
+    Root.of(name)
+
+
+def _address_seeds() -> list[bytes]:
+    return [
+        b"https://user:password@host:80/song.mp3?X-Amz-Signature=abc&id=1#t=3",
+        b"s3://KEY:se/cret@bucket/What? #1.mp3?endpoint_override=h:9&scheme=http",
+        b"zip://a.mp3::https://[::1]:80/z.zip?sig=x",
+        b"memory://a/b@c.wav",
+        b"/music/a.mp3",
+    ]
+
+
+def _group(file: Path) -> None:
+    from genrescope.training.trainers.group import _NAMES, _environment
+
+    names = (*_NAMES, "LOCAL_WORLD_SIZE")
+    values = file.read_bytes().replace(b"\0", b"").split(b"\n")
+    given = {name: os.fsdecode(value) for name, value in zip(names, values, strict=False)}
+    with unittest.mock.patch.dict(os.environ, dict.fromkeys(names, "") | given):
+        _environment()
+
+
+def _group_seeds() -> list[bytes]:
+    from genrescope.training.trainers import group  # noqa: F401 - torch takes long to import
+
+    return [b"127.0.0.1\n29400\n2\n1\n0\n1", b"host\n65535\n8\n7\n3\n4"]
+
+
+def _genre_names(file: Path) -> None:
+    from genrescope.genres import find_genre
+    from genrescope.taxonomy import taxonomy
+
+    name = file.read_bytes().decode("utf-8", "surrogateescape")
+    taxonomy().find(name)
+    taxonomy().tag(name)
+    find_genre(name, ["jazz", "rock", "hiphop"])
+
+
+def _genre_name_seeds() -> list[bytes]:
+    return [name.encode() for name in ("Hip Hop", "R&B", "(17)", "Rock/Pop; Jazz", "электроника")]
+
+
 def _tags(file: Path) -> None:
     from genrescope.library.content import content_of
     from genrescope.library.files import tags_of
@@ -263,7 +386,7 @@ def _undo(file: Path) -> None:
 
 def _undo_seeds() -> list[bytes]:
     step = {"source": "/n/a", "target": "/n/b", "size": 1, "mtime_ns": 2}
-    return [json.dumps({"format": 2, "action": "move", "steps": [step]}).encode()]
+    return _varied({"format": 2, "action": "move", "steps": [step]})
 
 
 def _journal(file: Path) -> None:
@@ -275,7 +398,7 @@ def _journal(file: Path) -> None:
 def _journal_seeds() -> list[bytes]:
     before = {"values": ["Jazz"], "trailing": None, "id3v1": 3, "info": None}
     line = {"format": 1, "path": "/n/a.mp3", "before": before, "after": "Rock"}
-    return [(json.dumps(line) + "\n").encode()]
+    return [each + b"\n" for each in _varied(line)]
 
 
 def _run(file: Path) -> None:
@@ -295,6 +418,7 @@ def _run_seeds() -> list[bytes]:
                 found.append(archive.read(name))
                 Path(at, "metrics.json").write_bytes(found[-1])
                 found.append(RunResult.read(Path(at)).model_dump_json().encode())
+    found += _varied(json.loads(found[1]))
     return found
 
 
@@ -312,6 +436,11 @@ TARGETS = {
     "tables .npz": Target("a.npz", _arrays, _arrays_seeds),
     "embeddings .npz": Target("t.npz", _embeddings, _embeddings_seeds),
     "checkpoints": Target("a.pt", _checkpoint, _checkpoint_seeds),
+    "TensorFlow checkpoints": Target("a.ckpt", _tensorflow, _tensorflow_seeds),
+    "TensorFlow JS": Target("model.json", _tensorflow_js, _tensorflow_js_seeds),
+    "addresses": Target("address", _address, _address_seeds),
+    "torchrun's variables": Target("group", _group, _group_seeds),
+    "genre names": Target("name", _genre_names, _genre_name_seeds),
     "tags": Target("a.mp3", _tags, _tag_seeds),
     "undo files": Target("a.json", _undo, _undo_seeds, ("sort", "--undo", "FILE")),
     "tag journals": Target("a.jsonl", _journal, _journal_seeds, ("tags", "undo", "FILE")),

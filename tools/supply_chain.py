@@ -8,6 +8,7 @@ python tools/supply_chain.py audit                 # known vulnerabilities; need
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -161,7 +162,7 @@ def audit() -> int:
     """Ask for known vulnerabilities of the pinned versions; 2 where that is not possible here."""
     command = [sys.executable, "-m", "pip_audit", "-r", str(ROOT / "constraints.txt"), "--no-deps"]
     result = subprocess.run(
-        [*command, "--disable-pip"], capture_output=True, text=True, check=False
+        [*command, "--disable-pip", "--format", "json"], capture_output=True, text=True, check=False
     )
     if "No module named pip_audit" in result.stderr:
         print("the audit needs pip-audit: pip install pip-audit", file=sys.stderr)
@@ -170,7 +171,16 @@ def audit() -> int:
         reason = result.stderr.strip().splitlines()[-1]
         print(f"the database of vulnerabilities can't be reached: {reason}", file=sys.stderr)
         return 2
-    print(result.stdout + result.stderr)
+    packages = json.loads(result.stdout)["dependencies"]
+    for each in packages:
+        for known in each.get("vulns", []):
+            print(f"{each['name']} {each['version']}: {known['id']}")
+    # A package that the database does not know is no package without vulnerabilities.
+    unknown = [each["name"] for each in packages if "skip_reason" in each]
+    if unknown:
+        count = f"{len(unknown)} of {len(packages)} packages"
+        print(f"{count} could not be audited: {', '.join(unknown[:5])} …", file=sys.stderr)
+        return 2
     return result.returncode
 
 

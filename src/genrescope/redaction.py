@@ -102,6 +102,11 @@ def _secrets(address: str) -> Iterator[str]:
         else:
             parts += [found[0].partition("=")[2] for found in _PARAMETER.finditer(each)]
         for part in parts:
-            for spelling in (part, unquote(part), unquote_plus(part), quote(part, safe="")):
+            for spelling in (
+                part,
+                unquote(part),
+                unquote_plus(part),
+                quote(part, safe="", errors="surrogateescape"),
+            ):
                 if len(spelling) >= _SHORTEST:
                     yield spelling

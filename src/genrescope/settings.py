@@ -13,6 +13,7 @@ from pathlib import Path
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
 from genrescope.paths import config_folder
+from genrescope.wording import valid_text
 
 SHIPPED_MODEL = "default"
 
@@ -50,14 +51,19 @@ def write_settings(**changes: str | bool) -> Path:
     Raises
     ------
     FileError
-        When the file is damaged or can't be written.
+        When the file is damaged or can't be written, or a value is no text that it can hold.
     """
     path, fields = settings_file(), read_settings() | changes
-    # A string of JSON is a string of TOML, and so are `true` and `false`.
-    lines = [f"{name} = {json.dumps(value)}" for name, value in sorted(fields.items())]
+    # A string of JSON is one of TOML, and so are `true` and `false`: but for escaped halves of
+    # characters, and for DEL, which TOML wants escaped.
+    lines = [f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in sorted(fields.items())]
+    text = "".join(f"{line}\n" for line in lines).replace("\x7f", r"\u007f")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, ("\n".join(lines) + "\n").encode())
+        write_atomic(path, text.encode())
+    except UnicodeEncodeError:
+        named = next(v for v in changes.values() if isinstance(v, str) and valid_text(v) != v)
+        raise FileError(named, "its name is not valid UTF-8: rename it") from None
     except OSError as error:
         raise FileError(path, f"can't be written: {error.strerror or error}") from None
     return path

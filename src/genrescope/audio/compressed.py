@@ -88,6 +88,9 @@ class CompressedSource:
         self.channels: int = self._head[0].layout.nb_channels
         name = _name_of(self._container)
         self.format: str = _NAMES.get(name, name.upper())
+        # The first frame may be shortened and the times may not begin at 0: the second tells.
+        timed = len(self._head) > 2 and self._head[1].pts is not None
+        self.seekable = len(self._links) == 1 and name in _SEEKABLE and timed
         self.end = 0
 
     @property
@@ -112,7 +115,7 @@ class CompressedSource:
         """Yield the sound from sample `start` on, mixed down, in blocks of float32 [n]."""
         position = 0
         frames: Iterator[Any] = chain(self._head, self._frames)
-        if start > _WORTH_A_JUMP_SECONDS * self.sample_rate and len(self._links) == 1:
+        if start > _WORTH_A_JUMP_SECONDS * self.sample_rate and self.seekable:
             position, frames = self._jump(start)
             self._jumped = True
         mixer = Mixer(self.sample_rate, position)
@@ -223,11 +226,6 @@ class CompressedSource:
         return 0, self._frames
 
     def _try_jump(self, start: int) -> tuple[int, Iterator[Any]] | None:
-        # The first frame may be shortened and the times may not begin at 0: the second tells.
-        if len(self._head) < 3 or self._head[1].pts is None:
-            return None
-        if _name_of(self._container) not in _SEEKABLE:
-            return None
         tick = float(self._stream.time_base) * self.sample_rate  # in samples
         target = start - _RUN_UP_SECONDS * self.sample_rate - self._head[0].samples
         origin = self._head[1].pts
@@ -253,7 +251,7 @@ class CompressedSource:
     def _mono(self, frames: Iterator[Any], mixer: Mixer) -> Iterator[Samples]:
         """Mix the frames down to blocks at the rate of the first one."""
         rate = self.sample_rate
-        for frame in frames:
+        for frame in _joined(frames, mixer):
             if frame.sample_rate != rate:
                 yield from (_resampled(block, rate, self.sample_rate) for block in mixer.flush())
                 rate = frame.sample_rate
@@ -317,6 +315,37 @@ def _is_sane(frame: Any) -> bool:
     plausible: bool = frame.samples > 0 and frame.sample_rate in PLAUSIBLE_RATES
     plausible = plausible and frame.layout.nb_channels <= _MOST_CHANNELS
     return plausible and frame.format.name.removesuffix("p") in _FULL_SCALE
+
+
+def _joined(frames: Iterator[Any], mixer: Mixer) -> Iterator[Any]:
+    """Join frames to as much as the mixer takes at once; there are up to a hundred a second.
+
+    A block ends with the frame that completes a stretch of the mixer, as if each frame were added
+    by itself.
+    """
+    fifo, kind, held = av.AudioFifo(), None, 0
+    for frame in frames:
+        # FFmpeg's queue does not look at the number of channels.
+        own = (frame.format.name, frame.layout.nb_channels, frame.sample_rate)
+        if own != kind:
+            if held:
+                yield fifo.read()
+            fifo, kind, held = av.AudioFifo(), own, 0
+        pts, frame.pts = frame.pts, None  # it would refuse a gap
+        try:
+            fifo.write(frame)
+        except ValueError:  # times in other units: the next link of a chain
+            if held:
+                yield fifo.read()
+            fifo, held = av.AudioFifo(), 0
+            fifo.write(frame)
+        frame.pts = pts
+        held += frame.samples
+        if held >= mixer.room:
+            yield fifo.read()
+            held = 0
+    if held:
+        yield fifo.read()
 
 
 def _channels(frame: Any) -> tuple[Rows, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
@@ -45,12 +45,15 @@ class AudioInfo:
         How many.
     format
         The container: "WAV", "MP3", "MP4", "Matroska", …
+    seekable
+        Whether a part is decoded without all that comes before it.
     """
 
     duration: float
     sample_rate: int
     channels: int
     format: str
+    seekable: bool = field(default=True, repr=False)
 
 
 class Source(Protocol):
@@ -59,6 +62,7 @@ class Source(Protocol):
     sample_rate: int
     channels: int
     format: str
+    seekable: bool
     end: int
     """Number of frames that were found in the file, once its blocks have been read."""
 
@@ -91,7 +95,8 @@ def info(path: Readable) -> AudioInfo:
     if pool is not None:
         return AudioInfo(*pool.info(path))
     with _open(path) as source:
-        return AudioInfo(source.duration, source.sample_rate, source.channels, source.format)
+        duration, seekable = source.duration, source.seekable
+        return AudioInfo(duration, source.sample_rate, source.channels, source.format, seekable)
 
 
 def load(
@@ -106,7 +111,8 @@ def load(
 
     The samples of a part are those that the whole file has there (to 1e-5: the resampler rounds
     differently, and so may a lossy decoder after a seek; times in Matroska files of Vorbis are
-    exact to a millisecond only). Only the part is decoded.
+    exact to a millisecond only). Only the part is decoded. So where the channels of a compressed
+    file cancel each other out, the first seconds of a part may be mixed in another way.
 
     Parameters
     ----------

@@ -289,10 +289,12 @@ def open_regular(source: Readable) -> Iterator[tuple[BinaryIO, int]]:
         raise TypeError(f"expected a path, bytes, or a file object, not {type(source).__name__}")
     with tempfile.TemporaryFile(buffering=0) as file:
         try:
-            if isinstance(source, bytes | bytearray | memoryview):
-                file.write(source)
-            else:
-                shutil.copyfileobj(source, file)
+            # The system may take less than it is given at once; a buffered writer goes on.
+            with open(file.fileno(), "wb", closefd=False) as writer:
+                if isinstance(source, bytes | bytearray | memoryview):
+                    writer.write(source)
+                else:
+                    shutil.copyfileobj(source, writer)
         except OSError as fault:
             raise UnreadableError(name, f"not readable: {fault}") from fault
         except (TypeError, ValueError) as fault:

@@ -46,6 +46,16 @@ def mean_of_channels(channels: NDArray[Any], full_scale: float = 1.0) -> Samples
     return _weighted(channels, np.full(count, 1 / (count * full_scale), np.float32))
 
 
+def begin_of_mix(position: int, sample_rate: int) -> int:
+    """The frame to begin with so that all from `position` on is mixed as in the whole stream.
+
+    The beginning of a stretch: of the one before where `position` is in the fade from that one, or
+    in a last stretch that is too short to be examined.
+    """
+    before = max(0, position - round(_SHORTEST_SECONDS * sample_rate))
+    return before - before % max(1, round(_STRETCH_SECONDS * sample_rate))
+
+
 class Mixer:
     """Mixes a stream of channels down, stretch by stretch.
 
@@ -60,13 +70,15 @@ class Mixer:
     ----------
     mended
         Seconds that were not mixed as the mean.
+    room
+        Frames that complete the stretch.
     """
 
     def __init__(self, sample_rate: int, position: int = 0) -> None:
         self.sample_rate = sample_rate
         self.mended = 0.0
-        self._length = round(_STRETCH_SECONDS * sample_rate)
-        self._room = self._length - position % self._length
+        self._length = max(1, round(_STRETCH_SECONDS * sample_rate))
+        self.room = self._length - position % self._length
         # One stretch, float32 [c, n]; memory that is asked for anew costs more than the sums.
         self._buffer = np.zeros((0, 0), np.float32)
         self._filled = 0
@@ -75,31 +87,31 @@ class Mixer:
         self._weights: NDArray[np.float64] | None = None  # of the last stretch; None is the mean
 
     def mix(self, pieces: Iterable[NDArray[Any]], full_scale: float = 1.0) -> Iterator[Samples]:
-        """Mix pieces [c, n] down to float32 [n], stretch by stretch."""
+        """Mix pieces [c, n] of any lengths down to float32 [n], stretch by stretch."""
         for piece in pieces:
             yield from self.add(piece, full_scale)
         yield from self.flush()
 
     def add(self, piece: Rows, full_scale: float = 1.0) -> tuple[Samples, ...]:
-        """Add a piece [c, n], and return what it completes: a stretch, or nothing."""
+        """Add a piece [c, n], and return the stretches that it completes, if any."""
         done: tuple[Samples, ...] = ()
+        while len(piece[0]) > self.room:  # a stretch ends where it ends, not with the piece
+            rest = [row[self.room :] for row in piece]
+            done += self.add([row[: self.room] for row in piece], full_scale)
+            piece = rest
         channels, count = len(piece), len(piece[0])
         if channels != len(self._buffer) or full_scale != self._full_scale:
             done = self.flush()
-            self._buffer = np.empty((channels, self._length + count), np.float32)
+            self._buffer = np.empty((channels, self._length), np.float32)
             self._full_scale = full_scale
         end = self._filled + count
-        if end > self._buffer.shape[1]:
-            longer = np.empty((channels, end + self._length), np.float32)
-            longer[:, : self._filled] = self._buffer[:, : self._filled]
-            self._buffer = longer
         for row, values in zip(self._buffer, piece, strict=True):
             row[self._filled : end] = values
         self._filled = end
-        self._room -= count
-        if self._room <= 0:
+        self.room -= count
+        if not self.room:
             done += self.flush()
-            self._room = self._length - (-self._room) % self._length
+            self.room = self._length
         return done
 
     def flush(self) -> tuple[Samples, ...]:
@@ -145,9 +157,7 @@ def mix_down(
 ) -> tuple[Samples, list[str]]:
     """Mix an array [c, n] down as a `Mixer` does; returns float32 [n] and warnings."""
     mixer = Mixer(sample_rate)
-    length = max(1, round(_STRETCH_SECONDS * sample_rate))
-    stretches = (channels[:, i : i + length] for i in range(0, channels.shape[1], length))
-    mixed = [*mixer.mix(stretches, full_scale)]
+    mixed = [*mixer.mix([channels], full_scale)]
     warnings: list[str] = []
     mixer.warn(warnings)
     return np.concatenate(mixed) if mixed else np.zeros(0, np.float32), warnings

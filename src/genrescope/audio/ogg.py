@@ -11,9 +11,8 @@ a file; `without_repeated_headers` makes one without them.
 
 from __future__ import annotations
 
-import shutil
+import io
 import struct
-import tempfile
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -26,6 +25,7 @@ _QUICK = 1 << 26
 _VORBIS_HEADERS = (b"\x01vorbis", b"\x03vorbis", b"\x05vorbis")
 # Headers with large pictures fill many pages; repeated ones stand right behind them.
 _MOST_PAGES = 1024
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,10 @@ def links(file: BinaryIO, size: int) -> list[tuple[int, int]]:
     return list(zip([0, *starts[1:]], [*starts[1:], size], strict=True))
 
 
-def without_repeated_headers(file: BinaryIO, size: int) -> BinaryIO | None:
-    """A copy of a Vorbis file, in a file without a name, that has each header once.
+def without_repeated_headers(file: BinaryIO, size: int) -> io.BytesIO | None:
+    """A copy of a Vorbis file in memory that has each header once.
+
+    No file: a process that decodes may not be allowed to write any.
 
     Returns
     -------
@@ -113,10 +115,11 @@ def without_repeated_headers(file: BinaryIO, size: int) -> BinaryIO | None:
         end, page = page.end, _page_at(file, page.end, size)
     if not dropped:
         return None
-    copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    copy = io.BytesIO()
     copy.writelines(pages)
     file.seek(end)
-    shutil.copyfileobj(file, copy)
+    while end < size and (block := file.read(min(_BLOCK, size - end))):
+        end += copy.write(block)
     copy.seek(0)
     return copy
 

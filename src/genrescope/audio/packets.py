@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,23 +48,26 @@ def open_container(file: BinaryIO, size: int | None = None, start: int = 0) -> A
         mended = _mended(file, end) if start == 0 else None
         if mended is None:
             raise
-        with mended:  # FFmpeg has a descriptor of its own
-            return _opened(mended, None, 0)
+        return _av_open(mended, _OPTIONS)
 
 
 def _opened(file: BinaryIO, size: int | None, start: int) -> Any:
-    import av
-
     # FFmpeg reads the descriptor itself: no name to be misunderstood, no Python between.
     options = {**_OPTIONS, "fd": str(file.fileno())}
     whole = size is None and start == 0
     end = os.fstat(file.fileno()).st_size if size is None else size
     source = "fd:" if whole else f"subfile,,start,{start},end,{end},,:fd:"
+    return _av_open(source, options)
+
+
+def _av_open(source: str | BytesIO, options: dict[str, str]) -> Any:
+    import av
+
     return av.open(source, mode="r", container_options=options, metadata_errors="replace")
 
 
-def _mended(file: BinaryIO, size: int) -> BinaryIO | None:
-    """A copy of an Ogg file that FFmpeg refuses, made so that it does not."""
+def _mended(file: BinaryIO, size: int) -> BytesIO | None:
+    """A copy in memory of an Ogg file that FFmpeg refuses, made so that it does not."""
     from genrescope.audio import ogg
 
     file.seek(0)

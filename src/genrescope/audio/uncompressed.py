@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 import soundfile
 
-from genrescope.audio.mixdown import Mixer, Samples
+from genrescope.audio.mixdown import Mixer, Samples, begin_of_mix
 
 FAULTS = (soundfile.LibsndfileError, OSError, ValueError, RuntimeError)
 
@@ -47,6 +47,7 @@ class UncompressedSource:
         self.fit = self._file.seekable() and not self._file.subtype.startswith("MPEG")
         self.frames: int = self._file.frames
         self.end: int = self.frames
+        self.seekable = True
         self.missing = _missing_seconds(self._file.extra_info, self.frames, self.sample_rate)
 
     @property
@@ -60,10 +61,15 @@ class UncompressedSource:
 
     def blocks(self, start: int, warnings: list[str]) -> Iterator[Samples]:
         """Yield the sound from frame `start` on, mixed down, in blocks of float32 [n]."""
-        mixer = Mixer(self.sample_rate, start)
+        first = start if self.channels == 1 else begin_of_mix(start, self.sample_rate)
+        mixer = Mixer(self.sample_rate, first)
         failed: list[str] = []
+        passed = start - first
         try:
-            yield from mixer.mix(self._read(start, failed))
+            for block in mixer.mix(self._read(first, failed)):
+                if passed < len(block):
+                    yield block[passed:]
+                passed = max(0, passed - len(block))
         finally:
             mixer.warn(warnings)
             warnings += failed

@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from genrescope.audio.addresses import is_address
-from genrescope.audio.files import PassedOver, find_audio, identity
+from genrescope.audio.files import PassedOver, find_audio, identity, is_system_folder
 from genrescope.audio.kinds import AUDIO_SUFFIXES, SHARED_SUFFIXES, kind_of
 from genrescope.errors import FileError, printable
 
@@ -58,8 +58,7 @@ def find(
 
     A folder gives the audio files in it, sorted (`genrescope.audio.files.find_audio`), but none
     that was given before, by whatever link; a file that is named itself is taken, whatever its name
-    is. What names nothing gives an error in its place,
-    and so does a folder that can't be read.
+    is. What names nothing gives an error in its place, and so does a folder that can't be read.
 
     Parameters
     ----------
@@ -136,7 +135,7 @@ def _glob(pattern: str) -> Iterator[str]:
 
 
 def _folders_below(top: str) -> Iterator[str]:
-    """A folder and all below it, each once, by its own name where it has one there."""
+    """A folder and those below it, but for the system's, each once, by its own name if it can."""
     seen: set[tuple[int, int] | Path] = set()
     folders, links = [top], list[str]()
     while folders or links:
@@ -150,7 +149,7 @@ def _folders_below(top: str) -> Iterator[str]:
             for entry in entries:
                 name = os.path.join(folder, entry.name)  # noqa: PTH118
                 # A link that leads to itself is no folder, and no error either.
-                if os.path.isdir(name) and not entry.name.startswith("."):  # noqa: PTH112
+                if os.path.isdir(name) and not is_system_folder(entry.name):  # noqa: PTH112
                     (links if entry.is_symlink() else folders).append(name)
 
 

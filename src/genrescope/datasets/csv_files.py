@@ -157,7 +157,8 @@ def _encoding(path: str | PathLike[str]) -> str:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if b"\0" in head:
-        raise DatasetError(f"{path}: line 1: NUL bytes, expected a table as text in UTF-8")
+        line = head[: head.index(b"\0")].count(b"\n") + 1
+        raise DatasetError(f"{path}: line {line}: NUL bytes, expected a table as text in UTF-8")
     return "utf-8-sig"
 
 

@@ -11,7 +11,7 @@ repeat within a genre the whole path below FOLDER.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -111,8 +111,22 @@ def genre_tree(root: Path) -> GenreTree:
             kind[valid_text(below[0])].append(file)
     tree = _tree(root, audio, pictures)
     unread = tuple(LeftOut(error.path, error.reason) for error in found.errors)
-    notes = (str(found.passed_over),) if found.passed_over else ()
+    notes: tuple[str, ...] = (str(found.passed_over),) if found.passed_over else ()
+    if second := _in_two_formats(tree.files()):
+        names = first_names([str(file.relative_to(root)) for file in second], _SHOWN)
+        notes += (f"taken for another format of a track of that name, and left out: {names}",)
     return replace(tree, left_out=(*tree.left_out, *unread), notes=(*tree.notes, *notes))
+
+
+def _in_two_formats(files: Iterable[Path]) -> list[Path]:
+    """The files that `GenreTree.tracks` does not take."""
+    left_out, last = list[Path](), dict[Path, Path]()
+    for file in files:
+        name = file.with_suffix("")
+        if name in last:
+            left_out.append(last[name])
+        last[name] = file
+    return left_out
 
 
 def _tree(root: Path, audio: dict[str, list[Path]], pictures: dict[str, list[Path]]) -> GenreTree:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -191,15 +192,18 @@ def read_tensorflow_js(model: Path, shard: Path) -> dict[str, NDArray[Any]]:
     """
     try:
         (group,) = json.loads(model.read_bytes())["weightsManifest"]
-        entries = [(w["name"], w["dtype"], tuple(w["shape"])) for w in group["weights"]]
+        entries = [(str(w["name"]), w["dtype"], tuple(w["shape"])) for w in group["weights"]]
         kinds = {"float32": "<f4", "int32": "<i4"}
         layout = [(name, np.dtype(kinds[kind]), shape) for name, kind, shape in entries]
+        for name, _, shape in layout:
+            if not all(type(length) is int and length >= 0 for length in shape):
+                raise ValueError(f"shape of {name}")
         content = shard.read_bytes()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(model, f"not a model for TensorFlow.js: {error!r}") from None
     tensors, position = {}, 0
     for name, kind, shape in layout:
-        count = int(np.prod(shape))
+        count = prod(shape)
         end = position + count * kind.itemsize
         if end > len(content):
             raise WeightsError(shard, f"ends within the tensor {name}")

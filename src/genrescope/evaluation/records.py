@@ -38,13 +38,15 @@ def read_records(path: Path) -> list[RunResult]:
         When the file can't be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(path, f"can't be read: {error}") from None
     found = []
     for number, line in enumerate(lines, 1):
+        if not line:
+            continue
         try:
             fields = json.loads(line)
             result = RunResult.model_validate(fields["result"])
@@ -90,7 +92,8 @@ def write_records(path: Path, runs: Sequence[RunResult], folder: Path) -> None:
         That the runs were found in: where each lies is written relative to it.
     """
     lines = [_line(run, folder) for run in sorted(runs, key=lambda run: run.command)]
-    write_atomic(path, "".join(f"{line}\n" for line in lines).encode())
+    # Bytes of a folder's name that are no UTF-8 become JSON's own escapes.
+    write_atomic(path, "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
 
 
 def _line(run: RunResult, folder: Path) -> str:

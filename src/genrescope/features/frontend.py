@@ -9,7 +9,7 @@ one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -30,10 +30,7 @@ from genrescope.features.base import (
     change_over_time,
     standardise,
 )
-from genrescope.features.image import Image
-from genrescope.features.plotted import is_plotted, load_plotted
 from genrescope.features.registry import make_feature
-from genrescope.features.sampled_mel import SampledMel, read_picture
 from genrescope.features.segments import segment_starts
 from genrescope.features.silence import Piece, parts_between_silences
 from genrescope.features.spectrogram import (
@@ -43,7 +40,6 @@ from genrescope.features.spectrogram import (
     load_spectrogram,
 )
 from genrescope.features.statistics import Statistic, statistics
-from genrescope.features.stored import Stored
 
 Source = audio.Readable | audio.Waveform | FloatArray
 
@@ -90,6 +86,10 @@ class Segment:
     end: float
 
 
+def _go_on() -> None:
+    """Do nothing."""
+
+
 @dataclass
 class StreamInfo:
     """Duration and warnings of a track, collected while it is read.
@@ -104,12 +104,16 @@ class StreamInfo:
         How much each window changes over time, see `Window`, where that was computed.
     listen
         How much of the track is read, see `genrescope.inference.listening`.
+    on_block
+        Called for each half minute that is read of a file, also of silence; what it raises ends the
+        reading.
     """
 
     duration: float = 0.0
     warnings: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     listen: str = "full"
+    on_block: Callable[[], None] = field(default=_go_on, repr=False, compare=False)
 
 
 class SegmentSettings(BaseModel):
@@ -125,7 +129,7 @@ class SegmentSettings(BaseModel):
         The first so many segments of a window are used; all by default.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     seconds: float = Field(gt=0, le=WINDOW_SECONDS)
     overlap: float = Field(0.5, ge=0, lt=1)
@@ -148,7 +152,7 @@ class Frontend(BaseModel):
         Statistics over the frames of a segment, which then is one vector; none by default.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     feature: dict[str, Any]
     scale: Literal["track", "bands", "none"] = "track"
@@ -239,6 +243,8 @@ class Frontend(BaseModel):
 
     def _window_of_vectors(self, source: Source, info: StreamInfo) -> Window:
         """Stored vectors are one window, however long the track."""
+        from genrescope.features.stored import Stored
+
         feature = self.computed
         if not isinstance(source, np.ndarray) or not isinstance(feature, Stored):
             name = audio.source_name(source)
@@ -295,6 +301,7 @@ class Frontend(BaseModel):
 
         def timed() -> Iterator[FloatArray]:
             for block in blocks:
+                info.on_block()
                 info.duration += len(block) / rate
                 yield block
 
@@ -405,6 +412,11 @@ def _read_picture(
     feature: Feature, source: str | PathLike[str]
 ) -> tuple[FloatArray, NDArray[np.bool_]] | None:
     """The values and silent frames of a picture that is no power spectrogram; else None."""
+    # Imported here, for most tracks are audio: classes of features take a while to make.
+    from genrescope.features.image import Image
+    from genrescope.features.plotted import is_plotted, load_plotted
+    from genrescope.features.sampled_mel import SampledMel, read_picture
+
     if isinstance(feature, SampledMel):
         return read_picture(feature, source)
     if isinstance(feature, Image) and is_plotted(source):

@@ -42,6 +42,7 @@ KNOWN_VERSIONS = (2, 3)
 """3 has `labels` or `music_detector`, which versions before 0.2 do not know; 2 has neither."""
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
 # A small archive can expand to any number of bytes; no model comes near these limits.
+_RECIPE = "recipe.yaml"  # of a run folder, from its beginning
 _LARGEST = {"bundle.json": 2**24, "model.onnx": 2**30, WEIGHTS_FILE: 2**32}
 
 
@@ -75,7 +76,7 @@ class Manifest(BaseModel):
         `genrescope.datasets.fingerprints`; None where they are not listed.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     schema_version: Literal[2, 3] = SCHEMA_VERSION
     name: str
@@ -174,6 +175,9 @@ class Bundle:
                 path = path / "bundle"
             text, model = _read(path, "bundle.json"), _read(path, "model.onnx")
         except (FileNotFoundError, KeyError):
+            if (path / _RECIPE).is_file():
+                reason = "a run that is not finished: the command that began it continues it"
+                raise BundleError(source, reason) from None
             names = ", ".join(shipped_bundles())
             near = did_you_mean(source, [*shipped_bundles(), *fetched_bundles()])
             what = "no bundle.json and model.onnx in it" if path.exists() else "no such file"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike, fsdecode, fspath
 from threading import Event
 from typing import Any, BinaryIO
@@ -22,7 +23,7 @@ from genrescope.inference.labels import MUSIC, SoundLabels
 from genrescope.inference.listening import Listen, check_listen, is_clear, windows_of_parts
 from genrescope.inference.network import EMBEDDING, LOGITS, Network
 from genrescope.inference.prediction import Prediction, SegmentPrediction
-from genrescope.inference.threads import CancelEvent, in_threads, until
+from genrescope.inference.threads import CancelEvent, check, in_threads, until
 
 Outputs = tuple[list[Segment], NDArray[np.float32], NDArray[np.float32]]
 _Outputs = tuple[list[Segment], Sequence[NDArray[np.float32]]]
@@ -30,7 +31,7 @@ Input = Source | bytes | BinaryIO | tuple[NDArray[Any], int]
 """A source to classify: a path, bytes or a file object with the content of an audio file, a
 `Waveform`, an array with its sample rate, or, for a model of stored vectors, an array of them."""
 
-NOTHING_AUDIBLE = "silence, and less than a second of audible sound: cannot tell a genre"
+NOTHING_AUDIBLE = "silence, and no second of sound in one piece: cannot tell a genre"
 
 
 class Classifier:
@@ -181,7 +182,8 @@ class Classifier:
         progress: Callable[[list[SegmentPrediction]], None] | None = None,
         listen: Listen = "full",
     ) -> Prediction:
-        info, frontend = StreamInfo(), self.manifest.frontend
+        # No window comes of silence, however long.
+        info, frontend = StreamInfo(on_block=partial(check, stop)), self.manifest.frontend
 
         def outputs(enough: Callable[[float], bool]) -> Iterator[_Outputs]:
             windows = windows_of_parts(frontend, source, info, listen, enough)
@@ -374,7 +376,8 @@ class Classifier:
         self.network.check_layers(layers)
 
         def embed(source: Input, stop: CancelEvent) -> dict[str, NDArray[np.float32]]:
-            windows = _windows(self.manifest.frontend, source, StreamInfo())
+            info = StreamInfo(on_block=partial(check, stop))
+            windows = _windows(self.manifest.frontend, source, info)
             return self.network.mean_outputs(until(stop, windows), layers)
 
         yield from in_threads(embed, sources, jobs, None)

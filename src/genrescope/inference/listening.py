@@ -3,7 +3,8 @@
 A number of seconds is read in windows of half a minute that are spread evenly. "auto" reads the
 windows of the whole track in another order, each far from those read before, until its genre is
 clear, see `is_clear`; once all are read, the genre is that of the whole. A file is not read up to a
-window: the decoder jumps there.
+window: the decoder jumps there. Where it can't, in a recording of internet radio, say, "auto" reads
+all of a track, and a number of seconds is taken from one reading of it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope import audio
-from genrescope.errors import AudioError, UnreadableError
+from genrescope.errors import AudioError, TooLongError, UnreadableError
 from genrescope.features import Frontend, StreamInfo, Window, is_stored_spectrogram
-from genrescope.features.frontend import WINDOW_SECONDS
+from genrescope.features.frontend import SHORTEST_SECONDS, WINDOW_SECONDS
 
 Listen = Literal["full", "auto"] | float
 """All of a track ("full"), as much as its genre takes to be clear ("auto"), or some seconds."""
@@ -35,6 +36,8 @@ SPREAD_WINDOWS: Final = 4
 """How many windows that assumption counts for."""
 _LONGEST: Final = 86_400.0
 """Seconds of a track of which parts are read; a header that promises more is hardly true."""
+_TOLERATED_SECONDS: Final = 0.5
+"""By how much a file may end before its header says without being called shorter."""
 
 
 def check_listen(listen: Listen | str) -> Listen:
@@ -160,7 +163,8 @@ def windows_of_parts(
     -------
     windows
         None where the whole track is to be read: "full" was asked for, it is hardly longer than
-        what would be read of it, its length is not known or not believed, or it is no file.
+        what would be read of it, its length is not known or not believed, it is no file, or "auto"
+        would decode it from its beginning for each window.
     """
     if (
         listen == "full"
@@ -171,15 +175,18 @@ def windows_of_parts(
     if isinstance(source, str | PathLike) and is_stored_spectrogram(source):
         return None
     try:
-        total = audio.info(source).duration
+        header = audio.info(source)
     except AudioError:
         return None  # reading it will say why
+    total, is_auto = header.duration, isinstance(listen, str)
     least = AUTO_FEWEST * WINDOW_SECONDS if isinstance(listen, str) else listen
-    if not least + WINDOW_SECONDS < total <= _LONGEST:
+    if not least + WINDOW_SECONDS < total <= _LONGEST or (is_auto and not header.seekable):
         return None
     info.duration, info.listen = total, setting_of(listen)
     if not isinstance(listen, str):
-        return _parts(frontend, source, info, spread(listen, total), lambda _: False)
+        parts = spread(listen, total)
+        in_order = len(parts) > 1 and not header.seekable
+        return _parts(frontend, source, info, parts, lambda _: False, in_order=in_order)
     step, length = frontend.window_seconds
     segment = frontend.segment_frames * frontend.hop_seconds
     # What is left at the end may be too short for a segment of its own.
@@ -194,25 +201,76 @@ def _parts(
     info: StreamInfo,
     parts: Sequence[tuple[float, float]],
     enough: Callable[[float], bool],
+    *,
+    in_order: bool = False,
 ) -> Iterator[Window]:
-    rate = frontend.computed.sample_rate
-    for number, (start, length) in enumerate(parts, 1):
-        warnings: list[str] = []
-        windows: list[Window] = []
-        try:
-            part = audio.load(
-                source, sample_rate=rate, offset=start, duration=length, warnings=warnings
-            )
-            windows += frontend.windows(part)
-        except UnreadableError:
-            raise
-        except AudioError:
-            pass  # its header promised more sound than there is
-        finally:
-            # Of a file each window tells the same.
-            info.warnings += [each for each in warnings if each not in info.warnings]
-        for window in windows:
+    """The windows of parts, up to the end of the file, which may come before its header says.
+
+    Where none of them is there, the windows of the whole file.
+    """
+    rate, read, end, before = frontend.computed.sample_rate, 0, math.inf, len(info.warnings)
+    warnings: list[str] = []
+    in_turn = _loaded_in_order(source, rate, parts, warnings, info.on_block)
+    for start, length in parts:
+        if start >= end:
+            continue
+        info.on_block()
+        part = next(in_turn) if in_order else _loaded(source, rate, start, length, warnings)
+        # Of a file each part tells the same.
+        info.warnings += [each for each in warnings if each not in info.warnings]
+        seconds = 0.0 if part is None else part.duration
+        if seconds < min(length, info.duration - start) - _TOLERATED_SECONDS:
+            end = start + seconds
+            info.duration = min(info.duration, end)
+        if part is None or seconds < SHORTEST_SECONDS:
+            continue
+        for window in frontend.windows(part):
             yield replace(window, start=window.start + start)
+        read += 1
         # Silence parts a window in two; they don't count for two places of the track.
-        if number >= AUTO_FEWEST and enough(1 - number / len(parts)):
+        if read >= AUTO_FEWEST and enough(1 - read / sum(each < end for each, _ in parts)):
             return
+    if not read:
+        del info.warnings[before:]
+        info.duration, info.listen = 0.0, setting_of("full")
+        yield from frontend.windows(source, info)
+
+
+def _loaded(
+    source: audio.Readable, rate: int, start: float, length: float, warnings: list[str]
+) -> audio.Waveform | None:
+    """A part of a file; None where there is no sound."""
+    try:
+        return audio.load(
+            source, sample_rate=rate, offset=start, duration=length, warnings=warnings
+        )
+    except (UnreadableError, TooLongError):
+        raise
+    except AudioError:
+        return None
+
+
+def _loaded_in_order(
+    source: audio.Readable,
+    rate: int,
+    parts: Sequence[tuple[float, float]],
+    warnings: list[str],
+    on_block: Callable[[], None],
+) -> Iterator[audio.Waveform | None]:
+    """As `_loaded` for each of some parts in order of time, in one reading of the file."""
+    blocks = audio.stream(source, sample_rate=rate, warnings=warnings)
+    samples, position = np.zeros(0, np.float32), 0
+    for start, length in parts:
+        first, last = round(start * rate), round((start + length) * rate)
+        while position + len(samples) < last:
+            on_block()
+            try:
+                samples = np.concatenate([samples, next(blocks)])
+            except (UnreadableError, TooLongError):
+                raise
+            except (AudioError, StopIteration):
+                break
+            passed = min(len(samples), max(0, first - position))
+            samples, position = samples[passed:], position + passed
+        found = samples[max(0, first - position) : last - position]
+        yield audio.Waveform(found, rate) if len(found) else None

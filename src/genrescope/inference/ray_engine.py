@@ -20,7 +20,7 @@ import signal
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -209,8 +209,8 @@ class RayEngine:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address, logging_level="ERROR", log_to_driver=False, **local)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            place, reason = remote or "this machine", str(error).splitlines()[0]
+        except Exception as error:  # Ray raises that itself where a node does not start in time
+            place, reason = remote or "this machine", next(iter(str(error).splitlines()), "")
             raise GenrescopeError(f"no Ray cluster at {place}: {reason}") from None
         with suppress(TypeError, ValueError):  # in a thread, or set by no Python
             # Ray's own would abort the process.
@@ -363,7 +363,8 @@ def _decode(batch: Any, shared: Any) -> Iterator[Any]:
             for piece in pipeline.read(source, info):
                 yield _table(track, count, *_packed(piece))
                 count += 1
-            end = {**asdict(info), "windows": count}
+            end = {"duration": info.duration, "warnings": info.warnings, "changes": info.changes}
+            end["windows"] = count
         except FileError as error:
             kind = next(each for each in _ERRORS.values() if isinstance(error, each))
             end = {"reason": error.reason, "error": kind.__name__, "windows": count}

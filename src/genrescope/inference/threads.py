@@ -23,6 +23,12 @@ class CancelEvent(Protocol):
         """Whether the work should stop."""
 
 
+def check(stop: CancelEvent) -> None:
+    """Raise `CancelledError` when the event is set."""
+    if stop.is_set():
+        raise CancelledError("cancelled")
+
+
 def until(stop: CancelEvent, items: Iterator[Item]) -> Iterator[Item]:
     """The items, as long as the event is not set.
 
@@ -31,11 +37,9 @@ def until(stop: CancelEvent, items: Iterator[Item]) -> Iterator[Item]:
     CancelledError
         When it is.
     """
-    if stop.is_set():
-        raise CancelledError("cancelled")
+    check(stop)
     for item in items:
-        if stop.is_set():
-            raise CancelledError("cancelled")
+        check(stop)
         yield item
 
 

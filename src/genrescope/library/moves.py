@@ -179,9 +179,11 @@ def undo(file: Path) -> tuple[int, list[SortError]]:
         action, steps = stored["action"], [Step(**step) for step in stored["steps"]]
         if stored["format"] not in (1, _FORMAT) or action not in get_args(Action):
             raise ValueError("another format")
+        if not all(map(_is_whole, steps)):
+            raise ValueError("values of other types")
     except OSError as error:
         raise SortError(file, f"can't be read: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise SortError(file, "not an undo file of genrescope sort") from error
     undone, failures, is_done = 0, [], True
     missing: set[str] = set()  # sources that nothing came back to, which no link may lead to
@@ -325,9 +327,20 @@ def unfinished_moves(folder: Path) -> set[tuple[str, str]]:
             stored = json.loads(file.read_text(encoding="utf-8", errors="surrogateescape"))
             if stored["action"] == "move":
                 found |= {(step["source"], step["target"]) for step in stored["steps"]}
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             continue  # no file of ours
     return found
+
+
+def _is_whole(step: Step) -> bool:
+    """Whether what was read as a step has values of its types."""
+    paths, numbers = (step.source, step.target), (step.size, step.mtime_ns)
+    links = (step.link, step.moved_link)
+    return (
+        all(isinstance(each, str) and "\0" not in each for each in paths)
+        and all(isinstance(each, int) for each in numbers)
+        and all(each is None or isinstance(each, str) for each in links)
+    )
 
 
 def _take_back(step: Step, action: Action) -> bool:

@@ -5,7 +5,7 @@ scanned folder, by its title, by artist and title ("Artist - Title"), by its fil
 without the ending, or by a part of any of these. Upper and lower case, accents, the ways in which
 Unicode composes them, and typographical quotes and dashes do not matter. The more exact of two
 matches is meant. Tracks that are marked as deleted are never meant, and of several matches those
-are preferred whose files exist.
+are preferred whose files exist. Of copies of one recording the first by path is meant.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def find_track(library: Library, track: str | os.PathLike[str]) -> Entry | None:
     entries = entries or _tracks_named(library, text)
     if not entries:
         raise FileError(text, _why_missing(library, text, file))
-    if len(entries) > 1:
+    if len({entry.content for entry in entries}) > 1:
         listed = "; ".join(entry.place for entry in entries[:_LISTED])
         more = "; …" if len(entries) > _LISTED else ""
         raise GenrescopeError(f"{text}: {len(entries)} tracks match, name one: {listed}{more}")

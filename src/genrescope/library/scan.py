@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,12 +34,10 @@ from genrescope.library.files import (
     Tags,
     classified,
     described,
-    has_files,
     is_as_found,
-    is_missing,
 )
 from genrescope.library.index import refresh
-from genrescope.library.moves import unfinished_moves
+from genrescope.library.known import KnownTracks
 from genrescope.library.places import (
     Place,
     default_library,
@@ -181,52 +179,44 @@ class _Scan:
         self.roots = [root.path for root in roots]
         self.addresses = {root.path: root.address for root in roots if root.address}
         self.report = Report(library)
-        self.known = {entry.file: entry for entry in library.entries()}
-        self.by_content: defaultdict[str, list[Entry]] = defaultdict(list)
-        for entry in self.known.values():
-            if not is_passing_problem(entry.problem):
-                self.by_content[entry.content].append(entry)
-        self.moved: set[Path] = set()  # former paths of moved files
-        self.moves: set[tuple[str, str]] | None = None
+        self.known = KnownTracks(library.entries(), self.roots)
         self.pending: deque[tuple[Found, str]] = deque()
         self.ready: list[Entry] = []
-        self.outdated: list[Entry] = []
         self.written = time.monotonic()
         self.done = self.total = 0
-        self.found: dict[Path, Found] = {}
-        self.kept: list[Path] = []  # folders whose missing files are not marked as deleted
 
     def take(self, search: Search) -> None:
         """Take over the files that a search found, and its errors; of hard links, one name each.
 
         A name that the library knows already is preferred, then one that leads through no link.
         """
-        by_known = sorted(search.found.values(), key=lambda each: each.file not in self.known)
+        by_known = sorted(search.found.values(), key=lambda each: each.file not in self.known.rows)
         names: dict[tuple[int, int] | Path, Found] = {}
         for each in by_known:
             key = identity(each.file)
             kept = names.setdefault(key, each)
             if kept is each:
                 continue
-            if kept.file not in self.known and _is_by_link(kept.file) > _is_by_link(each.file):
+            is_known = kept.file in self.known.rows
+            if not is_known and _is_by_link(kept.file) > _is_by_link(each.file):
                 names[key], each = each, kept
             search.passed_over.note("repeated", each.file)
-        self.found = {each.file: each for each in names.values()}
+        self.known.found = {each.file: each for each in names.values()}
         self.report.passed_over = search.passed_over
         self.report.failures += search.errors
         self.report.counts.failed += len(search.errors)
-        self.kept += [Path(error.path) for error in search.errors]
+        self.known.kept += [Path(error.path) for error in search.errors]
 
     def keep_unmounted(self, is_gone: Callable[[Path, int], bool], missing: Sequence[Path]) -> None:
         """Keep the rows of folders that are empty where they were not, unless they are gone."""
         for root in self.roots:
-            tracks = self.known.values()
+            tracks = self.known.rows.values()
             living = sum(not e.deleted and e.file.is_relative_to(root) for e in tracks)
-            is_empty = not any(file.is_relative_to(root) for file in self.found)
-            if not living or not is_empty or root in missing or root in self.kept:
+            is_empty = not any(file.is_relative_to(root) for file in self.known.found)
+            if not living or not is_empty or root in missing or root in self.known.kept:
                 continue
             if not is_gone(root, living):
-                self.kept.append(root)
+                self.known.kept.append(root)
                 kept = f"the library keeps {counted(living, 'track')} from it"
                 self._fail(FileError(root, f"no music files in this folder, but {kept}"))
 
@@ -238,7 +228,7 @@ class _Scan:
         read_many: ReadMany | None,
     ) -> None:
         """Classify the new files, write rows, and mark those of deleted files."""
-        changed = [each for each in self.found.values() if not self._is_unchanged(each)]
+        changed = [each for each in self.known.found.values() if not self._is_unchanged(each)]
         self.total = len(changed)
         self.progress(0, self.total)
         unknown = self._unknown(each for each in changed if not each.address)
@@ -253,12 +243,12 @@ class _Scan:
         self._mark_deleted()
         self.report.read_in_part = read_otherwise(self.library, listen)
         counts = self.report.counts
-        if len(self.found) > counts.unchanged or counts.deleted:
+        if len(self.known.found) > counts.unchanged or counts.deleted:
             self.library.compact()
         refresh(self.library)
 
     def _is_unchanged(self, found: Found) -> bool:
-        entry = self.known.get(found.file)
+        entry = self.known.rows.get(found.file)
         same = entry and (entry.size, entry.mtime_ns) == (found.size, found.mtime_ns)
         if entry is None or not same:
             return False
@@ -280,7 +270,7 @@ class _Scan:
                 self._fail(error)
                 self._advance()
                 continue
-            if self.by_content[content]:
+            if self.known.by_content[content]:
                 self._recognise(found, content)
                 self._advance()
             else:
@@ -289,46 +279,13 @@ class _Scan:
 
     def _recognise(self, found: Found, content: str) -> None:
         """Take over the prediction of the same audio."""
-        same = self.by_content[content]
-        before = self._moved_from(content, found)
+        same = self.known.by_content[content]
+        before = self.known.moved_from(content, found)
         now = described(found, self._root_of(found.file), content)
         self._take(
             replace(before or same[0], **now, deleted=False),
             "recognised" if before is None else "moved",
         )
-
-    def _moved_from(self, content: str, found: Found) -> Entry | None:
-        """The row of a file that is gone which had the same audio; it is to be removed."""
-        for entry in self.by_content[content]:
-            if entry.file not in self.moved and self._is_gone(entry, found):
-                self.moved.add(entry.file)
-                self.outdated.append(entry)
-                return entry
-        return None
-
-    def _is_gone(self, entry: Entry, found: Found) -> bool:
-        """Whether the file of a row is gone, so that `found`, of equal audio, takes its place."""
-        if entry.is_remote:
-            return entry.file not in self.found and self._is_below(entry.file, self.roots)
-        if not is_missing(entry.file):
-            return False
-        if found.inode is not None and found.inode == entry.inode:
-            return True  # renamed, on the same disk
-        if (str(entry.file), str(found.file)) in self._sorted_moves():
-            return True
-        # A copy does not tell that the files of a disk which is not mounted are gone.
-        is_kept = any(map(entry.file.is_relative_to, self.kept))
-        return not is_kept and (has_files(entry.root) or self._is_below(entry.file, self.roots))
-
-    def _sorted_moves(self) -> set[tuple[str, str]]:
-        """From where to where `genrescope sort --move` has moved files into the scanned folders."""
-        if self.moves is None:
-            self.moves = set().union(*map(unfinished_moves, self.roots))
-        return self.moves
-
-    def _is_below(self, file: Path, roots: Iterable[Path]) -> bool:
-        """Whether a file would have been found if it existed: it is below these, and not kept."""
-        return any(map(file.is_relative_to, roots)) and not any(map(file.is_relative_to, self.kept))
 
     def _settle_remote(
         self,
@@ -380,15 +337,15 @@ class _Scan:
             )
             self.ready.append(entry)
         else:
-            is_moved = found.address and self._moved_from(content, found)
+            is_moved = found.address and self.known.moved_from(content, found)
             entry = classified(fields, result, self.classifier.genres)
             self._take(entry, "moved" if is_moved else "classified")
         self._advance()
 
     def _root_of(self, file: Path) -> Path | str:
         """The root that a file is stored under: its present one, or the outermost above it."""
-        if file in self.known:
-            return self.known[file].root
+        if file in self.known.rows:
+            return self.known.rows[file].root
         above = [root for root in self.roots if file.is_relative_to(root)]
         outermost = min(above, key=lambda root: len(root.parts))
         return self.addresses.get(outermost, outermost)
@@ -412,21 +369,15 @@ class _Scan:
         """Write the rows that are ready, then remove the outdated: a kill in between loses none."""
         self.library.put(self.ready)
         written = {entry.file for entry in self.ready}
-        self.library.remove([entry for entry in self.outdated if entry.file not in written])
-        self.ready, self.outdated, self.written = [], [], time.monotonic()
+        outdated = [entry for entry in self.known.outdated if entry.file not in written]
+        self.library.remove(outdated)
+        self.ready, self.known.outdated, self.written = [], [], time.monotonic()
 
     def _mark_deleted(self) -> None:
         """Mark the rows whose files are gone from the scanned folders, where those are readable."""
-        missing = [
-            entry
-            for file, entry in self.known.items()
-            if file not in self.found
-            and file not in self.moved
-            and not entry.deleted
-            and self._is_below(file, self.roots)
-        ]
+        missing = self.known.missing()
         # A further link to a file that was found is no track of its own.
-        files = {identity(file) for file in self.found} if missing else set()
+        files = {identity(file) for file in self.known.found} if missing else set()
         links = [entry for entry in missing if identity(entry.file) in files]
         gone = [entry for entry in missing if identity(entry.file) not in files]
         self.library.remove(links)

@@ -51,6 +51,8 @@ class Root:
         """
         name = os.fspath(folder)
         if not names_address(name):
+            if "\0" in name:
+                raise FileError(name, "no such folder: no folder can have this name")
             # A folder that is reached by a link is still one folder.
             return cls(Path(name).resolve())
         address, shown = name.rstrip("/"), without_password(name)

@@ -183,12 +183,28 @@ def _read(journal: Path) -> list[tuple[str, GenreState, str]]:
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in fields["before"].items()
             }
-            entries.append((fields["path"], GenreState(**before), fields["after"]))
+            state = GenreState(**before)
+            if not _is_whole(fields["path"], fields["after"], state):
+                raise ValueError("values of other types")
+            entries.append((fields["path"], state, fields["after"]))
     except OSError as error:
         raise FileError(journal, f"can't be read: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise FileError(journal, "not a journal of genrescope") from error
     return entries
+
+
+def _is_whole(path: object, after: object, state: GenreState) -> bool:
+    """Whether what was read from a line has values of its types."""
+    lists = [state.values] if state.trailing is None else [state.values, state.trailing]
+    return (
+        isinstance(path, str)
+        and isinstance(after, str)
+        and all(isinstance(each, tuple) for each in lists)
+        and all(isinstance(each, str) for one in lists for each in one)
+        and isinstance(state.id3v1, int | None)
+        and isinstance(state.info, str | None)
+    )
 
 
 def _new_file(folder: Path) -> Path:

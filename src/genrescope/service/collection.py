@@ -100,6 +100,7 @@ class _State:
 
     def __init__(self, library: Library) -> None:
         self.library, self.version = library, library.version
+        self._lock = threading.Lock()
         self.corrections = read_corrections(library)
         self.tracks = {id_of(e): e for e in library.entries() if not e.deleted}
 
@@ -129,9 +130,26 @@ class _State:
         if not any(entry.has_embedding for entry in self.tracks.values()):
             raise ProblemError(409, "the library has no track yet that has a genre")
 
+    def drawn(self) -> Map:
+        """The library's map, drawn where it has none.
+
+        Raises
+        ------
+        ProblemError
+            503, while a large library's is being drawn; 409, when no track has a genre.
+        """
+        self.check_music()
+        with self._lock:
+            drawing = self._drawing
+        try:
+            return drawing.result(_MAP_PATIENCE)
+        except TimeoutError:
+            detail = "the map is being drawn: try again later"
+            raise ProblemError(503, detail, Retry_After="5") from None
+
     @cached_property
-    def map(self) -> Future[Map]:
-        """The library's map, drawn where it has none, by a thread that does not delay the end."""
+    def _drawing(self) -> Future[Map]:
+        """The map, drawn by a thread that does not delay the end."""
         drawn: Future[Map] = Future()
 
         def draw() -> None:
@@ -298,7 +316,7 @@ class Collection:
             503, while a large library's is being drawn; 409, when no track has a genre.
         """
         state = self._now()
-        drawn = self._drawn(state)
+        drawn = state.drawn()
         positions, extent = within_one(drawn.positions)
         genres = []
         for number, genre in enumerate(drawn.genres):
@@ -326,22 +344,12 @@ class Collection:
         """Where a track that is not in the library would be on its map; None while it is drawn."""
         state = self._now()
         try:
-            drawn = self._drawn(state)
+            drawn = state.drawn()
         except ProblemError:
             return None
         place = position_of(drawn, state.space, query)
         scaled, _ = within_one(np.vstack([drawn.positions, place]))
         return {"x": round(float(scaled[-1, 0]), 5), "y": round(float(scaled[-1, 1]), 5)}
-
-    def _drawn(self, state: _State) -> Map:
-        state.check_music()
-        with self._lock:
-            drawing = state.map
-        try:
-            return drawing.result(_MAP_PATIENCE)
-        except TimeoutError:
-            detail = "the map is being drawn: try again later"
-            raise ProblemError(503, detail, Retry_After="5") from None
 
     def filters(
         self,

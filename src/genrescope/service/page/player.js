@@ -1,5 +1,5 @@
 // The one player of the page: what it plays, what comes next, and who follows it.
-import {at, icon} from "./api.js";
+import {at, icon, request} from "./api.js";
 import {clock, t} from "./i18n.js";
 import {picture} from "./icons.js";
 
@@ -46,10 +46,18 @@ audio.addEventListener("ended", () => step(1));
 audio.addEventListener("error", () => {
   if (!current) return;
   at("player-name").textContent = t("cannotPlay");
+  explain(current);
   const failed = current, list = queue;  // a playlist goes on, unless the user has chosen something else meanwhile
   clearTimeout(skipping);
   skipping = list && setTimeout(() => { skipping = null; if (current === failed && queue === list && audio.error) step(1); }, 1500);
 });
+// The browser does not tell why: the service may, for a file that is gone, or while it is busy.
+async function explain(failed) {
+  const address = audio.getAttribute("src");
+  if (!address.startsWith("/v1/")) return;
+  try { await request(address, {headers: {Range: "bytes=0-0"}}); }
+  catch (problem) { if (current === failed && audio.error) at("player-name").textContent = `${t("cannotPlay")} (${problem.message})`; }
+}
 seek.addEventListener("input", () => { audio.currentTime = seek.value; });
 at("player-volume").addEventListener("input", (e) => { audio.volume = e.target.value; e.target.style.setProperty("--done", `${100 * e.target.value}%`); });
 at("player-toggle").addEventListener("click", () => {

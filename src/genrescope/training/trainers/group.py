@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
-from genrescope.errors import GenrescopeError
+from genrescope.errors import GenrescopeError, printable
 from genrescope.locks import scratch_folder
 from genrescope.parallel import available_cores
 from genrescope.training.augment import TrainingTrack
@@ -34,6 +34,7 @@ from genrescope.training.trainers.processes import load_arguments, store_argumen
 from genrescope.training.trainers.sharing import NotSharedError
 
 _NAMES = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
+_DIGITS = 9
 _LONGEST_WAIT = timedelta(minutes=10)
 """For processes that are still to be started."""
 _LONGEST_STEP = timedelta(minutes=30)
@@ -222,8 +223,8 @@ def _environment() -> tuple[str, int, int, int, int, int]:
     numbers = {}
     for name in (*_NAMES[1:], "LOCAL_WORLD_SIZE"):
         text = os.environ[name]
-        if not text.isdecimal():
-            raise GenrescopeError(f"{name}={text}: expected a number")
+        if not text.isdecimal() or len(text) > _DIGITS:
+            raise GenrescopeError(f"{name}={printable(text[:50])}: expected a number")
         numbers[name] = int(text)
     port, size, rank, local, per_machine = numbers.values()
     for name, limit in (("RANK", size), ("LOCAL_RANK", per_machine), ("MASTER_PORT", 2**16)):
