@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from genrescope.audio import AudioError, info, load, safely, stream, workers
+from genrescope.audio import AudioError, info, load, process, safely, stream, workers
 from genrescope.errors import UnreadableError
 
 
@@ -114,6 +117,44 @@ def test_a_decoder_that_ends_before_it_begins_costs_no_file(music: Path) -> None
         ending.join()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked early on Linux alone")
+def test_a_process_that_was_forked_early_decodes_the_file_that_it_was_asked_for(
+    music: Path,
+) -> None:
+    """In a process without threads, as a command is when it has just begun."""
+    code = f"""
+import hashlib, threading, time
+from genrescope.audio import process, workers
+process.start_early()
+assert process.is_early()
+workers.read_early({str(music)!r}, 22050)
+from genrescope import audio
+with workers.safely_for(1) as pool:
+    samples = audio.load({str(music)!r}).samples
+    assert not process.is_early() and not pool.lost
+    (idle,) = pool._idle
+    first = idle.process.pid
+    part = audio.load({str(music)!r}, offset=40.0).samples
+    assert pool._idle[0].process.pid == first
+    idle.process.kill()
+    assert idle.process.wait() == -9
+    assert audio.info({str(music)!r}).sample_rate == 16000
+while threading.active_count() > 1:  # the one that watches over the pool
+    time.sleep(0.01)
+process.start_early()
+workers.read_early("another.flac", 22050)
+with workers.safely_for(1) as pool:
+    audio.info({str(music)!r})
+    assert not process.is_early() and not pool.lost
+print(hashlib.sha256(samples.tobytes() + part.tobytes()).hexdigest())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    both = load(music).samples.tobytes() + load(music, offset=40.0).samples.tobytes()
+    assert done.stdout.strip() == hashlib.sha256(both).hexdigest()
+
+
 def test_a_decoder_that_hangs_is_stopped(music: Path) -> None:
     with safely():
         load(music, duration=1.0)
@@ -186,7 +227,7 @@ def test_a_decoder_that_computes_for_ever_is_the_fault_of_the_file(
     program = (
         "import sys; input(); sys.stdout.write('S' + 4 * chr(0)); sys.stdout.flush()\nwhile True: 0"
     )
-    monkeypatch.setattr(workers, "_PROGRAM", program)
+    monkeypatch.setattr(process, "_PROGRAM", program)
     with safely() as pool, ThreadPoolExecutor() as threads:
         result = threads.submit(load, music)
         while not (waiting := [*pool._watch._waiting]):

@@ -15,7 +15,6 @@ from tunes import tunes
 
 from genrescope import Bundle, Classifier, Prediction, Waveform
 from genrescope.cli.models import note_better_model
-from genrescope.cli.terminal import stderr
 from genrescope.evaluation.evaluate import evaluate
 from genrescope.examples import SAMPLE_RATE
 from genrescope.hub.catalogue import AUDIOSET, audioset_labels, fitted_head, label_head, make_bundle
@@ -138,7 +137,7 @@ def test_that_there_is_a_better_model_is_said_once_on_a_terminal(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     note_better_model()
     assert not read_settings(), "stderr is no terminal here"
-    monkeypatch.setattr(stderr, "_force_terminal", True)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
     note_better_model()
     assert "genrescope models fetch audioset" in " ".join(capsys.readouterr().err.split())
     note_better_model()

@@ -15,6 +15,8 @@ import pytest
 
 from genrescope.encoders import Weights
 from genrescope.encoders import weights as files
+from genrescope.encoders.published import PUBLISHED
+from genrescope.encoders.registry import encoder_class, published_weights
 from genrescope.encoders.weights import WeightsError, fetch, find, obtain
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -241,3 +243,9 @@ class TestReading:
             with pytest.raises(WeightsError, match=str(path)) as error:
                 read(path)
             assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_weights_that_are_listed_without_torch_are_those_of_the_encoder(name: str) -> None:
+    pytest.importorskip("torch")
+    assert published_weights(name) == encoder_class(name).weights == PUBLISHED[name]

@@ -1,5 +1,5 @@
 """Make `python -m genrescope` the same as `genrescope`."""
 
-from genrescope.cli import main
+from genrescope.cli import run
 
-main()
+run()

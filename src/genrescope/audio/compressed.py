@@ -251,7 +251,7 @@ class CompressedSource:
     def _mono(self, frames: Iterator[Any], mixer: Mixer) -> Iterator[Samples]:
         """Mix the frames down to blocks at the rate of the first one."""
         rate = self.sample_rate
-        for frame in frames:
+        for frame in _joined(frames, mixer):
             if frame.sample_rate != rate:
                 yield from (_resampled(block, rate, self.sample_rate) for block in mixer.flush())
                 rate = frame.sample_rate
@@ -315,6 +315,37 @@ def _is_sane(frame: Any) -> bool:
     plausible: bool = frame.samples > 0 and frame.sample_rate in PLAUSIBLE_RATES
     plausible = plausible and frame.layout.nb_channels <= _MOST_CHANNELS
     return plausible and frame.format.name.removesuffix("p") in _FULL_SCALE
+
+
+def _joined(frames: Iterator[Any], mixer: Mixer) -> Iterator[Any]:
+    """Join frames to as much as the mixer takes at once; there are up to a hundred a second.
+
+    A block ends with the frame that completes a stretch of the mixer, as if each frame were added
+    by itself.
+    """
+    fifo, kind, held = av.AudioFifo(), None, 0
+    for frame in frames:
+        # FFmpeg's queue does not look at the number of channels.
+        own = (frame.format.name, frame.layout.nb_channels, frame.sample_rate)
+        if own != kind:
+            if held:
+                yield fifo.read()
+            fifo, kind, held = av.AudioFifo(), own, 0
+        pts, frame.pts = frame.pts, None  # it would refuse a gap
+        try:
+            fifo.write(frame)
+        except ValueError:  # times in other units: the next link of a chain
+            if held:
+                yield fifo.read()
+            fifo, held = av.AudioFifo(), 0
+            fifo.write(frame)
+        frame.pts = pts
+        held += frame.samples
+        if held >= mixer.room:
+            yield fifo.read()
+            held = 0
+    if held:
+        yield fifo.read()
 
 
 def _channels(frame: Any) -> tuple[Rows, float]:

@@ -70,13 +70,15 @@ class Mixer:
     ----------
     mended
         Seconds that were not mixed as the mean.
+    room
+        Frames that complete the stretch.
     """
 
     def __init__(self, sample_rate: int, position: int = 0) -> None:
         self.sample_rate = sample_rate
         self.mended = 0.0
         self._length = max(1, round(_STRETCH_SECONDS * sample_rate))
-        self._room = self._length - position % self._length
+        self.room = self._length - position % self._length
         # One stretch, float32 [c, n]; memory that is asked for anew costs more than the sums.
         self._buffer = np.zeros((0, 0), np.float32)
         self._filled = 0
@@ -93,9 +95,9 @@ class Mixer:
     def add(self, piece: Rows, full_scale: float = 1.0) -> tuple[Samples, ...]:
         """Add a piece [c, n], and return the stretches that it completes, if any."""
         done: tuple[Samples, ...] = ()
-        while len(piece[0]) > self._room:  # a stretch ends where it ends, not with the piece
-            rest = [row[self._room :] for row in piece]
-            done += self.add([row[: self._room] for row in piece], full_scale)
+        while len(piece[0]) > self.room:  # a stretch ends where it ends, not with the piece
+            rest = [row[self.room :] for row in piece]
+            done += self.add([row[: self.room] for row in piece], full_scale)
             piece = rest
         channels, count = len(piece), len(piece[0])
         if channels != len(self._buffer) or full_scale != self._full_scale:
@@ -106,10 +108,10 @@ class Mixer:
         for row, values in zip(self._buffer, piece, strict=True):
             row[self._filled : end] = values
         self._filled = end
-        self._room -= count
-        if not self._room:
+        self.room -= count
+        if not self.room:
             done += self.flush()
-            self._room = self._length
+            self.room = self._length
         return done
 
     def flush(self) -> tuple[Samples, ...]:

@@ -12,23 +12,16 @@ import signal
 import struct
 import sys
 from dataclasses import astuple
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from genrescope.audio.decode import BLOCK_SECONDS, info, open_stream
 from genrescope.audio.packets import audio_digest
+from genrescope.audio.process import BEGUN, BLOCK, END, FAILED, HEADER, UNREADABLE, WARNING
 from genrescope.errors import AudioError, UnreadableError
 from genrescope.heap import keep_freed_memory
 
-BEGUN, HEADER, BLOCK, WARNING, FAILED, UNREADABLE, END = (
-    b"S",
-    b"H",
-    b"B",
-    b"W",
-    b"F",
-    b"U",
-    b"E",
-)
 _OPEN_FILES = 64
 LENGTH = struct.Struct("<cI")
 
@@ -38,6 +31,8 @@ def main(memory: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
     keep_freed_memory()
     _limit(memory)
+    # Nearly all files need it: imported now, while this process waits for the first.
+    import_module("genrescope.audio.compressed")
     # What a decoder prints must not come between the messages.
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     with Path(os.devnull).open("wb") as nowhere:
@@ -50,6 +45,7 @@ def main(memory: int) -> None:
             _answer(request, out)
     except BrokenPipeError:
         pass  # nobody waits for the answer
+    os._exit(0)  # nothing is left to be written, and who asked waits for the end
 
 
 def _limit(memory: int) -> None:

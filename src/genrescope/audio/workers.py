@@ -11,37 +11,38 @@ callers wait for each other between any two packets.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from pathlib import Path
 from threading import Condition, Lock, Thread
 from time import monotonic
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from genrescope.audio.files import Readable, open_regular, source_name
+from genrescope.audio.process import (
+    END,
+    FAILED,
+    MEMORY,
+    UNREADABLE,
+    WARNING,
+    DecoderProcess,
+    ask_early,
+    is_early,
+    take_process,
+)
 from genrescope.errors import AudioError, TooLongError, UnreadableError
 from genrescope.parallel import available_cores
 
 if TYPE_CHECKING:
     from genrescope.audio.waveform import Samples
 
-# As in `genrescope.audio.worker`, which this process does not import.
-_BEGUN, _HEADER, _BLOCK, _WARNING = b"S", b"H", b"B", b"W"
-_FAILED, _UNREADABLE, _END = b"F", b"U", b"E"
-_KINDS = frozenset((_BEGUN, _HEADER, _BLOCK, _WARNING, _FAILED, _UNREADABLE, _END))
-_PROGRAM = "import sys; from genrescope.audio.worker import main; main(int(sys.argv[1]))"
 _WORTH_PROCESSES = 12  # files; a process takes as long to start as two or three do to decode
 _SIGKILL = 9
-_LONGEST_MESSAGE = 2**27  # half a minute of sound at 1 MHz; more is no message of ours
 
 
 class DecoderPool:
@@ -51,7 +52,7 @@ class DecoderPool:
         self,
         processes: int | None = None,
         *,
-        memory: int = 2**31,
+        memory: int = MEMORY,
         seconds: float = 120.0,
         longest: float | None = None,
         total: float | None = None,
@@ -64,7 +65,7 @@ class DecoderPool:
         self.lost = 0
         """Processes that crashed or had to be stopped."""
         self._lock = Lock()
-        self._idle: list[_Worker] = []
+        self._idle: list[DecoderProcess] = []
         self._watch = _Watch()
 
     def info(self, path: Readable) -> tuple[float, int, int, str, bool]:
@@ -85,9 +86,7 @@ class DecoderPool:
         warnings: list[str],
     ) -> Iterator[Any]:
         """As `genrescope.audio.decode.open_stream`: the rate, then blocks of half a minute."""
-        request: dict[str, Any] = {"kind": "stream", "sample_rate": sample_rate}
-        request |= {"offset": offset, "duration": duration}
-        messages = self._ask(path, request, warnings)
+        messages = self._ask(path, _stream_request(sample_rate, offset, duration), warnings)
         try:
             rate = json.loads(next(messages))
             yield rate
@@ -129,16 +128,17 @@ class DecoderPool:
             finally:
                 self._give_back(worker)
 
-    def _begin(self, name: str, request: dict[str, Any]) -> _Worker:
+    def _begin(self, name: str, request: dict[str, Any]) -> DecoderProcess:
         """A process that has begun with a request.
 
         One that ended while it was idle, or before it read the request, is replaced once: the file
         is no reason for that.
         """
         for is_last in (False, True):
-            worker = self._take()
+            worker = self._take(request)
             with suppress(OSError):
-                worker.ask(request)
+                if not worker.busy:  # or it was asked early
+                    worker.ask(request)
                 with self._watch.over(worker, self.seconds):
                     if worker.read() is not None:
                         return worker
@@ -150,7 +150,7 @@ class DecoderPool:
         raise UnreadableError(name, self._end(name, worker).reason)
 
     def _answer(
-        self, worker: _Worker, name: str, warnings: list[str]
+        self, worker: DecoderProcess, name: str, warnings: list[str]
     ) -> Generator[bytearray, None, None]:
         end = float("inf") if self.total is None else monotonic() + self.total
         while True:
@@ -160,19 +160,19 @@ class DecoderPool:
             if message is None:
                 raise self._end(name, worker, monotonic() >= end)
             kind, content = message
-            if kind in (_END, _FAILED, _UNREADABLE):
+            if kind in (END, FAILED, UNREADABLE):
                 worker.busy = False
-            if kind == _END:
+            if kind == END:
                 return
-            if kind in (_FAILED, _UNREADABLE):
-                kind_of_error = AudioError if kind == _FAILED else UnreadableError
+            if kind in (FAILED, UNREADABLE):
+                kind_of_error = AudioError if kind == FAILED else UnreadableError
                 raise kind_of_error(name, content.decode())
-            if kind == _WARNING:
+            if kind == WARNING:
                 warnings.append(content.decode())
             else:
                 yield content
 
-    def _end(self, name: str, worker: _Worker, is_over: bool = False) -> AudioError:
+    def _end(self, name: str, worker: DecoderProcess, is_over: bool = False) -> AudioError:
         """Stop a process, and say of a file why nothing more came."""
         worker.kill()
         self.lost += 1
@@ -189,16 +189,16 @@ class DecoderPool:
         reason = f"the decoder crashed (exit code {worker.process.returncode})"
         return (UnreadableError if was_killed else AudioError)(name, reason)
 
-    def _take(self) -> _Worker:
+    def _take(self, request: dict[str, Any]) -> DecoderProcess:
         with self._lock:
             while self._idle:
                 worker = self._idle.pop()
                 if worker.process.poll() is None:
                     return worker
                 worker.kill()
-        return _Worker(self.memory)
+        return take_process(self.memory, request)
 
-    def _give_back(self, worker: _Worker) -> None:
+    def _give_back(self, worker: DecoderProcess) -> None:
         # One that still has something to say, because its reader stopped, is of no use any more.
         if not worker.busy:
             with self._lock:
@@ -207,85 +207,6 @@ class DecoderPool:
                     self._idle.append(worker)
                     return
         worker.kill()
-
-
-class _Worker:
-    """A process, and what it says."""
-
-    def __init__(self, memory: int) -> None:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(_import_folders()),
-            # The arenas of further threads would count as memory.
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
-        self.process = subprocess.Popen(  # noqa: S603 - our own program
-            # -P: the current folder, which may hold anybody's files, is no place for modules.
-            [sys.executable, "-P", "-c", _PROGRAM, str(memory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            env=environment,
-        )
-        # Both are there: they were asked for.
-        self._input = cast(IO[bytes], self.process.stdin)
-        self._output = cast(io.FileIO, self.process.stdout)
-        self.busy = False
-        self.deadline = float("inf")
-        self.overdue = False
-        self.computed = 0.0
-        """Seconds of a core that it took for an answer which never came."""
-
-    def ask(self, request: dict[str, Any]) -> None:
-        self.busy = True
-        self._input.write(json.dumps(request).encode() + b"\n")
-
-    def core_seconds(self) -> float:
-        """How long it has computed; 0 where the system does not tell."""
-        try:
-            status = Path(f"/proc/{self.process.pid}/stat").read_text("utf-8", "replace")
-            user, system = status.rpartition(")")[2].split()[11:13]
-            return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-        except (OSError, ValueError):
-            return 0.0
-
-    def read(self) -> tuple[bytes, bytearray] | None:
-        """The next message; None when the process has ended, or says what is none."""
-        head = self._exactly(5)
-        if head is None:
-            return None
-        kind, length = bytes(head[:1]), int.from_bytes(head[1:], "little")
-        if kind not in _KINDS or length > _LONGEST_MESSAGE:
-            return None
-        content = self._exactly(length)
-        return None if content is None else (kind, content)
-
-    def _exactly(self, length: int) -> bytearray | None:
-        content = bytearray(length)
-        rest = memoryview(content)
-        while rest:
-            count = self._output.readinto(rest)
-            if not count:
-                return None
-            rest = rest[count:]
-        return content
-
-    def kill(self) -> None:
-        if self.process.poll() is None and not self.busy:
-            with suppress(OSError):
-                self._input.close()  # it ends by itself
-            try:
-                self.process.wait(1)
-            except subprocess.TimeoutExpired:  # a process forked from this one holds the pipe, too
-                self.process.kill()
-        else:
-            self.process.kill()
-        self.process.wait()
-        for pipe in (self._input, self._output):
-            with suppress(OSError):
-                pipe.close()
 
 
 class _Watch:
@@ -297,12 +218,12 @@ class _Watch:
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._waiting: set[_Worker] = set()
+        self._waiting: set[DecoderProcess] = set()
         self._thread: Thread | None = None
         self._closed = False
 
     @contextmanager
-    def over(self, worker: _Worker, seconds: float) -> Iterator[None]:
+    def over(self, worker: DecoderProcess, seconds: float) -> Iterator[None]:
         with self._changed:
             worker.deadline = monotonic() + seconds
             worker.computed = -worker.core_seconds()
@@ -347,7 +268,7 @@ def current_pool() -> DecoderPool | None:
 def safely(
     processes: int | None = None,
     *,
-    memory: int = 2**31,
+    memory: int = MEMORY,
     seconds: float = 120.0,
     longest: float | None = None,
     total: float | None = None,
@@ -390,18 +311,32 @@ def safely(
         pool.close()
 
 
-def _import_folders() -> list[str]:
-    """Where a process finds modules: as this one, without the current folder."""
-    here, package = os.getcwd(), Path(__file__).resolve().parents[2]  # noqa: PTH109
-    folders = [place for place in sys.path if place and os.path.realpath(place) != here]
-    return [str(package), *folders]
-
-
 def safely_for(
     files: int, processes: int | None = None
 ) -> AbstractContextManager[DecoderPool | None]:
-    """`safely` for a number of files that is worth the start of processes, else nothing."""
-    return safely(processes) if files >= _WORTH_PROCESSES else nullcontext()
+    """`safely` for a number of files that is worth the start of processes, else nothing.
+
+    One file is, where a process was started early (`genrescope.audio.process.start_early`).
+    """
+    worth = files >= _WORTH_PROCESSES or (files == 1 and is_early())
+    return safely(processes) if worth else nullcontext()
+
+
+def read_early(path: str | os.PathLike[str], sample_rate: int) -> None:
+    """Let the process that was started early, if there is one, decode a whole file already."""
+    with _named(path) as name:
+        ask_early({"path": name, **_stream_request(sample_rate, 0.0, None)})
+
+
+def _stream_request(
+    sample_rate: int | None, offset: float, duration: float | None
+) -> dict[str, Any]:
+    return {
+        "kind": "stream",
+        "sample_rate": sample_rate,
+        "offset": offset,
+        "duration": duration,
+    }
 
 
 @contextmanager

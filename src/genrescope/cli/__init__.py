@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import inspect
 import os
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import import_module
+from threading import active_count
 from typing import Any
 
 import typer
@@ -19,6 +22,7 @@ from genrescope.cli.signals import INTERRUPTED, handle_signals, is_interrupted, 
 from genrescope.cli.terminal import drop_stdout, echo, error_line, prepare_streams
 from genrescope.errors import GenrescopeError, printable
 from genrescope.heap import keep_freed_memory
+from genrescope.parallel import available_cores
 
 # Commands in the order of --help, each with its module here and the function in it.
 COMMANDS = {
@@ -123,6 +127,17 @@ def _root(
     """
 
 
+def _start_decoder(words: list[str]) -> None:
+    """Start the process that decodes, where one file is classified and there is a core for it."""
+    from genrescope.audio.kinds import AUDIO_SUFFIXES
+
+    files = [word for word in words if os.path.splitext(word)[1].lower() in AUDIO_SUFFIXES]  # noqa: PTH122
+    if len(files) == 1 and os.path.isfile(files[0]) and available_cores() > 1:  # noqa: PTH113
+        from genrescope.audio.process import start_early
+
+        start_early()
+
+
 def main() -> None:
     """Run the command line; a known error is one line on stderr and exit code 2."""
     handle_signals()
@@ -142,6 +157,8 @@ def main() -> None:
             names = [first]
         else:
             names = COMMANDS
+        if first == "classify":
+            _start_decoder(sys.argv[2:])
         app = command_line(names)
         gc.freeze()
         gc.enable()
@@ -180,3 +197,19 @@ def main() -> None:
         drop_stdout()
         code = code or 1
     sys.exit(code)
+
+
+def run() -> None:
+    """Run the command line as a program.
+
+    What Python does at its end, taking every module apart, is left out where nothing else runs.
+    """
+    try:
+        main()
+    except SystemExit as end:
+        if active_count() > 1 or not isinstance(end.code, int | None):
+            raise
+        atexit._run_exitfuncs()
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os._exit(end.code or 0)

@@ -9,7 +9,7 @@ from typing import TextIO
 import typer
 
 from genrescope.audio.files import PassedOver
-from genrescope.audio.workers import safely_for
+from genrescope.audio.workers import read_early, safely_for
 from genrescope.cli.engines import (
     ADDRESS,
     ENGINE,
@@ -31,14 +31,14 @@ from genrescope.cli.tags import write_tags as apply_tags
 from genrescope.cli.terminal import (
     RowFormat,
     error_line,
+    message,
     notice,
     progress,
-    stderr,
 )
 from genrescope.cli.training_tracks import note_training_tracks
 from genrescope.cli.writers import WRITERS, Writer
 from genrescope.errors import FileError
-from genrescope.inference import Classifier
+from genrescope.inference import Bundle, Classifier
 from genrescope.settings import SHIPPED_MODEL, default_model
 from genrescope.wording import counted, was
 
@@ -129,7 +129,11 @@ def classify(
     chosen = _row_format(format, destination)
     amount = listen_option(listen)
     check_whole(engine, amount)
-    classifier = Classifier.load(model)
+    bundle = Bundle.load(model)
+    if len(paths) == 1 and amount == "full":
+        # It is decoded while ONNX Runtime is imported.
+        read_early(paths[0], bundle.manifest.frontend.computed.sample_rate)
+    classifier = Classifier(bundle)
     note_outdated(model)
     passed_over = PassedOver()
     found: list[Path | str | FileError] = (
@@ -201,7 +205,7 @@ def classify(
         known = [*classifier.genres, *(labels.styles if labels else ())]
         failures += apply_tags(named, known, tag_options)
     if failures:
-        stderr.print(f"{len(named)} classified, {len(failures)} failed", style="bold")
+        message("bold", (f"{len(named)} classified, {len(failures)} failed", ""))
         raise typer.Exit(1 if named else 2)
 
 

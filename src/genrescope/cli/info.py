@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 import typer
-from rich.text import Text
 
-from genrescope.cli.terminal import Format, notice, printable, stdout
+from genrescope.cli.terminal import Format, notice, printable, styled
 from genrescope.errors import BundleError
 from genrescope.wording import counted, size_in_words
 
@@ -55,11 +54,13 @@ def info(
     if format is Format.json or as_json:
         typer.echo(json.dumps(fields, indent=1))
         return
+    from genrescope.cli.terminal import stdout
+
     for key, value in lines.items():
         shown = ", ".join(value) if isinstance(value, list) else value
         if shown not in ("", None):
-            line = Text(f"{key}: ", style="bold")
-            stdout.print(line.append(Text(printable(str(shown)), style="not bold")))
+            text = printable(str(shown))
+            stdout.print(styled("bold", (f"{key}: ", ""), (text, "not bold")))
 
 
 def _details(fields: dict[str, Any]) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.progress import Progress, TaskID
 
-from genrescope.cli.terminal import error_line, notice
+from genrescope.cli.terminal import NoBar, error_line, notice
 from genrescope.errors import DatasetError, RecipeError
 from genrescope.legacy import RenamedWarning
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from genrescope.training.inputs import Inputs
     from genrescope.training.reporter import Reporter
 
@@ -102,7 +103,7 @@ def warnings_as_notices() -> Iterator[None]:
         yield
 
 
-def terminal_reporter(bar: Progress) -> Reporter:
+def terminal_reporter(bar: Progress | NoBar) -> Reporter:
     """Progress bars on a terminal; now and then a line where there is none."""
     from genrescope.training.reporter import DefaultReporter
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
-from rich.text import Text
 
 from genrescope.cli.info import info, is_outdated
-from genrescope.cli.terminal import Format, notice, printable, stderr
+from genrescope.cli.terminal import Format, is_plain, notice, printable
 from genrescope.errors import FileError
 from genrescope.settings import (
     SHIPPED_MODEL,
@@ -51,6 +47,11 @@ def list_(
     if format is Format.json:
         typer.echo(json.dumps(rows, indent=1))
         return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table("Model", "", "Licence", "Download", "What it is", box=box.SIMPLE_HEAD)
     for row in rows:
         state = "in use" if row["in_use"] else "here" if row["here"] else "not here"
@@ -165,6 +166,16 @@ def _rows() -> list[dict[str, Any]]:
 @contextmanager
 def _bar(name: str, size: int) -> Iterator[Callable[[int, int], None]]:
     """A bar in bytes on stderr; silent where that is not a terminal."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TransferSpeedColumn,
+    )
+
+    from genrescope.cli.terminal import stderr
+
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     disable = not stderr.is_terminal
     with Progress(*columns, TransferSpeedColumn(), console=stderr, disable=disable) as bar:
@@ -174,7 +185,7 @@ def _bar(name: str, size: int) -> Iterator[Callable[[int, int], None]]:
 
 def note_better_model() -> None:
     """Say once, on a terminal, that there is a model that knows more genres."""
-    if not stderr.is_terminal or read_settings().get("told_of_audioset"):
+    if is_plain(sys.stderr) or read_settings().get("told_of_audioset"):
         return
     notice(
         "a model of 19 genres with styles and instruments is one download of 4 MB away: "

@@ -177,7 +177,8 @@ def _loaded(name: str) -> tuple[Recipe | None, str]:
 
 def _absent(recipe: Recipe) -> str:
     """What a recipe needs that is not on this machine: weights of an encoder, stored vectors."""
-    from genrescope.encoders import encoder_class, encoder_kinds
+    from genrescope.encoders import encoder_kinds
+    from genrescope.encoders.registry import published_weights
     from genrescope.encoders.weights import is_here
     from genrescope.training.settings import EmbeddingSettings
 
@@ -190,7 +191,7 @@ def _absent(recipe: Recipe) -> str:
     if name not in encoder_kinds() or seed is not None or recipe.weights is not None:
         return ""
     try:
-        alternatives = encoder_class(name).weights
+        alternatives = published_weights(name)
     except NotHereError as error:  # a package is missing
         return str(error)
     if any(map(is_here, alternatives)):

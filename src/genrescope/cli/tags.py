@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genrescope.cli.signals import INTERRUPTED
-from genrescope.cli.terminal import argument, error_line, notice, printable, stderr, stdout
+from genrescope.cli.terminal import argument, echo, error_line, message, notice, printable
 from genrescope.errors import FileError, GenrescopeError, TagError
 from genrescope.wording import counted
 
@@ -147,7 +147,7 @@ def write_tags(
             others[change.action] += 1
     for change, _, confidence in changes:
         line = f"{change.path}: {change.before or 'no genre'} -> {change.after} ({confidence:.0%})"
-        stderr.print(printable(line), markup=False)
+        message("", (printable(line), ""))
     _show_counts(others, options.min_confidence)
     if not changes or options.dry_run:
         would = f"{counted(len(changes), 'file')} would be changed"
@@ -264,7 +264,7 @@ def undo(
     undone, failures = take_back(journal)
     for failure in failures:
         error_line(str(failure))
-    stdout.print(f"{undone} undone, {len(failures)} left alone", markup=False)
+    echo(f"{undone} undone, {len(failures)} left alone")
     if failures:
         if journal.exists():
             notice(f"{printable(str(journal))} is kept, for another try")

@@ -12,25 +12,26 @@ import shlex
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
-
-from rich import box
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from genrescope.errors import printable as printable
 from genrescope.redaction import redacted_text
+
+# rich takes a twentieth of a cold start to import, and what goes into a pipe needs none of it.
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+    from rich.table import Table
+    from rich.text import Text
+
+    stdout: Console
+    stderr: Console
+
+# Settings by which rich takes any stream for a terminal.
+_TERMINAL_SETTINGS = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 
 
 class Format(StrEnum):
@@ -58,8 +59,19 @@ class PageFormat(StrEnum):
     markdown = "markdown"
 
 
-stdout = Console(highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+def __getattr__(name: str) -> Any:
+    """Give the consoles `stdout` and `stderr`, which are made when they are first asked for."""
+    if name not in ("stdout", "stderr"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _console(name)
+
+
+@cache
+def _console(name: str) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=name == "stderr", highlight=False, soft_wrap=True)
+
 
 _ASCII = str.maketrans(
     {
@@ -130,28 +142,38 @@ def argument(value: str | Path) -> str:
     return shlex.quote(printable(str(value)))
 
 
+def is_plain(stream: TextIO) -> bool:
+    """Whether a stream gets text without colours, for which rich is not needed."""
+    return not (stream.isatty() or any(os.environ.get(name) for name in _TERMINAL_SETTINGS))
+
+
 def error_line(text: str) -> None:
     """Print a line on stderr, `genrescope: …`."""
-    line = Text("genrescope: ", style="bold red")
-    line.append(printable(redacted_text(text)), style="default not bold")
-    stderr.print(line)
+    shown = printable(redacted_text(text))
+    message("bold red", ("genrescope: ", ""), (shown, "default not bold"))
 
 
 def notice(text: str) -> None:
     """Print a quiet line on stderr."""
-    stderr.print(Text(printable(redacted_text(text)), style="dim"))
+    message("dim", (printable(redacted_text(text)), ""))
 
 
-class _Rate(ProgressColumn):
-    """Steps per second."""
+def message(style: str, *parts: tuple[str, str]) -> None:
+    """Print a line on stderr, in a style of rich's, of texts that add styles of their own."""
+    if is_plain(sys.stderr):
+        sys.stderr.write("".join(text for text, _ in parts) + "\n")
+    else:
+        _console("stderr").print(styled(style, *parts))
 
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self.unit = unit
 
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f} {self.unit}/s", style="cyan")
+def styled(style: str, *parts: tuple[str, str]) -> Text:
+    """Texts, each with its style, as one text of rich's that has a style, too."""
+    from rich.text import Text
+
+    line = Text(style=style)
+    for text, own in parts:
+        line.append(text, own or None)
+    return line
 
 
 def plain_table(*columns: str, figures: Sequence[str] = (), wrap: bool = False) -> Table:
@@ -159,6 +181,9 @@ def plain_table(*columns: str, figures: Sequence[str] = (), wrap: bool = False) 
 
     Figures of a wide table may `wrap`; its columns are closer, too.
     """
+    from rich import box
+    from rich.table import Table
+
     padding = (0, 1 if wrap else 2, 0, 0)
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, padding=padding)
     for column in table.columns:
@@ -168,20 +193,54 @@ def plain_table(*columns: str, figures: Sequence[str] = (), wrap: bool = False) 
     return table
 
 
-def progress(unit: str) -> Progress:
+class NoBar:
+    """Takes what a progress bar takes, and shows nothing."""
+
+    def __enter__(self) -> NoBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def add_task(self, *_: object, **__: object) -> TaskID:
+        """Begin nothing."""
+        return cast("TaskID", 0)
+
+    def update(self, *_: object, **__: object) -> None:
+        """Show nothing."""
+
+    def advance(self, *_: object) -> None:
+        """Show nothing."""
+
+    def stop(self) -> None:
+        """End nothing."""
+
+
+def progress(unit: str) -> Progress | NoBar:
     """A progress bar with rate and time left; nothing where stderr is not a terminal.
 
     Where results go to the same terminal, it shares their console, so that they are printed above
     the bar and not into it.
     """
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(unit),
-        TimeRemainingColumn(),
-        console=stdout if sys.stdout.isatty() else stderr,
+    if not sys.stderr.isatty():
+        return NoBar()
+    from rich import progress as bars
+    from rich.text import Text
+
+    class Rate(bars.ProgressColumn):
+        """Steps per second."""
+
+        def render(self, task: bars.Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.1f} {unit}/s", style="cyan")
+
+    return bars.Progress(
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        Rate(),
+        bars.TimeRemainingColumn(),
+        console=_console("stdout" if sys.stdout.isatty() else "stderr"),
         transient=True,
         redirect_stdout=sys.stdout.isatty(),
-        disable=not sys.stderr.isatty(),
     )

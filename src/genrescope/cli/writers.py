@@ -13,19 +13,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, cast
-
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from genrescope.atomic import open_atomic
-from genrescope.cli.terminal import drop_stdout, printable, stdout
+from genrescope.cli.terminal import drop_stdout, is_plain, printable, styled
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference import Prediction
 from genrescope.inference.labels import SoundLabels
 from genrescope.wording import valid_text
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _DETAILS = 4  # names of each group in the table
+# A line of the table: its style, and texts with styles of their own, see `terminal.styled`.
+_Line = tuple[str, list[tuple[str, str]]]
 _LABELS = ("answer", "kind", "music", "styles", "instruments", "moods")
 
 
@@ -106,18 +108,28 @@ class Table(Writer):
 
     def open(self) -> None:
         """Prepare; the heading is printed with the first prediction."""
-        self.console = stdout
-        if not self.stream.isatty():
-            self.console = Console(file=self.stream, highlight=False, soft_wrap=True)
+        self.console = None if is_plain(self.stream) else self._console()
         # Room for an answer of two genres, "country or classical".
         longest = sorted(map(len, self.genres))[-2:]
         self.width = max(sum(longest) + len(" or "), len("Genre"))
         self.has_heading = False
 
+    def _console(self) -> Console:
+        from rich.console import Console
+
+        from genrescope.cli.terminal import stdout
+
+        if self.stream.isatty():
+            return stdout
+        return Console(file=self.stream, highlight=False, soft_wrap=True)
+
     def row(self, prediction: Prediction) -> str:
         """A line, more with `--top` and `--timeline`."""
+        if self.console is None:
+            return "".join(map(_plain, self._lines(prediction)))
         with self.console.capture() as captured:
-            self._print(prediction)
+            for line in self._lines(prediction):
+                self._print(line)
         return captured.get()
 
     def write_row(self, row: str) -> None:
@@ -128,44 +140,53 @@ class Table(Writer):
     def write(self, prediction: Prediction) -> None:
         """Print a row at once: on a terminal it goes above the progress bar."""
         self._print_heading()
-        self._print(prediction)
+        for line in self._lines(prediction):
+            self._print(line)
 
     def _print_heading(self) -> None:
         if not self.has_heading:
-            heading = f"{'Genre':{self.width}} {'Confidence':15} File"
-            self.console.print(Text(heading, style="bold"))
+            self._print(("bold", [(f"{'Genre':{self.width}} {'Confidence':15} File", "")]))
             self.has_heading = True
 
-    def _print(self, prediction: Prediction) -> None:
+    def _print(self, line: _Line) -> None:
+        if self.console is None:
+            self.stream.write(_plain(line))
+        else:
+            self.console.print(styled(line[0], *line[1]))
+
+    def _lines(self, prediction: Prediction) -> Iterator[_Line]:
         answer = prediction.answer if prediction.labels is not None else prediction.genre
         confidence = None if prediction.genre is None else prediction.confidence
-        self._line(answer, confidence, printable(prediction.path or ""))
+        yield self._line(answer, confidence, printable(prediction.path or ""))
         if prediction.labels is not None and (details := _details(prediction.labels)):
-            self.console.print(Text(f"  {details}", style="dim"))
+            yield "dim", [(f"  {details}", "")]
         for genre, value in prediction.top(self.top)[1:]:
-            self._line(genre, value, "", style="dim")
+            yield self._line(genre, value, "", style="dim")
         for warning in prediction.warnings:
-            self.console.print(Text(f"  {printable(warning)}", style="yellow"))
+            yield "yellow", [(f"  {printable(warning)}", "")]
         if not self.timeline:
             return
         shares = prediction.shares()
         if len(shares) > 1:
             text = ", ".join(_share(value, genre) for genre, value in shares.items())
-            self.console.print(Text(f"  {text}"))
+            yield "", [(f"  {text}", "")]
         for section in prediction.sections():
             times = f"  {_clock(section.start)} - {_clock(section.end)}"
-            self._line(section.genre, section.probability, times, style="dim")
+            yield self._line(section.genre, section.probability, times, style="dim")
 
-    def _line(self, genre: str | None, value: float | None, rest: str, style: str = "") -> None:
-        line = Text(f"{genre or '?':{self.width}} ", style=style or "bold")
+    def _line(self, genre: str | None, value: float | None, rest: str, style: str = "") -> _Line:
+        parts = [(f"{genre or '?':{self.width}} ", "")]
         if value is None:  # there is no genre to be confident of
-            line.append(" " * 16)
+            parts.append((" " * 16, ""))
         else:
             full = round(value * 10)
-            line.append("█" * full + "·" * (10 - full), style="cyan")
-            line.append(f" {100 * value:3.0f}% ", style=style or "default")
-        line.append(rest, style=style or "not bold")
-        self.console.print(line)
+            parts.append(("█" * full + "·" * (10 - full), "cyan"))
+            parts.append((f" {100 * value:3.0f}% ", style or "default"))
+        return style or "bold", [*parts, (rest, style or "not bold")]
+
+
+def _plain(line: _Line) -> str:
+    return "".join(text for text, _ in line[1]) + "\n"
 
 
 def _details(labels: SoundLabels) -> str:

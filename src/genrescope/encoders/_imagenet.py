@@ -27,8 +27,6 @@ from genrescope.encoders import base
 from genrescope.encoders.weights import WeightsError
 from genrescope.errors import RecipeError
 
-KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
-
 # Keras's preprocessing: factor and offsets of each channel for levels from 0 to 1.
 SYMMETRIC = (2.0, (-1.0, -1.0, -1.0))
 CAFFE = (255.0, (-103.939, -116.779, -123.68))  # blue, green, red

@@ -13,19 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genrescope.encoders import base
-from genrescope.encoders.weights import Weights, put, read_state
+from genrescope.encoders.published import MN04
+from genrescope.encoders.weights import put, read_state
 
-RELEASE = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1"
 CLASSES = 527
 
-MN04 = Weights(
-    file="mn04_as_mAP_432.pt",
-    url=f"{RELEASE}/mn04_as_mAP_432.pt",
-    sha256="899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c",
-    size=4_066_513,
-    licence="MIT",
-    about="EfficientAT, width 0.4, AudioSet, mean average precision 0.432",
-)
 
 # Of each block: filter length, channels inside and after it, squeeze and excitation, hard swish
 # (or a rectifier), stride. Table 1 of Howard et al., "Searching for MobileNetV3" (ICCV 2019), with

@@ -5,16 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from genrescope.encoders import efficientat
-from genrescope.encoders.weights import Weights
-
-MN10 = Weights(
-    file="mn10_as_mAP_471.pt",
-    url=f"{efficientat.RELEASE}/mn10_as_mAP_471.pt",
-    sha256="0bd7dc2443af498c289a2e739f02ebb515d6aa3fd3ab9db539c86123ae368a4e",
-    size=19_708_753,
-    licence="MIT",
-    about="EfficientAT, width 1, AudioSet, mean average precision 0.471",
-)
+from genrescope.encoders.published import MN10
 
 
 class Encoder(efficientat.Encoder):

@@ -8,16 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from genrescope.encoders import _imagenet
-from genrescope.encoders.weights import Weights
-
-NOTOP = Weights(
-    file="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    url=f"{_imagenet.KERAS}/inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    sha256="",
-    size=87_910_968,
-    licence="Apache-2.0",
-    about="InceptionV3 without its classifier, ImageNet, as Keras publishes it",
-)
+from genrescope.encoders.published import INCEPTION_V3 as NOTOP
 
 
 class Encoder(_imagenet.KerasPictures):

@@ -20,18 +20,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from genrescope.encoders import base
+from genrescope.encoders.published import MERT as CHECKPOINT
 from genrescope.encoders.weights import Weights, WeightsError, put, read_state
 from genrescope.errors import RecipeError
-
-CHECKPOINT = Weights(
-    file="mert-v1-95m.bin",
-    url="https://huggingface.co/m-a-p/MERT-v1-95M/resolve/12af15fef9d0ac838c3f475bfbbf26d2060dd4f5"
-    "/pytorch_model.bin",
-    sha256="a2b8b747f72c06e0595aeae41ae5473f4364938c6b39b2c58be38c48e6bd3fcd",
-    size=377_552_987,
-    licence="CC-BY-NC-4.0",
-    about="MERT-v1-95M, the authors' checkpoint for transformers; not for commercial use",
-)
 
 PARAMETERS = 94_371_712
 """Of the published network; without the mask and the folded norm 896 fewer are left."""

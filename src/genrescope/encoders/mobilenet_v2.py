@@ -16,17 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genrescope.encoders import _imagenet
-from genrescope.encoders.weights import Weights, put, read_arrays
-
-_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
-NOTOP = Weights(
-    file=_FILE,
-    url=f"{_imagenet.KERAS}/mobilenet_v2/{_FILE}",
-    sha256="",
-    size=9_406_464,
-    licence="Apache-2.0",
-    about="MobileNetV2 without its classifier, ImageNet, as Keras publishes it",
-)
+from genrescope.encoders.published import MOBILENET_V2 as NOTOP
+from genrescope.encoders.weights import put, read_arrays
 
 # Expansion, output channels, number of blocks, stride of the first: table 2 of the paper.
 _BLOCKS = (

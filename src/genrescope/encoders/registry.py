@@ -6,9 +6,12 @@ the encoder's and whose value is a class derived from `genrescope.encoders.Encod
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from genrescope.encoders.base import Encoder
+from genrescope.encoders.published import PUBLISHED
+from genrescope.encoders.weights import Weights
 from genrescope.registry import Registry
 
 _BUILTIN = {
@@ -43,6 +46,19 @@ def encoder_class(name: str) -> type[Encoder]:
     """
     encoder: type[Encoder] = ENCODERS.get(name)
     return encoder
+
+
+def published_weights(name: str) -> tuple[Weights, ...]:
+    """The files of an encoder's weights; torch is not imported for those built in.
+
+    Raises
+    ------
+    RecipeError
+        As `encoder_class`.
+    """
+    if name in PUBLISHED and find_spec("torch") is not None:
+        return PUBLISHED[name]
+    return encoder_class(name).weights
 
 
 def make_encoder(

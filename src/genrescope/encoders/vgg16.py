@@ -9,16 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from genrescope.encoders import _imagenet
-from genrescope.encoders.weights import Weights
-
-NOTOP = Weights(
-    file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    url=f"{_imagenet.KERAS}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    sha256="bfe5187d0a272bed55ba430631598124cff8e880b98d38c9e56c8d66032abdc1",
-    size=58_889_256,
-    licence="CC-BY-4.0",
-    about="VGG16 without its classifier, ImageNet, as Keras publishes it",
-)
+from genrescope.encoders.published import VGG16 as NOTOP
 
 
 class Encoder(_imagenet.KerasPictures):

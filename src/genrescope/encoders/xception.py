@@ -8,16 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from genrescope.encoders import _imagenet
-from genrescope.encoders.weights import Weights
-
-NOTOP = Weights(
-    file="xception_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    url=f"{_imagenet.KERAS}/xception/xception_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    sha256="",
-    size=83_683_744,
-    licence="MIT",
-    about="Xception without its classifier, ImageNet, as Keras publishes it",
-)
+from genrescope.encoders.published import XCEPTION as NOTOP
 
 
 class Encoder(_imagenet.KerasPictures):

@@ -210,6 +210,7 @@ def _matches(figure: PublishedFigure, row: PublishedRow) -> bool:
     )
 
 
+@cache
 def _spellings(features: str) -> set[str]:
     """The ways in which a recipe may write a row's features."""
     whole = _folded(features)
@@ -217,5 +218,6 @@ def _spellings(features: str) -> set[str]:
     return {whole, bare, bare.removeprefix(_PREFIX), whole.removeprefix(_PREFIX)}
 
 
+@cache
 def _folded(text: str) -> str:
     return " ".join(text.casefold().split())

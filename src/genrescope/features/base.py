@@ -48,7 +48,8 @@ class Feature(BaseModel, ABC):
         Samples from one frame to the next.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Most kinds are not used by a process: their validators are built when they first are.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     kind: str
     sample_rate: int = Field(22050, ge=4000, le=192000)

@@ -30,10 +30,7 @@ from genrescope.features.base import (
     change_over_time,
     standardise,
 )
-from genrescope.features.image import Image
-from genrescope.features.plotted import is_plotted, load_plotted
 from genrescope.features.registry import make_feature
-from genrescope.features.sampled_mel import SampledMel, read_picture
 from genrescope.features.segments import segment_starts
 from genrescope.features.silence import Piece, parts_between_silences
 from genrescope.features.spectrogram import (
@@ -43,7 +40,6 @@ from genrescope.features.spectrogram import (
     load_spectrogram,
 )
 from genrescope.features.statistics import Statistic, statistics
-from genrescope.features.stored import Stored
 
 Source = audio.Readable | audio.Waveform | FloatArray
 
@@ -133,7 +129,7 @@ class SegmentSettings(BaseModel):
         The first so many segments of a window are used; all by default.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     seconds: float = Field(gt=0, le=WINDOW_SECONDS)
     overlap: float = Field(0.5, ge=0, lt=1)
@@ -156,7 +152,7 @@ class Frontend(BaseModel):
         Statistics over the frames of a segment, which then is one vector; none by default.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     feature: dict[str, Any]
     scale: Literal["track", "bands", "none"] = "track"
@@ -247,6 +243,8 @@ class Frontend(BaseModel):
 
     def _window_of_vectors(self, source: Source, info: StreamInfo) -> Window:
         """Stored vectors are one window, however long the track."""
+        from genrescope.features.stored import Stored
+
         feature = self.computed
         if not isinstance(source, np.ndarray) or not isinstance(feature, Stored):
             name = audio.source_name(source)
@@ -414,6 +412,11 @@ def _read_picture(
     feature: Feature, source: str | PathLike[str]
 ) -> tuple[FloatArray, NDArray[np.bool_]] | None:
     """The values and silent frames of a picture that is no power spectrogram; else None."""
+    # Imported here, for most tracks are audio: classes of features take a while to make.
+    from genrescope.features.image import Image
+    from genrescope.features.plotted import is_plotted, load_plotted
+    from genrescope.features.sampled_mel import SampledMel, read_picture
+
     if isinstance(feature, SampledMel):
         return read_picture(feature, source)
     if isinstance(feature, Image) and is_plotted(source):

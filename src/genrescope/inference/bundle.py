@@ -76,7 +76,7 @@ class Manifest(BaseModel):
         `genrescope.datasets.fingerprints`; None where they are not listed.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     schema_version: Literal[2, 3] = SCHEMA_VERSION
     name: str

@@ -77,7 +77,7 @@ _GROUPS = ("styles", "instruments", "moods", "uses")
 class GenreEvidence(BaseModel):
     """The labels that are evidence of a genre, as numbers of outputs, and the genre's offset."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     labels: tuple[int, ...] = Field(min_length=1)
     offset: float = Field(0.0, allow_inf_nan=False)
@@ -106,7 +106,7 @@ class LabelHead(BaseModel):
         What a recording without music is, name to labels.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     size: int = Field(gt=0)
     genres: dict[str, GenreEvidence] = Field(min_length=2)
@@ -198,7 +198,7 @@ class MusicDetector(BaseModel):
         The same for its change from frame to frame: of tones that glide.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]

@@ -12,6 +12,7 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,6 +112,7 @@ def _of_model(recipe: Recipe) -> Iterator[Setting]:
             yield Setting(f"model.{name}", value, False if name == "tuned" else value, meaning)
 
 
+@cache
 def _constructor(kind: str) -> tuple[str, dict[str, Any], bool]:
     """A model's docstring, and its settings with their defaults, read without importing torch.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import itertools
 import re
@@ -287,7 +288,7 @@ def load_recipe(source: str | PathLike[str], changes: list[str] | None = None) -
     ):
         raise RecipeError(f"{source}: {members_in_words(axes) or 'no such recipe'}")
     for label, axis in zip(labels, axes, strict=True):
-        fields = merged(fields, axis[label])
+        fields = merged(fields, copy.deepcopy(axis[label]))
     if labels and "name" in fields:
         fields["name"] = "/".join([str(fields["name"]), *labels])
     given: dict[str, Any] = {}

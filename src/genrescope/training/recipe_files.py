@@ -93,13 +93,14 @@ def read_fields(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path in seen:
         raise RecipeError(f"recipe {path}: extends itself")
     try:
-        fields = copy.deepcopy(_parsed(path, path.stat().st_mtime_ns))
+        shared, renamed = _parsed(path, path.stat().st_mtime_ns)
     except (OSError, ValueError) as error:
         raise RecipeError(f"recipe {path}: {error}") from None
-    if not isinstance(fields, dict):
-        raise RecipeError(f"recipe {path}: expected settings as `name: value`")
-    fields, renamed = renamed_recipe(fields)
     warn_renamed(path.name, renamed)
+    # The variants, by far the most of a family, are only read, see `axes_of`.
+    fields = {
+        key: value if key == "variants" else copy.deepcopy(value) for key, value in shared.items()
+    }
     base = fields.pop("extends", None)
     if base is None:
         return fields
@@ -114,9 +115,12 @@ def read_fields(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=256)
-def _parsed(path: Path, changed: int) -> Any:  # noqa: ARG001 - a changed file is read again
-    """Parse a file's YAML once; the members of a family share it."""
-    return parse(read_limited(path, LARGEST_RECIPE).decode("utf-8"), str(path))
+def _parsed(path: Path, changed: int) -> tuple[dict[str, Any], list[str]]:  # noqa: ARG001 - a changed file is read again
+    """The settings of a file, and what was renamed; the members of a family share them."""
+    fields = parse(read_limited(path, LARGEST_RECIPE).decode("utf-8"), str(path))
+    if not isinstance(fields, dict):
+        raise RecipeError(f"recipe {path}: expected settings as `name: value`")
+    return renamed_recipe(fields)
 
 
 def parse(text: str, source: str) -> Any:
