@@ -508,9 +508,7 @@ def test_playlists_into_a_folder_that_can_not_be_read(
 
 def test_titles_need_no_folders_for_discs(tmp_path: Path) -> None:
     album = {"album": "A", "artist": "One"}
-    tracks = [
-        track(tmp_path / "m", f"CD{i}/01.mp3", title=f"Song {i}", **album) for i in (1, 2)
-    ]
+    tracks = [track(tmp_path / "m", f"CD{i}/01.mp3", title=f"Song {i}", **album) for i in (1, 2)]
     template = "{genre}/{artist}/{title}"
     found = targets(tracks, tmp_path / "s", by="album", template=template)
     assert [*found.values()] == ["Jazz/One/Song 1.mp3", "Jazz/One/Song 2.mp3"]
