@@ -100,6 +100,11 @@ def test_names_are_told_from_options() -> None:
     assert (options_of(key), suffix_of(key)) == ("", ".mp3")
     assert (options_of(key + options), suffix_of(key + options)) == (options, ".mp3")
     assert suffix_of("https://x.org/a%2Emp3?b=c.wav") == ".mp3"
+    assert suffix_of("https://x.mp3?b=/c.wav") == ""
+    broken = "https://[host/a.mp3?b#c"
+    assert (suffix_of(broken), options_of(broken)) == (".mp3", "?b")
+    with pytest.raises(FileError, match="can't be listed"):
+        audio_at("https://[host/music")
 
 
 def test_listed_names_begin_with_the_typed_address(tmp_path: Path) -> None:

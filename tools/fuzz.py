@@ -303,7 +303,8 @@ def _address(file: Path) -> None:
     from genrescope.library.search import Root
     from genrescope.redaction import redacted, redacted_text
 
-    name = os.fsdecode(file.read_bytes())
+    # A name of two lines is printed as one, with escapes.
+    name = "".join(os.fsdecode(file.read_bytes()).splitlines())
     shown = redacted(name)
     if redacted(shown) != shown or shown not in str(FileError(name, "x")):
         raise ValueError("not redacted as it should be")

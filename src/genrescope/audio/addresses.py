@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from genrescope.audio.kinds import AUDIO_SUFFIXES
 from genrescope.errors import AudioError, FileError, GenrescopeError
@@ -48,7 +48,7 @@ def names_address(name: str) -> bool:
 def options_of(address: str) -> str:
     """The part of an address that names no file, from its question mark on; empty if none."""
     if address.lower().startswith(_WEB):
-        query = urlsplit(address).query
+        query = address.partition("#")[0].partition("?")[2]
         return f"?{query}" if query else ""
     found = _OPTIONS.search(address) if _is_by_pyarrow(address) else None
     return found[0] if found else ""
@@ -195,7 +195,9 @@ def suffix_of(address: str) -> str:
     """The ending of a file's name, as `Path.suffix`."""
     # The address of a web server may end in a signature: song.mp3?Expires=…
     if address.lower().startswith(_WEB):
-        return Path(unquote(urlsplit(address).path)).suffix
+        # Not by urlsplit, which refuses some hosts: whoever opens the address says what is wrong.
+        place = re.split("[?#]", address, maxsplit=1)[0].partition("://")[2]
+        return Path(unquote(place.partition("/")[2])).suffix
     return Path(address.removesuffix(options_of(address))).suffix
 
 
