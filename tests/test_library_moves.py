@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 
 from genrescope.cli import app
 from genrescope.errors import GenrescopeError
-from genrescope.library.moves import Step, carry_out, undo, unfinished_moves
+from genrescope.library import moves
+from genrescope.library.moves import SortError, Step, carry_out, undo, unfinished_moves
 from genrescope.library.rows import Entry
-from genrescope.library.sort import plan
+from genrescope.library.sort import plan, write_playlists
 from libraries import MODEL, entry, make_library
 
 pytest.importorskip("lancedb", reason="libraries need the extra 'library'")
@@ -463,3 +464,51 @@ def test_playlists_and_tables_of_others_stay(tmp_path: Path) -> None:
     words = ["sort", "--export", str(tmp_path / "t.csv"), "-l", str(tmp_path / "l"), "--dry-run"]
     assert CliRunner().invoke(app, words).exit_code == 0
     assert {(tmp_path / name).read_text() for name in ("Jazz.m3u8", "t.csv")} == {"mine"}
+
+
+def test_a_move_keeps_the_copy_where_the_original_went_meanwhile(
+    tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracks = [track(tmp_path / "m", "a.mp3")]
+    source, real = tmp_path / "m/a.mp3", Path.unlink
+
+    def too_late(self: Path, missing_ok: bool = False) -> None:
+        real(self, missing_ok)
+        if self == source:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "unlink", too_late)
+    carry_out(plan(tracks, other_disk, "move").steps, "move", other_disk)
+    assert (other_disk / "Jazz/a.mp3").read_text() == "a.mp3"
+
+
+def test_a_full_disk_leaves_no_undo_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(moves, "write_atomic", full)
+    steps = plan([track(tmp_path / "m", "a.mp3")], tmp_path / "s", "move").steps
+    with pytest.raises(SortError, match="No space left"):
+        carry_out(steps, "move", tmp_path / "s")
+    assert list((tmp_path / "s").iterdir()) == []
+
+
+def test_playlists_into_a_folder_that_can_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed = plan([track(tmp_path / "m", "a.mp3")], tmp_path / "s", "copy").placed
+
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(SortError, match=r"Jazz.m3u8: can't be written: Permission denied"):
+        write_playlists(placed, tmp_path / "s")
+
+
+def test_titles_need_no_folders_for_discs(tmp_path: Path) -> None:
+    album = {"album": "A", "artist": "One"}
+    tracks = [track(tmp_path / "m", f"CD{i}/01.mp3", title=f"Song {i}", **album) for i in (1, 2)]
+    template = "{genre}/{artist}/{title}"
+    found = targets(tracks, tmp_path / "s", by="album", template=template)
+    assert [*found.values()] == ["Jazz/One/Song 1.mp3", "Jazz/One/Song 2.mp3"]

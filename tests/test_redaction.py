@@ -40,6 +40,7 @@ SECRETIVE = [
         ("https://token@host:80/a@b.mp3?c=d#e", "https://host:80/a@b.mp3"),
         ("HTTPS://user:p@ss@host", "HTTPS://host"),
         ("https://user:pa/ss@host/a", "https://host/a"),
+        ("https://user:p@ss:w/ord@host/a", "https://host/a"),
         ("https://[::1]:80/a@b?c", "https://[::1]:80/a@b"),
         ("http://[::1]/a@b?c", "http://[::1]/a@b"),
         ("https://host:8080/a@b", "https://host:8080/a@b"),

@@ -27,7 +27,13 @@ from genrescope.cli import app
 from genrescope.cli.tags import TagOptions, write_genres, write_tags
 from genrescope.errors import FileError
 from genrescope.library import leftovers
-from genrescope.library.tag_journal import TagJournal, journal_before, latest_journal, undo
+from genrescope.library.tag_journal import (
+    TagJournal,
+    journal_before,
+    kept_journal,
+    latest_journal,
+    undo,
+)
 from genrescope.library.tags import read_genre, read_state, write_genre
 from tagged import FORMATS, copy_of, decoded, id3v1, others
 
@@ -148,6 +154,30 @@ class TestJournal:
         undone, (failure,) = undo(journal.file)
         assert (undone, str(failure)) == (1, f"{path}: not undone: it is gone")
         assert not journal.file.exists()
+        with pytest.raises(FileError, match="no tags were written"):
+            latest_journal()
+        copy_of("flac", path.parent)
+        write_genre(path, "Jazz")
+        assert undo(kept_journal(journal.file)) == (1, [])
+        assert read_genre(path) is None
+        assert not kept_journal(journal.file).exists()
+
+    def test_a_journal_of_before_leaves_a_tag_in_front(self, track: Callable[[str], Path]) -> None:
+        """Versions that did not know of such tags have not changed them."""
+        path = track("flac")
+        tag = ID3()
+        tag.add(TCON(encoding=3, text=["Swing"]))
+        front = path.with_suffix(".id3")
+        tag.save(front)
+        path.write_bytes(front.read_bytes() + path.read_bytes())
+        journal = TagJournal()
+        journal.write_genre(path, "Jazz", overwrite=True)
+        assert journal.file is not None
+        line = json.loads(journal.file.read_text())
+        assert line["before"].pop("leading") == ["Swing"]
+        journal.file.write_text(json.dumps(line) + "\n")
+        assert undo(journal.file) == (1, [])
+        assert ID3(path)["TCON"].text == ["Jazz"]
 
     def test_the_last_journal_is_the_one_written_to_last(self, own_journal: Path) -> None:
         """The clock goes back at the end of summer time."""

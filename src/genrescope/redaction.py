@@ -70,6 +70,12 @@ def _without_values(address: str) -> str:
 
 
 def _without_password(address: str) -> str:
+    while (shorter := _without_user(address)) != address:
+        address = shorter  # what was taken for a host may be the rest of a password
+    return address
+
+
+def _without_user(address: str) -> str:
     found = re.match(_SCHEME, address)
     if not found:
         return address

@@ -73,3 +73,12 @@ def valid_text(text: str) -> str:
     ('caf\\udce9', 'café')
     """
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is valid text, which LanceDB can store."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -127,6 +127,8 @@ def _glob(pattern: str) -> Iterator[str]:
     at = parts.index("**")
     head, rest = "/".join(parts[:at]), "/".join(parts[at + 1 :])
     for top in glob.iglob(head or "/") if at else [""]:  # noqa: PTH207
+        if top and not os.path.isdir(top):  # noqa: PTH112 - any bytes
+            continue
         if not rest:
             yield top or os.curdir
             continue

@@ -258,7 +258,7 @@ def undo(
 
       genrescope tags undo
     """
-    from genrescope.library.tag_journal import journal_before, latest_journal
+    from genrescope.library.tag_journal import journal_before, kept_journal, latest_journal
     from genrescope.library.tag_journal import undo as take_back
 
     journal = journal or latest_journal()
@@ -271,6 +271,8 @@ def undo(
             notice(f"{printable(str(journal))} is kept, for another try")
             if older := journal_before(journal):
                 notice(f"the run before: genrescope tags undo {argument(older)}")
+        elif (kept := kept_journal(journal)).exists():
+            notice(f"should the files come back: genrescope tags undo {argument(kept)}")
         raise typer.Exit(1)
 
 

@@ -162,6 +162,7 @@ def message(style: str, *parts: tuple[str, str]) -> None:
     """Print a line on stderr, in a style of rich's, of texts that add styles of their own."""
     if is_plain(sys.stderr):
         sys.stderr.write("".join(text for text, _ in parts) + "\n")
+        sys.stderr.flush()  # as rich does, so that the order stays where both streams are one
     else:
         _console("stderr").print(styled(style, *parts))
 

@@ -24,7 +24,7 @@ from genrescope.errors import FileError, TagError
 from genrescope.library.rows import LABELS, Entry, inode_of
 from genrescope.library.tag_containers import read_texts
 from genrescope.library.tags import read_genre
-from genrescope.wording import valid_text
+from genrescope.wording import is_text, valid_text
 
 if TYPE_CHECKING:
     from genrescope.inference import Prediction
@@ -198,12 +198,3 @@ def _labelled(prediction: Prediction) -> dict[str, Any]:
     if tags is None:
         return {}
     return {"kind": tags.kind, **{group: dict(getattr(tags, group)) for group in LABELS}}
-
-
-def is_text(name: str) -> bool:
-    """Whether a name is valid text, which LanceDB can store."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

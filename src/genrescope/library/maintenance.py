@@ -267,6 +267,17 @@ def mark_deleted(library: Library, entries: Sequence[Entry]) -> int:
     chosen = {(entry.root, entry.path) for entry in entries}
     # As the rows are now: another scan may have stored them anew since they were read.
     rows = [e for e in library.entries() if (e.root, e.path) in chosen and not e.deleted]
-    missing = [replace(e, deleted=True) for e in rows if e.is_remote or not e.file.exists()]
+    missing = [replace(e, deleted=True) for e in rows if e.is_remote or _is_gone(e.file)]
     library.put(missing)
     return len(missing)
+
+
+def _is_gone(file: Path) -> bool:
+    """Whether a file is missing, as `verify` has it; False where its folder can't be read."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False

@@ -15,6 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -270,8 +271,12 @@ def _copy_or_move(source: Path, target: Path, action: Action) -> None:
     if action == "move":
         try:
             source.unlink()
+        except FileNotFoundError:  # another program was faster: the copy is all that is left
+            pass
         except OSError:  # it stays where it is, and there alone
-            target.unlink()
+            with suppress(OSError):
+                if is_copy(source, target):
+                    target.unlink()
             raise
 
 
@@ -431,7 +436,11 @@ def _write_undo(steps: Sequence[Step], action: Action, folder: Path) -> Path:
         while not _is_made(file):
             number += 1
             file = folder / f"undo-{stamp}-{number}.json"
-        write_atomic(file, text.encode("utf-8", "surrogateescape"))
+        try:
+            write_atomic(file, text.encode("utf-8", "surrogateescape"))
+        except BaseException:
+            file.unlink()
+            raise
     except OSError as error:
         raise SortError(folder, f"can't be written: {error.strerror}") from None
     return file

@@ -23,6 +23,7 @@ from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.rows import Entry, inode_of
 from genrescope.library.store import Library, quoted
 from genrescope.registry import did_you_mean
+from genrescope.wording import is_text
 
 _LISTED = 3
 # Comparing a name with so many for "did you mean" takes a second.
@@ -50,7 +51,7 @@ def find_track(library: Library, track: str | os.PathLike[str]) -> Entry | None:
     """
     text = os.fspath(track)
     file = absolute(text)
-    if not _is_text(os.fspath(file)):  # no library holds such names
+    if not is_text(os.fspath(file)):  # no library holds such names
         if file.exists():
             return None
         raise FileError(text, "no such file")
@@ -69,14 +70,6 @@ def find_track(library: Library, track: str | os.PathLike[str]) -> Entry | None:
         more = "; …" if len(entries) > _LISTED else ""
         raise GenrescopeError(f"{text}: {len(entries)} tracks match, name one: {listed}{more}")
     return entries[0]
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def absolute(file: str | os.PathLike[str]) -> Path:

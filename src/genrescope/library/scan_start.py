@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -84,19 +85,18 @@ def check_rescan(
     except LibraryError:  # it has no rows to lose
         return
 
-    def tracks_below(folder: Path) -> int:
-        return sum(entry.file.is_relative_to(folder) for entry in living)
+    below = Counter(path for entry in living for path in (entry.file, *entry.file.parents))
 
     def refusal(folder: str | Path, reason: str, count: int) -> FileError:
         lost = f"--rescan would lose {counted(count, 'track')} (see genrescope library forget)"
         return FileError(folder, f"{reason}; {lost}")
 
     for error in search.errors:
-        if count := tracks_below(Path(error.path)):
+        if count := below[Path(error.path)]:
             raise refusal(error.path, error.reason, count)
     known = {root.path for root in roots} | {Root.of(entry.root).path for entry in living}
     for folder in sorted(known.difference(missing)):
-        count = tracks_below(folder)
+        count = below[Path(folder)]
         if any(file.is_relative_to(folder) for file in search.found) or not count:
             continue
         if not is_gone(folder, count):

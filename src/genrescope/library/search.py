@@ -17,8 +17,9 @@ from genrescope.audio.addresses import (
 )
 from genrescope.audio.files import PassedOver
 from genrescope.errors import FileError
-from genrescope.library.files import Found, is_text, music_in
+from genrescope.library.files import Found, music_in
 from genrescope.redaction import without_password
+from genrescope.wording import is_text
 
 _REQUESTS = 16
 """To a server at the same time."""

@@ -164,7 +164,8 @@ def plan(
         genre, confidence, artist, disc = decided[entry.root, entry.path]
         name = genre_name(genre) if confidence >= min_confidence else UNSORTED
         *above, last = _filled(parts, entry, name, artist)
-        desired = folder.joinpath(*above, *disc, last)
+        # Other templates tell tracks apart by their titles.
+        desired = folder.joinpath(*above, *(disc if "{file}" in parts[-1] else ()), last)
         target, is_there = names.choose(desired, entry)
         placed.append(Placed(entry, name, confidence, target))
         if is_there and (str(entry.file), str(target)) in begun and entry.file != target:
@@ -220,8 +221,10 @@ def _is_ours(playlist: Path) -> bool:
         return playlist.read_bytes().endswith(f"{_COMMENT}\n".encode())
     except FileNotFoundError:
         return not playlist.is_symlink()
-    except OSError:
-        return False
+    except OSError as error:
+        if os.path.lexists(playlist):  # a folder, or a file of somebody else
+            return False
+        raise SortError(playlist, f"can't be written: {error.strerror}") from None
 
 
 # Genre, confidence, artist, and folders of the disc of each track, by root and path.

@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from genrescope.paths import data_folder
 
 _FORMAT = 1
 _PREFIX, _SUFFIX = "tags-", ".jsonl"
+_KEPT = "gone-"
 
 
 class TagJournal:
@@ -115,7 +117,8 @@ def journal_before(journal: Path) -> Path | None:
 def undo(journal: Path) -> tuple[int, list[FileError]]:
     """Give files the genres that they had before a run, as far as they have what it wrote.
 
-    The journal is removed once nothing is left to undo: files that are gone can't be.
+    The journal is removed once nothing is left to undo. Where all that is left are files that are
+    gone, it gets another name, see `kept_journal`, in case they come back.
 
     Returns
     -------
@@ -144,14 +147,24 @@ def undo(journal: Path) -> tuple[int, list[FileError]]:
             undone += 1
         except TagError as error:
             failures.append(error)
-    if all(isinstance(failure, _GoneError) for failure in failures):
+    if not failures:
         journal.unlink()
+    elif all(isinstance(failure, _GoneError) for failure in failures):
+        journal.replace(kept_journal(journal))
     return undone, failures
+
+
+def kept_journal(journal: Path) -> Path:
+    """The name of a journal whose files are gone, which is not the latest one any more."""
+    return journal.with_name(f"{_KEPT}{journal.name.removeprefix(_KEPT)}")
 
 
 def _journals(folder: Path) -> list[Path]:
     """All journals in a folder, that of the last run first."""
-    found = [(file.stat().st_mtime_ns, file) for file in folder.glob(f"{_PREFIX}*{_SUFFIX}")]
+    found = []
+    for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with suppress(FileNotFoundError):  # another process has undone it
+            found.append((file.stat().st_mtime_ns, file))
     return [file for _, file in sorted(found, reverse=True)]
 
 
@@ -183,6 +196,8 @@ def _read(journal: Path) -> list[tuple[str, GenreState, str]]:
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in fields["before"].items()
             }
+            if "leading" not in before:  # earlier versions left such tags as they were
+                before["leading"] = _leading_now(fields["path"])
             state = GenreState(**before)
             if not _is_whole(fields["path"], fields["after"], state):
                 raise ValueError("values of other types")
@@ -192,6 +207,13 @@ def _read(journal: Path) -> list[tuple[str, GenreState, str]]:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise FileError(journal, "not a journal of genrescope") from error
     return entries
+
+
+def _leading_now(path: str) -> tuple[str, ...] | None:
+    try:
+        return read_state(path).leading
+    except TagError:
+        return None
 
 
 def _is_whole(path: object, after: object, state: GenreState) -> bool:
