@@ -83,7 +83,7 @@ def check_names(names: Iterable[str], known: Collection[str]) -> None:
         422, when there is one.
     """
     for name in names:
-        if name not in known:
+        if name and name not in known:
             shown = printable(name)[:_LONGEST_NAME]
             raise ProblemError(422, f"{shown}: no such field{did_you_mean(shown, known)}")
 
