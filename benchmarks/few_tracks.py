@@ -100,7 +100,7 @@ def _figures(pairs: np.ndarray) -> tuple[Figure, Figure, Figure]:
     return (
         mean(pairs[:, 0], draws),
         mean(pairs[:, 1], draws),
-        mean(pairs[:, 0] - pairs[:, 1], draws),
+        mean(pairs[:, 0] - pairs[:, 1], draws, lowest=-1),
     )
 
 
@@ -134,7 +134,7 @@ def by_folds(
         ranges[name] = float(each.min()), float(each.max())
     scratch = found["one network from scratch"]
     for name, values in found.items():
-        difference = None if values is scratch else mean(values - scratch, artists)
+        difference = None if values is scratch else mean(values - scratch, artists, lowest=-1)
         yield name, mean(values, artists), difference, ranges[name]
 
 

@@ -172,7 +172,7 @@ def compared(
     first, *others = by_rule
     return [
         (mean(first, groups), None),
-        *((mean(each, groups), mean(first - each, groups)) for each in others),
+        *((mean(each, groups), mean(first - each, groups, lowest=-1)) for each in others),
     ]
 
 

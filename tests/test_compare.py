@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,29 @@ class TestComparison:
         put(tmp_path / "a", accuracy)
         (row,) = compare_with_published(tmp_path).rows
         assert row.verdict == verdict
+
+    def test_few_tracks_are_neither_below_nor_in_agreement(self, tmp_path: Path) -> None:
+        wide = {"accuracy": [0.0, 1.0]}
+        put(tmp_path / "a", 0.5, n=4, interval=wide, validation_tracks=5, validation_accuracy=0.4)
+        validation, test = compare_with_published(tmp_path).rows
+        assert validation.verdict == test.verdict == "too few tracks"
+        text = run(tmp_path, "-f", "markdown").stdout
+        assert text.count("too few tracks") == 2
+        assert "below" not in text
+        assert not re.search("below|within our", run(tmp_path).stdout)
+        put(tmp_path / "b", 0.5, n=30, validation_tracks=30, validation_accuracy=0.4)
+        assert {row.verdict for row in compare_with_published(tmp_path / "b").rows} == {"below"}
+
+    def test_what_a_recipe_states_does_not_hold_for_other_settings(self, tmp_path: Path) -> None:
+        published = {**LSTM, "differs": "20 epochs instead of 5"}
+        changed = "genrescope train a --set training.epochs=2 --set seed=1"
+        put(tmp_path / "a", 0.5, published=published, command=changed)
+        put(tmp_path / "b", 0.5, published=published, command="genrescope train b --set seed=1")
+        text = " ".join(run(tmp_path).stdout.split())
+        assert text.count("20 epochs instead of 5") == 1
+        explanations = [row.explanation for row in compare_with_published(tmp_path).rows]
+        expected = "changed with --set training.epochs=2; what its recipe states need not hold"
+        assert explanations == [expected, "20 epochs instead of 5"]
 
     def test_differences_are_found_in_the_settings(self, tmp_path: Path) -> None:
         settings = {

@@ -249,6 +249,22 @@ class TestMeasure:
         with pytest.raises(DatasetError, match="two genres or more; there is: jazz"):
             EmbeddedTracks(("1",), ("jazz",), ("test",), ("1",), artists_known=False)
 
+    def test_single_tracks_of_genres_are_refused(self) -> None:
+        ids, genres = ("1", "2", "3", "4"), ("pop", "jazz", "rock", "blues")
+        alone = "two tracks of each genre; there is one of: blues, jazz, pop, rock"
+        with pytest.raises(DatasetError, match=alone):
+            EmbeddedTracks(ids, genres, ("test",) * 4, ids, artists_known=False)
+        assert measures.check_genres([*genres, "jazz"]) == ["blues", "pop", "rock"]
+
+    def test_a_subset_of_single_tracks_has_no_scores(self) -> None:
+        vectors, labels = cloud(n=10, genres=2)
+        ids, genres = tuple(map(str, range(10))), tuple("ab"[label] for label in labels)
+        subsets = ("test",) * 2 + ("training",) * 8
+        tracks = EmbeddedTracks(ids, genres, subsets, ids, artists_known=False)
+        (layer,) = measures.measure([("deep", vectors)], tracks, maps=False)
+        assert {(m.subset, m.n) for m in layer.scores} == {("training", 8)}
+        assert all(np.isfinite([m.within, m.between]).all() for m in layer.scores)
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -378,6 +394,7 @@ class TestCommand:
         (copy / "low" / sorted(p.name for p in (copy / "low").iterdir())[0]).write_bytes(b"no")
         done = call(run, "--data", copy, "--layer", "deep")
         assert done.exit_code == 1 and "genrescope: " in done.stderr
+        assert "two tracks of each genre are needed; there is one of: low." in done.stdout
 
     def test_errors_are_one_line(self, data: Path, run: Path, tmp_path: Path) -> None:
         words = fails(run, "--data", data, "--layer", "middle")

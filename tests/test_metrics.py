@@ -11,6 +11,7 @@ from PIL import Image
 
 pytest.importorskip("sklearn", reason="needs genrescope[lab]")
 
+from scipy.stats import binomtest
 from sklearn import metrics as sklearn
 
 from genrescope.aggregation import Aggregation, aggregate_logits, softmax
@@ -112,16 +113,16 @@ def test_top_3_of_few_genres_leaves_one_out(genres: int, k: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_resample_has_the_scores_of_its_tracks(seed: int) -> None:
-    truth, probabilities = predictions(seed, n=25)
-    scores = compute_scores(truth, probabilities, GENRES, resamples=2, seed=seed)
+    truth, probabilities = predictions(seed, n=25, skill=0.5)
+    scores = compute_scores(truth, probabilities, GENRES, resamples=4, seed=seed)
     random = np.random.default_rng(seed)
     drawn = []
-    for _ in range(2):
+    for _ in range(4):
         rows = random.integers(0, 25, 25)
         drawn.append(figures(truth[rows], probabilities[rows]))
     for name in METRICS:
-        both = [one[name] for one in drawn]
-        assert scores.intervals[name] == pytest.approx(np.percentile(both, [2.5, 97.5])), name
+        four = [one[name] for one in drawn]
+        assert scores.intervals[name] == pytest.approx(np.percentile(four, [2.5, 97.5])), name
 
 
 def test_many_tracks_are_resampled_a_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,3 +340,24 @@ def test_plots_are_pictures_and_the_same_each_time(tmp_path: Path, draw) -> None
 def test_a_classifier_without_epochs_has_no_curves(tmp_path: Path) -> None:
     plots.curves({"only": []}, tmp_path / "curves.png")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("n", [1, 7, 40])
+@pytest.mark.parametrize("share", [0, 1])
+def test_scores_that_no_resample_changes_have_wilsons_interval(n: int, share: int) -> None:
+    truth = np.arange(n) % 2
+    probabilities = np.eye(2)[truth if share else 1 - truth]
+    scores = compute_scores(truth, probabilities, ["a", "b"], resamples=20)
+    wilson = binomtest(share * n, n).proportion_ci(method="wilson")
+    assert scores.intervals["accuracy"] == pytest.approx(tuple(wilson))
+    for genre in scores.genres.values():
+        wilson = binomtest(share * genre["n"], genre["n"]).proportion_ci(method="wilson")
+        assert genre["recall_interval"] == pytest.approx(list(wilson), abs=1e-6)
+
+
+def test_tracks_of_an_artist_are_one_unit_of_wilsons_interval() -> None:
+    truth = np.arange(20) % 2
+    artists = [str(number // 4) for number in range(20)]
+    scores = compute_scores(truth, np.eye(2)[truth], ["a", "b"], groups=artists, resamples=20)
+    low = binomtest(5, 5).proportion_ci(method="wilson").low
+    assert scores.intervals["accuracy"] == pytest.approx((low, 1))

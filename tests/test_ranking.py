@@ -44,9 +44,13 @@ class TestMean:
         assert found.value == 0.5
         assert 0 <= found.low < 0.5 < found.high <= 1
 
-    def test_equal_values_have_an_empty_interval(self) -> None:
+    def test_equal_values_say_nothing_of_a_part_of_all(self) -> None:
         found = mean(np.full(4, 0.25), A_TO_D)
-        assert (found.low, found.value, found.high) == (0.25, 0.25, 0.25)
+        unlike = 1.96**2 / (4 + 1.96**2)  # of Wilson's interval
+        expected = [0.25 - unlike * 0.25, 0.25 + unlike * 0.75]
+        assert [found.low, found.high] == pytest.approx(expected, abs=1e-5)
+        difference = mean(np.zeros(4), A_TO_D, lowest=-1)
+        assert [difference.low, difference.high] == pytest.approx([-unlike, unlike], abs=1e-5)
 
     def test_95_of_100_intervals_contain_the_truth(self) -> None:
         random = np.random.default_rng(0)

@@ -87,6 +87,18 @@ class TestClassify:
         assert results[1]["status"] == 422
         assert results[1]["path"] == "track.mp3"
 
+    def test_results_are_as_the_published_schema_says(self, served: str, music: Path) -> None:
+        jsonschema = pytest.importorskip("jsonschema")
+        schemas = requests.get(f"{served}/openapi.json", timeout=60).json()["components"]
+        file = music / "offbeat-organ.flac"
+        answer = post(served, file, b"no music", timeline="true", embedding="true").json()
+        where = {"$ref": "#/components/schemas/Classified", "components": schemas}
+        jsonschema.validate(answer, where)
+        prediction, failed = answer["results"]
+        assert prediction["timeline"] and prediction["sections"]
+        for result, name in ((prediction, "Prediction"), (failed, "FileProblem")):
+            assert set(result) <= set(schemas["schemas"][name]["properties"])
+
     def test_a_bad_file_alone_is_a_problem(self, served: str) -> None:
         assert problem(post(served, b"no music"), 422)
 
@@ -263,8 +275,37 @@ class TestLibrary:
             assert track["id"] in [each["id"] for each in tracks]
         assert track["id"] not in [each["id"] for each in jazz]
         assert "it knows" in problem(
-            requests.get(f"{served}/v1/tracks", params={"genre": "zzz"}, timeout=60), 409
+            requests.get(f"{served}/v1/tracks", params={"genre": "zzz"}, timeout=60), 422
         )
+
+    @pytest.mark.parametrize(
+        ("method", "path", "sent", "expected"),
+        [
+            ("GET", "tracks", {"params": {"genre": "jaz"}}, "genre: jaz: .*did you mean 'jazz'"),
+            ("GET", "tracks", {"params": {"style": "tehcno"}}, "style: tehcno: "),
+            ("GET", "tracks", {"params": {"gener": "jazz"}}, "gener: .*did you mean 'genre'"),
+            ("GET", "models", {"params": {"x": "1"}}, "x: no such field"),
+            ("POST", "recommend", {"json": {"style": "nonsense"}}, "style: nonsense: "),
+            ("POST", "similar", {"files": {"mood": (None, "gald")}}, "mood: gald: "),
+            ("POST", "similar", {"files": {"max_duration": (None, "-1")}}, "max_duration has"),
+            ("POST", "similar", {"files": {"timelin": (None, "true")}}, "timelin: no such field"),
+        ],
+    )
+    def test_wrong_names_and_values_are_refused(
+        self, served: str, method: str, path: str, sent: dict[str, Any], expected: str
+    ) -> None:
+        [track] = self.tracks(served, q="walking")
+        if "json" in sent:
+            sent = {"json": {"likes": [track["id"]], **sent["json"]}}
+        if "files" in sent:
+            sent = {"files": {"track": (None, track["id"]), **sent["files"]}}
+        answer = requests.request(method, f"{served}/v1/{path}", timeout=60, **sent)
+        assert re.search(expected, problem(answer, 422))
+
+    def test_longer_tracks_are_left_out(self, served: str) -> None:
+        assert {each["duration"] for each in self.tracks(served)} == {4.0}
+        assert len(self.tracks(served, max_duration=4 / 60)) == len(self.tracks(served))
+        assert self.tracks(served, max_duration=3.9 / 60) == []
 
     @pytest.mark.slow
     def test_a_correction_does_not_wait_for_a_scan(self, served: str, place: str) -> None:
@@ -322,7 +363,7 @@ class TestLibrary:
         planned = plan(entries, tmp_path, "copy", genres=library.model.genres)
         [placed] = [each for each in planned.placed if each.entry.path == "walking-bass.flac"]
         assert placed.genre == "Metal"
-        assert problem(requests.patch(where, json={"genre": "zzz"}, timeout=60), 409)
+        assert problem(requests.patch(where, json={"genre": "zzz"}, timeout=60), 422)
         requests.patch(where, json={"genre": None}, timeout=60)
         assert not self.tracks(served, corrected=True)
 

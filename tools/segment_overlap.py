@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from genrescope.aggregation import aggregate_logits
 from genrescope.datasets import read_dataset
-from genrescope.evaluation.bootstrap import Figure, interval, mean, resampled
+from genrescope.evaluation.bootstrap import Figure, count_groups, interval, mean, resampled
 from genrescope.evaluation.metrics import confidence_bins
 from genrescope.features import Frontend
 from genrescope.inference import Bundle
@@ -92,12 +92,14 @@ def compared(run: Path, data: Path, artists: Path | None, overlap: float) -> str
     right = [(found.argmax(axis=1) == truth).astype(float) for found in (before, after)]
     losses = [-np.log(found[np.arange(len(truth)), truth]) for found in (before, after)]
     own = [float(confidence_bins(truth, found).error) for found in (before, after)]
+    units = count_groups(groups)
     drawn = [
         confidence_bins(truth, after, 10, w).error - confidence_bins(truth, before, 10, w).error
         for w in resampled(groups)
     ]
-    error = signed(100, own[1] - own[0], *interval(np.concatenate(drawn)))
-    accuracy, loss = mean(right[1] - right[0], groups), mean(losses[1] - losses[0], groups)
+    error = signed(100, own[1] - own[0], *interval(np.concatenate(drawn), units=units, lowest=-1))
+    accuracy = mean(right[1] - right[0], groups, lowest=-1)
+    loss = mean(losses[1] - losses[0], groups)
     cells = [
         f"{manifest.name}, {manifest.frontend.segments.seconds:g} s",
         str(len(truth)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def counted(count: int, noun: str, plural: str = "") -> str:
     """A number with its noun, in the singular for 1.
@@ -26,6 +28,20 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 def was(count: int) -> str:
     """The verb "was" or "were" for so many."""
     return "was" if count == 1 else "were"
+
+
+def confidence_percent(probability: float) -> str:
+    """A probability in whole percent, rounded down.
+
+    What is below a threshold is never shown as if it had reached it.
+
+    Examples
+    --------
+    >>> confidence_percent(0.4996), confidence_percent(0.29), confidence_percent(1)
+    ('49%', '29%', '100%')
+    """
+    # 0.29 * 100 is 28.999…
+    return f"{math.floor(100 * probability + 1e-9)}%"
 
 
 def size_in_words(size: int) -> str:

@@ -45,7 +45,8 @@ def compare(
 
     All finished runs in the folder are found, and the results of `genrescope evaluate --out`.
     Differences are ours minus the paper's, in points; intervals are 95 % bootstrap intervals over
-    tracks. A run that leaks is never compared with a published figure.
+    test tracks. Fewer than 30 tracks are too few to tell whether a figure is lower. A run that
+    leaks is never compared with a published figure.
 
     Two runs are compared on the tracks that both were tested on, with McNemar's test, or by artist
     where artists are known.
@@ -122,8 +123,10 @@ def _show(comparison: PublishedComparison, everything: bool) -> None:
         console.print()
         console.print(Text(f"{paper}, {table}", style="bold"))
         _show_published(console, list(group))
-    if any("," in row.verdict for row in rows):
+    if any(row.within_interval for row in rows):
         console.print(Text("* The published figure is within our 95 % interval."))
+    if any(row.below and not row.interval for row in rows):
+        console.print(Text("Validation figures have no interval."))
     if comparison.others:
         console.print(Text("\nRuns without a published figure", style="bold"))
         _show_runs(console, [("", run) for run in comparison.others])
@@ -175,7 +178,7 @@ def _cells(row: ComparedFigure) -> list[str | Text]:
     if row.run is None:
         return [row.figure.subset, theirs, *[NOTHING] * 3, ""]
     # A star where the published figure is within our interval.
-    verdict = Text("below" + "*" * ("," in row.verdict) if row.verdict else "", style="yellow")
+    verdict = Text("below*" if row.within_interval else row.verdict, style="yellow")
     interval = accuracy_interval(row.run, " - ") if row.interval else NOTHING
     return [
         row.figure.subset,

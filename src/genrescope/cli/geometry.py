@@ -166,7 +166,11 @@ def _show(found: Geometry) -> None:
         console.print(Text(printable(line)))
     for subset, n in found.subsets.items():
         console.print(Text(f"\n{counted(n, 'track')} ({subset})", style="bold"))
-        console.print(_table(*scores_table(found, subset=subset), 2))
+        columns, rows = scores_table(found, subset=subset)
+        if rows:
+            console.print(_table(columns, rows, 2))
+        else:
+            console.print(Text("Scores need two genres, and two tracks of one of them."))
     console.print(Text("Nearest genres", style="bold"))
     console.print(Text(NEAREST))
     console.print(_table(*nearest_table(found), 1))

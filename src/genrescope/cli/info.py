@@ -77,7 +77,8 @@ def _details(fields: dict[str, Any]) -> dict[str, Any]:
         lines["trained on"] = f"{data.get('name')}, {tracks}{known}"
     if encoder := fields["provenance"].get("encoder"):
         trained = (encoder.get("data") or {}).get("name")
-        lines["on the embedding of"] = f"{encoder['name']}, trained on {trained}"
+        known = f", trained on {trained}" if trained else ""
+        lines["on the embedding of"] = encoder["name"] + known
     if figures:
         for name in ("accuracy", "macro_f1", "expected_calibration_error"):
             if name in figures["scores"]:

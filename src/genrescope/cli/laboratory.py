@@ -105,6 +105,7 @@ def warnings_as_notices() -> Iterator[None]:
 
 def terminal_reporter(bar: Progress | NoBar) -> Reporter:
     """Progress bars on a terminal; now and then a line where there is none."""
+    from genrescope.training.protocols import HOLDOUT
     from genrescope.training.reporter import DefaultReporter
 
     tasks: dict[str, TaskID] = {}
@@ -128,13 +129,15 @@ def terminal_reporter(bar: Progress | NoBar) -> Reporter:
         def epoch(
             self, job: str, epoch: int, epochs: int, loss: float, accuracy: float | None
         ) -> None:
+            # The only job has a name for its folder alone.
+            named = "" if job == HOLDOUT else f"{job}: "
             if job not in tasks:
-                tasks[job] = bar.add_task(job)
+                tasks[job] = bar.add_task(named or "Training")
             measured = "" if accuracy is None else f", validation accuracy {100 * accuracy:.0f} %"
-            state = f"{job}, loss {loss:.3f}"
+            state = f"{named}loss {loss:.3f}"
             bar.update(tasks[job], completed=epoch, total=epochs, description=state)
             if not sys.stderr.isatty() and epoch % max(1, epochs // 10) == 0:
-                notice(f"{job}: epoch {epoch} of {epochs}, loss {loss:.3f}{measured}")
+                notice(f"{named}epoch {epoch} of {epochs}, loss {loss:.3f}{measured}")
 
         def left_out(self, track: str, reason: str) -> None:
             error_line(f"left out: {track}: {reason}")

@@ -129,11 +129,26 @@ def use(
     from genrescope.inference import Bundle
     from genrescope.inference.bundle import fetched_bundles, shipped_bundles
 
-    Bundle.load(name)
+    bundle = Bundle.load(name)
     named = name in (*shipped_bundles(), *fetched_bundles())
     # A path must be found from any folder.
     write_settings(model=name if named else str(Path(name).resolve()))
     typer.echo(f"{name} is used where no model is named ({printable(str(settings_file()))})")
+    _note_library(bundle.manifest.sha256)
+
+
+def _note_library(sha256: str) -> None:
+    """Say where the library was made with another model: a scan with this one needs --rescan."""
+    from genrescope.library.places import LibraryError
+    from genrescope.library.store import Library
+
+    with suppress(LibraryError):
+        opened = Library.open(None)
+        if opened.model.sha256 != sha256:
+            notice(
+                f"the library was made with {opened.model.name}: the next scan needs --rescan, "
+                f"or --model {opened.model.name}"
+            )
 
 
 def _rows() -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from genrescope.wording import counted, was
 
 if TYPE_CHECKING:
     from genrescope.inference.ray_engine import RayEngine
+    from genrescope.library.store import Library
 
 # A file that is being copied is not read before it rests.
 _REST_MS = 2000
@@ -234,7 +235,21 @@ def _scan_once(
                 "earlier scan"
             )
         notice(f"library: {printable(report.library.place)}")
+        if report.counts.classified and report.library.model.name == "default":
+            _note_rejected(report.library)
     if report.interrupted:
         notice("interrupted: files classified until now are stored")
         leave()
     return bool(report.failures)
+
+
+def _note_rejected(library: Library) -> None:
+    """Say how many tracks the default model takes for no music, and what to do about it."""
+    from genrescope.library.maintenance import describe
+
+    if rejected := describe(library).no_music:
+        notice(
+            f"the default model takes {counted(rejected, 'track')} for no music. It rejects "
+            "some music, too; audioset rejects less: genrescope models fetch audioset, then "
+            "genrescope scan --rescan --model audioset"
+        )

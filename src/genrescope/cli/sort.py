@@ -14,7 +14,7 @@ from genrescope.cli.scan import LIBRARY
 from genrescope.cli.signals import INTERRUPTED
 from genrescope.cli.terminal import argument, error_line, notice, printable, progress, stdout
 from genrescope.errors import FileError
-from genrescope.wording import counted
+from genrescope.wording import confidence_percent, counted
 
 if TYPE_CHECKING:
     from genrescope.library.rows import Entry
@@ -166,6 +166,8 @@ def _sort(planned: Plan, yes: bool) -> None:
     if links := len(planned.steps) - len(moved):
         notice(f"links changed to follow their files: {links}")
     notice(f"in place already: {planned.in_place}; no genre, or gone: {planned.skipped}")
+    if planned.skipped:
+        notice("genrescope library list shows tracks without a genre with a ?")
     if not yes:
         return
     for file in remove_leftovers(Path(step.target).parent for step in planned.steps):
@@ -204,8 +206,8 @@ def _show_steps(planned: Plan) -> None:
             stdout.print(printable(line), markup=False)
             continue
         target = Path(step.target).relative_to(planned.folder)
-        confidence = placed[step.target].confidence
-        stdout.print(printable(f"{step.source} -> {target} ({confidence:.0%})"), markup=False)
+        confidence = confidence_percent(placed[step.target].confidence)
+        stdout.print(printable(f"{step.source} -> {target} ({confidence})"), markup=False)
 
 
 def _folder(planned: Plan, target: Path) -> str:

@@ -16,7 +16,7 @@ import typer
 from genrescope.cli.signals import INTERRUPTED
 from genrescope.cli.terminal import argument, echo, error_line, message, notice, printable
 from genrescope.errors import FileError, GenrescopeError, TagError
-from genrescope.wording import counted
+from genrescope.wording import confidence_percent, counted
 
 if TYPE_CHECKING:
     from genrescope.library.tags import TagChange
@@ -146,7 +146,8 @@ def write_tags(
         else:
             others[change.action] += 1
     for change, _, confidence in changes:
-        line = f"{change.path}: {change.before or 'no genre'} -> {change.after} ({confidence:.0%})"
+        line = f"{change.path}: {change.before or 'no genre'} -> {change.after} "
+        line += f"({confidence_percent(confidence)})"
         message("", (printable(line), ""))
     _show_counts(others, options.min_confidence)
     if not changes or options.dry_run:

@@ -109,6 +109,8 @@ def tune(
         share = found.importance.get(name)
         table.add_row(name, f"{value}", "" if share is None else f"{100 * share:.0f} %")
     stdout.print(table)
+    if not found.importance:
+        notice("importance: too few finished trials to tell, or all of one accuracy")
     start = "unknown" if found.start is None else f"{100 * found.start:.1f} %"
     stdout.print(
         f"Validation accuracy {start} with the recipe's own settings, "

@@ -191,8 +191,10 @@ def _plain(line: _Line) -> str:
 
 def _details(labels: SoundLabels) -> str:
     """Styles, instruments and moods of a track in a line; empty where the model knows none."""
-    groups = (labels.styles, labels.instruments, labels.moods)
-    return "; ".join(", ".join(list(group)[:_DETAILS]) for group in groups if group)
+    groups = {"styles": labels.styles, "instruments": labels.instruments, "moods": labels.moods}
+    return "; ".join(
+        f"{name}: {', '.join(list(group)[:_DETAILS])}" for name, group in groups.items() if group
+    )
 
 
 def _share(value: float, genre: str) -> str:

@@ -19,12 +19,13 @@ The mean cosine over all pairs of tracks of two genres (within a genre without a
 the silhouette with 1 - cosine as distance (Rousseeuw 1987), the mean over the tracks, from -1 to 1;
 the accuracy of k nearest neighbours, leaving one track out at a time, among all other tracks, and
 among those by other artists alone. Intervals are percentiles of a bootstrap over tracks, or over
-groups of tracks, which are drawn whole; a track's neighbours stay the same. A score that is not
-defined is NaN.
+groups of tracks, which are drawn whole; a track's neighbours stay the same. A genre needs at
+least two tracks.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -269,6 +270,31 @@ class LayerGeometry:
     positions: Floats | None
 
 
+def check_genres(genres: Sequence[str]) -> list[str]:
+    """Refuse tracks between which nothing can be measured, by the genre of each.
+
+    Returns
+    -------
+    Genres of a single track: they have no cosine within, and a silhouette of 0.
+
+    Raises
+    ------
+    DatasetError
+        When there is one genre only, or no genre has two tracks.
+    """
+    counts = Counter(genres)
+    if len(counts) < 2:
+        there = ", ".join(counts) or "no track"
+        raise DatasetError(f"genre geometry needs two genres or more; there is: {there}")
+    alone = sorted(genre for genre, n in counts.items() if n < 2)
+    if len(alone) == len(counts):
+        raise DatasetError(
+            "genre geometry needs at least two tracks of each genre; there is one of: "
+            + ", ".join(alone)
+        )
+    return alone
+
+
 @dataclass(frozen=True, eq=False)
 class EmbeddedTracks:
     """The tracks of a geometry, in the order of the vectors.
@@ -292,9 +318,7 @@ class EmbeddedTracks:
     artists_known: bool
 
     def __post_init__(self) -> None:
-        if len(set(self.genres)) < 2:
-            there = ", ".join(sorted(set(self.genres))) or "no track"
-            raise DatasetError(f"genre geometry needs two genres or more; there is: {there}")
+        check_genres(self.genres)
 
     @property
     def names(self) -> list[str]:
@@ -351,13 +375,13 @@ def measure(
 def _scores(
     kind: Cosine, cosines: Floats, tracks: EmbeddedTracks, seed: int
 ) -> Iterator[LayerScores]:
-    """Scores of each subset that has two genres or more."""
+    """Scores of each subset that has two genres or more, and two tracks or more of one of them."""
     subsets, groups = np.array(tracks.subsets), np.array(tracks.groups)
     for subset in dict.fromkeys(tracks.subsets):
         chosen = subsets == subset
         labels, group = tracks.labels[chosen], groups[chosen]
         own = cosines[np.ix_(chosen, chosen)]
-        if len(np.unique(labels)) < 2:
+        if not 1 < len(np.unique(labels)) < len(labels):
             continue
         separation = silhouettes(own, labels)
         knn = predicted_by_neighbours(own, labels)
@@ -370,7 +394,7 @@ def _scores(
             subset,
             len(labels),
             *within_and_between(own, labels),
-            mean(separation, group, seed=seed),
+            mean(separation, group, lowest=-1, seed=seed),
             mean(knn, group, seed=seed),
             others,
         )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from genrescope.datasets import Dataset, Track, group_tracks
 from genrescope.datasets.fingerprints import training_note, used_in_training
 from genrescope.errors import BundleError, DatasetError, FileError
-from genrescope.evaluation.geometry import EmbeddedTracks, LayerGeometry, measure
+from genrescope.evaluation.geometry import EmbeddedTracks, LayerGeometry, check_genres, measure
 from genrescope.evaluation.predictions import read_predictions
 from genrescope.evaluation.run_result import RECIPE_FILE, RunResult
 from genrescope.inference import Classifier
@@ -118,13 +118,16 @@ def compute_geometry(
     FileError
         When the run leaks, or its network was trained on all of its tracks.
     DatasetError
-        When no track or only one genre is left.
+        When no track or only one genre is left, or no genre has two tracks.
     """
     classifier = _load(model)
     names = _layer_names(classifier, layers)
     chosen = _choose(Path(model), classifier, dataset, subset)
+    check_genres([track.genre for track in chosen.tracks])
     positions, vectors, failures = _embed(classifier, chosen.tracks, names, progress)
     tracks = _embedded(chosen, positions)
+    alone = check_genres(tracks.genres)
+    single = f"At least two tracks of each genre are needed; there is one of: {', '.join(alone)}."
     geometry = Geometry(
         model=classifier.manifest.name,
         data=dataset.name,
@@ -134,7 +137,7 @@ def compute_geometry(
         tracks=tracks,
         layers=tuple(measure(vectors.items(), tracks, maps=maps, seed=seed)),
         alarms=chosen.alarms,
-        notes=(*chosen.notes, *_equal_layers(vectors)),
+        notes=(*chosen.notes, *[single] * bool(alone), *_equal_layers(vectors)),
     )
     return geometry, failures
 
@@ -174,7 +177,7 @@ def _choose(
         return _choose_of_run(model, dataset, subset or "test")
     if subset == "test":
         raise BundleError(
-            model, "its test tracks are not known; name its run folder, or use all tracks"
+            model, "its test tracks are not known; name its run folder, or add --tracks all"
         )
     used = used_in_training(classifier.manifest.training_tracks, dataset.tracks, data=dataset.name)
     if used is not None:
@@ -205,7 +208,9 @@ def _choose_of_run(run: Path, dataset: Dataset, subset: Subset) -> _Chosen:
         raise FileError(run, "LEAKED: it was trained on segments of every track")
     tested = _test_tracks(run, result)
     if subset == "test" and not tested:
-        reason = f"its network was trained on all of its tracks ({result.protocol}): use all tracks"
+        reason = (
+            f"its network was trained on all of its tracks ({result.protocol}); add --tracks all"
+        )
         raise FileError(run, reason)
     tracks, labels = dataset.tracks, [TRAINING] * len(dataset.tracks)
     new = [i for i, track in enumerate(tracks) if (track.id, track.genre) in tested]

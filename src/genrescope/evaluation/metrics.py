@@ -15,7 +15,8 @@ and McNeil 1982: the probability that a track of the genre gets a higher probabi
 another track, ties counting half);
 expected calibration error (Guo et al. 2017) with ten bins of equal width. Intervals are percentiles
 of a bootstrap over tracks, or over groups of tracks (of one artist, say), which are drawn as a
-whole. A score that is not defined is NaN, and null in JSON.
+whole; where all resamples agree, Wilson's, see `genrescope.evaluation.bootstrap.interval`. A score
+that is not defined is NaN, and null in JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.evaluation.bootstrap import RESAMPLES, interval, resampled
+from genrescope.evaluation.bootstrap import RESAMPLES, count_groups, interval, resampled
 
 Labels = NDArray[np.intp]
 Probabilities = NDArray[np.float64]
@@ -301,15 +302,19 @@ def compute_scores(
         for name, value in values.items():
             drawn[name].append(value)
     genre, recall = by_genre(truth, probabilities), np.concatenate(recalls)
+    units = count_groups(names)
+    units_of = [count_groups(names[truth == g]) for g in range(len(genres))]
     return Scores(
         n=len(truth),
         values=figures(truth, probabilities),
-        intervals={name: interval(np.concatenate(values)) for name, values in drawn.items()},
+        intervals={
+            name: interval(np.concatenate(values), units=units) for name, values in drawn.items()
+        },
         genres={
             name: {
                 "n": int((truth == g).sum()),
                 **{metric: round(float(values[g]), 6) for metric, values in genre.items()},
-                "recall_interval": [round(x, 6) for x in interval(recall[:, g])],
+                "recall_interval": [round(x, 6) for x in interval(recall[:, g], units=units_of[g])],
             }
             for g, name in enumerate(genres)
             if (truth == g).any()

@@ -275,7 +275,7 @@ def published_figures(rows: Sequence[ComparedFigure], path: Path) -> None:
     figure = new_figure(9.5, 1.2 + 0.2 * y)
     axes: Any = figure.subplots()
     for at, row in zip(positions, rows, strict=True):
-        colour = _ORANGE if row.verdict else BLUE
+        colour = _ORANGE if row.below else BLUE
         if row.interval:
             axes.plot(row.interval, [at, at], color=colour, linewidth=1.6, alpha=0.55)
         axes.plot([row.ours], [at], "o", color=colour, markersize=4.5)

@@ -6,7 +6,8 @@ All figures are in percent; differences are ours minus the paper's, in points. A
 the test subset is compared with the accuracy on the test tracks, which has an interval; one on the
 validation subset with the accuracy there, and one on the training subset with the accuracy of the
 last epoch's segments while they were trained on, which have none. A run that leaks is never
-compared with a published figure.
+compared with a published figure. A figure of fewer than 30 tracks is called neither lower nor in
+agreement.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 from genrescope.errors import FileError, RecipeError
 from genrescope.evaluation.published import PublishedFigure, published_figures, published_results
 from genrescope.evaluation.records import joined_with_runs, with_correct_tracks
-from genrescope.evaluation.run_result import RunResult, find_runs
+from genrescope.evaluation.run_result import RunResult, changed_settings, find_runs
 from genrescope.wording import counted, valid_text
 
 Interval = tuple[float, float]
@@ -34,6 +35,8 @@ _MEASURED = {
 }
 # The berkeley paper used 7,994 of the 8,000 clips of FMA-small; six were damaged.
 _TRACKS = {"gtzan": 1000, "fma_small": 7994}
+# Of fewer tracks than these a 95 % interval is wider than 30 points around a middling accuracy.
+_FEWEST_TRACKS = 30
 # Of the kth paper's table 1; no other paper states it.
 _HOP_LENGTH = 512
 # What two runs have in common that differ in their split alone.
@@ -65,7 +68,8 @@ class ComparedFigure:
     differences
         How the protocols differ, as far as the run's settings show.
     explanation
-        Further differences, in the words of the recipe.
+        Further differences, in the words of the recipe; where settings were changed, which ones,
+        because the recipe's words need not hold for them.
     """
 
     figure: PublishedFigure
@@ -86,12 +90,27 @@ class ComparedFigure:
     def verdict(self) -> str:
         """Empty where ours is not below; else "below", and whether the interval contains theirs.
 
-        A lower training accuracy is no fault.
+        A lower training accuracy is no fault. Of few tracks it is "too few tracks" in any case.
         """
-        if self.difference is None or self.difference >= 0 or self.figure.subset == "train":
+        if self.run is None or self.difference is None or self.figure.subset == "train":
+            return ""
+        tracks = self.run.n if self.figure.subset == "test" else self.run.validation_tracks
+        if tracks and tracks < _FEWEST_TRACKS:
+            return "too few tracks"
+        if self.difference >= 0:
             return ""
         within = self.interval and self.interval[1] >= self.figure.value_percent
         return "below, within the interval" if within else "below"
+
+    @property
+    def below(self) -> bool:
+        """Whether ours is below the paper's, on enough tracks to say so."""
+        return self.verdict.startswith("below")
+
+    @property
+    def within_interval(self) -> bool:
+        """Whether ours is below, and the interval of ours contains the paper's figure."""
+        return self.below and "," in self.verdict
 
     def to_dict(self) -> dict[str, Any]:
         """As `genrescope compare --format json` prints it."""
@@ -231,9 +250,20 @@ def _compared(figure: PublishedFigure, run: RunResult) -> ComparedFigure | None:
         return None
     measured = found[0]
     ours = run.percent(measured)
-    explanation = run.published.differs if run.published else ""
     interval = run.interval_percent(measured)
-    return ComparedFigure(figure, run, ours, interval, differences(figure, run), explanation)
+    return ComparedFigure(figure, run, ours, interval, differences(figure, run), _explanation(run))
+
+
+def _explanation(run: RunResult) -> str:
+    """The recipe's words, unless the command line changed other settings than seed and split."""
+    changes = [
+        change
+        for change in changed_settings(run.command)
+        if not re.match(r"seed=|split[.=]|name=|description=", change)
+    ]
+    if changes:
+        return f"changed with --set {' '.join(changes)}; what its recipe states need not hold"
+    return run.published.differs if run.published else ""
 
 
 def _leak_free(leaked: RunResult, runs: Sequence[RunResult]) -> RunResult | None:

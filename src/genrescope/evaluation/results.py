@@ -204,7 +204,7 @@ def _published_table(rows: list[ComparedFigure]) -> Iterator[str]:
     yield from [notes] * bool(notes)
     subsets = [s for s in ("train", "validation") if any(r.figure.subset == s for r in rows)]
     differs = any(_differences(line, shared) for line in lines)
-    below = any(row.verdict for row in rows)
+    below = any(row.below for row in rows)
     head = ["Features", "Model", *["Protocol"] * several]
     figures = [f"{subset.capitalize()}: paper, ours" for subset in subsets]
     figures += ["Paper", "Ours", "95 % interval", "Difference", "Tracks", "Seed"]
@@ -250,13 +250,13 @@ def _figures(line: Sequence[ComparedFigure], subsets: Sequence[str]) -> list[str
 
 def _differences(line: Sequence[ComparedFigure], shared: SharedDifferences) -> list[str]:
     """Those that are not shared; the recipe's words are the explanation where ours is below."""
-    below = any(row.verdict for row in line)
+    below = any(row.below for row in line)
     return [text for text in shared.others(line[0]) if not (below and text == line[0].explanation)]
 
 
 def _explanation(line: Sequence[ComparedFigure]) -> str:
     """Why ours is below, where it is."""
-    if not any(row.verdict for row in line):
+    if not any(row.below for row in line):
         return ""
     return escape_markdown(line[0].explanation or "not explained")
 
@@ -265,7 +265,12 @@ def _pair(row: ComparedFigure | None) -> str:
     if row is None:
         return NOTHING
     ours = NOTHING if row.ours is None else f"{row.ours:.1f}"
-    return f"{row.figure.value_percent:.1f}, {ours}" + " **below**" * bool(row.verdict)
+    return f"{row.figure.value_percent:.1f}, {ours}" + f" {_marked(row)}" * bool(row.verdict)
+
+
+def _marked(row: ComparedFigure) -> str:
+    """The verdict, with the word below in bold."""
+    return row.verdict.replace("below", "**below**")
 
 
 def _test(row: ComparedFigure | None) -> list[str]:
@@ -275,8 +280,7 @@ def _test(row: ComparedFigure | None) -> list[str]:
     theirs = f"{row.figure.value_percent:.1f}"
     if row.ours is None or row.run is None:
         return [theirs, *[NOTHING] * 3]
-    verdict = row.verdict.replace("below", "**below**")
-    difference = " ".join([f"{row.difference:+.1f}", *[verdict] * bool(verdict)])
+    difference = " ".join([f"{row.difference:+.1f}", *[_marked(row)] * bool(row.verdict)])
     return [theirs, f"{row.ours:.1f}", accuracy_interval(row.run), difference]
 
 

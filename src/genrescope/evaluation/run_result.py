@@ -13,7 +13,9 @@ JSON. Methods with "percent" in their names give percent.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -302,6 +304,16 @@ def result_of_bundle(manifest: Manifest) -> RunResult | None:
         return _parse(json.dumps(manifest.metrics).encode())
     except (ValueError, RecursionError):
         return None
+
+
+def changed_settings(command: str) -> list[str]:
+    """The settings that a command line changes in its recipe, each `name=value`."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return []
+    pairs = [value for name, value in pairwise(words) if name in ("--set", "-s")]
+    return pairs + [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
 
 
 def find_runs(folder: Path) -> tuple[list[RunResult], list[FileError]]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import DatasetError
-from genrescope.evaluation.bootstrap import interval, resampled
+from genrescope.evaluation.bootstrap import count_groups, interval, resampled
 from genrescope.evaluation.predictions import Predictions, read_predictions
 from genrescope.wording import counted
 
@@ -245,12 +245,13 @@ def _interval(
         numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
         numbered = [numbers[group] for group in groups]
         weights = resampled(numbered, resamples=resamples, seed=seed)
-        return interval(np.concatenate([w @ difference / w.sum(axis=1) for w in weights]))
+        drawn = np.concatenate([w @ difference / w.sum(axis=1) for w in weights])
+        return interval(drawn, units=count_groups(numbered), lowest=-1)
     # Without groups a resample needs no drawing of tracks: all that matters is how many it has of
     # those that only one of the two predicted correctly, and these numbers are multinomial.
     shares = [np.mean(difference < 0), np.mean(difference > 0), np.mean(difference == 0)]
-    drawn = np.random.default_rng(seed).multinomial(n, shares, size=resamples)
-    return interval((drawn[:, 1] - drawn[:, 0]) / n)
+    counts = np.random.default_rng(seed).multinomial(n, shares, size=resamples)
+    return interval((counts[:, 1] - counts[:, 0]) / n, units=n, lowest=-1)
 
 
 def artists_of(run: Predictions) -> dict[tuple[str, str], str]:

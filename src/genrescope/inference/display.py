@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from genrescope.errors import FileError, GenrescopeError
+from genrescope.wording import confidence_percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,6 +90,6 @@ def plot(prediction: Prediction, axes: Axes | None = None) -> Axes:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes.set(xlabel="time in s", ylabel="probability", ylim=(0, 1))
     axes.set_xlim(0, max(prediction.duration, 1e-3))
-    title = f"{prediction.genre or 'no genre'} ({100 * prediction.confidence:.0f}%)"
+    title = f"{prediction.genre or 'no genre'} ({confidence_percent(prediction.confidence)})"
     axes.set_title(title)
     return axes

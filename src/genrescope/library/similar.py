@@ -31,6 +31,7 @@ from genrescope.library.places import LibraryError
 from genrescope.library.queries import absolute, find_track, living_copies
 from genrescope.library.rows import Entry, labels_of
 from genrescope.library.store import Library, quoted
+from genrescope.registry import did_you_mean
 
 
 class ModelMismatchError(LibraryError):
@@ -246,11 +247,15 @@ def genre_of(library: Library, name: str) -> str:
     GenrescopeError
         The model has no genre of that name.
     """
-    genres = library.model.genres
+    return chosen_genre(name, library.model.genres)
+
+
+def chosen_genre(name: str, genres: Sequence[str]) -> str:
+    """One of a model's genres, from any spelling; errors are those of `genre_of`."""
     found = find_genre(name, genres)
     if found is None:
-        known = ", ".join(genres)
-        raise GenrescopeError(f"{name}: no genre of the library's model; it knows {known}")
+        near, known = did_you_mean(name, genres), ", ".join(genres)
+        raise GenrescopeError(f"{name}: no genre of the library's model{near}; it knows {known}")
     return found
 
 
@@ -276,12 +281,20 @@ def find_label(library: Library, group: str, name: str) -> str:
     """
     column = library.columns([group])
     stored = column[group].to_pylist() if group in column.column_names else []
-    known = sorted({label for each in stored for label in labels_of(each)})
+    known = {label for each in stored for label in labels_of(each)}
+    return chosen_label(name, group, sorted(known))
+
+
+def chosen_label(name: str, group: str, known: Sequence[str]) -> str:
+    """One of the labels that tracks of a library have; errors are those of `find_label`."""
     found = find_genre(name, known)
     if found is not None:
         return found
     if known:
-        reason = f"none of the library's {group}, which are {', '.join(known)}"
+        reason = (
+            f"no track in the library has this {group.removesuffix('s')}{did_you_mean(name, known)}"
+            f"; its {group} are {', '.join(known)}"
+        )
     else:
         reason = (
             f"the library has no {group}: a model that knows them finds them, "

@@ -78,6 +78,7 @@ def tracks(
     style: Annotated[str | None, Query(max_length=100)] = None,
     instrument: Annotated[str | None, Query(max_length=100)] = None,
     mood: Annotated[str | None, Query(max_length=100)] = None,
+    max_duration: Annotated[float | None, Query(ge=0, description="Minutes.")] = None,
     sort: _Sort = "name",
     descending: bool = False,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
@@ -95,6 +96,7 @@ def tracks(
         style,
         instrument,
         mood,
+        None if max_duration is None else 60 * max_duration,
     )
     found, total = _service(request).library.tracks(
         chosen, sort, descending=descending, offset=offset, limit=limit
@@ -192,6 +194,7 @@ def recommend(request: Request, body: schemas.Recommend) -> Response:
         body.genre,
         years,
         not_same_artist=body.not_same_artist,
+        max_duration=None if body.max_duration is None else 60 * body.max_duration,
         style=body.style,
         instrument=body.instrument,
         mood=body.mood,

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
@@ -24,7 +24,9 @@ from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.places import LibraryError
 from genrescope.service import api, uploads_api
 from genrescope.service.conversions import Conversions
+from genrescope.service.forms import check_names
 from genrescope.service.guard import Guard
+from genrescope.service.links import LINK_PARAMETERS
 from genrescope.service.problems import MEDIA_TYPE, Problem, ProblemError, encoded
 from genrescope.service.settings import ServiceSettings
 from genrescope.service.state import Service
@@ -60,6 +62,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        dependencies=[Depends(_check_parameters)],
     )
     app.state.service, app.state.conversions = service, Conversions(service)
     app.include_router(uploads_api.router)
@@ -68,6 +71,19 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     _describe(app)
     _show_page(app)
     return Guard(app, settings, service.pool)
+
+
+async def _check_parameters(request: Request) -> None:
+    """Refuse parameters that an operation of the API does not have.
+
+    Raises
+    ------
+    ProblemError
+        422, when there is one.
+    """
+    if request.url.path.startswith("/v1/"):
+        known = {field.alias for field in request.scope["route"].dependant.query_params}
+        check_names(request.query_params, {*known, *LINK_PARAMETERS})
 
 
 def _answer_errors(app: FastAPI) -> None:

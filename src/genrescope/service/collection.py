@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from genrescope.errors import FileError
-from genrescope.genres import find_genre
+from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.corrections import correct, marked, read_corrections
 from genrescope.library.map import Map, draw_map, position_of
 from genrescope.library.map_page import look, within_one
@@ -23,13 +22,22 @@ from genrescope.library.places import LibraryBusyError
 from genrescope.library.playlist import playlist_between
 from genrescope.library.recommend import recommend
 from genrescope.library.rows import Entry, Model
-from genrescope.library.similar import Query, Space, TrackFilter, has_label
+from genrescope.library.similar import (
+    Query,
+    Space,
+    TrackFilter,
+    chosen_genre,
+    chosen_label,
+    has_label,
+)
 from genrescope.library.store import Library
 from genrescope.service.problems import ProblemError
 
 _CHECKED_EVERY = 2.0
 _PATIENCE = 2.0  # seconds for another process that writes to the library
 _MAP_PATIENCE = 10.0  # seconds for a map that is being drawn
+# The labels that requests name, and those of a track.
+_GROUPS = {"style": "styles", "instrument": "instruments", "mood": "moods"}
 _SORTED_BY = ("name", "artist", "album", "title", "year", "genre", "confidence", "duration")
 
 
@@ -47,6 +55,7 @@ class Filter:
     style: str | None = None
     instrument: str | None = None
     mood: str | None = None
+    max_duration: float | None = None
 
     def allows(self, entry: Entry) -> bool:
         """Whether a track passes. Its genre is the corrected one, where there is one."""
@@ -61,6 +70,7 @@ class Filter:
             and (self.max_confidence is None or entry.confidence <= self.max_confidence)
             and (self.first_year is None or (year is not None and year >= self.first_year))
             and (self.last_year is None or (year is not None and year <= self.last_year))
+            and (self.max_duration is None or entry.duration <= self.max_duration)
             and has_label(entry.styles, self.style)
             and has_label(entry.instruments, self.instrument)
             and has_label(entry.moods, self.mood)
@@ -93,6 +103,15 @@ class _State:
         self._lock = threading.Lock()
         self.corrections = read_corrections(library)
         self.tracks = {id_of(e): e for e in library.entries() if not e.deleted}
+
+    @cached_property
+    def labels(self) -> dict[str, list[str]]:
+        """All styles, instruments and moods of the tracks."""
+        entries = self.tracks.values()
+        return {
+            group: sorted({label for entry in entries for label in getattr(entry, group)})
+            for group in _GROUPS.values()
+        }
 
     @cached_property
     def space(self) -> Space:
@@ -175,11 +194,12 @@ class Collection:
         Raises
         ------
         ProblemError
-            409, when the model knows no such genre.
+            422, when the model knows no such genre, or no track has the style, instrument or mood.
         """
         state = self._now()
-        if chosen.genre is not None:
-            chosen = replace(chosen, genre=_genre_of(state, chosen.genre))
+        named = {name: getattr(chosen, name) for name in ("genre", *_GROUPS)}
+        spelled: dict[str, Any] = {**_named(state, named)}
+        chosen = replace(chosen, **spelled)
         entries = marked(state.tracks.values(), state.corrections)
         found = [entry for entry in entries if chosen.allows(entry)]
         found.sort(key=lambda entry: (name_of(entry).casefold(), id_of(entry)))
@@ -211,13 +231,13 @@ class Collection:
         Raises
         ------
         ProblemError
-            404, when there is no such track; 409, no such genre; 503, when a scan writes to the
+            404, when there is no such track; 422, no such genre; 503, when a scan writes to the
             library.
         """
         state = self._now()
         entries = [self.track(each) for each in ids]
         if genre is not None:
-            genre = _genre_of(state, genre)
+            genre = _named(state, {"genre": genre})["genre"]
         try:
             # Not within our own lock, for a scan may hold the library for hours.
             state.corrections = correct(state.library, entries, genre, seconds=_PATIENCE)
@@ -338,15 +358,25 @@ class Collection:
         years: tuple[int, int] | None,
         *,
         not_same_artist: bool,
+        max_duration: float | None = None,
         **labels: str | None,
     ) -> list[TrackFilter]:
         """The filters that a request names, in the spelling of the library's genres.
 
-        `labels` are the style, the instrument and the mood.
+        `labels` are the style, the instrument and the mood; `max_duration` is in seconds.
+
+        Raises
+        ------
+        ProblemError
+            422, when the model knows no such genre, or no track has the style, instrument or mood.
         """
         state = self._now()
-        named = genre and _genre_of(state, genre)
-        found = [TrackFilter(named, years, **labels, corrections=state.corrections)]
+        named = _named(state, {"genre": genre, **labels})
+        found = [
+            TrackFilter(
+                **named, years=years, max_duration=max_duration, corrections=state.corrections
+            )
+        ]
         if not_same_artist:
             found += [TrackFilter(not_artist=query.entry.artist) for query in queries]
         return found
@@ -365,12 +395,26 @@ class Collection:
             return self._state
 
 
-def _genre_of(state: _State, name: str) -> str:
-    genres = state.library.model.genres
-    found = find_genre(name, genres)
-    if found is None:
-        known = ", ".join(genres)
-        raise ProblemError(409, f"{name}: no genre of the library's model; it knows {known}")
+def _named(state: _State, names: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Genre, style, instrument and mood in the library's spelling; None where none is named.
+
+    Raises
+    ------
+    ProblemError
+        422, when the library has none of that name; it names the field.
+    """
+    found: dict[str, str | None] = {}
+    for field, name in names.items():
+        try:
+            if name is None:
+                found[field] = None
+            elif field == "genre":
+                found[field] = chosen_genre(name, state.library.model.genres)
+            else:
+                group = _GROUPS[field]
+                found[field] = chosen_label(name, group, state.labels[group])
+        except GenrescopeError as error:
+            raise ProblemError(422, f"{field}: {error}") from None
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import PureWindowsPath
 from typing import Any
@@ -12,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from genrescope.errors import printable
+from genrescope.registry import did_you_mean
 from genrescope.service.problems import ProblemError, full_disk
 
 _LONGEST_NAME = 200
@@ -55,6 +58,35 @@ class Form:
             raise ProblemError(422, f"{name} has to be a whole number from {low} to {high}")
         return int(text)
 
+    def minutes(self, name: str) -> float | None:
+        """A field that is a length in minutes; None where it is not there.
+
+        Raises
+        ------
+        ProblemError
+            422, when it is something else.
+        """
+        text = self.fields.get(name)
+        if text is None:
+            return None
+        if not re.fullmatch(r"[0-9]{1,9}([.][0-9]{1,9})?", text):
+            raise ProblemError(422, f"{name} has to be a number of minutes")
+        return float(text)
+
+
+def check_names(names: Iterable[str], known: Collection[str]) -> None:
+    """Refuse fields that an operation does not have; it would silently do something else.
+
+    Raises
+    ------
+    ProblemError
+        422, when there is one.
+    """
+    for name in names:
+        if name not in known:
+            shown = printable(name)[:_LONGEST_NAME]
+            raise ProblemError(422, f"{shown}: no such field{did_you_mean(shown, known)}")
+
 
 async def read_form(request: Request, max_files: int) -> Form:
     """Read a multipart form; larger files are on the disk, without a name.
@@ -62,8 +94,8 @@ async def read_form(request: Request, max_files: int) -> Form:
     Raises
     ------
     ProblemError
-        415 or 422, when it is none, or has too many files; 507, when the disk is full; those of
-        `guard` for its size.
+        415 or 422, when it is none, has too many files, or a field that the operation does not
+        have; 507, when the disk is full; those of `guard` for its size.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise ProblemError(415, "expected multipart/form-data with a field called file")
@@ -89,6 +121,12 @@ async def read_form(request: Request, max_files: int) -> Form:
             raise ProblemError(422, f"the field {name} is there more than once")
         else:
             fields[name] = value
+    body = request.scope["route"].openapi_extra["requestBody"]
+    try:
+        check_names(fields, body["content"]["multipart/form-data"]["schema"]["properties"])
+    except ProblemError:
+        await data.close()
+        raise
     return Form(files, fields, data)
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
+LINK_PARAMETERS = ("expires", "signature")
 _MOST_SECONDS = 366 * 86400
 
 

@@ -71,5 +71,5 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in (400, 401, 403, 421, *statuses)
+        for status in sorted({400, 401, 403, 421, 422, *statuses})
     }

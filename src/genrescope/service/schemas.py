@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from genrescope.service.problems import Problem
+
 SCHEMA_VERSION: Literal[1] = 1
 
 
@@ -62,10 +64,72 @@ class Similar(TrackList):
     position: dict[str, float] | None = None
 
 
+class Segment(BaseModel):
+    """The model's probabilities for one segment of a track."""
+
+    start: float = Field(description="Seconds.")
+    end: float = Field(description="Seconds.")
+    genre: str = Field(description="The most probable genre.")
+    probabilities: dict[str, float]
+
+
+class Section(BaseModel):
+    """A stretch of a track in which several segments agree on a genre."""
+
+    start: float = Field(description="Seconds.")
+    end: float = Field(description="Seconds.")
+    genre: str
+    probability: float = Field(description="Mean probability of the genre.")
+
+
+class Prediction(BaseModel):
+    """A classified file: the JSON of `genrescope classify`."""
+
+    schema_version: Literal[1] = Field(description="Raised when a field changes or goes.")
+    path: str = Field(description="The name that the client gave the file.")
+    genre: str | None = Field(description="The most probable genre; null without music.")
+    confidence: float = Field(description="Probability of the genre; 0 where there is none.")
+    probabilities: dict[str, float] = Field(description="Of each genre; they sum to 1.")
+    timeline: list[Segment] = Field(description="Empty unless `timeline` is true.")
+    sections: list[Section] = Field(description="Empty unless `timeline` is true.")
+    shares: dict[str, float] = Field(
+        description="How much of the sections' time each genre takes; empty unless `timeline`."
+    )
+    duration: float = Field(description="Seconds.")
+    warnings: list[str]
+    listen: str = Field("full", description="How much was read; absent for the full track.")
+    answer: str = Field(
+        "",
+        description="The genre in words; this and the following fields: only "
+        "of models that tell them, and with `styles`.",
+    )
+    kind: str = Field("", description='"music", or what it is instead.')
+    music: float = Field(0, description="Probability of music.")
+    styles: dict[str, float] = Field({}, description="Probability of each; likeliest first.")
+    instruments: dict[str, float] = Field({}, description="As `styles`.")
+    moods: dict[str, float] = Field({}, description="As `styles`.")
+    uses: dict[str, float] = Field({}, description="As `styles`: what the music is used for.")
+    embedding: list[float] = Field([], description="Only with `embedding`.")
+
+
+class FileProblem(Problem):
+    """A file that could not be classified: a problem document with the file's name."""
+
+    path: str
+
+
 class Classified(_Response):
     """Results in the order of the files, each a prediction or a problem."""
 
-    results: list[dict[str, Any]]
+    results: list[Prediction | FileProblem]
+
+
+class MapGenre(BaseModel):
+    """How a genre is drawn on the map."""
+
+    name: str
+    colour: str
+    shape: str
 
 
 class MapPoint(BaseModel):
@@ -84,7 +148,7 @@ class MapResponse(_Response):
     """A library's map; positions lie within -1 to 1, y upwards."""
 
     method: str
-    genres: list[dict[str, str]]
+    genres: list[MapGenre]
     extent: list[float]
     tracks: list[MapPoint]
 
@@ -104,10 +168,36 @@ class Runs(_Response):
     runs: list[dict[str, Any]]
 
 
+class RunName(BaseModel):
+    """A run."""
+
+    name: str
+
+
+class ComparedFigure(BaseModel):
+    """A paper's figure and that of a run, in percent: a row of `genrescope compare`."""
+
+    paper: str
+    table: str
+    dataset: str
+    protocol: str
+    features: str
+    model: str
+    metric: str
+    value_percent: float = Field(description="The paper's figure.")
+    ours_percent: float | None
+    interval_percent: list[float] | None = Field(description="Of ours: low and high end.")
+    difference: float | None = Field(description="Ours minus the paper's, in points.")
+    verdict: str | None
+    differences: list[str] = Field(description="Of the protocols.")
+    explanation: str | None
+    run: RunName | None
+
+
 class Comparison(_Response):
     """Figures of papers next to those of runs."""
 
-    rows: list[dict[str, Any]]
+    rows: list[ComparedFigure]
 
 
 class Health(BaseModel):
@@ -143,6 +233,7 @@ class Recommend(BaseModel):
     style: str | None = Field(None, max_length=100)
     instrument: str | None = Field(None, max_length=100)
     mood: str | None = Field(None, max_length=100)
+    max_duration: float | None = Field(None, ge=0, description="Minutes.")
     first_year: int | None = Field(None, ge=0, le=9999)
     last_year: int | None = Field(None, ge=0, le=9999)
     not_same_artist: bool = False

@@ -99,6 +99,7 @@ async def classify(request: Request) -> Response:
         mood={"type": "string"},
         first_year={"type": "integer", "minimum": 0, "maximum": 9999},
         last_year={"type": "integer", "minimum": 0, "maximum": 9999},
+        max_duration={"type": "number", "minimum": 0, "description": "Minutes."},
         not_same_artist=dict(_FLAG),
         not_same_album=dict(_FLAG),
     ),
@@ -112,6 +113,7 @@ async def similar(request: Request) -> Response:
         fields = {name: form.fields.get(name) for name in ("track", "genre", *_LABELS)}
         n = form.number("n", 10, 1, 200) or 10
         first, last = (form.number(f"{end}_year", None, 0, 9999) for end in ("first", "last"))
+        longest = form.minutes("max_duration")
         not_same = [form.flag(f"not_same_{what}") for what in ("artist", "album")]
         years = (
             None if first is None and last is None else (first or 0, 9999 if last is None else last)
@@ -131,7 +133,14 @@ async def similar(request: Request) -> Response:
 
     def find() -> list[dict[str, Any]]:
         labels = {name: fields[name] for name in _LABELS}
-        [base] = library.filters([], fields["genre"], years, not_same_artist=False, **labels)
+        [base] = library.filters(
+            [],
+            fields["genre"],
+            years,
+            not_same_artist=False,
+            max_duration=longest and 60 * longest,
+            **labels,
+        )
         allowed = replace(
             base,
             not_artist=query.entry.artist if not_same[0] else None,

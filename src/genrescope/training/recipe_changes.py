@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 from pydantic import ValidationError
 
 from genrescope.errors import RecipeError
-from genrescope.evaluation.run_result import RunResult
+from genrescope.evaluation.run_result import RunResult, changed_settings
 from genrescope.features.segments import REPEATED_PART, SEGMENT_RULE
 from genrescope.features.spectrogram import STORED_HOP_LENGTH
 from genrescope.legacy import renamed_recipe
@@ -36,9 +35,8 @@ def outdated(run: RunResult) -> str:
         return ""
     try:
         words = shlex.split(run.command)
-        changes = [value for name, value in pairwise(words) if name == "--set"]
         source = words[words.index("train") + 1] if "train" in words else run.recipe
-        now = load_recipe(source, changes)
+        now = load_recipe(source, changed_settings(run.command))
         then = Recipe.model_validate(renamed_recipe({**run.settings, "name": now.name})[0])
     except (RecipeError, ValidationError, ValueError):
         return ""
