@@ -75,7 +75,7 @@ def test_a_file_by_two_names_is_listed_twice(tmp_path: Path, again: str) -> None
     (tmp_path / "hard.mp3").hardlink_to(tmp_path / "a" / "one.mp3")
     with pytest.raises(DatasetError, match=r"line 3: .*\.mp3") as caught:
         read_dataset(table)
-    assert "is listed twice, first in line 2" in str(caught.value)
+    assert "is the file a/one.mp3 in line 2" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -170,3 +170,10 @@ def test_columns_are_found_in_the_order_that_is_asked_for(tmp_path: Path) -> Non
     (tmp_path / "t.csv").write_text("file,PATH\n1,2\n")
     table = CsvTable(tmp_path / "t.csv")
     assert (table.column(("path", "file")), table.column(("nothing",))) == (1, None)
+
+
+def test_headers_of_numbers_in_any_spelling(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    for name in ("track_id", "Track ID", "track-id"):
+        table.write_text(f"{name},genre,mfcc1\n000002,Rock,1\n000005,Jazz,2\n")
+        assert sorted({t.id for t in read_table([table]).tracks()}) == ["2", "5"]

@@ -191,7 +191,7 @@ class TestResumingWithOtherInputs:
         size = file.stat().st_size
         write_wav(file, 1.5, seed=99, pitch=110.0)
         assert file.stat().st_size == size
-        with pytest.raises(RecipeError, match="other audio in the same tracks"):
+        with pytest.raises(RecipeError, match="a file was changed since"):
             execute(recipe, scan(data), run)
         # A run of a version before the hashes resumes.
         tracks_file, recipe_file = run / "jobs/only/tracks.json", run / "recipe.yaml"
@@ -200,7 +200,7 @@ class TestResumingWithOtherInputs:
         fields = yaml.safe_load(recipe_file.read_text())
         recipe_file.write_text(yaml.safe_dump({k: v for k, v in fields.items() if k != "inputs"}))
         assert execute(recipe, scan(data), run).accuracy == first.accuracy
-        with pytest.raises(RecipeError, match="other audio"):
+        with pytest.raises(RecipeError, match="changed since"):
             execute(recipe, scan(tmp_path / "copy" / "data"), run)
 
 
@@ -257,7 +257,7 @@ def test_a_genre_that_no_bundle_can_name_is_refused_before_training(
         replace(track, genre=genre) if track.genre == "a" else track
         for track in official(tmp_path, range(20))
     ]
-    with pytest.raises(DatasetError, match="one line of text"):
+    with pytest.raises(DatasetError, match=r"a character that can't be shown|expected a name"):
         execute(make_recipe(), tracks, tmp_path / "run", vectors=VECTORS)
 
 

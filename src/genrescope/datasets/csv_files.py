@@ -71,6 +71,8 @@ class CsvTable:
     ----------
     header
         Names of the columns as they stand there, without spaces around them.
+    names
+        The same in lower case, with `_` in place of spaces and hyphens, as `column` compares them.
 
     Raises
     ------
@@ -84,11 +86,11 @@ class CsvTable:
         first = next((row for row in self._rows if any(row.cells)), None)
         self.header = first.cells if first else []
         self._line = first.line if first else 1
-        self._names = [re.sub(r"[\s-]+", "_", name.lower()) for name in self.header]
+        self.names = [re.sub(r"[\s-]+", "_", name.lower()) for name in self.header]
 
     def column(self, names: Sequence[str]) -> int | None:
         """Index of the first of these names, in lower case, that is a column."""
-        return next((self._names.index(name) for name in names if name in self._names), None)
+        return next((self.names.index(name) for name in names if name in self.names), None)
 
     def required(self, what: str, names: Sequence[str]) -> int:
         """As `column`, but an error that lists the names where there is none."""

@@ -12,11 +12,12 @@ from pathlib import PurePosixPath
 
 from genrescope.audio import AUDIO_SUFFIXES
 
-_SUFFIXES = {*AUDIO_SUFFIXES, ".png"}
+# Of music, of pictures of its spectrogram, and of features.
+_SUFFIXES = {*AUDIO_SUFFIXES, ".png", ".npy", ".npz"}
 
 
 def without_suffix(name: str) -> str:
-    """A name without the suffix of a file of music.
+    """A name without the suffix of a file of music, or of its features.
 
     Examples
     --------

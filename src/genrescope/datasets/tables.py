@@ -162,7 +162,7 @@ def _read_csv(path: Path) -> _Rows:
     at = table.required("tracks", (*_NAME_COLUMNS, *_NUMBER_COLUMNS))
     genre = table.column(_GENRE_COLUMNS)
     numbers = [
-        i for i, n in enumerate(table.header) if i not in (at, genre) and n not in _NO_FEATURES
+        i for i, n in enumerate(table.names) if i not in (at, genre) and n not in _NO_FEATURES
     ]
     ids, genres, values = [], [], []
     for row in table:
@@ -174,7 +174,7 @@ def _read_csv(path: Path) -> _Rows:
             bad = next(i for i in numbers if not _is_number(row.cells[i]))
             problem = f"expected a number, found {row.cells[bad]!r}"
             raise row.error(problem, table.header[bad]) from None
-    is_number = table.header[at].lower() in _NUMBER_COLUMNS
+    is_number = table.names[at] in _NUMBER_COLUMNS
     ids = _numbers(ids) if is_number else _names(path, ids)
     stacked = np.stack(values) if values else np.zeros((0, len(numbers)), np.float32)
     return _Rows(ids, stacked, genres, [table.header[i] for i in numbers])

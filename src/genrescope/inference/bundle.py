@@ -41,8 +41,8 @@ SCHEMA_VERSION: Literal[2] = 2
 KNOWN_VERSIONS = (2, 3)
 """3 has `labels` or `music_detector`, which versions before 0.2 do not know; 2 has neither."""
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
+_JOBS = "jobs"  # of a run folder, from its beginning
 # A small archive can expand to any number of bytes; no model comes near these limits.
-_RECIPE = "recipe.yaml"  # of a run folder, from its beginning
 _LARGEST = {"bundle.json": 2**24, "model.onnx": 2**30, WEIGHTS_FILE: 2**32}
 
 
@@ -175,7 +175,7 @@ class Bundle:
                 path = path / "bundle"
             text, model = _read(path, "bundle.json"), _read(path, "model.onnx")
         except (FileNotFoundError, KeyError):
-            if (path / _RECIPE).is_file():
+            if (Path(source) / _JOBS).is_dir():
                 reason = "a run that is not finished: the command that began it continues it"
                 raise BundleError(source, reason) from None
             names = ", ".join(shipped_bundles())

@@ -10,7 +10,7 @@ all of a track, and a number of seconds is taken from one reading of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Final, Literal
@@ -230,6 +230,8 @@ def _parts(
         # Silence parts a window in two; they don't count for two places of the track.
         if read >= AUTO_FEWEST and enough(1 - read / sum(each < end for each, _ in parts)):
             return
+    in_turn.close()  # what is said of the file as a whole comes when reading it ends
+    info.warnings += [each for each in warnings if each not in info.warnings]
     if not read:
         del info.warnings[before:]
         info.duration, info.listen = 0.0, setting_of("full")
@@ -256,7 +258,7 @@ def _loaded_in_order(
     parts: Sequence[tuple[float, float]],
     warnings: list[str],
     on_block: Callable[[], None],
-) -> Iterator[audio.Waveform | None]:
+) -> Generator[audio.Waveform | None, None, None]:
     """As `_loaded` for each of some parts in order of time, in one reading of the file."""
     blocks = audio.stream(source, sample_rate=rate, warnings=warnings)
     samples, position = np.zeros(0, np.float32), 0

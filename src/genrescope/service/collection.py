@@ -145,7 +145,7 @@ class _State:
             return drawing.result(_MAP_PATIENCE)
         except TimeoutError:
             detail = "the map is being drawn: try again later"
-            raise ProblemError(503, detail, Retry_After="5") from None
+            raise ProblemError(503, detail) from None
 
     @cached_property
     def _drawing(self) -> Future[Map]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import io
 import logging
 import math
 import threading
 import time
 import wave
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -184,8 +184,8 @@ class Room:
         self.workers, self.most = settings.workers, settings.workers + settings.queue
         self.metrics = metrics
         self.taken = 0
-        # When clients that were refused come back, as they were told.
-        self._expected = deque[float](maxlen=_MOST_EXPECTED)
+        # A heap of times at which clients that were refused come back, as they were told.
+        self._expected: list[float] = []
 
     @contextmanager
     def one(self) -> Iterator[None]:
@@ -215,11 +215,12 @@ class Room:
         """
         now = time.monotonic()
         while self._expected and self._expected[0] <= now:
-            self._expected.popleft()
+            heapq.heappop(self._expected)
         ahead = self.taken + len(self._expected)
         seconds = min(self.metrics.mean_seconds * ahead / self.workers, _LONGEST_WAIT)
         wait = max(1, math.ceil(seconds))
-        self._expected.append(now + wait)
+        if len(self._expected) < _MOST_EXPECTED:
+            heapq.heappush(self._expected, now + wait)
         return wait
 
 

@@ -112,8 +112,7 @@ class Service:
 
 def problem_of(event: Event) -> ProblemError:
     """The problem that the last event of failed work reports."""
-    headers = {"Retry_After": "5"} if event["status"] == 503 else {}
-    return ProblemError(event["status"], event["reason"], **headers)
+    return ProblemError(event["status"], event["reason"])
 
 
 def _put(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event], event: Event) -> None:

@@ -234,8 +234,11 @@ def genres_of(tracks: Iterable[Track]) -> tuple[str, ...]:
     """
     genres = tuple(sorted({track.genre for track in tracks}))
     for genre in genres:
-        if not genre.strip() or not genre.isprintable():
-            raise DatasetError(f"genre {genre!r}: expected a name of one line of text; rename it")
+        if not genre.strip():
+            raise DatasetError(f"genre {genre!r}: expected a name; rename it")
+        if odd := [each for each in genre if not each.isprintable()]:
+            what = f"has a character that can't be shown (U+{ord(odd[0]):04X})"
+            raise DatasetError(f"genre {genre!r}: {what}; rename it")
     if len(genres) < 2:
         raise DatasetError(f"all tracks are of one genre ({', '.join(genres)}): expected several")
     return genres

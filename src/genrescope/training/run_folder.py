@@ -169,7 +169,9 @@ class RunFolder:
             stated = _read_json(file)
             known = stated.pop("files", files) if isinstance(stated, dict) else files
             if stated != tracks or known != files:
-                other = "another split" if stated != tracks else "other audio in the same tracks"
+                other = "another split"
+                if stated == tracks:
+                    other = "the same tracks, but a file was changed since, be it only in its tags"
                 raise RecipeError(
                     f"{self.path}: holds a run of {other}; name another folder, or delete this one"
                 )

@@ -262,7 +262,7 @@ def _work(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         torch.set_num_threads(threads)
-        study = open_study(recipe, tracks, folder, vectors)
+        study = _join_study(recipe, folder)
         _search(study, recipe, tracks, folder, trials, vectors, None)
 
 
@@ -279,20 +279,26 @@ def open_study(
     RecipeError
         When there is nothing to search, or the folder has another study.
     """
-    library = import_optuna()
+    import_optuna()
     if not recipe.search:
         raise RecipeError(f"{recipe.name}: has no search: nothing to tune")
     if recipe.split.kind == "folds":
         raise RecipeError(f"{recipe.name}: a split into folds has no validation subset")
     recipe = adapt(recipe, tracks, {}, lambda _: None)
     make_trainer(recipe)
-    start = own_settings(recipe)
+    own_settings(recipe)  # refuses a search that does not include them, before a folder is made
     try:
         folder.mkdir(parents=True, exist_ok=True)
         inputs = {**hash_inputs(recipe, {}), "files": hash_files(recipe, tracks, FeatureCache())}
         _claim(folder, recipe, describe(tracks, vectors=vectors), inputs)
     except OSError as error:
         raise FileError(folder, f"can't be written: {error.strerror}") from None
+    return _join_study(recipe, folder)
+
+
+def _join_study(recipe: Recipe, folder: Path) -> optuna.Study:
+    """The study of a folder whose recipe and data were compared; made where there is none."""
+    library, start = import_optuna(), own_settings(recipe)
     with alone(folder):  # two processes that begin at once would both make its tables
         storage = library.storages.RDBStorage(
             f"sqlite:///{(folder / 'study.sqlite3').resolve()}",

@@ -46,13 +46,14 @@ class Listing(Layout):
         genre_at = table.required("genres", GENRE_COLUMNS)
         artist_at, split_at = table.column(ARTIST_COLUMNS), table.column(("split",))
         rows: dict[Path, Row] = {}
-        lines: dict[tuple[int, int] | Path, int] = {}
+        lines: dict[tuple[int, int] | Path, tuple[int, str]] = {}
         for row in table:
             file = _file(row, path_at, table.header[path_at])
             # By whatever path or link: a file twice could be trained on and tested on.
-            first = lines.setdefault(identity(file), row.line)
+            first, name = lines.setdefault(identity(file), (row.line, row.cells[path_at]))
             if first != row.line:
-                raise row.error(f"{row.cells[path_at]} is listed twice, first in line {first}")
+                again = "listed twice, first" if name == row.cells[path_at] else f"the file {name}"
+                raise row.error(f"{row.cells[path_at]} is {again} in line {first}")
             rows[file] = row
         tracks: list[Track] = []
         left_out: list[LeftOut] = []
