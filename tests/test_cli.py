@@ -445,7 +445,7 @@ class TestWhatIsAsked:
         assert "(did you mean 'default'?)" in done.stderr
         done = genrescope("classify", folder / "a.wav", "--model", folder)
         assert "no bundle.json and model.onnx in it" in done.stderr
-        (folder / "recipe.yaml").write_text("name: x")
+        (folder / "jobs").mkdir()
         done = genrescope("classify", folder / "a.wav", "--model", folder)
         assert f"{folder}: a run that is not finished" in done.stderr
 

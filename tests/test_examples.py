@@ -165,13 +165,17 @@ def test_a_rerun_replaces_each_file_in_one_step(
 ) -> None:
     paths = write_examples(tmp_path, seconds=1)
     before = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.chmod(0o604)
+    paths[0].unlink()
     mask = os.umask(0o027)
     try:
         write_examples(tmp_path, seconds=1, seed=5)
     finally:
         os.umask(mask)
     assert all(path.read_bytes() != old for path, old in zip(paths, before, strict=True))
-    assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {0o640}
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in paths]
+    assert modes == [0o640, *[0o604] * (len(paths) - 1)]
     before = [path.read_bytes() for path in paths]
 
     def interrupt(*args: object) -> None:

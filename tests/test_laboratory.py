@@ -727,7 +727,7 @@ class TestCommand:
         )  # fmt: skip
         assert "stored spectrograms: hop_length 1920 instead of the recipe's" in done.stderr
         assert done.stderr.count("hop_length") == 1
-        assert "only: epoch 1 of 1" in done.stderr
+        assert "epoch 1 of 1" in done.stderr
         stored = yaml.safe_load((tmp_path / "run/recipe.yaml").read_text())["recipe"]
         assert stored["feature"] == {
             "kind": "mfcc", "n_mfcc": 20, "sample_rate": 22050, "n_fft": 2048, **OWN,
