@@ -24,7 +24,6 @@ from genrescope.library.map import Map, Method
 from genrescope.library.map_page import write_page
 from genrescope.library.rows import FORMAT, LABELS, Entry
 from genrescope.library.store import Library
-from genrescope.service.collection import Filter
 from libraries import MODEL, entry, make_library
 
 lancedb = pytest.importorskip("lancedb")
@@ -135,6 +134,9 @@ def test_filters_that_nothing_can_meet_say_why(tmp_path: Path, place: list[str])
 
 
 def test_the_service_filters_alike(tracks: list[Entry]) -> None:
+    pytest.importorskip("starlette")
+    from genrescope.service.collection import Filter
+
     found = [each.path for each in tracks if Filter(style="TECHNO", mood="sad").allows(each)]
     assert found == names([0, 4, 8])
     found = [each.path for each in tracks if Filter(instrument="piano").allows(each)]
