@@ -9,13 +9,10 @@ symbolic link that is moved still points to the same file, also where that is mo
 
 from __future__ import annotations
 
-import filecmp
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -23,6 +20,7 @@ from typing import Literal, get_args
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
 from genrescope.library.leftovers import temporary_copy
+from genrescope.library.transfer import copy_or_move, is_copy
 
 Action = Literal["copy", "link", "move"]
 _FORMAT = 2
@@ -232,7 +230,7 @@ def _take(step: Step, action: Action) -> None:
         target.symlink_to(step.moved_link)
         source.unlink()
     else:
-        _copy_or_move(source, target, action)
+        copy_or_move(source, target, action)
 
 
 def _point(step: Step, before: str | None, now: str | None) -> bool:
@@ -254,74 +252,6 @@ def _point(step: Step, before: str | None, now: str | None) -> bool:
         new.symlink_to(now)
         new.replace(link)
     return True
-
-
-def _copy_or_move(source: Path, target: Path, action: Action) -> None:
-    if action == "move" and source.stat().st_dev == target.parent.stat().st_dev:
-        _rename_to_new(source, target)
-        return
-    if action == "move" and is_copy(source, target):
-        source.unlink()  # a run was stopped between the copy and this
-        return
-    with temporary_copy(target) as copy:
-        shutil.copy2(source, copy)
-        with copy.open("rb") as written:
-            os.fsync(written.fileno())
-        _rename_to_new(copy, target)
-    if action == "move":
-        try:
-            source.unlink()
-        except FileNotFoundError:  # another program was faster: the copy is all that is left
-            pass
-        except OSError:  # it stays where it is, and there alone
-            with suppress(OSError):
-                if is_copy(source, target):
-                    target.unlink()
-            raise
-
-
-def is_copy(one: Path, other: Path) -> bool:
-    """Whether two paths are two regular files of one content.
-
-    Raises
-    ------
-    OSError
-        When one of them can't be read.
-    """
-    if any(path.is_symlink() or not path.is_file() for path in (one, other)):
-        return False
-    return not one.samefile(other) and filecmp.cmp(one, other, shallow=False)
-
-
-def _rename_to_new(source: Path, target: Path) -> None:
-    """Rename a file, but never onto another.
-
-    Raises
-    ------
-    FileExistsError
-        When there is one.
-    """
-    try:
-        target.hardlink_to(source)  # fails where the name is taken, unlike a rename
-    except FileExistsError:
-        if target.is_symlink() or not target.samefile(source):
-            raise
-        _drop_name(source, target)  # a run was stopped between the two names
-    except OSError:  # a file system without links, such as a memory card's
-        if os.path.lexists(target):
-            raise FileExistsError(17, "the name was taken meanwhile") from None
-        source.rename(target)
-    else:
-        source.unlink()
-
-
-def _drop_name(source: Path, target: Path) -> None:
-    """Remove one of two names of a file, unless both are one, as below a folder mounted twice."""
-    with temporary_copy(source) as spare:
-        source.rename(spare)
-        if not os.path.lexists(target):
-            spare.rename(source)
-            raise FileExistsError(17, "it is there already by another path")
 
 
 def unfinished_moves(folder: Path) -> set[tuple[str, str]]:
@@ -382,7 +312,7 @@ def _take_back(step: Step, action: Action) -> bool:
         source.symlink_to(step.link if step.link is not None else target.readlink())
         target.unlink()
     else:
-        _copy_or_move(target, source, "move")
+        copy_or_move(target, source, "move")
     return True
 
 

@@ -30,7 +30,6 @@ from genrescope.library.moves import (
     Action,
     SortError,
     Step,
-    is_copy,
     links_that_follow,
     unfinished_moves,
     with_links,
@@ -38,6 +37,7 @@ from genrescope.library.moves import (
 from genrescope.library.playlist import write_m3u8
 from genrescope.library.queries import distinct_files
 from genrescope.library.rows import Entry
+from genrescope.library.transfer import is_copy
 from genrescope.registry import did_you_mean
 
 By = Literal["track", "album"]
