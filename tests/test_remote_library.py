@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import genrescope.library.search
 from clips import write_wav
 from genrescope.cli import app
 from genrescope.errors import FileError
+from genrescope.inference.ray_engine import RayEngine
 from genrescope.library.corrections import correct
 from genrescope.library.maintenance import verify
 from genrescope.library.scan import scan
@@ -258,8 +260,15 @@ def test_what_needs_files_leaves_addresses_out(memory: Any, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def ray_here() -> Iterator[None]:
+def ray_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Ray of our own, beside a cluster that Ray finds by itself on this machine."""
     ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    yield
-    ray.shutdown()
+    # A short name: Ray puts sockets there, whose paths have at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        (Path(folder) / "ray").mkdir()
+        (Path(folder) / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+        RayEngine(cores=2)
+        yield
+        ray.shutdown()

@@ -208,7 +208,8 @@ class RayEngine:
         local = {} if remote else {"num_cpus": cores, "include_dashboard": False}
         handler = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(address, logging_level="ERROR", log_to_driver=False, **local)
+            # Without an address Ray would join whatever cluster somebody started on this machine.
+            ray.init(remote or "local", logging_level="ERROR", log_to_driver=False, **local)
         except Exception as error:  # Ray raises that itself where a node does not start in time
             place, reason = remote or "this machine", next(iter(str(error).splitlines()), "")
             raise GenrescopeError(f"no Ray cluster at {place}: {reason}") from None
