@@ -50,7 +50,6 @@ class FilterOptions:
         typer.BadParameter
             `--year` is no year and no range of years.
         """
-        from genrescope.library.corrections import read_corrections
         from genrescope.library.similar import TrackFilter, find_label, genre_of
 
         years = years_of(self.year)
@@ -61,7 +60,6 @@ class FilterOptions:
             instrument=self.instrument and find_label(library, "instruments", self.instrument),
             mood=self.mood and find_label(library, "moods", self.mood),
             max_duration=None if self.max_duration is None else 60.0 * self.max_duration,
-            corrections=read_corrections(library),
         )
 
 

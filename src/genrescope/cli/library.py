@@ -88,8 +88,9 @@ def list_tracks(
     if format is Format.json:
         typer.echo(json.dumps([entry.to_dict() for entry in entries], indent=1))
     for entry in entries if format is Format.table else ():
-        named = allowed.corrections.get(entry.content) or entry.genre
-        genre_and_kind = named or ("no genre" if entry.kind == "music" else entry.kind)
+        genre_and_kind = entry.effective_genre or (
+            "no genre" if entry.kind == "music" else entry.kind
+        )
         labels = "; ".join(
             ", ".join(group) for group in (entry.styles, entry.instruments, entry.moods) if group
         )
@@ -239,13 +240,12 @@ def corrections(
 
       genrescope library corrections --out own.csv && genrescope train default --data own.csv
     """
-    from genrescope.library.corrections import marked, read_corrections, write_training_table
+    from genrescope.library.corrections import write_training_table
     from genrescope.library.genre_names import genre_name
     from genrescope.library.store import Library
 
     opened = Library.open(library)
-    entries = marked(opened.entries(), read_corrections(opened))
-    found = [entry for entry in entries if entry.corrected_genre and not entry.deleted]
+    found = [entry for entry in opened.entries() if entry.corrected_genre and not entry.deleted]
     if format is Format.json:
         typer.echo(json.dumps([entry.to_dict() for entry in found], indent=1))
     else:

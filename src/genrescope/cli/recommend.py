@@ -95,7 +95,7 @@ def _show(found: Sequence[Recommendation], format: Format) -> None:
     stdout.print(Text(f"{'Score':9} {'Genre':10} Track, and reason", style="bold"))
     for each in found:
         line = Text(f"{round(each.score, 2) + 0.0:8.2f} ", style="cyan")
-        line.append(f" {each.entry.genre or '?':10} ", style="bold")
+        line.append(f" {each.entry.effective_genre or '?':10} ", style="bold")
         line.append(printable(each.entry.name), style="default not bold")
         line.append(f"  {printable(each.reason)}", style="dim not bold")
         stdout.print(line)
