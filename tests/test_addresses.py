@@ -55,7 +55,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of an empty bucket."""
     moto = pytest.importorskip("moto.server")
     boto3 = pytest.importorskip("boto3")
-    server = moto.ThreadedMotoServer(port=0)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +36,7 @@ from genrescope.training.run import execute
 from genrescope.training.trainers import make_trainer
 from genrescope.training.trainers.group import Group
 from genrescope.training.trainers.lightning import fit, is_finished
-from genrescope.training.trainers.processes import _free_port, fit_in_processes
+from genrescope.training.trainers.processes import fit_in_processes
 
 RANDOM = np.random.default_rng(0)
 VECTORS = {
@@ -131,6 +134,15 @@ def test_refusals_name_what_is_wrong(tmp_path: Path) -> None:
         make_trainer(classical, 2)
 
 
+def free_port() -> int:
+    """A free port below those that systems hand out, so that no other program is given it soon."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with socket.socket() as opened, suppress(OSError):
+            opened.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
+
+
 def start_process(rank: int, port: int, cwd: Path, *words: str | Path) -> subprocess.Popen[str]:
     """`genrescope train` as the only process of a machine, one of two."""
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
@@ -164,14 +176,14 @@ def test_processes_that_were_started_apart_train_together(
     rows = [f"{name},{name[:5]},{row}" for name, row in zip(names, values, strict=True)]
     Path("net.csv").write_text("\n".join(["track,label,a,b,c,d", *rows]))
     words = ["recipe.yaml", "--features", "net.csv", "--out"]
-    port = _free_port()
+    port = free_port()
     processes = [
         start_process(rank, port, cwd, *words, "two") for rank, cwd in ((0, here), (1, other))
     ]
     train = CliRunner().invoke(app, ["train", *words, "one"])
     assert train.exit_code == 0, train.output
     for process in processes:
-        _, err = process.communicate(timeout=300)
+        _, err = process.communicate(timeout=900)
         assert process.returncode == 0, err
         assert "Traceback" not in err
     assert not [*other.iterdir()]
@@ -189,15 +201,15 @@ def test_processes_share_a_teacher_and_further_data_sets(tmp_path: Path) -> None
     """
     fields = {"epochs": 3, "batch_size": 9, "precision": "fp32", "teacher_weight": 0.5}
     recipe = make_recipe(training={**fields, "further_weight": 0.5}, augmentation={})
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     def tracks(labels: list[int], targets: int = 0) -> list[TrainingTrack]:
         unknown = np.full((1, targets), np.nan)
         return [
             TrainingTrack(
-                torch.from_numpy((np.eye(4)[[label]].T + random.normal(size=(4, 3))).astype("f4")),
+                torch.from_numpy((np.eye(4)[[label]].T + rng.normal(size=(4, 3))).astype("f4")),
                 label,
-                torch.from_numpy((random.normal(size=(2, targets)) if n else unknown).astype("f4")),
+                torch.from_numpy((rng.normal(size=(2, targets)) if n else unknown).astype("f4")),
             )
             for n, label in enumerate(labels)
         ]
@@ -231,7 +243,7 @@ def test_a_group_that_can_not_be_is_one_line(
     changes: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the last case the other process never comes."""
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": "2"}
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     group["LOCAL_WORLD_SIZE"] = "1"
     for name, value in {**group, "RANK": "0", "LOCAL_RANK": "0", **changes}.items():
         monkeypatch.setenv(name, value)

@@ -386,7 +386,7 @@ def test_two_processes_work_on_one_study_and_end_when_asked(
         if any(folder.glob("trial-*")):  # the study is whole by then
             together = [t for t in opened(folder).trials if t.state.name == "RUNNING"]
     process.terminate()
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=600)
     assert len(together) == 2, stderr
     assert process.returncode == 143, stderr
     assert f"interrupted; the same command resumes the search in {folder}" in stderr
