@@ -124,6 +124,7 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         _keep_pip(Path(home), patch)
         for name in ("cache", "config", "data", "state"):
             patch.setenv(f"XDG_{name.upper()}_HOME", str(tmp_path_factory.mktemp(name)))
+        patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
         patch.setenv("RAY_TMPDIR", short)
         for name, value in _RAY.items():
             patch.setenv(f"RAY_{name}", value)

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from socket import create_server
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,11 +40,13 @@ PLACE = "s3://shelf/of me/bücher"
 @pytest.fixture(scope="module", autouse=True)
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     import boto3
+    from moto.s3.responses import S3Response
 
     running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
     host, port = running.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(S3Response, "put_object", one_after_another(S3Response.put_object))
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -52,6 +55,20 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         boto3.client("s3").create_bucket(Bucket="shelf")
         yield f"http://{host}:{port}"
     running.stop()
+
+
+def one_after_another(put: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let moto write only what is not there yet in one step, as S3 does.
+
+    It looks first and writes then: two of its threads would both find that nothing is there.
+    """
+    lock = threading.Lock()
+
+    def put_object(self: Any) -> Any:
+        with lock:
+            return put(self)
+
+    return put_object
 
 
 def run(*words: object, code: int = 0) -> str:
