@@ -696,7 +696,10 @@ def test_version_and_help(tmp_path: Path) -> None:
     import genrescope as package
 
     assert genrescope("--version").stdout == f"genrescope {package.__version__}\n"
-    assert "next: genrescope classify" in genrescope("examples", tmp_path / "x").stderr
+    assert (
+        "next: genrescope classify"
+        in genrescope("examples", tmp_path / "x", "--seconds", "1").stderr
+    )
     for command in ("classify", "evaluate", "train", "examples"):
         done = genrescope(command, "--help")
         assert done.returncode == 0

@@ -261,7 +261,7 @@ def test_what_needs_files_leaves_addresses_out(memory: Any, tmp_path: Path) -> N
 
 @pytest.fixture
 def ray_here() -> Iterator[None]:
-    """A Ray of our own, beside a cluster that Ray finds by itself on this machine."""
+    """A Ray of our own, though Ray finds by itself a cluster on this machine."""
     ray = pytest.importorskip("ray")
     # Another test may have left one to which it had connected.
     ray.shutdown()

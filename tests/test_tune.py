@@ -56,9 +56,11 @@ NAMES = ["training.learning_rate", "model.channels", "training.batch_size", "mod
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+    torch.set_num_threads(threads)  # of which a search in several processes leaves this one a part
 
 
 @pytest.fixture(scope="module")
