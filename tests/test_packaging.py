@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def run(*command: object, cwd: Path) -> str:
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # A package index that does not answer at once is asked again.
+    clean = {"PIP_RETRIES": "10", "PIP_DEFAULT_TIMEOUT": "60", **clean}
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env=clean, capture_output=True, text=True
     )

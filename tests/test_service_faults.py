@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import random
 import re
 import time
@@ -60,7 +61,9 @@ def served(place: Path, temporary: Path) -> Iterator[str]:
 
 
 def uploads(temporary: Path) -> list[Path]:
-    return [file for file in temporary.rglob("*") if file.is_file() and file.suffix != ".lock"]
+    # Not `rglob`, for which no folder may go while it looks.
+    files = [Path(folder, name) for folder, _, names in os.walk(temporary) for name in names]
+    return [file for file in files if file.suffix != ".lock"]
 
 
 def figure(served: str, name: str) -> float:
