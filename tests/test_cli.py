@@ -697,7 +697,7 @@ def test_version_and_help(tmp_path: Path) -> None:
     import genrescope as package
 
     assert genrescope("--version").stdout == f"genrescope {package.__version__}\n"
-    done = genrescope("examples", tmp_path / "x", "--seconds", "1")
+    done = genrescope("examples", tmp_path / "x", "--seconds", "2")
     assert "next: genrescope classify" in done.stderr
     for command in ("classify", "evaluate", "train", "examples"):
         done = genrescope(command, "--help")
