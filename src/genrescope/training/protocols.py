@@ -116,13 +116,13 @@ def make_protocol(
     Parameters
     ----------
     settings
-        Of the split.
+        Settings of the split.
     tracks
         Those that can be used.
     groups
         Group of each track id; tracks of one group stay in one subset.
     seed
-        Of random splits.
+        Seed of random splits.
     needs_validation
         Whether training chooses settings or an epoch on validation tracks.
     scored

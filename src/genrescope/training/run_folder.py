@@ -57,7 +57,7 @@ class JobFolder:
         return (self.path / "logits.npz").is_file()
 
     def store(self, model: TrainedModel, logits: Logits) -> None:
-        """Store what a job gave; its checkpoint is no longer needed."""
+        """Store the result of a job, and remove its checkpoint, which is no longer needed."""
         write_atomic(self.path / "model.onnx", model.onnx)
         notes = {"history": model.history, "chosen": model.chosen}
         write_atomic(self.path / "training.json", json.dumps(notes).encode())
@@ -103,9 +103,9 @@ class RunFolder:
         Parameters
         ----------
         path
-            Of the folder. If it holds an unfinished run of the same recipe and data, that resumes.
+            Path of the folder. An unfinished run of the same recipe and data in it resumes.
         recipe
-            Of the run.
+            The recipe of the run.
         data
             Description of the data set.
         teacher
