@@ -375,7 +375,7 @@ def _samples(
 
 
 def _finite(path: str, blocks: Iterable[Samples], warnings: list[str]) -> Iterator[Samples]:
-    """Replace samples that are no sound by silence; refuse a file that has no others."""
+    """Replace samples that are not finite by silence; refuse a file that has no others."""
     replaced = finite = False
     withheld: list[int] = []  # lengths of the blocks before the first finite sample
     try:

@@ -66,7 +66,7 @@ def artists_from_tags(tracks: Sequence[Track]) -> list[Track]:
     """Add the artist that each track's file names in its tags, where it names one.
 
     Guests ("feat. …") don't count, and neither does the case of a name; "Various Artists" and the
-    like are no artist. A file that can't be read has none.
+    like do not count as an artist. A file that can't be read has none.
     """
     with ThreadPoolExecutor(available_cores()) as pool:
         names = list(pool.map(_artist, [track.path for track in tracks]))

@@ -383,7 +383,7 @@ class _Scan:
     def _mark_deleted(self) -> None:
         """Mark the rows whose files are gone from the scanned folders, where those are readable."""
         missing = self.known.missing()
-        # A further link to a file that was found is no track of its own.
+        # A further link to a file that was found is not a separate track.
         files = {identity(file) for file in self.known.found} if missing else set()
         links = [entry for entry in missing if identity(entry.file) in files]
         gone = [entry for entry in missing if identity(entry.file) not in files]

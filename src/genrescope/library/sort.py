@@ -271,7 +271,7 @@ def _folder_of_album(file: Path) -> Path:
 
 
 def _common_artist(tracks: Sequence[Entry]) -> str | None:
-    """The artist of most tracks of an album; "Various Artists" where there is no such one."""
+    """The artist of most tracks of an album; "Various Artists" where no artist has most."""
     named = [each.artist for each in tracks if each.artist]
     if not named:
         return None

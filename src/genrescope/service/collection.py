@@ -1,4 +1,4 @@
-"""A library under ids: what the API shows of it, without a path of the disk."""
+"""A library as the API shows it: tracks have ids, and paths of the disk are not shown."""
 
 from __future__ import annotations
 
