@@ -261,7 +261,7 @@ def test_what_needs_files_leaves_addresses_out(memory: Any, tmp_path: Path) -> N
 
 @pytest.fixture
 def ray_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A Ray of our own, beside a cluster that Ray finds by itself on this machine."""
+    """A Ray of its own, next to a cluster that Ray finds by itself on this machine."""
     ray = pytest.importorskip("ray")
     # A short name: Ray puts sockets there, whose paths have at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
