@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from genrescope.errors import printable
 from genrescope.inference.labels import SoundLabels
 from genrescope.inference.sections import Section, find_sections, shares_of
-from genrescope.wording import counted
+from genrescope.wording import confidence_percent, counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,7 +133,7 @@ class Prediction:
         title = escape(printable(self.path)) if self.path is not None else "waveform"
         rows = "".join(
             f"<tr><td>{escape(genre)}</td><td><div style='width:{round(150 * value)}px;"
-            f"height:0.8em;background:#3b82c4'></div></td><td>{100 * value:.0f}%</td></tr>"
+            f"height:0.8em;background:#3b82c4'></div></td><td>{confidence_percent(value)}</td></tr>"
             for genre, value in self.top(_HTML_GENRES)
         )
         notes = "".join(f"<div>{escape(text)}</div>" for text in self.warnings)
