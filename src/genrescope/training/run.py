@@ -84,7 +84,7 @@ def execute(
         Further data sets that are trained on, see `genrescope.training.further`. With them genres
         have the taxonomy's names, and tracks of other genres are left out.
     reporter
-        Gets the progress, and the tracks that are left out.
+        Receives the progress, and the tracks that are left out.
     scored
         "validation" scores the validation tracks, as a search does; test tracks are not used then.
     devices
