@@ -171,7 +171,7 @@ class RunFolder:
             if stated != tracks or known != files:
                 other = "another split"
                 if stated == tracks:
-                    other = "the same tracks, but a file (or its tags) was changed since"
+                    other = "the same tracks, but a file was changed since (or only its tags)"
                 raise RecipeError(
                     f"{self.path}: holds a run of {other}; name another folder, or delete this one"
                 )
