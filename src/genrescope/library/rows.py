@@ -11,7 +11,7 @@ A track's labels (styles, instruments, moods, uses) are those that its model sho
 probabilities, most probable first; there are none where the model knows none.
 
 Format 1 is that of version 0.1; format 2 added the column `inode`; format 3 added `kind` and the
-labels; format 4 added `listen`. `from_table` reads them all.
+labels; format 4 added `listen`; format 5 added `album_artist`. `from_table` reads them all.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from genrescope.audio.addresses import is_address
 if TYPE_CHECKING:
     import pyarrow
 
-FORMAT = 4
+FORMAT = 5
 LABELS = ("styles", "instruments", "moods", "uses")
 """Columns of labels, each a list of names with probabilities."""
 
@@ -104,6 +104,10 @@ class Entry:
     listen
         How much of the file was read: "full", or "auto" or a number of seconds where `scan` read
         parts of it, see `genrescope.inference.Prediction`.
+    album_artist
+        Who the album is by, from the file's tags: of a compilation "Various Artists", say. Empty
+        where they name none, None where they were not read: a library of an older version is
+        completed by its next scan.
     corrected_genre
         The owner's correction, where it was read (see `genrescope.library.corrections`); it is not
         stored with the track.
@@ -134,6 +138,7 @@ class Entry:
     moods: Mapping[str, float] = field(default_factory=dict)
     uses: Mapping[str, float] = field(default_factory=dict)
     listen: str = "full"
+    album_artist: str | None = None
     corrected_genre: str | None = None
 
     @property
@@ -170,6 +175,7 @@ class Entry:
             "title": self.title,
             "artist": self.artist,
             "album": self.album,
+            "album_artist": self.album_artist or None,
             "year": self.year,
             "genre_tag": self.genre_tag,
             "genre": self.genre,
@@ -216,6 +222,7 @@ def schema(model: Model) -> pyarrow.Schema:
         "kind": pa.string(),
         **dict.fromkeys(LABELS, pa.list_(label)),
         "listen": pa.string(),
+        "album_artist": pa.string(),
     }
     metadata = {_METADATA_KEY: json.dumps({"format": FORMAT, **asdict(model)})}
     return pa.schema(list(types.items()), metadata=metadata)

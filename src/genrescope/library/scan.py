@@ -35,6 +35,7 @@ from genrescope.library.files import (
     classified,
     described,
     is_as_found,
+    tags_of,
 )
 from genrescope.library.index import refresh
 from genrescope.library.known import KnownTracks
@@ -257,6 +258,9 @@ class _Scan:
             return True
         if is_passing_problem(entry.problem):
             return False
+        if entry.album_artist is None and not found.address:  # a row of an older version
+            known = tags_of(found.file).album_artist
+            self.ready.append(replace(entry, album_artist=known))
         self.report.counts.unchanged += 1
         self.report.failed_before += entry.problem is not None
         return True

@@ -29,6 +29,7 @@ class Track(BaseModel):
     title: str | None
     artist: str | None
     album: str | None
+    album_artist: str | None
     year: int | None
     genre_tag: str | None
     genre: str | None
