@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from genrescope import audio
 from genrescope.errors import AudioError, FileError, NotHereError, UnknownNameError
@@ -27,6 +27,7 @@ from genrescope.features.base import (
     Change,
     Feature,
     SpectrogramFeature,
+    Values,
     change_over_time,
     standardise,
 )
@@ -116,7 +117,7 @@ class StreamInfo:
     on_block: Callable[[], None] = field(default=_go_on, repr=False, compare=False)
 
 
-class SegmentSettings(BaseModel):
+class SegmentSettings(Values):
     """How windows are cut into segments.
 
     Attributes
@@ -136,7 +137,7 @@ class SegmentSettings(BaseModel):
     most: int | None = Field(None, ge=1, exclude_if=lambda most: most is None)
 
 
-class Frontend(BaseModel):
+class Frontend(Values):
     """Feature, scaling and segments: all that lies between a file and a model.
 
     Attributes
@@ -296,7 +297,7 @@ class Frontend(BaseModel):
     def _windows_of_blocks(
         self, blocks: Iterator[FloatArray], source: str, info: StreamInfo
     ) -> Iterator[Window]:
-        """The windows of each part of the track between long silences."""
+        """The windows of each part between long silences; where all are too short, one of all."""
         rate, empty = self.computed.sample_rate, True
 
         def timed() -> Iterator[FloatArray]:
@@ -306,16 +307,24 @@ class Frontend(BaseModel):
                 yield block
 
         pieces = parts_between_silences(timed(), rate)
+        short: list[FloatArray] = []
         for _, part in groupby(pieces, key=attrgetter("part")):
-            for window in self._windows_of_part(part):
+            for window in self._windows_of_part(part, short):
                 empty = False
                 yield window
-        if empty:
+            if short and (not empty or sum(map(len, short)) > WINDOW_SECONDS * rate):
+                short.pop()  # half a minute of pieces tells enough
+        if empty and sum(map(len, short)) >= SHORTEST_SECONDS * rate:
+            yield self._window_of_samples(np.concatenate(short), 0)
+        elif empty:
             _refuse_short(source, info.duration)
             # Nothing in it is audible: a window without a segment.
             yield self._window_of_samples(np.zeros(round(SHORTEST_SECONDS * rate), np.float32), 0)
 
-    def _windows_of_part(self, pieces: Iterator[Piece]) -> Iterator[Window]:
+    def _windows_of_part(
+        self, pieces: Iterator[Piece], short: list[FloatArray]
+    ) -> Iterator[Window]:
+        """The windows of a part; one that is shorter than a second is added to `short`."""
         feature = self.computed
         frames = feature.frame_count(int(WINDOW_SECONDS * feature.sample_rate))
         advance, rest = frames * feature.hop_length, feature.frame_overlap
@@ -333,6 +342,7 @@ class Frontend(BaseModel):
                 previous, buffer = buffer[:advance], buffer[advance:]
                 position += advance
         if len(buffer) < SHORTEST_SECONDS * feature.sample_rate:
+            short += [buffer] * (position == start)
             return
         if position == start or len(buffer) >= segment:
             yield self._window_of_samples(buffer, position)

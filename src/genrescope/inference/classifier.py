@@ -31,7 +31,7 @@ Input = Source | bytes | BinaryIO | tuple[NDArray[Any], int]
 """A source to classify: a path, bytes or a file object with the content of an audio file, a
 `Waveform`, an array with its sample rate, or, for a model of stored vectors, an array of them."""
 
-NOTHING_AUDIBLE = "silence, and no second of sound in one piece: cannot tell a genre"
+NOTHING_AUDIBLE = "silence, and less than a second of sound: cannot tell a genre"
 
 
 class Classifier:
