@@ -315,11 +315,12 @@ class CompressedSource:
         broken_off, damaged = self._broken_off, self._damaged
         if is_short or broken_off or damaged:
             self._check_reading()
-        gaps = self._survey.gaps if is_short and len(self._links) == 1 else 0.0
+        is_timed = len(self._links) == 1 and not self._is_trusted
+        gaps = self._survey.gaps if is_short and is_timed else 0.0
         if promised is not None and is_short and promised - decoded < gaps + _TOLERATED_SECONDS:
             warnings.append(
-                f"its timestamps leave out {gaps:.1f} s of {promised:.1f} s: the parts before and "
-                "after were joined"
+                f"damaged or recorded with gaps: its timestamps leave out {gaps:.1f} s of "
+                f"{promised:.1f} s"
             )
         elif promised is not None and is_short:
             warnings.append(
