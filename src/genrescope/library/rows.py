@@ -11,7 +11,8 @@ A track's labels (styles, instruments, moods, uses) are those that its model sho
 probabilities, most probable first; there are none where the model knows none.
 
 Format 1 is that of version 0.1; format 2 added the column `inode`; format 3 added `kind` and the
-labels; format 4 added `listen`; format 5 added `album_artist`. `from_table` reads them all.
+labels; format 4 added `listen`; format 5 added `detector`; format 6 added `album_artist`.
+`from_table` reads them all.
 """
 
 from __future__ import annotations
@@ -31,12 +32,15 @@ from genrescope.audio.addresses import is_address
 if TYPE_CHECKING:
     import pyarrow
 
-FORMAT = 5
+FORMAT = 6
 LABELS = ("styles", "instruments", "moods", "uses")
 """Columns of labels, each a list of names with probabilities."""
 
 HAS_EMBEDDING = "NOT deleted AND genre IS NOT NULL"
 """`Entry.has_embedding` as SQL."""
+
+NOT_CLASSIFIED = "not classified yet: the scan that began it was stopped"
+"""Problem of a track that `scan --rescan` has not reached; the next scan of its folder does."""
 
 _METADATA_KEY = b"genrescope"
 _INT64 = 2**63 - 1
@@ -104,6 +108,9 @@ class Entry:
     listen
         How much of the file was read: "full", or "auto" or a number of seconds where `scan` read
         parts of it, see `genrescope.inference.Prediction`.
+    detector
+        What decided on `kind`, see `genrescope.inference.Bundle`'s `Manifest.detector`; None where
+        `kind` is, and in rows of format 4 and before.
     album_artist
         Who the album is by, from the file's tags: of a compilation "Various Artists", say. Empty
         where they name none, None where they were not read: a library of an older version is
@@ -138,6 +145,7 @@ class Entry:
     moods: Mapping[str, float] = field(default_factory=dict)
     uses: Mapping[str, float] = field(default_factory=dict)
     listen: str = "full"
+    detector: str | None = None
     album_artist: str | None = None
     corrected_genre: str | None = None
 
@@ -162,6 +170,18 @@ class Entry:
         if self.title and self.artist:
             return f"{self.artist} - {self.title}"
         return self.title or self.path
+
+    @property
+    def answer(self) -> str:
+        """The genre, as the owner corrected it or the model said it; or in words why it has none.
+
+        "speech" or another kind of sound, "silence", "not decoded", "not classified yet".
+        """
+        if genre := self.corrected_genre or self.genre:
+            return genre
+        if self.problem is not None:
+            return "not classified yet" if self.problem == NOT_CLASSIFIED else "not decoded"
+        return "no genre" if self.kind == "music" else self.kind or "silence"
 
     @property
     def has_embedding(self) -> bool:
@@ -222,6 +242,7 @@ def schema(model: Model) -> pyarrow.Schema:
         "kind": pa.string(),
         **dict.fromkeys(LABELS, pa.list_(label)),
         "listen": pa.string(),
+        "detector": pa.string(),
         "album_artist": pa.string(),
     }
     metadata = {_METADATA_KEY: json.dumps({"format": FORMAT, **asdict(model)})}

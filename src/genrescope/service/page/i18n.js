@@ -22,7 +22,7 @@ const texts = {
     playlist: "Playlist", export: "Export M3U8", clear: "Clear", playlistHint: "Drag tracks here, or add them with +. Or select two tracks in the table and let a path lead from here to there.",
     like: "Like", dislike: "Dislike", add: "Add to playlist", remove: "Remove", up: "Move up", down: "Move down", select: "Select",
     similar: "Sounds alike", asModel: "as the model said", modelSaid: (g) => `model: ${g}`, genreOf: (n) => `Genre of ${n}`,
-    runs: "Runs", comparison: "Compared with the papers", noRuns: "No finished runs in the folder of runs.", noComparison: "No run can be compared with a published figure.",
+    runs: "Runs", comparison: "Compared with the papers", noRuns: "No finished runs yet: “genrescope train my-genres --data FOLDER” makes one, and “serve --runs” names the folder where runs are.", noComparison: "No run can be compared with a published figure.",
     run: "Run", accuracy: "Accuracy", macroF1: "Macro F1", interval: "95 % interval", report: "Report", leaked: "LEAKED", n: "Tracks",
     paper: "Paper", metric: "Metric", published: "Published", ours: "Ours", difference: "Difference",
     keyTitle: "API key", keyText: "This service asks for its API key.", unlock: "Unlock", keyWrong: "That is not the key.", all_genres: "all",
@@ -55,7 +55,7 @@ const texts = {
     playlist: "Wiedergabeliste", export: "M3U8 speichern", clear: "Leeren", playlistHint: "Ziehe Stücke hierher oder füge sie mit + hinzu. Oder wähle in der Tabelle zwei aus und lass einen Weg von hier nach dort führen.",
     like: "Gefällt mir", dislike: "Gefällt mir nicht", add: "Zur Wiedergabeliste", remove: "Entfernen", up: "Nach oben", down: "Nach unten", select: "Auswählen",
     similar: "Ähnliches", asModel: "wie vom Modell", modelSaid: (g) => `Modell: ${g}`, genreOf: (n) => `Genre von ${n}`,
-    runs: "Läufe", comparison: "Verglichen mit den Veröffentlichungen", noRuns: "Keine fertigen Läufe im Ordner der Läufe.", noComparison: "Kein Lauf lässt sich mit einer veröffentlichten Zahl vergleichen.",
+    runs: "Läufe", comparison: "Verglichen mit den Veröffentlichungen", noRuns: "Noch keine fertigen Läufe: „genrescope train my-genres --data ORDNER“ macht einen, und „serve --runs“ nennt den Ordner, in dem Läufe liegen.", noComparison: "Kein Lauf lässt sich mit einer veröffentlichten Zahl vergleichen.",
     run: "Lauf", accuracy: "Genauigkeit", macroF1: "Makro-F1", interval: "95-%-Intervall", report: "Bericht", leaked: "LECK", n: "Stücke",
     paper: "Veröffentlichung", metric: "Maß", published: "Veröffentlicht", ours: "Unsere", difference: "Abstand",
     keyTitle: "API-Schlüssel", keyText: "Dieser Dienst fragt nach seinem API-Schlüssel.", unlock: "Öffnen", keyWrong: "Das ist nicht der Schlüssel.", all_genres: "alle",
@@ -141,7 +141,8 @@ export function translate(root) {
 const whole = new Intl.NumberFormat(language, {style: "percent", maximumFractionDigits: 0});
 const tenths = new Intl.NumberFormat(language, {minimumFractionDigits: 1, maximumFractionDigits: 1});
 export const decimal = (value) => tenths.format(value);
-export const percent = (value) => whole.format(value);
+// Rounded down, as the command line does it: what is below a threshold never looks as if it had reached it.
+export const percent = (value) => whole.format(Math.floor(100 * value + 1e-9) / 100);
 export const clock = (seconds) => {
   const s = Math.max(0, Math.round(seconds)), rest = String(s % 60).padStart(2, "0"), minutes = Math.floor(s / 60);
   return minutes < 60 ? `${minutes}:${rest}` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
