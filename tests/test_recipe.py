@@ -124,7 +124,7 @@ def test_changes_need_a_key_and_a_value(change: str) -> None:
         ("training.epochs=0", "training.epochs: Input should be greater"),
         ("training.epochs=many", "training.epochs: Input should be a valid integer"),
         ("training.epochs=", "training.epochs: Input should be a valid integer"),
-        ("training.learning_rate=.nan", "training.learning_rate: Input should be greater"),
+        ("training.learning_rate=.nan", "training.learning_rate: Input should be a finite number"),
         ("training.precision=fp8", "training.precision: Input should be 'auto'"),
         ("augmentation.mixup=50", "augmentation.mixup: Input should be less than"),
         ("split.kind=best", "split.kind: Input should be 'random'"),
