@@ -115,8 +115,8 @@ def load(
     """Decode a file, or a part of it, to mono.
 
     The samples of a part are those that the whole file has there (to 1e-5: the resampler rounds
-    differently, and so may a lossy decoder after a seek; times in Matroska files of Vorbis are
-    exact to a millisecond only). Only the part is decoded. So where the channels of a compressed
+    differently, and so may a lossy decoder after a seek). Only the part is decoded, unless the file
+    is not `seekable`, see `AudioInfo`. So where the channels of a compressed
     file cancel each other out, the first seconds of a part may be mixed in another way.
 
     Parameters

@@ -53,7 +53,7 @@ KINDS = (
     _kind("Shorten", "shn", "shn"),
     _kind("DSD", "dsf dff", "dsf iff"),
     _kind("MPEG audio (MP3, MP2, MP1)", "mp3 mp2 mp1 mpa m2a", "mp3"),
-    _kind("AAC", "aac adts", "aac"),
+    _kind("AAC", "aac adts latm loas", "aac loas"),
     _kind("Ogg (Vorbis, Opus, Speex, FLAC)", "ogg oga opus spx ogx ogv", "ogg"),
     _kind("MP4 (AAC, ALAC)", "m4a m4b m4r mp4 m4v mov qt 3gp 3g2 3ga f4a f4v", "mov"),
     _kind("Windows Media", "wma asf wmv", "asf"),

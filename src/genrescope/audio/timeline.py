@@ -24,7 +24,10 @@ FAULTS = (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, Run
 
 # Without a length in the header: FFmpeg guesses one from the bit rate, or takes the film's.
 NO_LENGTH = frozenset(
-    {"aac", "ac3", "amr", "dts", "dtshd", "eac3", "mlp", "mp3", "mpeg", "mpegts", "truehd"}
+    {
+        *("aac", "ac3", "amr", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "mpeg", "mpegts"),
+        "truehd",
+    }
 )
 # With times of their own for packets; others count samples.
 _TIMED = frozenset({"asf", "flv", "matroska", "mov", "ogg"})
@@ -39,6 +42,7 @@ _ADTS_RATES = (
 
 _TICKS = 2.5  # how far rounded times and lengths differ
 _VORBIS_SECONDS = 0.03  # FFmpeg does not always know the length of Vorbis' packets
+_COARSE_SECONDS = 1e-4
 _FEW_PACKETS = 3  # MP4's header counts those that are cut off at the beginning and end
 _MOST_KEPT = 256
 
@@ -121,11 +125,13 @@ def _surveyed(container: Any, stream: Any) -> Survey:
     length[(length == 0) | (length > 2 * usual)] = usual
     tick = float(stream.time_base)
     slack = _TICKS
-    if stream.codec_context.name == "vorbis":
+    is_vorbis = stream.codec_context.name == "vorbis"
+    if is_vorbis:
         slack = max(slack, _VORBIS_SECONDS / tick)
     gaps = np.diff(start) - length[:-1]
     gaps[np.abs(gaps) <= slack] = 0
-    steady = not gaps[1:].any()
+    # Times in milliseconds tell the sample only where all frames are of one length.
+    steady = not gaps[1:].any() and not (is_vorbis and tick > _COARSE_SECONDS)
     if name_of(container) in _ALIKE:
         steady = steady and len(np.unique(length[1:-1])) <= 1
     # What is before time 0 is cut off by the decoder.
