@@ -94,7 +94,7 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
         return AsfTags(path)
     if head[:4] in (b"RF64", b"BW64") or (head[:4] == b"RIFF" and head[8:12] != b"WAVE"):
         return None  # WAV beyond 4 GB, and AVI, which mutagen takes for a damaged WAV
-    if head[:1] == b"\x56" and head[1] & 0xE0 == 0xE0:
+    if head[:1] == b"\x56" and head[1:2] >= b"\xe0":
         return None  # AAC in LATM, which mutagen takes for damaged AAC
     if head.startswith(b"ID3\2") and head[5] & 0x40:
         # The flag says that the tag is compressed, by a scheme that was never defined.
