@@ -290,6 +290,8 @@ class CompressedSource:
             if abs(on_grid - since_origin) > 2 * tick:
                 return None  # something is missing before it
             since_origin = on_grid
+        elif tick > 1:
+            return None
         position = round(since_origin) + self._head[0].samples - landed[0].samples
         if not 0 <= position <= start:
             return None
