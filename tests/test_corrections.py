@@ -80,7 +80,7 @@ def test_tags_of_corrections_are_written_when_the_answer_is_yes(place: str, tmp_
             [*command, "--library", place], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
         )
         os.write(ours, text)
-        _, asked = process.communicate(timeout=120)
+        _, asked = process.communicate(timeout=600)
         assert b"Write these genres into the tags of 1 file?" in asked
         os.close(ours)
         os.close(theirs)
