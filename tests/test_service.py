@@ -393,7 +393,7 @@ class TestLibrary:
     def test_a_corrected_genre_is_kept_apart_and_used(
         self, served: str, place: str, tmp_path: Path
     ) -> None:
-        from genrescope.library.corrections import corrected, read_corrections
+        from genrescope.library.corrections import corrected
         from genrescope.library.sort import plan
         from genrescope.library.store import Library
 
@@ -403,8 +403,10 @@ class TestLibrary:
         assert (after["genre"], after["corrected_genre"]) == ("jazz", "metal")
         assert [e["id"] for e in self.tracks(served, corrected=True)] == [track["id"]]
         assert self.tracks(served, genre="metal")[-1]["id"] == track["id"]
+        by_genre = [e["corrected_genre"] or e["genre"] for e in self.tracks(served, sort="genre")]
+        assert by_genre == sorted(by_genre)
         library = Library.open(place)
-        entries = corrected(library.entries(), read_corrections(library), library.model.genres)
+        entries = corrected(library.entries(), library.model.genres)
         planned = plan(entries, tmp_path, "copy", genres=library.model.genres)
         [placed] = [each for each in planned.placed if each.entry.path == "walking-bass.flac"]
         assert placed.genre == "Metal"
@@ -756,6 +758,13 @@ def test_a_watched_folder_is_scanned_again(music: Path, tmp_path: Path) -> None:
         assert any(line.startswith(b"1 classified") for line in until)
         shutil.copy(music / "offbeat-organ.flac", folder)
         assert any(line.startswith(b"1 classified, 1 unchanged") for line in until)
+        # As when a disk is taken away and comes back: nothing is reported of the old folder.
+        folder.rename(tmp_path / "away")
+        folder.mkdir()
+        shutil.copy(music / "walking-bass.flac", folder)
+        assert any(b" unchanged" in line for line in until)
+        shutil.copy(music / "four-on-the-floor.flac", folder)
+        assert any(line.startswith(b"1 classified") for line in until)
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=600)

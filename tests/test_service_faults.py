@@ -7,6 +7,7 @@ import http.client
 import os
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -359,3 +360,80 @@ def test_work_ends_when_its_client_leaves(
     assert events[-1] == "failed"
     assert "prediction" not in events
     becomes(lambda: is_at_rest(served, temporary))
+
+
+def test_refused_clients_wait_for_what_files_take_now() -> None:
+    from genrescope.service.metrics import Metrics
+
+    metrics = Metrics()
+    for _ in range(1000):
+        metrics.worked(0.1)
+    for _ in range(100):
+        metrics.worked(10.0)
+    assert metrics.mean_seconds > 9
+
+
+def test_a_conversion_on_a_full_disk_is_an_error_of_the_disk(song: Path) -> None:
+    import errno
+
+    from genrescope.service.pool import Stop
+    from genrescope.service.work import Convert
+
+    stop = Stop(threading.Event(), 60)
+    stop.begin()
+    with pytest.raises(OSError, match="No space left") as failed:
+        Convert(song, Path("/dev/full"), 60.0)(stop, print)
+    assert failed.value.errno == errno.ENOSPC
+
+
+def test_one_map_is_drawn_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from genrescope.service import collection
+    from genrescope.service.problems import ProblemError
+
+    rng = np.random.default_rng(0)
+    library = make_library(tmp_path, [entry("a.mp3", rng.standard_normal(16))])
+    monkeypatch.setattr(collection, "_MAP_PATIENCE", 0.01)
+    monkeypatch.setattr(collection, "_CHECKED_EVERY", -1.0)  # the library is looked at each time
+    begun, may_end, draw = [], threading.Event(), collection.draw_map
+
+    def slow(library: Any) -> Any:
+        begun.append(library)
+        assert may_end.wait(600)
+        return draw(library)
+
+    monkeypatch.setattr(collection, "draw_map", slow)
+    opened = collection.Collection(str(tmp_path))
+    for number in range(3):
+        with pytest.raises(ProblemError, match="being drawn"):
+            opened.map()
+        library.put([entry(f"{number}.mp3", rng.standard_normal(16))])
+    assert len(begun) == 1
+    may_end.set()
+    monkeypatch.setattr(collection, "_MAP_PATIENCE", 600.0)
+    opened.map()
+    assert len(opened.map()["tracks"]) == 4
+    assert len(begun) == 2
+
+
+def test_corrections_of_others_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from genrescope.library.corrections import correct
+    from genrescope.library.similar import TrackFilter
+    from genrescope.service import collection
+
+    rng = np.random.default_rng(0)
+    library = make_library(
+        tmp_path, [entry(name, rng.standard_normal(16)) for name in ("a.mp3", "b.mp3")]
+    )
+    monkeypatch.setattr(collection, "_CHECKED_EVERY", -1.0)
+    opened = collection.Collection(str(tmp_path))
+    [first, second] = library.entries()
+    query = opened.query(collection.id_of(second))
+    [near] = opened.similar(query, 5, TrackFilter())
+    assert near["corrected_genre"] is None
+    correct(library, [first], "rock")
+    assert opened.track(collection.id_of(first)).corrected_genre == "rock"
+    [near] = opened.similar(query, 5, TrackFilter(genre="rock"))
+    assert near["corrected_genre"] == "rock"
+    opened.correct([collection.id_of(first)], None)
+    assert opened.track(collection.id_of(first)).corrected_genre is None
+    assert not opened.similar(query, 5, TrackFilter(genre="rock"))
