@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from genrescope.audio import Waveform
 from genrescope.errors import AudioError, FileError, RecipeError
 from genrescope.features import Frontend, Segment, StreamInfo, Window
+from genrescope.features.windows import WindowReader
 from genrescope.training.recipe import load_recipe
 
 RATE = 22050
@@ -40,9 +41,13 @@ def windows(frontend: Frontend, seconds: float) -> list[Window]:
     return list(frontend.windows(noise(seconds)))
 
 
+def reader_of(frontend: Frontend) -> WindowReader:
+    return WindowReader(frontend.computed, frontend.scale, frontend.segment_frames)
+
+
 def in_blocks(frontend: Frontend, waveform: Waveform, size: int) -> list[Window]:
     blocks = iter(np.split(waveform.samples, range(size, len(waveform.samples), size)))
-    return list(frontend._windows_of_blocks(blocks, "blocks", StreamInfo()))
+    return list(reader_of(frontend).read_blocks(blocks, "blocks", StreamInfo()))
 
 
 def assert_same(some: list[Window], others: list[Window]) -> None:
@@ -118,7 +123,7 @@ def test_memory_does_not_grow_with_the_track() -> None:
 
     def peak(seconds: int) -> int:
         tracemalloc.start()
-        for _ in LONG._windows_of_blocks(blocks(seconds), "radio", StreamInfo()):
+        for _ in reader_of(LONG).read_blocks(blocks(seconds), "radio", StreamInfo()):
             pass
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,27 @@ class TestMigration:
         said = Classifier.load().predict(music / "a.wav")
         (row,) = report.library.entries()
         assert (row.genre, row.confidence) == (said.genre, said.confidence)
+
+    def test_what_a_library_of_format_4_rejected_is_classified_again(self, tmp_path: Path) -> None:
+        """It did not store by which detector."""
+        music, place = tmp_path / "music", tmp_path / "library"
+        music.mkdir()
+        for seed in (1, 2):
+            write_wav(music / f"{seed}.wav", 3, seed=seed)
+        first = scan([music], library=place).library
+        said = {each.path: each.genre for each in first.entries()}
+        (row,) = first.entries("path = '1.wav'")
+        first.put([replace(row, genre=None, kind="no music")])
+        connection = lancedb.connect(place)
+        stored = connection.open_table("tracks").to_arrow().drop_columns(["detector"])
+        about = json.loads(stored.schema.metadata[b"genrescope"]) | {"format": 4}
+        older = stored.replace_schema_metadata({"genrescope": json.dumps(about)})
+        connection.create_table("tracks", older, mode="overwrite")
+        report = scan([music], library=place)
+        assert stored_format(place) == FORMAT
+        assert (report.counts.classified, report.counts.unchanged) == (1, 1)
+        assert report.decided_again == 1
+        assert {each.path: each.genre for each in report.library.entries()} == said
 
 
 class TestLock:

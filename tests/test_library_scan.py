@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import mutagen
@@ -21,14 +22,15 @@ import soundfile
 from typer.testing import CliRunner
 
 from clips import RATE, hears_ctrl_c, write_wav
-from genrescope import Classifier
+from genrescope import Classifier, Prediction
 from genrescope.cli import app
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference import Bundle
 from genrescope.library.content import content_of
 from genrescope.library.files import tags_of
+from genrescope.library.maintenance import describe
 from genrescope.library.places import LibraryError, default_library
-from genrescope.library.rows import Entry
+from genrescope.library.rows import NOT_CLASSIFIED, Entry
 from genrescope.library.scan import Report, scan
 from genrescope.library.similar import Space
 from genrescope.library.store import Library
@@ -226,6 +228,60 @@ class TestScan:
         assert counts(report) == {"classified": 3, "failed": 1}
         assert Library.open(folder).model.name == "other"
 
+    @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+    def test_a_stopped_rescan_forgets_no_track(
+        self, music: Path, folder: Path, tmp_path: Path, stop: type[BaseException]
+    ) -> None:
+        """Neither by Ctrl-C nor by an error, which leaves what a kill leaves."""
+        other = tmp_path / "other"
+        other.mkdir()
+        write_wav(other / "c.wav", 3, seed=3)
+        scan([music, other], library=folder)
+        before = rows(folder)
+
+        def stopped(classifier: Classifier, files: Iterable[Path]) -> Iterator[Prediction]:
+            yield classifier.predict(next(iter(files)))
+            raise stop
+
+        with contextlib.nullcontext() if stop is KeyboardInterrupt else pytest.raises(stop):
+            report = scan([music], library=folder, rescan=True, predict_many=stopped)
+            assert report.interrupted
+            assert report.unfinished == {str(music): 2, str(other): 1}
+        left = rows(folder)
+        assert left.keys() == before.keys()
+        waiting = [name for name, row in left.items() if row.problem == NOT_CLASSIFIED]
+        assert len(waiting) == (3 if stop is KeyboardInterrupt else 4)
+        assert describe(Library.open(folder)).not_classified == len(waiting)
+
+        report = scan([music, other], library=folder)
+        assert report.counts.classified == len(waiting) - 1  # the other is broken
+        assert report.unfinished == {}
+        for name, row in rows(folder).items():
+            assert row.to_dict() == before[name].to_dict()
+            assert np.array_equal(row.embedding, before[name].embedding)
+
+    def test_what_an_older_detector_rejected_is_classified_again(
+        self, music: Path, folder: Path
+    ) -> None:
+        scan([music], library=folder)
+        library = Library.open(folder)
+        detector = Bundle.load("default").manifest.detector
+        before = rows(folder)
+        assert {row.detector for row in before.values() if row.kind} == {detector}
+        for name, other in (("a.wav", "an older one"), ("deep/b.wav", detector)):
+            nothing = np.zeros_like(before[name].probabilities)
+            library.put(
+                [replace(before[name], genre=None, confidence=0.0, probabilities=nothing,
+                         kind="no music", detector=other)]
+            )  # fmt: skip
+        report = scan([music], library=folder)
+        assert counts(report) == {"classified": 1, "unchanged": 2}
+        assert report.decided_again == 1
+        after = rows(folder)
+        assert after["a.wav"].to_dict() == before["a.wav"].to_dict()
+        assert after["deep/b.wav"].genre is None
+        assert counts(scan([music], library=folder)) == {"unchanged": 3}
+
     def test_what_is_no_folder(self, music: Path, folder: Path) -> None:
         with pytest.raises(FileError, match="no such folder"):
             scan([music / "nowhere"], library=folder)
@@ -363,6 +419,7 @@ class TestCommand:
         assert json.loads(done.stdout) == {
             "library": str(folder), "classified": 0, "unchanged": 3, "moved": 0, "recognised": 0,
             "deleted": 0, "failed": 0, "failed_before": 1, "interrupted": False, "read_in_part": {},
+            "decided_again": 0, "unfinished": {},
         }  # fmt: skip
 
     def test_ctrl_c_keeps_what_was_classified(self, music: Path, folder: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image as Picture
 from genrescope.datasets import read_dataset
 from genrescope.datasets.check import check_dataset
 from genrescope.errors import FileError
-from genrescope.features.frontend import Frontend, StreamInfo
+from genrescope.features import Frontend, StreamInfo
 from genrescope.features.plotted import is_plotted, load_plotted
 
 matplotlib = pytest.importorskip("matplotlib", reason="needs genrescope[lab]")

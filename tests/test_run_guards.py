@@ -132,7 +132,7 @@ class TestResumingWithOtherInputs:
         given: dict[str, Any] = {"vectors": VECTORS, "reporter": reporter}
         teacher = {"x.wav": np.zeros((1, 3), np.float32)}
         execute(make_recipe(), tracks, tmp_path / "run", teacher=teacher, **given)
-        assert told == ["the teacher's tracks (x.wav, …) are none of the data set's"]
+        assert told == ["the data set has none of the teacher's tracks (x.wav, …)"]
 
     def test_other_weights_of_the_same_name_are_refused(self, tmp_path: Path) -> None:
         files = []

@@ -36,6 +36,9 @@ from typing import Any
 from fault_jobs import Job, files_below, jobs, make_inputs
 from fault_server import FAULTS, Site, server, weights
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from pages import rows_between, write_between
+
 KILLS = ("kill at a moment", "kill at an operation")
 OTHERS = (
     "ENOSPC",
@@ -440,33 +443,16 @@ _COLUMNS = (
 )
 
 
-def table(rows: Sequence[str]) -> str:
-    """The rows of jobs as a table of Markdown."""
+def table(rows: Sequence[str]) -> list[str]:
+    """The lines of a Markdown table with the rows of jobs."""
     head = f"| job | kills | other faults | {' | '.join(_COLUMNS)} |"
-    return "\n".join([head, "|---|" + "--:|" * (1 + len(_COLUMNS)) + "---|", *rows])
+    return [head, "|---|" + "--:|" * (1 + len(_COLUMNS)) + "---|", *rows]
 
 
 def row(outcome: Outcome) -> str:
     """What came of a job as a row of that table."""
     figures = " | ".join(str(getattr(outcome, name)) for name in _COLUMNS)
     return f"| {outcome.job} | {outcome.kills} | {outcome.others} | {figures} |"
-
-
-def kept_rows(page: Path) -> dict[str, str]:
-    """The rows that a page has already, by job."""
-    content = page.read_text("utf-8")
-    between = content.partition("<!-- faults -->")[2].partition("<!-- end of faults -->")[0]
-    lines = [line for line in between.splitlines() if line.startswith("| ")]
-    return {line.split("|")[1].strip(): line for line in lines[1:]}
-
-
-def write_between(page: Path, name: str, text: str) -> None:
-    """Replace what is between the marks of a name in a page."""
-    content = page.read_text("utf-8")
-    first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    before, _, rest = content.partition(first)
-    _, _, after = rest.partition(last)
-    page.write_text(f"{before}{first}\n{text}\n{last}{after}", "utf-8")
 
 
 def main() -> int:
@@ -496,12 +482,12 @@ def main() -> int:
             outcome = trials.run(options.kills, options.others, options.seconds)
             forks.close()
         outcome.measured = f"{datetime.now(UTC):%Y-%m-%d}"
-        print(table([row(outcome)]), *outcome.failures, sep="\n", flush=True)
+        print(*table([row(outcome)]), *outcome.failures, sep="\n", flush=True)
         known[name] = asdict(outcome)
         options.results.write_text(json.dumps(known, indent=1))
     outcomes = [Outcome(**known[name]) for name in jobs() if name in known]
     if options.write:
-        found = kept_rows(options.write) | {each.job: row(each) for each in outcomes}
+        found = rows_between(options.write, "faults") | {each.job: row(each) for each in outcomes}
         write_between(
             options.write, "faults", table([found[name] for name in jobs() if name in found])
         )

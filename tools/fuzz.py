@@ -1,4 +1,4 @@
-"""Feeds damaged and invented input to everything here that reads a file, guided by coverage.
+"""Feed damaged and invented input to everything that reads a file, guided by coverage.
 
 Atheris changes real files and keeps the changes that reach new code. A reader may refuse its input
 with one of Genrescope's own errors. Any other exception, a crash of the process, more than five
@@ -6,7 +6,10 @@ seconds for one input, and an exit code other than 0, 1 or 2 of the command line
 
     python tools/fuzz.py --inputs 2000 --write docs/robustness.md
 
-Inputs that led to a finding are kept in a folder, and belong into tests/files/fuzz once mended.
+Of kinds that are not run, and have no result in `--results`, the page keeps the row that it has.
+
+Inputs that led to a finding are kept in the folder of `--results`. Once the fault is mended they
+are added to tests/files/fuzz, which the tests read.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ import unittest.mock
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -502,20 +506,20 @@ def fuzz(name: str, inputs: int, seed: int, results: Path) -> None:
     for place, data in enumerate(target.seeds()):
         (corpus / str(place)).write_bytes(data)
     known = json.loads(results.read_text()) if results.exists() else {}
-    row: dict[str, Any] = known.get(name) or {"inputs": 0, "findings": {}}
+    result: dict[str, Any] = known.get(name) or {"inputs": 0, "findings": {}}
     os.environ |= {f"XDG_{n}_HOME": str(work / n) for n in ("CACHE", "DATA", "CONFIG")}
 
     def one(data: bytes) -> None:
-        row["inputs"] += 1
+        result["inputs"] += 1
         (results.parent / "last-input").write_bytes(data)
-        found = try_input(target, data, work / "at", command=row["inputs"] % _EVERY == 0)
-        if found and len(row["findings"]) < 50:
+        found = try_input(target, data, work / "at", command=result["inputs"] % _EVERY == 0)
+        if found and len(result["findings"]) < 50:
             number = hashlib.sha256(data).hexdigest()[:12]
-            row["findings"][number] = found
+            result["findings"][number] = found
             (results.parent / f"{target.name}-{number}").write_bytes(data)
-        if found or row["inputs"] % 200 == 0 or row["inputs"] >= inputs:
-            results.write_text(json.dumps(known | {name: row}, indent=1))
-        if row["inputs"] >= inputs:
+        if found or result["inputs"] % 200 == 0 or result["inputs"] >= inputs:
+            results.write_text(json.dumps(known | {name: result}, indent=1))
+        if result["inputs"] >= inputs:
             os._exit(0)
 
     limits = [f"-seed={seed + 1}", f"-rss_limit_mb={_MEMORY_MB}", "-timeout=60", "-max_len=65536"]
@@ -524,19 +528,20 @@ def fuzz(name: str, inputs: int, seed: int, results: Path) -> None:
     atheris.Fuzz()
 
 
-def table(results: dict[str, Any]) -> str:
-    """The results as a table of Markdown."""
-    lines = ["| input | tried | crashes | hangs | wrong exit codes |", "|---|--:|--:|--:|--:|"]
-    total = [0, 0, 0, 0]
-    for name in TARGETS:
-        if name not in results:
-            continue
-        kinds = [found.split(":")[0] for found in results[name]["findings"].values()]
-        figures = [results[name]["inputs"], *map(kinds.count, ("crash", "hang", "exit code"))]
-        total = [sum(pair) for pair in zip(total, figures, strict=True)]
-        lines.append(f"| {name} | {' | '.join(map(str, figures))} |")
-    lines.append(f"| all | {' | '.join(map(str, total))} |")
-    return "\n".join(lines)
+def row(name: str, result: dict[str, Any]) -> str:
+    """What came of the inputs of a kind, as a row of the table."""
+    kinds = [found.split(":")[0] for found in result["findings"].values()]
+    counts = [result["inputs"], *map(kinds.count, ("crash", "hang", "exit code"))]
+    return f"| {name} | {' | '.join(map(str, counts))} | {result['measured']} |"
+
+
+def table(rows: dict[str, str]) -> list[str]:
+    """The lines of a Markdown table with the rows of kinds and one with their sums."""
+    lines = [rows[name] for name in TARGETS if name in rows]
+    counts = [[int(cell) for cell in line.split("|")[2:6]] for line in lines]
+    total = " | ".join(str(sum(column)) for column in zip(*counts, strict=True))
+    head = "| input | tried | crashes | hangs | wrong exit codes | measured |"
+    return [head, "|---|--:|--:|--:|--:|---|", *lines, f"| all | {total} | |"]
 
 
 def main() -> int:
@@ -557,22 +562,25 @@ def main() -> int:
         words += ["--results", str(options.results)]
         done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True)
         results = json.loads(options.results.read_text()) if options.results.exists() else {}
-        row = results.setdefault(name, {"inputs": 0, "findings": {}})
+        result = results.setdefault(name, {"inputs": 0, "findings": {}})
+        result["measured"] = f"{datetime.now(UTC):%Y-%m-%d}"
         if done.returncode != 0:  # the process itself died
             data = (options.results.parent / "last-input").read_bytes()
             number = hashlib.sha256(data).hexdigest()[:12]
             (options.results.parent / f"{TARGETS[name].name}-{number}").write_bytes(data)
-            row["findings"][number] = f"crash: {done.returncode}: {done.stderr[-1500:]}"
-            options.results.write_text(json.dumps(results, indent=1))
-        print(f"{name}: {row['inputs']} inputs, {len(row['findings'])} findings", flush=True)
-        for found in list(row["findings"].values())[:3]:
+            result["findings"][number] = f"crash: {done.returncode}: {done.stderr[-1500:]}"
+        options.results.write_text(json.dumps(results, indent=1))
+        print(f"{name}: {result['inputs']} inputs, {len(result['findings'])} findings", flush=True)
+        for found in list(result["findings"].values())[:3]:
             print(f"   {found}", flush=True)
     results = json.loads(options.results.read_text())
     if options.write:
-        from faults import write_between
+        sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+        from pages import rows_between, write_between
 
-        write_between(options.write, "fuzz", table(results))
-    return int(any(row["findings"] for row in results.values()))
+        new = {name: row(name, result) for name, result in results.items()}
+        write_between(options.write, "fuzz", table(rows_between(options.write, "fuzz") | new))
+    return int(any(result["findings"] for result in results.values()))
 
 
 if __name__ == "__main__":

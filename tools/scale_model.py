@@ -20,6 +20,7 @@ import heapq
 import json
 import math
 import statistics
+import sys
 import threading
 import time
 from collections import deque
@@ -218,7 +219,7 @@ def measure(folder: Path, rounds: int, per_round: int) -> dict[str, Any]:
     return {"costs": [asdict(each) for each in costs], "checks": checks}
 
 
-def report(stages: dict[str, Any], track_seconds: float, price: float, rate: float) -> str:
+def report(stages: dict[str, Any], track_seconds: float, price: float, rate: float) -> list[str]:
     """The tables of docs/scale.md, as Markdown."""
     costs = [Costs(**each) for each in stages["costs"]]
     audio = sum(each.seconds for each in costs)
@@ -272,7 +273,7 @@ def report(stages: dict[str, Any], track_seconds: float, price: float, rate: flo
         cause = cause if rates[1] > 0.8 * ideal else "network, even at 10 Gbit/s"
         cause = "network at 1 Gbit/s" if cause == "network" else cause
         lines.append(f"| {cores} | {rates[0]:.1f} | {rates[1]:.1f} tracks/s | {cause} |")
-    return "\n".join(lines)
+    return lines
 
 
 def main() -> None:
@@ -295,9 +296,10 @@ def main() -> None:
         return
     stages = json.loads(options.stages.read_text("utf-8"))
     tables = report(stages, options.track_seconds, options.price, options.bit_rate)
-    print(tables)
+    print(*tables, sep="\n")
     if options.write is not None:
-        from faults import write_between
+        sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+        from pages import write_between
 
         write_between(options.write, "costs", tables)
 

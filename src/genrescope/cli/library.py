@@ -51,6 +51,8 @@ def info(
         "tracks": f"{found.tracks}: {found.deleted} deleted, {found.failed} could not be decoded, "
         f"{found.silent} silent, {found.no_music} no music",
     }
+    if found.not_classified:
+        rows["tracks"] += f", {found.not_classified} not classified yet"
     for name, text in rows.items():
         stdout.print(printable(f"{name:8} {text}"), markup=False)
     for root in found.roots:

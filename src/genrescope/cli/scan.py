@@ -18,7 +18,15 @@ from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_local, check_w
 from genrescope.cli.info import note_outdated
 from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.signals import leave
-from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
+from genrescope.cli.terminal import (
+    Format,
+    argument,
+    error_line,
+    notice,
+    printable,
+    progress,
+    stdout,
+)
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference.listening import Listen
 from genrescope.settings import default_model
@@ -26,6 +34,7 @@ from genrescope.wording import counted, was
 
 if TYPE_CHECKING:
     from genrescope.inference.ray_engine import RayEngine
+    from genrescope.library.scan_report import Report
     from genrescope.library.store import Library
 
 # A file that is being copied is not read before it rests.
@@ -220,10 +229,16 @@ def _scan_once(
             f"{counted(count, 'track')} of the library {was(count)} read with --listen {amount}, "
             f"not {listen}; --rescan reads everything again"
         )
+    if report.decided_again and not report.interrupted:
+        notice(
+            f"{counted(report.decided_again, 'track')} that an older detector had taken for no "
+            f"music {was(report.decided_again)} classified again"
+        )
     counts = asdict(report.counts)
     if format is Format.json:
         fields = {"library": report.library.place, **counts, "read_in_part": report.read_in_part}
         fields |= {"failed_before": report.failed_before, "interrupted": report.interrupted}
+        fields |= {"decided_again": report.decided_again, "unfinished": report.unfinished}
         typer.echo(json.dumps(fields))
     else:
         stdout.print(
@@ -237,10 +252,24 @@ def _scan_once(
         notice(f"library: {printable(report.library.place)}")
         if report.counts.classified and report.library.model.name == "default":
             _note_rejected(report.library)
+    if report.unfinished:
+        _note_unfinished(report)
     if report.interrupted:
         notice("interrupted: files classified until now are stored")
         leave()
     return bool(report.failures)
+
+
+def _note_unfinished(report: Report) -> None:
+    """Say how many tracks a stopped `--rescan` has left, and what classifies them."""
+    count = sum(report.unfinished.values())
+    folders = " ".join(argument(folder) for folder in report.unfinished)
+    source = report.library.model.source
+    model = "" if source == default_model() else f" --model {argument(source)}"
+    notice(
+        f"not classified yet: {counted(count, 'track')} of the library; go on with: "
+        f"genrescope scan {folders}{model}"
+    )
 
 
 def _note_rejected(library: Library) -> None:

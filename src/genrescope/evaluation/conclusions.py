@@ -35,15 +35,15 @@ class Claim:
     similar: bool = False
 
 
-def _claims() -> Iterator[Claim]:
-    of_kth = "kth-table4-5-epochs"
+def _of_kth() -> Iterator[Claim]:
+    segmented = "kth-table4-5-epochs"
     for model in ("cnn", "lstm"):
         name = model.upper()
         yield Claim(
             "kth",
             f"on segments deltas help the {name}",
-            f"{of_kth}/{model}/mfcc-delta",
-            f"{of_kth}/{model}/mfcc",
+            f"{segmented}/{model}/mfcc-delta",
+            f"{segmented}/{model}/mfcc",
         )
         yield Claim(
             "kth",
@@ -56,7 +56,7 @@ def _claims() -> Iterator[Claim]:
             yield Claim(
                 "kth",
                 f"segmenting helps the {name} ({feature})",
-                f"{of_kth}/{model}/{feature}",
+                f"{segmented}/{model}/{feature}",
                 f"kth-table3/{model}/{feature}",
             )
         yield Claim(
@@ -68,16 +68,19 @@ def _claims() -> Iterator[Claim]:
     yield Claim(
         "kth",
         "with MFCCs alone the LSTM is better than the CNN",
-        f"{of_kth}/lstm/mfcc",
-        f"{of_kth}/cnn/mfcc",
+        f"{segmented}/lstm/mfcc",
+        f"{segmented}/cnn/mfcc",
     )
     yield Claim(
         "kth",
         "with deltas LSTM and CNN are similar",
-        f"{of_kth}/lstm/mfcc-delta",
-        f"{of_kth}/cnn/mfcc-delta",
+        f"{segmented}/lstm/mfcc-delta",
+        f"{segmented}/cnn/mfcc-delta",
         similar=True,
     )
+
+
+def _of_leiden() -> Iterator[Claim]:
     for kind, suffix in (("leiden-table2/mobilenet_v2", "/frozen"), ("leiden-scratch", "")):
         of = "MobileNetV2" if suffix else "a small network"
         for seconds in (10, 5):
@@ -106,6 +109,9 @@ def _claims() -> Iterator[Claim]:
         "leiden-table1/mobilenet_v2/frozen",
         "leiden-table1/xception/frozen",
     )
+
+
+def _of_berkeley() -> Iterator[Claim]:
     for classifier in ("LR", "SVCrbf", "RF"):
         yield Claim(
             "berkeley",
@@ -125,6 +131,9 @@ def _claims() -> Iterator[Claim]:
         "berkeley-fig6-pca/SVCrbf",
         "berkeley-fig7",
     )
+
+
+def _of_deepsound() -> Iterator[Claim]:
     yield Claim(
         "deepsound",
         "VGGish's embeddings are better than MFCCs",
@@ -139,7 +148,7 @@ def _claims() -> Iterator[Claim]:
     )
 
 
-CLAIMS = tuple(_claims())
+CLAIMS = (*_of_kth(), *_of_leiden(), *_of_berkeley(), *_of_deepsound())
 
 
 def conclusions(runs: Sequence[RunResult]) -> str:

@@ -1,14 +1,7 @@
 """From a waveform or a stored spectrogram to arrays: one implementation for training and use."""
 
 from genrescope.features.base import Feature, SpectrogramFeature, StftFeature, standardise
-from genrescope.features.frontend import (
-    Frontend,
-    Segment,
-    SegmentSettings,
-    Source,
-    StreamInfo,
-    Window,
-)
+from genrescope.features.frontend import Frontend, Segment, SegmentSettings
 from genrescope.features.registry import feature_kinds, make_feature
 from genrescope.features.spectrogram import (
     Spectrogram,
@@ -16,6 +9,7 @@ from genrescope.features.spectrogram import (
     load_spectrogram,
     power_spectrogram,
 )
+from genrescope.features.windows import Source, StreamInfo, Window
 
 __all__ = [
     "Feature",

@@ -93,6 +93,17 @@ class Manifest(BaseModel):
     music_detector: MusicDetector | None = None
     training_tracks: dict[str, str] | None = None
 
+    @property
+    def detector(self) -> str | None:
+        """Fingerprint of what tells music from other sounds; None where the model can't."""
+        if self.labels is not None:
+            rules = f"{self.labels.music} {self.labels.music_above}"
+        elif self.music_detector is not None:
+            rules = self.music_detector.model_dump_json()
+        else:
+            return None
+        return hashlib.sha256(rules.encode()).hexdigest()[:16]
+
     @field_validator("name", "provenance", "metrics", "licence", "training_tracks", mode="before")
     @classmethod
     def _storable(cls, value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from os import PathLike, fsdecode, fspath
 from threading import Event
@@ -12,26 +11,21 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.aggregation import aggregate, softmax
 from genrescope.audio import Waveform
 from genrescope.audio.decode import LOUDEST
 from genrescope.errors import AudioError, FileError
 from genrescope.features import Frontend, Segment, Source, StreamInfo, Window
-from genrescope.features.base import Change
 from genrescope.inference.bundle import Bundle, Manifest
-from genrescope.inference.labels import MUSIC, SoundLabels
-from genrescope.inference.listening import Listen, check_listen, is_clear, windows_of_parts
+from genrescope.inference.listening import Listen, check_listen, windows_of_parts
 from genrescope.inference.network import EMBEDDING, LOGITS, Network
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 from genrescope.inference.threads import CancelEvent, check, in_threads, until
+from genrescope.inference.track_outputs import TrackOutputs
 
 Outputs = tuple[list[Segment], NDArray[np.float32], NDArray[np.float32]]
-_Outputs = tuple[list[Segment], Sequence[NDArray[np.float32]]]
 Input = Source | bytes | BinaryIO | tuple[NDArray[Any], int]
 """A source to classify: a path, bytes or a file object with the content of an audio file, a
 `Waveform`, an array with its sample rate, or, for a model of stored vectors, an array of them."""
-
-NOTHING_AUDIBLE = "silence, and no second of sound in one piece: cannot tell a genre"
 
 
 class Classifier:
@@ -182,117 +176,44 @@ class Classifier:
         progress: Callable[[list[SegmentPrediction]], None] | None = None,
         listen: Listen = "full",
     ) -> Prediction:
-        # No window comes of silence, however long.
+        # `on_block` stops the reading of long silence, of which no windows come.
         info, frontend = StreamInfo(on_block=partial(check, stop)), self.manifest.frontend
-
-        def outputs(enough: Callable[[float], bool]) -> Iterator[_Outputs]:
-            windows = windows_of_parts(frontend, source, info, listen, enough)
-            if windows is None:
-                windows = _windows(frontend, source, info)
-            windows = until(stop, noted(windows, info))
-            yield from self.network.run_windows(windows, [LOGITS, EMBEDDING])
-
+        track = TrackOutputs(self.manifest, self.embedding_size, info)
+        windows = windows_of_parts(frontend, source, info, listen, track.is_clear)
+        if windows is None:
+            windows = _windows(frontend, source, info)
+        windows = until(stop, record_changes(windows, info))
+        for segments, outputs in self.network.run_windows(windows, [LOGITS, EMBEDDING]):
+            new = track.add(segments, *outputs)
+            if progress is not None:
+                progress(new)
         path = fsdecode(fspath(source)) if isinstance(source, str | PathLike) else None
-        return self._assemble(outputs, info, path, progress)
+        return track.prediction(path)
 
     def prediction_of(
-        self, outputs: Iterable[_Outputs], info: StreamInfo, *, path: str | None = None
+        self,
+        windows: Iterable[tuple[list[Segment], Sequence[NDArray[np.float32]]]],
+        info: StreamInfo,
+        *,
+        path: str | None = None,
     ) -> Prediction:
-        """The prediction of a track from what the network gave for its windows.
+        """The prediction of a track from outputs of the network that were computed elsewhere.
 
         Parameters
         ----------
-        outputs
-            Of each window its segments, logits and embeddings, see `Network.run_windows`; the
-            segments' values are not used.
+        windows
+            For each window its segments and their outputs: raw logits `[segments, outputs]` and
+            embeddings `[segments, size]`, as `Network.run_windows` gives them. Only the times of
+            the segments are used, not their values.
         info
-            Of the track; complete once the outputs have been taken.
+            Duration, warnings and changes of the track; complete once all windows have been taken.
         path
             The path or address that the prediction is for.
         """
-        return self._assemble(lambda _: outputs, info, path)
-
-    def _assemble(
-        self,
-        outputs: Callable[[Callable[[float], bool]], Iterable[_Outputs]],
-        info: StreamInfo,
-        path: str | None,
-        progress: Callable[[list[SegmentPrediction]], None] | None = None,
-    ) -> Prediction:
-        """From outputs to a prediction; `outputs` gets a function that tells if they are enough.
-
-        The function takes the fraction of the track that was not read.
-        """
-        timeline: list[SegmentPrediction] = []
-        tables: list[NDArray[np.float64]] = []
-        label_logits: list[NDArray[np.float32]] = []
-        head = self.manifest.labels
-        embedding = np.zeros(self.embedding_size)
-        detector = self.manifest.music_detector
-        means: list[NDArray[np.float64]] = []  # of the logits of each window that has music
-        margins: list[float] = []
-        knows_music = head is not None or detector is not None
-
-        def enough(unread: float) -> bool:
-            return is_clear(means, unread, margins if knows_music else None)
-
-        for segments, (raw, embeddings) in outputs(enough):
-            logits, music = raw, np.ones(len(raw), np.bool_)
-            if head is not None:
-                label_logits.append(raw)
-                logits, music = head.genre_logits(raw), head.has_music(raw)
-                margins.append(head.margin(raw))
-            probabilities = softmax(logits, self.manifest.temperature)
-            tables.append(probabilities)
-            if music.any():
-                means.append(np.asarray(logits[music].mean(axis=0) / self.manifest.temperature))
-            embedding += embeddings.sum(axis=0, dtype=np.float64)
-            if detector is not None:
-                margins.append(detector.margin(embeddings.mean(axis=0)))
-            new = [
-                SegmentPrediction(
-                    segment.start, min(segment.end, info.duration), _named(self.genres, row)
-                )
-                for segment, row in zip(segments, probabilities, strict=True)
-            ]
-            timeline += new
-            if progress is not None:
-                progress(new)
-        mean_embedding = (embedding / max(1, len(timeline))).astype(np.float32)
-        no_genre = Prediction(
-            path=path,
-            genre=None,
-            probabilities=dict.fromkeys(self.genres, 1 / len(self.genres)),
-            timeline=[],
-            embedding=mean_embedding,
-            duration=info.duration,
-            warnings=[*info.warnings, NOTHING_AUDIBLE],
-            listen=info.listen,
-        )
-        if not timeline:
-            return no_genre
-        labels = _sound_labels(self.manifest, label_logits, mean_embedding, info.changes)
-        if labels is not None and labels.kind != MUSIC:
-            reason = f"{labels.describe()}: cannot tell a genre"
-            return replace(no_genre, warnings=[*info.warnings, reason], labels=labels)
-        table = np.concatenate(tables)
-        if head is not None:
-            # A spoken introduction says nothing about the music that follows.
-            music = head.has_music(np.concatenate(label_logits))
-            table = table[music] if music.any() else table
-        named = _named(self.genres, aggregate(table, self.manifest.aggregation))
-        ranked = dict(sorted(named.items(), key=lambda item: -item[1]))
-        return Prediction(
-            path=path,
-            genre=next(iter(ranked)),
-            probabilities=ranked,
-            timeline=sorted(timeline, key=lambda segment: segment.start),
-            embedding=mean_embedding,
-            duration=info.duration,
-            warnings=info.warnings,
-            labels=labels,
-            listen=info.listen,
-        )
+        track = TrackOutputs(self.manifest, self.embedding_size, info)
+        for segments, (logits, embeddings) in windows:
+            track.add(segments, logits, embeddings)
+        return track.prediction(path)
 
     def predict_many(
         self,
@@ -392,27 +313,9 @@ def _windows(frontend: Frontend, source: Input, info: StreamInfo) -> Iterator[Wi
     return frontend.windows(source, info)
 
 
-def _named(genres: list[str], probabilities: NDArray[np.float64]) -> dict[str, float]:
-    return dict(zip(genres, map(float, probabilities), strict=True))
-
-
-def noted(windows: Iterable[Window], info: StreamInfo) -> Iterator[Window]:
-    """The windows; how much each changes over time is added to `info.changes`."""
+def record_changes(windows: Iterable[Window], info: StreamInfo) -> Iterator[Window]:
+    """The same windows; how much each changes over time is added to `info.changes`."""
     for window in windows:
         if window.change is not None:
             info.changes.append(window.change)
         yield window
-
-
-def _sound_labels(
-    manifest: Manifest,
-    label_logits: list[NDArray[np.float32]],
-    embedding: NDArray[np.float32],
-    changes: Sequence[Change],
-) -> SoundLabels | None:
-    """Kind, styles, instruments and moods of a recording, where the bundle has them."""
-    if manifest.labels is not None:
-        return manifest.labels.read(np.concatenate(label_logits))
-    if manifest.music_detector is not None:
-        return manifest.music_detector.read(embedding, changes)
-    return None

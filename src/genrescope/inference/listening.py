@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from genrescope import audio
 from genrescope.errors import AudioError, TooLongError, UnreadableError
 from genrescope.features import Frontend, StreamInfo, Window, is_stored_spectrogram
-from genrescope.features.frontend import SHORTEST_SECONDS, WINDOW_SECONDS
+from genrescope.features.windows import SHORTEST_SECONDS, WINDOW_SECONDS
 
 Listen = Literal["full", "auto"] | float
 """All of a track ("full"), as much as its genre takes to be clear ("auto"), or some seconds."""

@@ -34,7 +34,7 @@ from genrescope.errors import AudioError, FileError, GenrescopeError, Unreadable
 from genrescope.features import Segment, StreamInfo
 from genrescope.features.base import Change
 from genrescope.inference.bundle import Bundle
-from genrescope.inference.classifier import Classifier, noted
+from genrescope.inference.classifier import Classifier, record_changes
 from genrescope.inference.network import EMBEDDING, LOGITS
 from genrescope.inference.prediction import Prediction
 from genrescope.redaction import redacted
@@ -92,7 +92,7 @@ class PredictionPipeline:
         """See `Pipeline`."""
         frontend = self.bundle.manifest.frontend
         with open_source(source) as opened:
-            for window in noted(frontend.windows(opened, info), info):
+            for window in record_changes(frontend.windows(opened, info), info):
                 if segments := frontend.segments_of(window):
                     yield Piece(
                         np.stack([segment.values for segment in segments]),

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from genrescope.inference.labels import MUSIC
 from genrescope.legacy import is_passing_problem
 from genrescope.library.files import Found, has_files, is_missing
 from genrescope.library.moves import unfinished_moves
-from genrescope.library.rows import Entry
+from genrescope.library.rows import NOT_CLASSIFIED, Entry
 
 
 class KnownTracks:
@@ -22,13 +23,15 @@ class KnownTracks:
         The rows.
     roots
         The folders and addresses that are scanned.
+    detector
+        What the scan's model decides by whether a track is music, see `Entry.detector`.
 
     Attributes
     ----------
     rows
         By file.
     by_content
-        Rows of each content, except those that say only that a file could not be read.
+        Rows of each content, except those that `is_settled` leaves to be classified again.
     found
         The files that the scan has found.
     kept
@@ -37,17 +40,29 @@ class KnownTracks:
         Rows of moved files, which are to be removed.
     """
 
-    def __init__(self, entries: Iterable[Entry], roots: Sequence[Path]) -> None:
+    def __init__(
+        self, entries: Iterable[Entry], roots: Sequence[Path], detector: str | None
+    ) -> None:
+        self.detector = detector
         self.rows = {entry.file: entry for entry in entries}
         self.roots = roots
         self.by_content: defaultdict[str, list[Entry]] = defaultdict(list)
         for entry in self.rows.values():
-            if not is_passing_problem(entry.problem):
+            if self.is_settled(entry):
                 self.by_content[entry.content].append(entry)
         self.found: dict[Path, Found] = {}
         self.kept: list[Path] = []
         self.outdated: list[Entry] = []
         self._moved: set[Path] = set()  # former paths of moved files
+
+    def is_settled(self, entry: Entry) -> bool:
+        """Whether a row stays as it is while its file does; otherwise it is classified again."""
+        is_stopped = entry.problem == NOT_CLASSIFIED or is_passing_problem(entry.problem)
+        return not (is_stopped or self.is_rejected_before(entry))
+
+    def is_rejected_before(self, entry: Entry) -> bool:
+        """Whether a track was taken for no music by other rules than those of the present model."""
+        return entry.kind not in (None, MUSIC) and entry.detector != self.detector
 
     def moved_from(self, content: str, found: Found) -> Entry | None:
         """The row of a file that is gone which had the same audio; it is outdated from now on."""

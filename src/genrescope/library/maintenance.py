@@ -12,7 +12,7 @@ from genrescope.errors import FileError
 from genrescope.library import places
 from genrescope.library.content import content_of
 from genrescope.library.remote import fetched
-from genrescope.library.rows import Entry
+from genrescope.library.rows import NOT_CLASSIFIED, Entry
 from genrescope.library.store import Library
 from genrescope.locks import scratch_folder
 from genrescope.wording import counted
@@ -44,9 +44,10 @@ class Info:
 
     Attributes
     ----------
-    tracks, deleted, failed, silent, no_music
+    tracks, deleted, failed, silent, no_music, not_classified
         All rows; those whose files were missing at the last scan; of the others, those that could
-        not be decoded, and those without a genre because of silence, or because they are no music.
+        not be decoded, those without a genre because of silence, or because they are no music, and
+        those that a stopped scan has left to the next one.
     roots
         The scanned folders.
     bytes
@@ -58,6 +59,7 @@ class Info:
     failed: int
     silent: int
     no_music: int
+    not_classified: int
     roots: tuple[Root, ...]
     bytes: int | None
 
@@ -88,7 +90,8 @@ def describe(library: Library) -> Info:
     rows = Counter(entry.root for entry in entries)
     deleted = Counter(entry.root for entry in entries if entry.deleted)
     living = [entry for entry in entries if not entry.deleted]
-    failed = sum(entry.problem is not None for entry in living)
+    left = sum(entry.problem == NOT_CLASSIFIED for entry in living)
+    failed = sum(entry.problem is not None for entry in living) - left
     no_genre = [entry for entry in living if entry.genre is None and entry.problem is None]
     no_music = sum(entry.kind is not None for entry in no_genre)
     size = None
@@ -101,6 +104,7 @@ def describe(library: Library) -> Info:
         failed,
         len(no_genre) - no_music,
         no_music,
+        left,
         tuple(
             Root(root, count, deleted[root], is_address(root) or Path(root).is_dir())
             for root, count in sorted(rows.items())

@@ -11,7 +11,7 @@ A track's labels (styles, instruments, moods, uses) are those that its model sho
 probabilities, most probable first; there are none where the model knows none.
 
 Format 1 is that of version 0.1; format 2 added the column `inode`; format 3 added `kind` and the
-labels; format 4 added `listen`. `from_table` reads them all.
+labels; format 4 added `listen`; format 5 added `detector`. `from_table` reads them all.
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ from genrescope.audio.addresses import is_address
 if TYPE_CHECKING:
     import pyarrow
 
-FORMAT = 4
+FORMAT = 5
 LABELS = ("styles", "instruments", "moods", "uses")
 """Columns of labels, each a list of names with probabilities."""
 
 HAS_EMBEDDING = "NOT deleted AND genre IS NOT NULL"
 """`Entry.has_embedding` as SQL."""
+
+NOT_CLASSIFIED = "not classified yet: the scan that began it was stopped"
+"""Problem of a track that `scan --rescan` has not reached; the next scan of its folder does."""
 
 _METADATA_KEY = b"genrescope"
 _INT64 = 2**63 - 1
@@ -104,6 +107,9 @@ class Entry:
     listen
         How much of the file was read: "full", or "auto" or a number of seconds where `scan` read
         parts of it, see `genrescope.inference.Prediction`.
+    detector
+        What decided on `kind`, see `genrescope.inference.Bundle`'s `Manifest.detector`; None where
+        `kind` is, and in rows of format 4 and before.
     corrected_genre
         The owner's correction, where it was read (see `genrescope.library.corrections`); it is not
         stored with the track.
@@ -134,6 +140,7 @@ class Entry:
     moods: Mapping[str, float] = field(default_factory=dict)
     uses: Mapping[str, float] = field(default_factory=dict)
     listen: str = "full"
+    detector: str | None = None
     corrected_genre: str | None = None
 
     @property
@@ -216,6 +223,7 @@ def schema(model: Model) -> pyarrow.Schema:
         "kind": pa.string(),
         **dict.fromkeys(LABELS, pa.list_(label)),
         "listen": pa.string(),
+        "detector": pa.string(),
     }
     metadata = {_METADATA_KEY: json.dumps({"format": FORMAT, **asdict(model)})}
     return pa.schema(list(types.items()), metadata=metadata)

@@ -27,7 +27,6 @@ from genrescope.audio.workers import safely_for
 from genrescope.errors import AudioError, FileError, UnreadableError
 from genrescope.inference import Classifier, Prediction
 from genrescope.inference.listening import Listen
-from genrescope.legacy import is_passing_problem
 from genrescope.library.content import content_of
 from genrescope.library.files import (
     Found,
@@ -46,14 +45,16 @@ from genrescope.library.places import (
 )
 from genrescope.library.remote import ReadMany, read_here
 from genrescope.library.rows import Entry
-from genrescope.library.scan_report import Report, read_otherwise
+from genrescope.library.scan_report import Report, not_classified, read_otherwise
 from genrescope.library.scan_start import (
     check_missing,
     check_rescan,
     known_roots,
     knows,
+    made_anew,
     model_of,
     open_or_create,
+    outermost,
     restored,
 )
 from genrescope.library.search import Root, Search
@@ -104,7 +105,8 @@ def scan(
         A shipped model or a bundle.
     rescan
         Classify everything again, in these and in all folders that were scanned before; the only
-        way to change the model.
+        way to change the model. Tracks that it has not reached when it is stopped stay in the
+        library; the next scan of their folder classifies them.
     jobs
         Files classified at once; as many as there are cores by default.
     listen
@@ -152,7 +154,9 @@ def scan(
                 raise FileError(str(roots[0]), f"no music files in this folder{over}")
         if rescan:
             check_rescan(place, search, roots, missing, is_gone)
-        opened = Library.create(place, present) if rescan else open_or_create(place, present)
+        opened = (
+            made_anew(place, present, search, roots) if rescan else open_or_create(place, present)
+        )
         work = _Scan(opened, classifier, roots, progress)
         work.report.restored = taken_back
         work.take(search)
@@ -162,6 +166,7 @@ def scan(
         except KeyboardInterrupt:
             work.report.interrupted = True
             work.flush()
+        work.report.unfinished = not_classified(opened)
         return work.report
 
 
@@ -176,10 +181,11 @@ class _Scan:
         progress: Callable[[int, int], None],
     ) -> None:
         self.library, self.classifier, self.progress = library, classifier, progress
+        self.scanned = roots
         self.roots = [root.path for root in roots]
-        self.addresses = {root.path: root.address for root in roots if root.address}
+        self.detector = classifier.manifest.detector
         self.report = Report(library)
-        self.known = KnownTracks(library.entries(), self.roots)
+        self.known = KnownTracks(library.entries(), self.roots, self.detector)
         self.pending: deque[tuple[Found, str]] = deque()
         self.ready: list[Entry] = []
         self.written = time.monotonic()
@@ -252,11 +258,12 @@ class _Scan:
         same = entry and (entry.size, entry.mtime_ns) == (found.size, found.mtime_ns)
         if entry is None or not same:
             return False
+        if not self.known.is_settled(entry):
+            self.report.decided_again += self.known.is_rejected_before(entry)
+            return False
         if entry.deleted:  # it came back as it was
             self._take(replace(entry, deleted=False, inode=found.inode), "recognised")
             return True
-        if is_passing_problem(entry.problem):
-            return False
         self.report.counts.unchanged += 1
         self.report.failed_before += entry.problem is not None
         return True
@@ -339,6 +346,8 @@ class _Scan:
         else:
             is_moved = found.address and self.known.moved_from(content, found)
             entry = classified(fields, result, self.classifier.genres)
+            if entry.kind is not None:
+                entry = replace(entry, detector=self.detector)
             self._take(entry, "moved" if is_moved else "classified")
         self._advance()
 
@@ -346,9 +355,7 @@ class _Scan:
         """The root that a file is stored under: its present one, or the outermost above it."""
         if file in self.known.rows:
             return self.known.rows[file].root
-        above = [root for root in self.roots if file.is_relative_to(root)]
-        outermost = min(above, key=lambda root: len(root.parts))
-        return self.addresses.get(outermost, outermost)
+        return outermost(self.scanned, file)
 
     def _take(self, entry: Entry, outcome: str) -> None:
         counts = self.report.counts

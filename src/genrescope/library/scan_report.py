@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from genrescope.audio.files import PassedOver
 from genrescope.errors import FileError
 from genrescope.inference.listening import Listen, setting_of
-from genrescope.library.rows import HAS_EMBEDDING
-from genrescope.library.store import Library
+from genrescope.library.rows import HAS_EMBEDDING, NOT_CLASSIFIED
+from genrescope.library.store import Library, quoted
 
 
 @dataclass
@@ -57,6 +57,11 @@ class Report:
         before it.
     read_in_part
         See `read_otherwise`.
+    decided_again
+        Tracks classified again because they were taken for no music by other rules than those of
+        the present model.
+    unfinished
+        See `not_classified`.
     """
 
     library: Library
@@ -67,6 +72,8 @@ class Report:
     passed_over: PassedOver = field(default_factory=PassedOver)
     restored: bool = False
     read_in_part: dict[str, int] = field(default_factory=dict)
+    decided_again: int = 0
+    unfinished: dict[str, int] = field(default_factory=dict)
 
 
 def read_otherwise(library: Library, listen: Listen) -> dict[str, int]:
@@ -80,3 +87,9 @@ def read_otherwise(library: Library, listen: Listen) -> dict[str, int]:
     """
     where = f"{HAS_EMBEDDING} AND listen NOT IN ('full', '{setting_of(listen)}')"
     return dict(Counter(library.columns(["listen"], where)["listen"].to_pylist()))
+
+
+def not_classified(library: Library) -> dict[str, int]:
+    """How many tracks `scan --rescan` has not reached before it was stopped, by scanned folder."""
+    where = f"NOT deleted AND problem = {quoted(NOT_CLASSIFIED)}"
+    return dict(sorted(Counter(library.columns(["root"], where)["root"].to_pylist()).items()))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from genrescope.errors import FileError
 from genrescope.inference import Classifier
+from genrescope.library.files import Found, Tags, described
 from genrescope.library.places import LibraryError, is_address, writing
 from genrescope.library.recovery import take_back
-from genrescope.library.rows import Model
+from genrescope.library.rows import NOT_CLASSIFIED, Entry, Model
 from genrescope.library.search import Root, Search
 from genrescope.library.similar import ModelMismatchError
 from genrescope.library.store import TRACKS, Library, is_library
@@ -129,6 +132,39 @@ def open_or_create(place: str, model: Model) -> Library:
             f"({model.sha256[:8]})",
         )
     return opened
+
+
+def made_anew(place: str, model: Model, search: Search, roots: Sequence[Root]) -> Library:
+    """Make the library anew for `rescan`: its tracks that were found are there, not classified.
+
+    They are known from the beginning, so that a scan that is stopped forgets none of them.
+    """
+    try:
+        known = Library.open(place).entries() if is_library(place) else []
+    except LibraryError:  # a damaged one has no rows to keep
+        known = []
+    rows = {entry.file: entry for entry in known if entry.file in search.found}
+    return Library.create(place, model, [_emptied(row, roots, model) for row in rows.values()])
+
+
+def _emptied(entry: Entry, roots: Sequence[Root], model: Model) -> Entry:
+    """The row of a track that is to be classified, under its outermost folder."""
+    address = entry.place if entry.is_remote else ""
+    found = Found(entry.file, entry.size, entry.mtime_ns, entry.inode, address)
+    own = Tags(entry.title, entry.artist, entry.album, entry.year, entry.genre_tag)
+    return Entry(
+        **described(found, outermost(roots, entry.file), entry.content, own),
+        probabilities=np.zeros(len(model.genres), np.float32),
+        embedding=np.zeros(model.embedding_size, np.float32),
+        problem=NOT_CLASSIFIED,
+    )
+
+
+def outermost(roots: Iterable[Root], file: Path) -> Path | str:
+    """The outermost folder or address above a file."""
+    above = [root for root in roots if file.is_relative_to(root.path)]
+    root = min(above, key=lambda each: len(each.path.parts))
+    return root.address or root.path
 
 
 def restored(place: str) -> bool:

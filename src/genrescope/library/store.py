@@ -32,7 +32,6 @@ from genrescope.library.rows import (
     Model,
     from_table,
     read_metadata,
-    schema,
     to_table,
 )
 
@@ -98,8 +97,8 @@ class Library:
         return cls(place, connection, table, model)
 
     @classmethod
-    def create(cls, place: Place, model: Model) -> Library:
-        """Make an empty library; one that exists, even if damaged, is replaced.
+    def create(cls, place: Place, model: Model, entries: Sequence[Entry] = ()) -> Library:
+        """Make a library; one that exists, even if damaged, is replaced in one commit.
 
         Raises
         ------
@@ -118,7 +117,7 @@ class Library:
             if not exists:  # versions begin anew, so an old index could be taken for one of them
                 for name in (TRACKS, INDEX):
                     connection.drop_table(name, ignore_missing=True)
-            table = connection.create_table(TRACKS, schema=schema(model), mode="overwrite")
+            table = connection.create_table(TRACKS, to_table(entries, model), mode="overwrite")
         return cls(place, connection, table, model)
 
     def entries(self, where: str | None = None) -> list[Entry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import PureWindowsPath
 from typing import Any
@@ -36,12 +36,8 @@ class Form:
         ProblemError
             422, when it is something else.
         """
-        text = self.fields.get(name)
-        if text is None:
-            return default
-        if text not in ("true", "false"):
-            raise ProblemError(422, f"{name} has to be true or false")
-        return text == "true"
+        text = self._text(name, ("true", "false").__contains__, "true or false")
+        return default if text is None else text == "true"
 
     def number(self, name: str, default: int | None, low: int, high: int) -> int | None:
         """A field that is a whole number from `low` to `high`.
@@ -51,12 +47,12 @@ class Form:
         ProblemError
             422, when it is something else.
         """
-        text = self.fields.get(name)
-        if text is None:
-            return default
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
-            raise ProblemError(422, f"{name} has to be a whole number from {low} to {high}")
-        return int(text)
+
+        def is_valid(text: str) -> bool:
+            return bool(re.fullmatch("[0-9]{1,9}", text)) and low <= int(text) <= high
+
+        text = self._text(name, is_valid, f"a whole number from {low} to {high}")
+        return default if text is None else int(text)
 
     def minutes(self, name: str) -> float | None:
         """A field that is a length in minutes; None where it is not there.
@@ -66,12 +62,16 @@ class Form:
         ProblemError
             422, when it is something else.
         """
+        minutes = re.compile(r"[0-9]{1,9}([.][0-9]{1,9})?")
+        text = self._text(name, minutes.fullmatch, "a number of minutes")
+        return None if text is None else float(text)
+
+    def _text(self, name: str, is_valid: Callable[[str], object], expected: str) -> str | None:
+        """The text of a field, if it is valid; None where the field is not there."""
         text = self.fields.get(name)
-        if text is None:
-            return None
-        if not re.fullmatch(r"[0-9]{1,9}([.][0-9]{1,9})?", text):
-            raise ProblemError(422, f"{name} has to be a number of minutes")
-        return float(text)
+        if text is not None and not is_valid(text):
+            raise ProblemError(422, f"{name} has to be {expected}")
+        return text
 
 
 def check_names(names: Iterable[str], known: Collection[str]) -> None:

@@ -31,7 +31,7 @@ from genrescope.errors import BundleError, DatasetError, FileError, GenrescopeEr
 from genrescope.evaluation.predict import segment_logits
 from genrescope.evaluation.significance import McNemar, mcnemar
 from genrescope.features import Frontend
-from genrescope.features.frontend import WINDOW_SECONDS, Window
+from genrescope.features.windows import WINDOW_SECONDS, Window
 from genrescope.inference import Bundle, Classifier, Manifest
 from genrescope.training.bundles import LARGE, make_bundle
 from genrescope.training.graphs import whole_graph

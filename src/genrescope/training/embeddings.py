@@ -25,8 +25,8 @@ from genrescope.encoders.store import EmbeddingStore
 from genrescope.errors import FileError
 from genrescope.features import Frontend
 from genrescope.features.cache import FeatureCache
-from genrescope.features.frontend import Window
 from genrescope.features.segments import SEGMENT_RULE
+from genrescope.features.windows import Window
 from genrescope.onnx_session import onnx_session
 
 FloatArray = NDArray[np.float32]

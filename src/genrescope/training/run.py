@@ -22,7 +22,13 @@ from genrescope.onnx_session import onnx_session
 from genrescope.training.adaptation import adapt
 from genrescope.training.bundles import Origin
 from genrescope.training.data import FloatArray, TrainingData, describe, load
-from genrescope.training.further import load_further, refuse_leaks, with_further, with_taxonomy
+from genrescope.training.further import (
+    FurtherData,
+    load_further,
+    refuse_leaks,
+    with_further,
+    with_taxonomy,
+)
 from genrescope.training.graphs import join_graphs
 from genrescope.training.identity import hash_files, hash_inputs
 from genrescope.training.outcome import Outcome, predictions_of, result_of, temperatures
@@ -104,26 +110,21 @@ def execute(
         When the folder can't be written to.
     """
     reporter = reporter or DefaultReporter()
-    known = {track.id for track in tracks}
-    given = teacher or {}
-    teacher = {track: own for track, own in given.items() if track in known}
-    if given and not teacher:
-        first = next(iter(given))
-        reporter.notice(f"the teacher's tracks ({first}, …) are none of the data set's")
-    recipe = adapt(recipe, tracks, teacher, reporter.notice)
+    targets = _targets_of(tracks, teacher or {}, reporter)
+    recipe = adapt(recipe, tracks, targets, reporter.notice)
     if also:
         tracks = _of_the_taxonomy(recipe, tracks, reporter)
     trainer = make_trainer(recipe, devices)
     origin = Origin(recipe, describe(tracks, name, vectors))
     if also:
         origin.data["also"] = [describe(each.tracks, each.name) for each in also]
-    run = RunFolder.claim(folder, recipe, origin.data, teacher, hash_inputs(recipe, teacher))
+    run = RunFolder.claim(folder, recipe, origin.data, targets, hash_inputs(recipe, targets))
     if engine is not None:
         for own in (tracks, *(each.tracks for each in also)):
             fill_cache(engine, recipe.frontend, own, reporter)
     cache = FeatureCache()
     data = load(
-        recipe, tracks, vectors=vectors or {}, targets=teacher, reporter=reporter, cache=cache
+        recipe, tracks, vectors=vectors or {}, targets=targets, reporter=reporter, cache=cache
     )
     protocol = make_protocol(
         recipe.split,
@@ -138,12 +139,10 @@ def execute(
         refuse_leaks(each, data.tracks, protocol, by_artist=recipe.split.by_artist)
     if also:
         data = with_further(data, further)
-    further_tracks = [track for each in further for track in each.tracks.values()]
-    folders = {}
-    for job in protocol.jobs:
-        names = sorted({*job.train, *job.monitored, *job.predicted})
-        files = [*(data.tracks[track] for track in names), *further_tracks]
-        folders[job.name] = run.job(job, hash_files(recipe, files, cache))
+    folders = {
+        job.name: run.job(job, hash_files(recipe, _files_of(job, data, further), cache))
+        for job in protocol.jobs
+    }
     unfinished = [job for job in protocol.jobs if not folders[job.name].finished]
     data = data.with_copies(recipe, [track for job in unfinished for track in job.train])
     for job in unfinished:
@@ -160,12 +159,8 @@ def execute(
         recipe,
         data=origin.data,
         command=command,
-        teacher_tracks=len(teacher),
+        teacher_tracks=len(targets),
     )
-    final = protocol.final.name
-    graph = outcomes[final].model.onnx
-    if data.encoder is not None:
-        graph = join_graphs(data.encoder, graph)
     used = [track for track in tracks if track.id in protocol.used_in_training]
     used += [replace(t, id=f"{each.name}: {t.id}") for each in also for t in each.tracks]
     listed = TrainingTracks.of(origin.data["name"], used)
@@ -179,10 +174,33 @@ def execute(
                 "tracks_perhaps_used_in_training": overlap.count(None),
             }
         )
+    final = protocol.final.name
+    graph = outcomes[final].model.onnx
+    if data.encoder is not None:
+        graph = join_graphs(data.encoder, graph)
     bundle = origin.bundle(graph, data, temperature[final], result.to_dict(), listed.to_fields())
     histories = {name: outcome.model.history for name, outcome in outcomes.items()}
     run.finish(result, predictions, histories, bundle)
     return result
+
+
+def _targets_of(
+    tracks: Sequence[Track], teacher: Mapping[str, FloatArray], reporter: Reporter
+) -> dict[str, FloatArray]:
+    """The teacher's targets of these tracks, by track id."""
+    ids = {track.id for track in tracks}
+    targets = {track: own for track, own in teacher.items() if track in ids}
+    if teacher and not targets:
+        first = next(iter(teacher))
+        reporter.notice(f"the data set has none of the teacher's tracks ({first}, …)")
+    return targets
+
+
+def _files_of(job: TrainingJob, data: TrainingData, further: Sequence[FurtherData]) -> list[Track]:
+    """The tracks whose files decide a job's result: its own and those of further data sets."""
+    names = sorted({*job.train, *job.monitored, *job.predicted})
+    own = [data.tracks[name] for name in names]
+    return [*own, *(track for each in further for track in each.tracks.values())]
 
 
 def _encoder_tracks(recipe: Recipe) -> TrainingTracks | None:
