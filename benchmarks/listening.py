@@ -217,8 +217,9 @@ def main() -> None:
     lines = [
         *table(folders),
         "",
-        f"A song is a track of three to five minutes, of {np.mean(songs):.1f} windows. Decoding, "
-        f"front end and network took {cost:.0f} ms of processor time a window, read in full.",
+        f"A song is a track of three to five minutes, of {np.mean(songs):.1f} windows; parts count "
+        f"by their length. Decoding, front end and network took {cost:.0f} ms of processor time a "
+        "window, read in full.",
     ]
     print(*lines, sep="\n")
     if arguments.write:
