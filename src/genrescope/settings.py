@@ -41,7 +41,7 @@ def read_settings() -> dict[str, str | bool]:
 
     try:
         fields = tomllib.loads(text)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise FileError(path, f"can't be read: {error}") from None
     for name, value in fields.items():
         if name not in _KNOWN or not isinstance(value, _KNOWN[name]):
