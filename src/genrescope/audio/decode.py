@@ -38,7 +38,8 @@ class AudioInfo:
     Attributes
     ----------
     duration
-        Seconds. An estimate from the bit rate for raw AAC and for MP3 without a Xing header.
+        Seconds of sound that decoding gives, to a few frames of the codec. Where the header does
+        not tell, or its timestamps leave gaps, all packets are counted, without decoding them.
     sample_rate
         Sample rate of the file, in Hz.
     channels
@@ -46,7 +47,9 @@ class AudioInfo:
     format
         The container: "WAV", "MP3", "MP4", "Matroska", …
     seekable
-        Whether a part can be decoded without decoding what comes before it.
+        Whether a part can be decoded without decoding what comes before it. It can't where
+        timestamps or headers don't tell how much sound is before it: in joined files, and in
+        recordings with gaps.
     """
 
     duration: float
@@ -62,13 +65,16 @@ class Source(Protocol):
     sample_rate: int
     channels: int
     format: str
-    seekable: bool
     end: int
     """Number of frames that were found in the file, once its blocks have been read."""
 
     @property
+    def seekable(self) -> bool:
+        """Whether a part is decoded without all that comes before it."""
+
+    @property
     def duration(self) -> float:
-        """Seconds of sound, according to the header."""
+        """Seconds of sound: of the header, or where that is wrong or silent, of the packets."""
 
     def blocks(self, start: int, warnings: list[str]) -> Iterator[Samples]:
         """Yield the sound from frame `start` on, mixed down, in blocks of float32 [n]."""
@@ -109,10 +115,10 @@ def load(
 ) -> Waveform:
     """Decode a file, or a part of it, to mono.
 
-    Only the part is decoded. Its samples equal those of the whole file to 1e-5, since the resampler
-    rounds differently, and so may a lossy decoder after a seek; times in Matroska files of Vorbis
-    are exact to a millisecond only. Where the channels of a compressed file cancel each other out,
-    the first seconds of a part may be mixed in another way.
+    Only the part is decoded, unless the file is not `seekable`, see `AudioInfo`. Its samples equal
+    those of the whole file to 1e-5, since the resampler rounds differently, and so may a lossy
+    decoder after a seek. Where the channels of a compressed file cancel each other out, the first
+    seconds of a part may be mixed in another way.
 
     Parameters
     ----------
@@ -307,7 +313,8 @@ def _decoder(path: str, file: BinaryIO, size: int, kind: str | None) -> Source:
             if empty and source.missing:
                 raise AudioError(path, "truncated: it ends before the sound begins")
     # Imported here and not above, as is libsndfile below: that takes longer than all the rest.
-    from genrescope.audio.compressed import FAULTS, CompressedSource, NoSoundError
+    from genrescope.audio.compressed import CompressedSource, NoSoundError
+    from genrescope.audio.timeline import FAULTS
 
     try:
         return CompressedSource(file)
