@@ -17,7 +17,7 @@ from genrescope.encoders import Weights
 from genrescope.encoders import weights as files
 from genrescope.encoders.published import PUBLISHED
 from genrescope.encoders.registry import encoder_class, published_weights
-from genrescope.encoders.weights import WeightsError, fetch, find, obtain
+from genrescope.encoders.weights import WeightsError, fetch, find, is_here, keep, obtain
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 
@@ -192,6 +192,27 @@ class TestFind:
             find(self.weights, tmp_path / "other.bin")
         with pytest.raises(WeightsError, match=f"not here: .* put it at {folder}/w.bin"):
             find(self.weights)
+        deeper = tmp_path / "given" / "deeper"
+        deeper.mkdir(parents=True)
+        (deeper / "w.bin").write_bytes(b"good")
+        with pytest.raises(WeightsError, match=r"given: no w.bin in it \(folders in it are not"):
+            find(self.weights, tmp_path / "given")
+
+    def test_a_file_that_was_given_can_be_kept(self, tmp_path: Path, folder: Path) -> None:
+        (tmp_path / "w.bin").write_bytes(b"good")
+        keep(self.weights, find(self.weights, tmp_path))
+        assert is_here(self.weights)
+        assert find(self.weights) == folder / "w.bin"
+        (tmp_path / "w.bin").write_bytes(b"other")
+        keep(self.weights, tmp_path / "w.bin")
+        assert find(self.weights).read_bytes() == b"good"
+
+    def test_a_cache_that_cannot_be_written_to_is_left(self, tmp_path: Path, folder: Path) -> None:
+        (tmp_path / "w.bin").write_bytes(b"good")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.write_text("not a folder")
+        keep(self.weights, tmp_path / "w.bin")
+        assert not is_here(self.weights)
 
 
 @pytest.mark.needs("encoders")

@@ -64,7 +64,7 @@ class TestSort:
         music, sorted_ = tmp_path / "music", tmp_path / "sorted"
         before = tree(music)
         planned = plan(tracks, sorted_, action)
-        assert (len(planned.steps), planned.in_place, planned.skipped) == (4, 0, 2)
+        assert (len(planned.steps), planned.in_place, len(planned.left_out)) == (4, 0, 2)
         assert tree(music) == before
         assert not sorted_.exists()
 
@@ -270,6 +270,8 @@ class TestCommand:
             f"{music}/it's.mp3 -> Rock/it's.mp3 (75%)",
             f"{music}/one/song.mp3 -> Jazz/song (2).mp3 (75%)",
             f"{music}/two/song.mp3 -> Jazz/song (3).mp3 (75%)",
+            f"{music}/gone.mp3: left where it is, its file is gone",
+            f"{music}/silent.mp3: left where it is, silence",
             "     3 move to Jazz/",
             "     1 move to Rock/",
         ]

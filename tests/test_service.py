@@ -120,6 +120,36 @@ class TestClassify:
         data = [json.loads(line[6:]) for line in answer.text.splitlines() if line[:5] == "data:"]
         assert data[4]["position"].keys() == {"x", "y"}
         assert data[5]["columns"] > 10
+        figures = [*data[2]["probabilities"].values(), *data[2]["segments"][0].values()]
+        assert all(len(repr(each)) <= 8 for each in figures if isinstance(each, float))
+
+    def test_events_are_as_the_published_schemas_say(self, served: str, music: Path) -> None:
+        jsonschema = pytest.importorskip("jsonschema")
+        document = requests.get(f"{served}/openapi.json", timeout=60).json()
+        said = document["paths"]["/v1/classify"]["post"]["responses"]["200"]["description"]
+        named = dict(re.findall(r"`(\w+)` of `(\w+)`", said))
+        answer = post(
+            served, music / "walking-bass.flac", b"no music", picture="true", similar="true",
+            headers={"Accept": "text/event-stream"},
+        )  # fmt: skip
+        events = re.findall(r"^event: (\w+)\ndata: (.*)$", answer.text, re.MULTILINE)
+        assert {kind for kind, _ in events} == named.keys()
+        for kind, data in events:
+            reference = f"#/components/schemas/{named[kind]}"
+            schema = {"$ref": reference, "components": document["components"]}
+            jsonschema.validate(json.loads(data), schema)
+            known = document["components"]["schemas"][named[kind]].get("properties", {})
+            assert set(json.loads(data)) <= set(known)
+
+    def test_every_field_is_described(self, served: str) -> None:
+        schemas = requests.get(f"{served}/openapi.json", timeout=60).json()["components"]["schemas"]
+        bare = [
+            f"{name}.{field}"
+            for name, schema in schemas.items()
+            for field, about in schema.get("properties", {}).items()
+            if "description" not in about
+        ]
+        assert bare == []
 
     def test_limits_on_files_and_bytes(self, served: str) -> None:
         assert "larger than 1 MB" in problem(post(served, b"x" * 2**21), 413)

@@ -64,6 +64,21 @@ class FilterOptions:
             corrections=read_corrections(library),
         )
 
+    def no_match(self, library: Library, *, other: bool = False) -> str:
+        """Why no track passes, for a notice: none of the genre, or none that passes all filters."""
+        from genrescope.library.corrections import corrected, read_corrections
+        from genrescope.library.similar import genre_of
+
+        if self.genre is not None:
+            genre, known = genre_of(library, self.genre), library.model.genres
+            living = [entry for entry in library.entries() if not entry.deleted]
+            entries = corrected(living, read_corrections(library), known)
+            found = {entry.genre for entry in entries}
+            if genre not in found:
+                there = ", ".join(name for name in known if name in found) or "none"
+                return f"no track in the library has the genre {genre}; its genres are: {there}"
+        return f"no {'other ' if other else ''}track in the library matches"
+
 
 def years_of(text: str | None) -> tuple[int, int] | None:
     """The first and last year of `--year`, which is 1975 or 1970-1979."""

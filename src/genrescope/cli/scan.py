@@ -17,6 +17,7 @@ from genrescope.audio.addresses import local_path, names_address
 from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_local, check_whole, ray_engine
 from genrescope.cli.info import note_outdated
 from genrescope.cli.listen import LISTEN, listen_option
+from genrescope.cli.models import note_rejected
 from genrescope.cli.signals import leave
 from genrescope.cli.terminal import (
     Format,
@@ -278,8 +279,4 @@ def _note_rejected(library: Library) -> None:
     from genrescope.library.maintenance import describe
 
     if rejected := describe(library).no_music:
-        notice(
-            f"the default model takes {counted(rejected, 'track')} for no music. It rejects "
-            "some music, too; audioset rejects less: genrescope models fetch audioset, then "
-            "genrescope scan --rescan --model audioset"
-        )
+        note_rejected(rejected, "genrescope scan --rescan --model audioset")

@@ -166,9 +166,7 @@ def _sort(planned: Plan, yes: bool) -> None:
         stdout.print(printable(f"{count:6} {planned.action} to {folder}/"), markup=False)
     if links := len(planned.steps) - len(moved):
         notice(f"links changed to follow their files: {links}")
-    notice(f"in place already: {planned.in_place}; no genre, or gone: {planned.skipped}")
-    if planned.skipped:
-        notice("genrescope library list shows tracks without a genre with a ?")
+    notice(f"in place already: {planned.in_place}; no genre, or gone: {len(planned.left_out)}")
     if not yes:
         return
     for file in remove_leftovers(Path(step.target).parent for step in planned.steps):
@@ -209,6 +207,8 @@ def _show_steps(planned: Plan) -> None:
         target = Path(step.target).relative_to(planned.folder)
         confidence = confidence_percent(placed[step.target].confidence)
         stdout.print(printable(f"{step.source} -> {target} ({confidence})"), markup=False)
+    for entry, reason in planned.left_out:
+        stdout.print(printable(f"{entry.place}: left where it is, {reason}"), markup=False)
 
 
 def _folder(planned: Plan, target: Path) -> str:

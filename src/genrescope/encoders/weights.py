@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -27,6 +29,7 @@ from urllib.error import HTTPError
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.atomic import open_atomic
 from genrescope.errors import FileError
 from genrescope.locks import held
 from genrescope.paths import cache_folder
@@ -129,10 +132,25 @@ def find(weights: Weights, given: Path | None = None) -> Path:
             raise WeightsError(weights.file, f"not here: {_advice(weights)}")
     else:
         path = given / weights.file if given.is_dir() else given
+        if not path.is_file() and given.is_dir():
+            raise WeightsError(given, f"no {weights.file} in it (folders in it are not searched)")
         if not path.is_file():
             raise WeightsError(path, "no such file")
     _check(weights, path)
     return path
+
+
+def keep(weights: Weights, path: Path) -> None:
+    """Copy a file of weights, which `find` has checked, into the cache where it is not there.
+
+    A cache that can't be written to is left as it is.
+    """
+    if not is_here(weights):
+        with suppress(OSError):
+            folder = weights_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            with open_atomic(folder / weights.file) as target, path.open("rb") as source:
+                shutil.copyfileobj(source, target)
 
 
 def locate(weights: Weights, first: Weights, given: Path | None) -> Path | None:

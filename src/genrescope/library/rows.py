@@ -166,6 +166,18 @@ class Entry:
         return self.title or self.path
 
     @property
+    def answer(self) -> str:
+        """The genre, as the owner corrected it or the model said it; or in words why it has none.
+
+        "speech" or another kind of sound, "silence", "not decoded", "not classified yet".
+        """
+        if genre := self.corrected_genre or self.genre:
+            return genre
+        if self.problem is not None:
+            return "not classified yet" if self.problem == NOT_CLASSIFIED else "not decoded"
+        return "no genre" if self.kind == "music" else self.kind or "silence"
+
+    @property
     def has_embedding(self) -> bool:
         """Whether the file exists, could be decoded, and has a genre: is music, not silence."""
         return not self.deleted and self.genre is not None

@@ -24,6 +24,7 @@ from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.places import LibraryError
 from genrescope.service import api, uploads_api
 from genrescope.service.conversions import Conversions
+from genrescope.service.event_schemas import event_schemas
 from genrescope.service.forms import check_names
 from genrescope.service.guard import Guard
 from genrescope.service.links import LINK_PARAMETERS
@@ -135,7 +136,7 @@ def _methods_of(app: FastAPI, path: str) -> list[str]:
 
 
 def _describe(app: FastAPI) -> None:
-    """Serve the OpenAPI document, with the schema of problems."""
+    """Serve the OpenAPI document, with the schemas of problems and of events."""
 
     @app.head("/openapi.json", include_in_schema=False)
     @app.get("/openapi.json", include_in_schema=False)
@@ -143,6 +144,8 @@ def _describe(app: FastAPI) -> None:
         described = app.openapi()
         schemas = described.setdefault("components", {}).setdefault("schemas", {})
         schemas.setdefault("Problem", Problem.model_json_schema())
+        for name, schema in event_schemas().items():
+            schemas.setdefault(name, schema)
         return described
 
 

@@ -7,7 +7,7 @@ import json
 from http import HTTPStatus
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
@@ -16,10 +16,10 @@ MEDIA_TYPE = "application/problem+json"
 class Problem(BaseModel):
     """A problem document."""
 
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
+    type: str = Field("about:blank", description="Always so: the status tells the type.")
+    title: str = Field(description="The name of the status.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What is wrong, in one sentence.")
 
 
 class ProblemError(HTTPException):

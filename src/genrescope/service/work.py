@@ -6,7 +6,7 @@ client, as `genrescope.service.pool.Pool` hands them over.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +16,7 @@ from genrescope import audio
 from genrescope.aggregation import aggregate
 from genrescope.errors import CancelledError, TooLongError
 from genrescope.inference import Classifier, SegmentPrediction
+from genrescope.inference.prediction import rounded
 from genrescope.service.picture import draw
 from genrescope.service.pool import Report, Stop
 from genrescope.service.uploads import UploadFolder
@@ -79,8 +80,8 @@ class Classify:
             report(
                 {
                     "event": "segments",
-                    "segments": [asdict(segment) | {"genre": segment.genre} for segment in new],
-                    "probabilities": dict(zip(classifier.genres, map(float, so_far), strict=True)),
+                    "segments": [segment.to_dict() for segment in new],
+                    "probabilities": rounded(dict(zip(classifier.genres, so_far, strict=True))),
                 }
             )
 

@@ -141,7 +141,8 @@ export function translate(root) {
 const whole = new Intl.NumberFormat(language, {style: "percent", maximumFractionDigits: 0});
 const tenths = new Intl.NumberFormat(language, {minimumFractionDigits: 1, maximumFractionDigits: 1});
 export const decimal = (value) => tenths.format(value);
-export const percent = (value) => whole.format(value);
+// Rounded down, as the command line does it: what is below a threshold never looks as if it had reached it.
+export const percent = (value) => whole.format(Math.floor(100 * value + 1e-9) / 100);
 export const clock = (seconds) => {
   const s = Math.max(0, Math.round(seconds)), rest = String(s % 60).padStart(2, "0"), minutes = Math.floor(s / 60);
   return minutes < 60 ? `${minutes}:${rest}` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
