@@ -22,6 +22,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -42,7 +43,9 @@ from genrescope.redaction import redacted
 Result = TypeVar("Result", covariant=True)
 Array = NDArray[Any]
 
+_STARTS = 3
 _FILES_PER_TASK = 32
+_FILES_PER_CORE = 1000  # of a chunk, on each core of the cluster
 """At most; a task that is started for each file would cost more than short files take."""
 _RETRIES = 2
 """How often a decoding task is repeated whose process died."""
@@ -207,12 +210,18 @@ class RayEngine:
         remote = address or os.environ.get("RAY_ADDRESS")
         local = {} if remote else {"num_cpus": cores, "include_dashboard": False}
         handler = signal.getsignal(signal.SIGTERM)
-        try:
-            # Without an address Ray would join whatever cluster somebody started on this machine.
-            ray.init(remote or "local", logging_level="ERROR", log_to_driver=False, **local)
-        except Exception as error:  # Ray raises that itself where a node does not start in time
-            place, reason = remote or "this machine", next(iter(str(error).splitlines()), "")
-            raise GenrescopeError(f"no Ray cluster at {place}: {reason}") from None
+        # A node of Ray's has half a minute to start in, which a busy machine may not keep.
+        for starts_left in reversed(range(1 if remote else _STARTS)):
+            try:
+                # Without an address Ray would join any cluster that it finds on this machine.
+                ray.init(remote or "local", logging_level="ERROR", log_to_driver=False, **local)
+                break
+            except Exception as error:  # Ray raises that itself
+                ray.shutdown()
+                if not starts_left:
+                    reason = next(iter(str(error).splitlines()), "")
+                    where = remote or "this machine"
+                    raise GenrescopeError(f"no Ray cluster at {where}: {reason}") from None
         with suppress(TypeError, ValueError):  # in a thread, or set by no Python
             # Ray's own would abort the process.
             signal.signal(signal.SIGTERM, handler)
@@ -239,8 +248,21 @@ class RayEngine:
     def results(
         self, pipeline: Pipeline[Result], sources: Iterable[str | os.PathLike[str]]
     ) -> Generator[Result | FileError, None, None]:
-        """What a pipeline gives for each file, in their order."""
-        names = [os.fsdecode(source) for source in sources]
+        """What a pipeline gives for each file, in their order.
+
+        Sources are taken in chunks of some minutes' work: what makes them may read each file.
+        """
+        names = map(os.fsdecode, sources)
+        while chunk := list(islice(names, _FILES_PER_CORE * self._cores)):
+            yield from self._in_order(pipeline, chunk)
+
+    @property
+    def _cores(self) -> int:
+        return max(1, int(self.ray.cluster_resources().get("CPU", 1)))
+
+    def _in_order(
+        self, pipeline: Pipeline[Result], names: Sequence[str]
+    ) -> Iterator[Result | FileError]:
         waiting: dict[int, Result | FileError] = {}
         due = 0
         for track, result in self._completed(pipeline, names):
@@ -277,7 +299,7 @@ class RayEngine:
         """The rows that the network gives, in any order."""
         if not indices:
             return
-        data, cores = self.ray.data, max(1, int(self.ray.cluster_resources().get("CPU", 1)))
+        data, cores = self.ray.data, self._cores
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False

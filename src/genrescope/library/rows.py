@@ -11,7 +11,8 @@ A track's labels (styles, instruments, moods, uses) are those that its model sho
 probabilities, most probable first; there are none where the model knows none.
 
 Format 1 is that of version 0.1; format 2 added the column `inode`; format 3 added `kind` and the
-labels; format 4 added `listen`; format 5 added `detector`. `from_table` reads them all.
+labels; format 4 added `listen`; format 5 added `detector`; format 6 added `album_artist`.
+`from_table` reads them all.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from genrescope.audio.addresses import is_address
 if TYPE_CHECKING:
     import pyarrow
 
-FORMAT = 5
+FORMAT = 6
 LABELS = ("styles", "instruments", "moods", "uses")
 """Columns of labels, each a list of names with probabilities."""
 
@@ -110,9 +111,12 @@ class Entry:
     detector
         What decided on `kind`, see `genrescope.inference.Bundle`'s `Manifest.detector`; None where
         `kind` is, and in rows of format 4 and before.
+    album_artist
+        Who the album is by, from the file's tags: of a compilation "Various Artists", say. Empty
+        where they name none, None where they were not read: a library of an older version is
+        completed by its next scan.
     corrected_genre
-        The owner's correction, where it was read (see `genrescope.library.corrections`); it is not
-        stored with the track.
+        The owner's correction, which is stored apart, see `genrescope.library.corrections`.
     """
 
     root: str
@@ -141,6 +145,7 @@ class Entry:
     uses: Mapping[str, float] = field(default_factory=dict)
     listen: str = "full"
     detector: str | None = None
+    album_artist: str | None = None
     corrected_genre: str | None = None
 
     @property
@@ -166,13 +171,18 @@ class Entry:
         return self.title or self.path
 
     @property
+    def effective_genre(self) -> str | None:
+        """The genre that the owner corrected it to, else the model's."""
+        return self.corrected_genre or self.genre
+
+    @property
     def answer(self) -> str:
         """The genre, as the owner corrected it or the model said it; or in words why it has none.
 
         "speech" or another kind of sound, "silence", "not decoded", "not classified yet".
         """
-        if genre := self.corrected_genre or self.genre:
-            return genre
+        if self.effective_genre is not None:
+            return self.effective_genre
         if self.problem is not None:
             return "not classified yet" if self.problem == NOT_CLASSIFIED else "not decoded"
         return "no genre" if self.kind == "music" else self.kind or "silence"
@@ -189,6 +199,7 @@ class Entry:
             "title": self.title,
             "artist": self.artist,
             "album": self.album,
+            "album_artist": self.album_artist or None,
             "year": self.year,
             "genre_tag": self.genre_tag,
             "genre": self.genre,
@@ -236,6 +247,7 @@ def schema(model: Model) -> pyarrow.Schema:
         **dict.fromkeys(LABELS, pa.list_(label)),
         "listen": pa.string(),
         "detector": pa.string(),
+        "album_artist": pa.string(),
     }
     metadata = {_METADATA_KEY: json.dumps({"format": FORMAT, **asdict(model)})}
     return pa.schema(list(types.items()), metadata=metadata)
@@ -270,8 +282,14 @@ def to_table(entries: Iterable[Entry], model: Model) -> pyarrow.Table:
     return pa.Table.from_pylist(rows, schema=columns)
 
 
-def from_table(table: pyarrow.Table, model: Model) -> list[Entry]:
-    """The tracks of an Arrow table; what an older format lacks gets its default."""
+def from_table(
+    table: pyarrow.Table, model: Model, corrections: Mapping[str, str] | None = None
+) -> list[Entry]:
+    """The tracks of an Arrow table; what an older format lacks gets its default.
+
+    `corrections` are the corrected genres of the library, by content.
+    """
+    corrections = corrections or {}
     probabilities = matrix(table["probabilities"], len(model.genres))
     embeddings = matrix(table["embedding"], model.embedding_size)
     names = [each.name for each in fields(Entry) if each.name in table.column_names]
@@ -280,7 +298,12 @@ def from_table(table: pyarrow.Table, model: Model) -> list[Entry]:
     for row in rows:
         row |= {group: labels_of(row[group]) for group in groups}
     return [
-        Entry(**row, probabilities=p, embedding=e)
+        Entry(
+            **row,
+            probabilities=p,
+            embedding=e,
+            corrected_genre=corrections.get(row["content"]),
+        )
         for row, p, e in zip(rows, probabilities, embeddings, strict=True)
     ]
 

@@ -15,12 +15,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
+from genrescope.errors import GenrescopeError
 from genrescope.service import schemas
 from genrescope.service.collection import Collection
 from genrescope.service.event_schemas import EVENTS
 from genrescope.service.forms import Form, form_schema, name_of, read_form
 from genrescope.service.pool import Event
-from genrescope.service.problems import ProblemError, document, responses
+from genrescope.service.problems import ProblemError, document, problem_of_error, responses
 from genrescope.service.state import Service, problem_of
 from genrescope.service.work import Classify
 
@@ -254,7 +255,9 @@ async def _similar_to(service: Service, name: str, event: Event) -> list[dict[st
 
         found = await run_in_threadpool(library.similar, query, 10, TrackFilter())
         position = await run_in_threadpool(library.position, query)
-    except ProblemError as problem:
+    except (ProblemError, GenrescopeError) as error:
+        # The genre was found, whatever the library answers.
+        problem = error if isinstance(error, ProblemError) else problem_of_error(error)
         return [{"tracks": [], "position": None, "detail": problem.detail}]
     return [{"tracks": found, "position": position}]
 
