@@ -6,6 +6,7 @@ import hashlib
 import pickle
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +30,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.breaks: list[int] = []  # bytes after which the next answers break off
         self.ranges = True
+        self.is_endless = False
         self.status = 200
         self.asked: list[str | None] = []
 
@@ -47,6 +49,13 @@ class Handler(BaseHTTPRequestHandler):
         first = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.server.ranges else 0
         if self.server.status != 200 or first >= len(CONTENT):
             self.send_error(self.server.status if self.server.status != 200 else 416)
+            return
+        if self.server.is_endless:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(ConnectionError):  # when the client has had enough
+                while True:
+                    self.wfile.write(CONTENT)
             return
         self.send_response(206 if first else 200)
         self.send_header("Content-Length", str(len(CONTENT) - first))
@@ -128,6 +137,12 @@ class TestFetch:
         with pytest.raises(WeightsError, match="not the published"):
             fetch(server.weights())
         assert fetch(server.weights()).read_bytes() == CONTENT
+
+    def test_a_server_that_sends_too_much_is_left(self, server: Server, folder: Path) -> None:
+        server.is_endless = True
+        with pytest.raises(WeightsError, match="not the published"):
+            fetch(server.weights())
+        assert not list(folder.iterdir())
 
     def test_several_at_once_download_once(self, server: Server, folder: Path) -> None:
         found: list[bytes] = []

@@ -152,7 +152,7 @@ def test_neither_command_needs_the_laboratory(tmp_path: Path) -> None:
         " ['recipes', '--format', 'json'])])\n"
         "print({'torch', 'librosa', 'sklearn', 'matplotlib', 'pandas'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.stdout.splitlines() == ["[0, 0]", "set()"], done.stderr
 
 

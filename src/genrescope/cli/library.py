@@ -89,7 +89,6 @@ def list_tracks(
 
       genrescope library list --style techno --playlist techno.m3u8
     """
-    from genrescope.library.corrections import marked
     from genrescope.library.store import Library
 
     opened = Library.open(library)
@@ -99,7 +98,7 @@ def list_tracks(
     if format is Format.json:
         typer.echo(json.dumps([entry.to_dict() for entry in entries], indent=1))
     elif entries:
-        _show_list(marked(entries, allowed.corrections))
+        _show_list(entries)
     if playlist is not None and entries:
         write_playlist(playlist, entries)
     if not entries:
@@ -259,13 +258,12 @@ def corrections(
 
       genrescope library corrections --out own.csv && genrescope train default --data own.csv
     """
-    from genrescope.library.corrections import marked, read_corrections, write_training_table
+    from genrescope.library.corrections import write_training_table
     from genrescope.library.genre_names import genre_name
     from genrescope.library.store import Library
 
     opened = Library.open(library)
-    entries = marked(opened.entries(), read_corrections(opened))
-    found = [entry for entry in entries if entry.corrected_genre and not entry.deleted]
+    found = [entry for entry in opened.entries() if entry.corrected_genre and not entry.deleted]
     if format is Format.json:
         typer.echo(json.dumps([entry.to_dict() for entry in found], indent=1))
     else:

@@ -102,27 +102,26 @@ def sort(
             "--copy, --link, --move, --template and --playlists need --to DEST"
         )
 
-    from genrescope.library.corrections import corrected, marked, read_corrections
+    from genrescope.library.corrections import corrected
     from genrescope.library.sort import plan
     from genrescope.library.store import Library
 
     opened = Library.open(library)
     entries = _below(opened, folders or [])
-    corrections = read_corrections(opened)
     if export is not None:
         from genrescope.library.export import export as write
 
         if dry_run:
             notice(f"would write {counted(len(entries), 'track')} to {export}")
         else:
-            write(marked(entries, corrections), opened.model.genres, export)
+            write(entries, opened.model.genres, export)
             notice(f"wrote {counted(len(entries), 'track')} to {export}")
     if to is None:
         return
     if remote := sum(entry.is_remote for entry in entries):
         notice(f"files at addresses are not sorted: {counted(remote, 'track')} left out")
     planned = plan(
-        corrected(entries, corrections, opened.model.genres),
+        corrected(entries, opened.model.genres),
         to,
         "link" if link else "move" if move else "copy",
         genres=opened.model.genres,

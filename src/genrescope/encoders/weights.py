@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 2**20
 _PIP = "pip:"
+_MOST_TIMES = 2  # the published size; a server that sends more has another file
 _TIMEOUT = 30  # seconds without a byte after which a download fails
 
 
@@ -249,7 +250,7 @@ def fetch(weights: Weights, report: Callable[[int, int], None] | None = None) ->
                     _download_by_pip(weights, part)
                 else:
                     with part.open("ab") as file:
-                        _download(weights.url, file, report or _silent)
+                        _download(weights, file, report or _silent)
                 _check(weights, part)
                 part.replace(path)
     except (OSError, HTTPException) as error:
@@ -299,12 +300,12 @@ def _download_by_pip(weights: Weights, target: Path) -> None:
         wheel.replace(target)
 
 
-def _download(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> None:
+def _download(weights: Weights, file: BinaryIO, report: Callable[[int, int], None]) -> None:
     """Append what is missing to a file; continue after broken connections while bytes arrive."""
     while True:
         before = file.seek(0, os.SEEK_END)
         try:
-            if _append(url, file, report):
+            if _append(weights, file, report):
                 return
         except (ConnectionError, TimeoutError, HTTPException):
             if file.seek(0, os.SEEK_END) <= before:
@@ -313,11 +314,11 @@ def _download(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> N
             raise ConnectionError("the connection broke off")
 
 
-def _append(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> bool:
+def _append(weights: Weights, file: BinaryIO, report: Callable[[int, int], None]) -> bool:
     """One request for what is missing; whether the file is whole now."""
     have = file.seek(0, os.SEEK_END)
     headers = {"Range": f"bytes={have}-"} if have else {}
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - of our own tables
+    request = urllib.request.Request(weights.url, headers=headers)  # noqa: S310 - of our own tables
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
     except HTTPError as error:
@@ -336,6 +337,8 @@ def _append(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> boo
             file.flush()
             have += len(block)
             report(have, total)
+            if have > _MOST_TIMES * weights.size + _BLOCK:
+                return True  # some other file, which the hash will show
     return have >= total
 
 

@@ -38,6 +38,15 @@ class SegmentPrediction:
         """The most probable genre of the segment."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The segment as JSON has it."""
+        return {
+            "start": round(self.start, 3),
+            "end": round(self.end, 3),
+            "genre": self.genre,
+            "probabilities": rounded(self.probabilities),
+        }
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
@@ -197,16 +206,8 @@ class Prediction:
             "path": self.path,
             "genre": self.genre,
             "confidence": round(self.confidence, 6),
-            "probabilities": _rounded(self.probabilities),
-            "timeline": [
-                {
-                    "start": round(segment.start, 3),
-                    "end": round(segment.end, 3),
-                    "genre": segment.genre,
-                    "probabilities": _rounded(segment.probabilities),
-                }
-                for segment in segments
-            ],
+            "probabilities": rounded(self.probabilities),
+            "timeline": [segment.to_dict() for segment in segments],
             "sections": [
                 {
                     "start": round(section.start, 3),
@@ -216,7 +217,7 @@ class Prediction:
                 }
                 for section in sections
             ],
-            "shares": _rounded(shares_of(sections)),
+            "shares": rounded(shares_of(sections)),
             "duration": round(self.duration, 3),
             "warnings": self.warnings,
             **({} if self.listen == "full" else {"listen": self.listen}),
@@ -224,5 +225,6 @@ class Prediction:
         }
 
 
-def _rounded(probabilities: dict[str, float]) -> dict[str, float]:
-    return {genre: round(value, 6) for genre, value in probabilities.items()}
+def rounded(probabilities: dict[str, float]) -> dict[str, float]:
+    """Probabilities as JSON has them."""
+    return {genre: round(float(value), 6) for genre, value in probabilities.items()}
