@@ -179,6 +179,25 @@ class TestFooters:
         assert content_of(path) == content
 
 
+def test_a_second_id3_tag_behind_the_first(track: Callable[[str], Path]) -> None:
+    path = track("mp3")
+    own, second = (
+        b"ID3\4\0\0" + bytes([0, 0, 0, len(frame)]) + frame
+        for frame in (b"TIT2\0\0\0\3\0\0\3Hi", b"TCON\0\0\0\5\0\0\3Rock")
+    )
+    ID3(path).delete(path)
+    path.write_bytes(own + second + path.read_bytes())
+    path = path.rename(path.with_suffix(".flac"))
+    before = read_state(path)
+    assert read_genre(path) == "Rock"
+    assert plan_genre(path, "Disco").action == "keep"
+    write_genre(path, "Disco", overwrite=True)
+    assert read_genre(path) == "Disco"
+    assert probed(path) in ("Disco", None)
+    restore_genre(path, before)
+    assert read_state(path) == before
+
+
 class TestQuickTime:
     """Genres of QuickTime files outside of MP4's tags."""
 

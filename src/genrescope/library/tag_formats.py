@@ -6,14 +6,18 @@ so refuse an MP3 file that is called ``.flac``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import mutagen
 from mutagen.aiff import AIFF
 from mutagen.dsdiff import DSDIFF
 from mutagen.dsf import DSF
 from mutagen.flac import FLAC
+from mutagen.id3 import ID3
 from mutagen.mp3 import MP3
 from mutagen.mp4 import MP4
 from mutagen.oggflac import OggFLAC
@@ -61,9 +65,10 @@ def open_audio(path: Path) -> Any:
         When it is damaged.
     """
     with path.open("rb") as file:
-        start = size_of_id3(file.read(16))
-        file.seek(start)
         head = file.read(16)
+        for start, size in _id3_tags(file):
+            file.seek(start + size)
+            head = file.read(16)
     for offset, magic, kind in _MAGIC:
         if head[offset:].startswith(magic):
             return kind(path)
@@ -78,6 +83,18 @@ def size_of_id3(head: bytes) -> int:
         return 0
     has_footer = bool(head[5] & _HAS_FOOTER)
     return _content_of_id3(head) + _ID3_HEADER * (1 + has_footer)
+
+
+def genres_of_further_id3(path: Path) -> list[str]:
+    """The genres of the ID3v2 tags behind the first one, which Windows Media Player leaves."""
+    found = []
+    with path.open("rb") as file:
+        for start, size in list(_id3_tags(file))[1:]:
+            file.seek(start)
+            with suppress(mutagen.MutagenError):
+                tags = ID3(BytesIO(file.read(size)), load_v1=False)
+                found += [genre for frame in tags.getall("TCON") for genre in frame.genres]
+    return found
 
 
 def remove_footer(path: Path) -> None:
@@ -104,6 +121,16 @@ def remove_footer(path: Path) -> None:
         file.seek(5)
         file.write(bytes([head[5] & ~_HAS_FOOTER]))
         file.write(bytes(size >> shift & 127 for shift in (21, 14, 7, 0)))
+
+
+def _id3_tags(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Place and size of each ID3v2 tag at the beginning of a file, one after another."""
+    start = 0
+    file.seek(start)
+    while size := size_of_id3(file.read(16)):
+        yield start, size
+        start += size
+        file.seek(start)
 
 
 def is_adts(head: bytes) -> bool:

@@ -45,7 +45,7 @@ from genrescope.library.content import audio_digest
 from genrescope.library.genre_names import genre_name, genres_of, is_genre
 from genrescope.library.leftovers import temporary_copy
 from genrescope.library.tag_containers import open_leading_tags, open_tags
-from genrescope.library.tag_formats import remove_footer
+from genrescope.library.tag_formats import genres_of_further_id3, remove_footer
 from genrescope.library.trailing_tags import Trailing
 
 __all__ = [
@@ -102,8 +102,8 @@ class GenreState:
     info
         That of a wav file's LIST INFO; None where there is none.
     leading
-        Those of an ID3v2 tag in front of a file that has another tag of its own; None where it has
-        none.
+        Those of an ID3v2 tag in front of a file that has another tag of its own, or behind its
+        own, where it stays as it is; None where it has none.
     quicktime
         Those of a QuickTime file outside of its MP4 tags; None where it has none.
     """
@@ -151,7 +151,7 @@ def read_state(path: str | PathLike[str]) -> GenreState:
         further = [genre for each in apes for genre in trailing_tags.genres(each)]
         is_own = tags is not None and tags.is_ape
         leading = open_leading_tags(file, tags)
-        in_front = leading.values() if leading is not None else []
+        in_front = genres_of_further_id3(file) if leading is None else leading.values()
         return GenreState(
             values,
             tuple(further) if further and not is_own else None,
