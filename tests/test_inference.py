@@ -148,6 +148,7 @@ def test_a_bad_file_stands_in_its_place(classifier: Classifier, tmp_path: Path) 
     assert isinstance(results[1], FileError) and results[1].path == str(bad)
 
 
+@pytest.mark.slow
 def test_the_progress_of_many_files_names_each(tmp_path: Path) -> None:
     files = [write_wav(tmp_path / f"{n}.wav", 4 + n, seed=n) for n in range(3)]
     shown: dict[Path, list[SegmentPrediction]] = {file: [] for file in files}
