@@ -3,10 +3,11 @@
 Conventions
 -----------
 Genres are those of ID3 ``TCON`` (mp3, aiff, wav, tta, dsf), of the Vorbis comment ``GENRE`` (flac,
-ogg, opus), of MP4 ``©gen`` or ``gnre``, of ASF ``WM/Genre`` (wma), or of the APEv2 item ``Genre``
+ogg, opus), of MP4 ``©gen`` and ``gnre``, of ASF ``WM/Genre`` (wma), or of the APEv2 item ``Genre``
 (wavpack, ape, musepack). Where these hold none, a genre counts that another tag of the file holds:
-APEv2 or ID3v1 at its end, ID3v2 in front of a flac file or the like, the LIST INFO chunk of a wav
-file, or what QuickTime has outside of MP4's tags. ID3's numeric codes are spelt out: ``(17)`` is
+APEv2 or ID3v1 at its end, ID3v2 in front of a flac file or the like, a freeform atom of MP4
+(iTunes' GENRE), the LIST INFO chunk of a wav file, or what QuickTime has outside of MP4's tags.
+ID3's numeric codes are spelt out: ``(17)`` is
 ``Rock``. "Other", "Unknown" and the like are no genre (`genrescope.library.genre_names`).
 
 Writing
@@ -20,7 +21,8 @@ backup and indexing programs must see it. Another hard link to the old file keep
 An ID3v2.3 tag stays 2.3, a 2.4 tag stays 2.4. A file without one gets 2.3, which players and
 operating systems have read for longest; a 2.2 tag becomes 2.3 too, since mutagen doesn't write 2.2.
 Where a second tag of the file holds a genre as well (APEv2 or ID3v1 at the end, ID3v2 in front,
-LIST INFO), it is made to agree; none is added. That of a QuickTime file is hidden instead.
+a freeform atom, LIST INFO), it is made to agree; none is added. That of a QuickTime file is hidden
+instead.
 
 Several genres are values of their own: of one ``TCON`` frame in ID3v2.4, and as repeated items
 elsewhere. In 2.3, they are one text of numbers in brackets where it gives them in their order, else
@@ -44,7 +46,7 @@ from genrescope.library import quicktime, riff_info, trailing_tags
 from genrescope.library.content import audio_digest
 from genrescope.library.genre_names import genre_name, genres_of, is_genre
 from genrescope.library.leftovers import temporary_copy
-from genrescope.library.tag_containers import open_leading_tags, open_tags
+from genrescope.library.tag_containers import open_second_tags, open_tags
 from genrescope.library.tag_formats import genres_of_further_id3, remove_footer
 from genrescope.library.trailing_tags import Trailing
 
@@ -103,7 +105,7 @@ class GenreState:
         That of a wav file's LIST INFO; None where there is none.
     leading
         Those of an ID3v2 tag in front of a file that has another tag of its own, or behind its
-        own, where it stays as it is; None where it has none.
+        own, where it stays as it is, or of a freeform atom of MP4; None where it has none.
     quicktime
         Those of a QuickTime file outside of its MP4 tags; None where it has none.
     """
@@ -150,7 +152,7 @@ def read_state(path: str | PathLike[str]) -> GenreState:
         values = tuple(tags.values()) if tags is not None else ()
         further = [genre for each in apes for genre in trailing_tags.genres(each)]
         is_own = tags is not None and tags.is_ape
-        leading = open_leading_tags(file, tags)
+        leading = open_second_tags(file, tags)
         in_front = genres_of_further_id3(file) if leading is None else leading.values()
         return GenreState(
             values,
@@ -313,7 +315,7 @@ def _tag(
         trailing_tags.join(copy, body, [])
     tags.set(values)
     tags.save(copy)
-    leading = open_leading_tags(copy, tags)
+    leading = open_second_tags(copy, tags)
     if leading is not None and (leading.values() or (state is not None and state.leading)):
         leading.set(values if state is None else state.leading or ())
         _, ends = trailing_tags.split(copy)
@@ -362,7 +364,7 @@ def _others(tags: Any, file: Path) -> object:
     """Everything in a file's tags but the genres, in a form that ``==`` compares."""
     _, trailing = trailing_tags.split(file)
     ends = [(t.kind, trailing_tags.without_genres(t)) for t in trailing if _holds_more(t)]
-    leading = open_leading_tags(file, tags)
+    leading = open_second_tags(file, tags)
     in_front = leading.others() if leading is not None else None
     return tags.others(), in_front, ends, riff_info.without_genre(file)
 
