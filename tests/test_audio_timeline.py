@@ -139,6 +139,7 @@ def test_times_too_coarse_for_vorbis_are_not_jumped_to(tmp_path: Path) -> None:
     assert not info(path).seekable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("container", "codec"), [("mp3", "libmp3lame"), ("adts", "aac"), ("ogg", "libvorbis")]
 )
@@ -170,6 +171,7 @@ def test_a_change_of_the_sample_rate_leaves_no_click(
 class TestMp3Header:
     """genrescope.audio.mpeg"""
 
+    @pytest.mark.slow
     def test_the_header_of_the_first_of_joined_files_is_not_believed(self, tmp_path: Path) -> None:
         one = encoded(sound(12.0), "mp3", "libmp3lame")
         path = tmp_path / "joined.mp3"
@@ -210,6 +212,7 @@ class TestMp3Header:
         assert info(path).seekable
         assert info(path).duration == pytest.approx(6.0, abs=0.1)
 
+    @pytest.mark.slow
     def test_without_a_header_the_length_is_counted(self, tmp_path: Path) -> None:
         """Where the bit rate changes, it can't be told from the file's size."""
         path = tmp_path / "plain.mp3"

@@ -232,6 +232,7 @@ def in_pieces(seconds: float, every: int = 3, total: int = 60) -> Waveform:
     return Waveform(samples, RATE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("total", [60, 180])
 def test_music_in_pieces_shorter_than_a_second_is_classified(
     classifier: Classifier, total: int

@@ -43,6 +43,7 @@ def test_keys_are_keys(one: str, other: str) -> None:
         assert one != other
 
 
+@pytest.mark.slow
 def test_a_library_finds_them(tmp_path: Path) -> None:
     pytest.importorskip("lancedb")
     from genrescope.errors import GenrescopeError

@@ -39,7 +39,9 @@ def folded(text: str) -> str:
     """
     letters = text.casefold()
     if not letters.isascii():
-        apart = unicodedata.normalize("NFKD", text.translate(_PLAIN).casefold())
+        apart = text.translate(_PLAIN)
+        for _ in range(2):  # what one step makes may be for the other: ㎅ is made of capitals
+            apart = unicodedata.normalize("NFKD", apart).translate(_PLAIN).casefold()
         letters = "".join(c for c in apart if not unicodedata.combining(c)).translate(_LETTERS)
     if _AND.search(letters):
         letters = " ".join(_AND.sub(" and ", letters).split())
