@@ -32,7 +32,7 @@ MEMORY = 2**31
 """Address space of a process in bytes, unless it is told another."""
 _PROGRAM = "import sys; from genrescope.audio.worker import main; main(int(sys.argv[1]))"
 _SIGKILL = 9
-_LONGEST_MESSAGE = 2**27  # half a minute of sound at 1 MHz; more is no message of ours
+_LONGEST_MESSAGE = 2**27  # half a minute of sound at 1 MHz, the longest message
 
 
 class DecoderProcess:
@@ -60,11 +60,20 @@ class DecoderProcess:
         self.computed = 0.0
         """Seconds of a core that it took for an answer which never came."""
 
-    def ask(self, request: dict[str, Any]) -> None:
-        """Send a request; OSError where the process has ended."""
+    def ask(self, request: dict[str, Any], *, is_last: bool = False) -> None:
+        """Send a request; OSError where the process has ended.
+
+        After the last one it ends by itself, while this process goes on: that takes 10 ms.
+        """
         self.busy = True
         self.request = request
         self._input.write(json.dumps(request).encode() + b"\n")
+        if is_last:
+            self._input.close()
+
+    def takes_requests(self) -> bool:
+        """Whether it runs, and was not sent its last request."""
+        return not self._input.closed and self.process.poll() is None
 
     def core_seconds(self) -> float:
         """How long it has computed; 0 where the system does not tell."""
@@ -122,7 +131,7 @@ def _started(memory: int) -> subprocess.Popen[bytes]:
         "OPENBLAS_NUM_THREADS": "1",
     }
     return subprocess.Popen(  # noqa: S603 - our own program
-        # -P: the current folder, which may hold anybody's files, is no place for modules.
+        # -P: modules are not imported from the current folder, which may hold anybody's files.
         [sys.executable, "-P", "-c", _PROGRAM, str(memory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -216,10 +225,10 @@ def is_early() -> bool:
 
 
 def ask_early(request: dict[str, Any]) -> None:
-    """Send the process that was started early its request, which is asked for later."""
+    """Send the process that was started early its one request, which is asked for later."""
     for process in _early:
         with suppress(OSError):
-            process.ask(request)
+            process.ask(request, is_last=True)
 
 
 def take_process(memory: int, request: dict[str, Any]) -> DecoderProcess:

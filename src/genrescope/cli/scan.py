@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from genrescope.audio.addresses import names_address
+from genrescope.audio.addresses import local_path, names_address
 from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_local, check_whole, ray_engine
 from genrescope.cli.info import note_outdated
 from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.models import note_rejected
-from genrescope.cli.signals import leave
+from genrescope.cli.signals import is_interrupted, leave
 from genrescope.cli.terminal import (
     Format,
     argument,
@@ -126,15 +126,18 @@ def scan(
                 fresh = rescan and is_first
                 _scan_once(folders, library, model, fresh, jobs, amount, yes, format, cluster)
             except GenrescopeError as error:
-                if is_first:
+                if is_first or is_interrupted():
                     raise
                 error_line(str(error))  # a disk may be back at the next change
+            if is_interrupted():  # a library has dropped the KeyboardInterrupt
+                leave()
         return
     if _scan_once(folders, library, model, rescan, jobs, amount, yes, format, cluster):
         raise typer.Exit(1)
 
 
 def _local_or_address(folder: str) -> Path | str:
+    folder = local_path(folder)
     return folder if names_address(folder) else Path(folder)
 
 

@@ -191,7 +191,7 @@ def _data(drawn: Map) -> str:
 
 
 def _album(entry: Entry) -> str:
-    """Album and year, and the artist where there is no title to stand with."""
+    """Album and year, and the artist if there is no title."""
     parts = [entry.album, str(entry.year) if entry.year else None]
     if entry.artist and not entry.title:
         parts.insert(0, entry.artist)

@@ -32,6 +32,7 @@ from genrescope.library.places import LibraryError
 from genrescope.library.queries import absolute, find_track, living_copies
 from genrescope.library.rows import Entry, labels_of
 from genrescope.library.store import Library, quoted
+from genrescope.names import name_key
 from genrescope.registry import did_you_mean
 
 
@@ -69,7 +70,7 @@ class TrackFilter:
     years
         The first and the last.
     not_artist, not_album
-        Whose tracks are left out.
+        Artist and album whose tracks are left out.
     max_duration
         Seconds; longer tracks are left out.
     """
@@ -172,7 +173,7 @@ class Space:
         Raises
         ------
         GenrescopeError
-            There is no such file or track, there are several, or it can't be decoded.
+            No such file or track exists, the name fits several, or the file can't be decoded.
         """
         entry = find_track(self.library, track)
         name = os.fspath(track) if entry is None else entry.name
@@ -316,4 +317,4 @@ def _same_genre(one: str, other: str | None) -> bool:
 
 
 def _same(one: str, other: str | None) -> bool:
-    return other is not None and one.strip().casefold() == other.strip().casefold()
+    return other is not None and name_key(one) == name_key(other)

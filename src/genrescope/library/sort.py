@@ -3,9 +3,11 @@
 Conventions
 -----------
 Tracks are sorted by their own genre, or albums as a whole by the mean of their tracks'
-probabilities. What the model is less sure of than a given confidence goes to `Unsorted`. Nothing is
-planned onto another file: where a name is taken, the new one is numbered, `song (2).mp3`. Planning
-changes nothing; `genrescope.library.moves` carries a plan out.
+probabilities. What the model is less sure of than a given confidence goes to `Unsorted`. In the
+name of a folder an artist is that of the album, where the tags name one, so that a compilation or
+an album with guests is in one folder; in a file's name it is the track's own. Nothing is planned
+onto another file: where a name is taken, the new one is numbered, `song (2).mp3`. Planning changes
+nothing; `genrescope.library.moves` carries a plan out.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import os
 import re
 import string
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -24,7 +26,8 @@ from typing import Literal
 import numpy as np
 
 from genrescope.datasets.artists import without_guests
-from genrescope.errors import GenrescopeError
+from genrescope.errors import FileError, GenrescopeError
+from genrescope.library.content import content_of
 from genrescope.library.genre_names import genre_name
 from genrescope.library.moves import (
     Action,
@@ -102,6 +105,11 @@ class Plan:
     in_place: int
     left_out: tuple[tuple[Entry, str], ...]
 
+    @property
+    def roots(self) -> list[str]:
+        """The scanned folders of the tracks that are not in their place."""
+        return sorted({p.entry.root for p in self.placed if p.file != p.entry.file})
+
 
 def plan(
     entries: Iterable[Entry],
@@ -172,7 +180,9 @@ def plan(
             is_there = False  # a run was stopped when it had both names
         in_place += is_there
         if not is_there:
-            steps.append(Step(str(entry.file), str(target), status.st_size, status.st_mtime_ns))
+            size, mtime_ns = status.st_size, status.st_mtime_ns
+            paths = str(entry.file), str(target)
+            steps.append(Step(*paths, size, mtime_ns, content=entry.content))
     ordered = with_links(steps, action)
     if action == "move":
         ordered += links_that_follow(ordered, {*roots} or {Path(entry.root) for entry in tracks})
@@ -233,7 +243,7 @@ _Decided = dict[tuple[str, str], tuple[str, float, str | None, tuple[str, ...]]]
 
 def _by_track(entries: Iterable[Entry]) -> _Decided:
     return {
-        (e.root, e.path): (e.genre, e.confidence, e.artist, ())
+        (e.root, e.path): (e.genre, e.confidence, e.album_artist or e.artist, ())
         for e in entries
         if e.genre is not None
     }
@@ -245,11 +255,7 @@ def _by_album(entries: Sequence[Entry], genres: Sequence[str]) -> _Decided:
     Tracks of an album that could not be classified go with the others.
     """
     decided = _by_track(entry for entry in entries if not entry.album)
-    albums: defaultdict[tuple[str, Path], list[Entry]] = defaultdict(list)
-    for entry in entries:
-        if entry.album and not entry.deleted:
-            albums[entry.album.casefold(), _folder_of_album(entry.file)].append(entry)
-    for tracks in albums.values():
+    for tracks in _albums(entry for entry in entries if entry.album and not entry.deleted):
         known = [each.probabilities for each in tracks if each.genre is not None]
         if not known:
             continue
@@ -265,14 +271,33 @@ def _by_album(entries: Sequence[Entry], genres: Sequence[str]) -> _Decided:
     return decided
 
 
+def _albums(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """The tracks of each album: of one title, in one folder, and by one album artist.
+
+    Where only one album artist is named, tracks without one belong to the same album.
+    """
+    titles: defaultdict[tuple[str, Path], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        titles[(entry.album or "").casefold(), _folder_of_album(entry.file)].append(entry)
+    for tracks in titles.values():
+        by_artist: defaultdict[str, list[Entry]] = defaultdict(list)
+        for entry in tracks:
+            by_artist[(entry.album_artist or "").casefold()].append(entry)
+        yield from by_artist.values() if len(by_artist.keys() - {""}) > 1 else [tracks]
+
+
 def _folder_of_album(file: Path) -> Path:
     """A file's folder; that above it for a folder such as `CD 1`."""
     return file.parent.parent if _DISC.fullmatch(file.parent.name) else file.parent
 
 
 def _common_artist(tracks: Sequence[Entry]) -> str | None:
-    """The artist of most tracks of an album; "Various Artists" where there is no such one."""
-    named = [each.artist for each in tracks if each.artist]
+    """The album artist, or else the artist, of most tracks of an album.
+
+    "Various Artists" where there is no such one.
+    """
+    named = [each.album_artist for each in tracks if each.album_artist]
+    named = named or [each.artist for each in tracks if each.artist]
     if not named:
         return None
     for artists in (Counter(named), Counter(map(without_guests, named))):
@@ -312,7 +337,10 @@ def _template(text: str) -> list[str]:
 
 
 def _filled(parts: Sequence[str], entry: Entry, genre: str, artist: str | None) -> list[str]:
-    """The path of a track by a template; what its tags don't say is called unknown."""
+    """The path of a track by a template; what its tags don't say is called unknown.
+
+    `artist` is the one whose folder it belongs in.
+    """
     values = {
         "genre": genre,
         "artist": artist or "Unknown Artist",
@@ -321,7 +349,9 @@ def _filled(parts: Sequence[str], entry: Entry, genre: str, artist: str | None) 
         "year": str(entry.year) if entry.year else "Unknown Year",
     }
     names = []
-    for part in parts:
+    for number, part in enumerate(parts):
+        if number == len(parts) - 1:
+            values["artist"] = entry.artist or values["artist"]
         # A file's own name is a name already; others may hold anything.
         if part == "{file}":
             names.append(entry.file.name)
@@ -352,6 +382,7 @@ class _Names:
         self._given: set[str] = set()
         self._next: dict[str, int] = {}  # of a desired name, the first number that is not given
         self._of_content: defaultdict[str, list[Path]] = defaultdict(list)
+        self._contents: dict[Path, str] = {}  # of files that stand where a track should go
 
     def choose(self, desired: Path, entry: Entry) -> tuple[Path, bool]:
         """The first name that is free, or that holds this very track already, and whether it does.
@@ -373,7 +404,7 @@ class _Names:
             if str(target).casefold() not in self._given:
                 if not os.path.lexists(target):
                     break
-                if self._holds(target, entry.file):
+                if self._holds(target, entry):
                     is_there = True
                     break
             number += 1
@@ -381,15 +412,30 @@ class _Names:
         self._of_content[entry.content].append(target)
         return target, is_there
 
-    def _holds(self, target: Path, source: Path) -> bool:
+    def _holds(self, target: Path, entry: Entry) -> bool:
         """Whether the file is there already: moved or linked there, or copied."""
-        with suppress(OSError):
+        source = entry.file
+        with suppress(OSError, FileError):
             if target.samefile(source):
                 return True
+            if self._action == "copy":  # which follows links
+                source = source.resolve()
+                return is_copy(source, target) or self._is_retagged_copy(target, entry)
             # A move to another disk may have been stopped when the copy was made.
             is_begun = self._action == "move" and (str(source), str(target)) in self._begun
-            return (self._action == "copy" or is_begun) and is_copy(source, target)
+            return is_begun and is_copy(source, target)
         return False
+
+    def _is_retagged_copy(self, target: Path, entry: Entry) -> bool:
+        """Whether a file has the same coded audio as a track, and other tags."""
+        if target.is_symlink() or not target.is_file():
+            return False
+        if target not in self._contents:
+            self._contents[target] = content_of(target)
+        status = entry.file.stat()
+        is_as_scanned = (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
+        content = entry.content if is_as_scanned else content_of(entry.file)
+        return self._contents[target] == content
 
 
 def _numbered(desired: Path, number: int) -> Path:

@@ -13,20 +13,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import mutagen
 from mutagen._vorbis import VCommentDict
-from mutagen.flac import FLAC
 from mutagen.id3 import ID3, PRIV, TCON, Encoding, Frames, Frames_2_2, ID3FileType
-from mutagen.mp4 import MP4Tags
+from mutagen.mp4 import MP4, AtomDataType, MP4FreeForm, MP4Tags
 
 from genrescope.errors import TagError
-from genrescope.library import riff_info, trailing_tags
+from genrescope.library import quicktime, riff_info, trailing_tags
 from genrescope.library.asf_tags import AsfTags, is_asf
+from genrescope.library.tag_formats import is_adts, open_audio, size_of_id3
 from genrescope.library.trailing_tags import Trailing, decoded
 from genrescope.library.vorbis_tags import VorbisTags, kept_padding
 
@@ -34,8 +34,13 @@ from genrescope.library.vorbis_tags import VorbisTags, kept_padding
 _APE_FILES = (b"wvpk", b"MAC ", b"MPCK", b"MP+", b"OFR ", b"tBaK")
 # Formats that have tags of their own elsewhere in the file.
 _NO_ID3 = (b"OggS", b"RIFF", b"FORM")
-_ID3_HEADER = 10  # bytes
-_COMMON = {"tit2": "title", "tpe1": "artist", "talb": "album", "tdrc": "date"}
+_COMMON = {
+    "tit2": "title",
+    "tpe1": "artist",
+    "tpe2": "albumartist",
+    "talb": "album",
+    "tdrc": "date",
+}
 
 
 class GenreTags(Protocol):
@@ -80,7 +85,7 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
     """
     with path.open("rb") as file:
         head = file.read(16)
-        file.seek(_size_of_id3(head))
+        file.seek(size_of_id3(head))
         behind_id3 = file.read(16)
     if behind_id3.startswith(_APE_FILES):
         return _Ape(path, create=create)
@@ -88,18 +93,22 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
         return AsfTags(path)
     if head[:4] in (b"RF64", b"BW64") or (head[:4] == b"RIFF" and head[8:12] != b"WAVE"):
         return None  # WAV beyond 4 GB, and AVI, which mutagen takes for a damaged WAV
+    if head[:1] == b"\x56" and head[1:2] >= b"\xe0":
+        return None  # AAC in LATM, which mutagen takes for damaged AAC
     if head.startswith(b"ID3\2") and head[5] & 0x40:
         # The flag says that the tag is compressed, by a scheme that was never defined.
         raise TagError(path, "its ID3v2.2 tag is marked as compressed, which nothing can read")
-    if head.startswith(b"ID3") and _is_adts(behind_id3):
+    if head.startswith(b"ID3") and is_adts(behind_id3):
         return _Id3(path, ID3FileType(path))
     if head.startswith(b"ID3") and (behind_id3[:4] in _NO_ID3 or behind_id3[4:8] == b"ftyp"):
         raise TagError(path, "an ID3 tag stands in front of it, where its format knows none")
     if riff_info.is_streamed(path):
         return _StreamedWav()
-    audio = FLAC(path) if behind_id3.startswith(b"fLaC") else mutagen.File(path)
+    audio = open_audio(path)
     if audio is None:
         return None
+    if create and isinstance(audio, MP4) and quicktime.has_keys_for_tags(path):
+        raise TagError(path, "its tags are QuickTime's metadata keys, which we can't write")
     if audio.tags is None and create:
         with suppress(mutagen.MutagenError, NotImplementedError):
             audio.add_tags()
@@ -113,35 +122,24 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
     return None
 
 
-def open_leading_tags(path: Path, tags: GenreTags | None) -> GenreTags | None:
-    """The ID3v2 tag in front of a file whose own tags are of another kind.
+def open_second_tags(path: Path, tags: GenreTags | None) -> GenreTags | None:
+    """The ID3v2 tag in front of a file whose own tags are of another kind; iTunes' genres in MP4.
 
     None where there is none, or none that can be read: it stays as it is.
     """
     if tags is None or tags.is_id3:
         return None
+    if isinstance(tags, _Mp4):
+        freeform = _Freeform(path, open_audio(path))
+        return freeform if freeform.keys else None
     with path.open("rb") as file:
-        if not _size_of_id3(file.read(16)):
+        if not size_of_id3(file.read(16)):
             return None
     try:
         audio = ID3FileType(path)
         return None if audio.tags is None else _Id3(path, audio)
     except mutagen.MutagenError:
         return None
-
-
-def _size_of_id3(head: bytes) -> int:
-    """Bytes of the ID3v2 tag that a file begins with; 0 where it begins with none."""
-    if not head.startswith(b"ID3") or len(head) < _ID3_HEADER or max(head[6:10]) > 127:
-        return 0
-    size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    has_footer = bool(head[5] & 0x10)
-    return size + _ID3_HEADER * (1 + has_footer)
-
-
-def _is_adts(head: bytes) -> bool:
-    """Whether this is a frame of AAC in ADTS, which has no tag but ID3 in front."""
-    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
 
 
 def read_texts(path: Path) -> dict[str, str]:
@@ -152,10 +150,10 @@ def read_texts(path: Path) -> dict[str, str]:
     tags = open_tags(path)
     _, trailing = trailing_tags.split(path)
     texts = [trailing_tags.texts(each) for each in trailing]
-    leading = open_leading_tags(path, tags)
+    second = open_second_tags(path, tags)
     found = {}
-    if isinstance(leading, _Id3):  # under the names that the file's own tag has for the same
-        found = {_COMMON.get(name, name): text for name, text in _id3_texts(leading).items()}
+    if isinstance(second, _Id3):  # under the names that the file's own tag has for the same
+        found = {_COMMON.get(name, name): text for name, text in _id3_texts(second).items()}
     found |= {name: values[0] for each in texts for name, values in each.items() if values}
     if isinstance(tags, VorbisTags):
         for name, value in reversed(tags.tags):
@@ -183,7 +181,7 @@ def _first(value: Any) -> str:
 
 
 class _Id3:
-    """TCON of ID3v2; ID3v1 is only read where it is all there is."""
+    """TCON of ID3v2; ID3v1 only fills up the other tags where there is no ID3v2."""
 
     is_id3, is_ape = True, False
 
@@ -194,6 +192,8 @@ class _Id3:
         exact = type(audio)(path, translate=False, load_v1=False, known_frames=frames)
         if exact.tags is None:
             exact = type(audio)(path, translate=False, v2_version=3)
+            if exact.tags is not None:
+                exact.tags.delall("TCON")  # ID3v1's, which counts as a tag of its own
         if exact.tags is not None:
             self.audio = exact
         self.tags = self.audio.tags
@@ -201,7 +201,7 @@ class _Id3:
             _keep_unread_of_2_2(self.tags)
 
     def values(self) -> list[str]:
-        found = [str(each) for frame in self.merged.getall("TCON") for each in frame.genres]
+        found = [str(each) for frame in self.tags.getall("TCON") for each in frame.genres]
         unread = [frame[10:] for frame in self.tags.unknown_frames if frame[:4] == b"TCON"]
         return found or [text for data in unread for text in _damaged_texts(data)]
 
@@ -328,7 +328,7 @@ def _escaped(genre: str) -> str:
 
 
 class _Mp4:
-    """``©gen`` of MP4; mutagen reads the number of ``gnre`` as its name."""
+    """``©gen`` of MP4; mutagen reads the number of ``gnre`` as its name, and writes none."""
 
     is_id3, is_ape = False, False
 
@@ -348,10 +348,45 @@ class _Mp4:
 
     def others(self) -> object:
         unread = {k: list(v) for k, v in self.tags._failed_atoms.items() if k != "\xa9gen"}
-        return {key: value for key, value in self.tags.items() if key != "\xa9gen"}, unread
+        own = {"\xa9gen", *_freeform_keys(self.tags)}
+        return {key: value for key, value in self.tags.items() if key not in own}, unread
 
     def save(self, path: Path) -> None:
         self.audio.save(path, padding=kept_padding)
+
+
+class _Freeform:
+    """``----:com.apple.iTunes:GENRE`` of MP4, which some programs write next to ``©gen``."""
+
+    is_id3, is_ape = False, False
+
+    def __init__(self, _: Path, audio: Any) -> None:
+        self.audio, self.keys = audio, _freeform_keys(audio.tags or {})
+
+    def values(self) -> list[str]:
+        texts = [each for key in self.keys for each in self.audio.tags[key]]
+        is_utf16 = [each.dataformat == AtomDataType.UTF16 for each in texts]
+        return [
+            bytes(each).decode("utf-16-be", "replace") if wide else decoded(bytes(each))
+            for each, wide in zip(texts, is_utf16, strict=True)
+        ]
+
+    def set(self, genres: Sequence[str]) -> None:
+        for key in self.keys:
+            del self.audio.tags[key]
+        if genres:
+            self.audio.tags[self.keys[0]] = [MP4FreeForm(genre.encode()) for genre in genres]
+
+    def others(self) -> object:
+        return None  # `_Mp4` has them
+
+    def save(self, path: Path) -> None:
+        self.audio.save(path, padding=kept_padding)
+
+
+def _freeform_keys(tags: Iterable[str]) -> list[str]:
+    """The names of MP4's freeform atoms that hold genres, whoever defined them."""
+    return [key for key in tags if re.fullmatch(r"----:.*:genre", key, re.IGNORECASE)]
 
 
 class _Ape:

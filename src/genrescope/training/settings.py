@@ -6,19 +6,20 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from genrescope.encoders import encoder_kinds
 from genrescope.errors import UnknownNameError
+from genrescope.features.base import Values
 from genrescope.registry import no_such
 
 SplitKind = Literal["random", "folds", "lists", "official", "by_segment"]
 
 
-class Settings(BaseModel):
-    """Base of all sections: unknown keys are refused, values can't be changed."""
+class Settings(Values):
+    """Base of all sections: unknown keys are refused, values are finite and can't be changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class WaveformAugmentation(Settings):
@@ -115,7 +116,7 @@ class TrainingSettings(Settings):
     gradient_clip
         Largest norm of the gradient, which is scaled down to it; 0 leaves it as it is.
     schedule
-        Of the learning rate: "one-cycle" (Smith, 2018) or "constant".
+        How the learning rate changes: "one-cycle" (Smith, 2018) or "constant".
     ema_decay
         Decay per step of the exponential moving average of the weights, which is what is kept.
         Short trainings use a smaller one, see `genrescope.training.trainers.lightning`.
@@ -166,7 +167,7 @@ class SplitSettings(Settings):
     folds
         Number of folds.
     folder
-        Of the lists of "lists".
+        Folder of the lists of tracks, for "lists".
     by_artist
         Keep all tracks of an artist in one subset (of "random" and "folds").
     repeats
