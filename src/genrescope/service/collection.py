@@ -101,17 +101,20 @@ class _State:
 
     def __init__(self, library: Library) -> None:
         self.library, self.version = library, library.version
-        self.corrections = library.corrections()
+        self._lock = threading.Lock()
         self.tracks = {id_of(e): e for e in library.entries() if not e.deleted}
+        self.corrections: dict[str, str] = {}
+        self._space: Space | None = None
+        self.mark(library.corrections())
 
     def mark(self, corrections: dict[str, str]) -> None:
         """Let the tracks have these corrections."""
-        if corrections != self.corrections:
+        with self._lock:
             self.corrections = corrections
             marks = marked(self.tracks.values(), corrections)
             self.tracks = dict(zip(self.tracks, marks, strict=True))
-            if "space" in vars(self):
-                self.space.mark(corrections)
+            if self._space is not None:
+                self._space.mark(corrections)
 
     @cached_property
     def labels(self) -> dict[str, list[str]]:
@@ -122,11 +125,16 @@ class _State:
             for group in _GROUPS.values()
         }
 
-    @cached_property
+    @property
     def space(self) -> Space:
         """The tracks that can be compared."""
-        self.check_music()
-        return Space(self.library)
+        if self._space is None:
+            self.check_music()
+            space = Space(self.library)
+            with self._lock:  # tracks may have been corrected while they were read
+                space.mark(self.corrections)
+                self._space = space
+        return self._space
 
     def check_music(self) -> None:
         """Refuse to compare and to draw where there is nothing yet.
@@ -157,6 +165,7 @@ class Collection:
         self._map_lock = threading.Lock()
         self._drawing: Future[Map] = Future()
         self._drawn_version: int | None = None
+        self._last_map: Map | None = None
 
     @property
     def model(self) -> Model:
@@ -370,15 +379,19 @@ class Collection:
         with self._map_lock:
             is_current = self._drawn_version == state.version
             if self._drawn_version is None or (self._drawing.done() and not is_current):
+                if self._drawing.done() and self._drawing.exception() is None:
+                    self._last_map = self._drawing.result()
                 # One at a time, however often a scan writes to the library.
                 self._drawing, self._drawn_version = Future(), state.version
                 start = (state.library, self._drawing)
                 # A thread that does not delay the end.
                 threading.Thread(target=_draw, args=start, name="map", daemon=True).start()
-            drawing = self._drawing
+            drawing, last = self._drawing, self._last_map
         try:
-            return drawing.result(_MAP_PATIENCE)
+            return drawing.result(_MAP_PATIENCE if last is None else _PATIENCE)
         except TimeoutError:
+            if last is not None:
+                return last
             detail = "the map is being drawn: try again later"
             raise ProblemError(503, detail) from None
         except BaseException:
@@ -394,12 +407,13 @@ class Collection:
                 self._checked = time.monotonic()
                 try:
                     library = Library.open(self.place)
+                    corrections = library.corrections()
                 except FileError:  # being replaced by a scan
                     return self._state
-                if library.version == self._state.version:
-                    self._state.mark(library.corrections())
-                else:
+                if library.version != self._state.version:
                     self._state = _State(library)
+                elif corrections != self._state.corrections:
+                    self._state.mark(corrections)
             return self._state
 
 
