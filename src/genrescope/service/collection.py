@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
@@ -17,7 +16,7 @@ import numpy as np
 
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.corrections import correct, marked
-from genrescope.library.map import Map, draw_map, position_of
+from genrescope.library.map import position_of
 from genrescope.library.map_page import look, within_one
 from genrescope.library.places import LibraryBusyError
 from genrescope.library.playlist import playlist_between
@@ -33,12 +32,12 @@ from genrescope.library.similar import (
 )
 from genrescope.library.store import Library
 from genrescope.names import has_words
+from genrescope.service.maps import Maps
 from genrescope.service.problems import ProblemError
 
 _log = logging.getLogger(__name__)
 _CHECKED_EVERY = 2.0
 _PATIENCE = 2.0  # seconds for another process that writes to the library
-_MAP_PATIENCE = 10.0  # seconds for a map that is being drawn
 # The labels that requests name, and those of a track.
 _GROUPS = {"style": "styles", "instrument": "instruments", "mood": "moods"}
 _SORTED_BY = ("name", "artist", "album", "title", "year", "genre", "confidence", "duration")
@@ -162,10 +161,7 @@ class Collection:
         self._lock = threading.RLock()
         self._state = _State(Library.open(place))
         self._checked = time.monotonic()
-        self._map_lock = threading.Lock()
-        self._drawing: Future[Map] = Future()
-        self._drawn_version: int | None = None
-        self._last_map: Map | None = None
+        self._maps = Maps()
 
     @property
     def model(self) -> Model:
@@ -301,7 +297,8 @@ class Collection:
             503, while a large library's is being drawn; 409, when no track has a genre.
         """
         state = self._now()
-        drawn = self._drawn(state)
+        state.check_music()
+        drawn = self._maps.drawn(state.library, state.version)
         positions, extent = within_one(drawn.positions)
         genres = []
         for number, genre in enumerate(drawn.genres):
@@ -329,7 +326,8 @@ class Collection:
         """Where a track that is not in the library would be on its map; None while it is drawn."""
         state = self._now()
         try:
-            drawn = self._drawn(state)
+            state.check_music()
+            drawn = self._maps.drawn(state.library, state.version)
         except ProblemError:
             return None
         except GenrescopeError as error:  # such as a package that is not installed
@@ -365,41 +363,6 @@ class Collection:
             found += [TrackFilter(not_artist=query.entry.artist) for query in queries]
         return found
 
-    def _drawn(self, state: _State) -> Map:
-        """The map of the library, or of what it was when a drawing began that is not done yet.
-
-        Raises
-        ------
-        ProblemError
-            503, while a large library's is being drawn; 409, when no track has a genre.
-        GenrescopeError
-            When it can't be drawn.
-        """
-        state.check_music()
-        with self._map_lock:
-            is_current = self._drawn_version == state.version
-            if self._drawn_version is None or (self._drawing.done() and not is_current):
-                if self._drawing.done() and self._drawing.exception() is None:
-                    self._last_map = self._drawing.result()
-                # One at a time, however often a scan writes to the library.
-                self._drawing, self._drawn_version = Future(), state.version
-                start = (state.library, self._drawing)
-                # A thread that does not delay the end.
-                threading.Thread(target=_draw, args=start, name="map", daemon=True).start()
-            drawing, last = self._drawing, self._last_map
-        try:
-            return drawing.result(_MAP_PATIENCE if last is None else _PATIENCE)
-        except TimeoutError:
-            if last is not None:
-                return last
-            detail = "the map is being drawn: try again later"
-            raise ProblemError(503, detail) from None
-        except BaseException:
-            with self._map_lock:
-                if drawing is self._drawing:
-                    self._drawn_version = None  # the next request tries again
-            raise
-
     def _now(self) -> _State:
         """The library as it is, read again where another program has written to it."""
         with self._lock:
@@ -415,13 +378,6 @@ class Collection:
                 elif corrections != self._state.corrections:
                     self._state.mark(corrections)
             return self._state
-
-
-def _draw(library: Library, drawn: Future[Map]) -> None:
-    try:
-        drawn.set_result(draw_map(library))
-    except BaseException as error:
-        drawn.set_exception(error)
 
 
 def _named(state: _State, names: Mapping[str, str | None]) -> dict[str, str | None]:
