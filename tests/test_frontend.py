@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,31 @@ def test_silence_within_music_does_not_change_how_the_music_is_scaled() -> None:
     (alone,) = LONG.windows(noise(20))
     difference = window.values[:, ~edge] - alone.values[:, ~edge]
     assert np.abs(difference).mean() < 0.15
+
+
+def test_segments_of_short_pieces_have_the_times_of_these() -> None:
+    """After a minute of silence 20 pieces of 0.9 s, one every 3 s."""
+    rng = np.random.default_rng(0)
+    track = np.zeros(121 * RATE, np.float32)
+    for begin in range(60, 120, 3):
+        piece = rng.uniform(-0.5, 0.5, round(0.9 * RATE)).astype(np.float32)
+        track[begin * RATE : begin * RATE + len(piece)] = piece
+    (window,) = LONG.windows(Waveform(track, RATE))
+    assert window.start == pytest.approx(60, abs=0.05)
+    segments = LONG.segments_of(window)
+    assert segments[0].start == window.start
+    # A segment of 10.24 s holds what 11 or 12 pieces have.
+    for segment in segments:
+        assert 29 < segment.end - segment.start < 37
+        assert (segment.start - 60) % 3 < 1
+        assert (segment.end - 60) % 3 < 1
+    assert segments[-1].end == pytest.approx(117.9, abs=0.1)
+    one, other = (
+        LONG.segments_of(window_of(344, start=5)),
+        LONG.segments_of(replace(window_of(344, start=5), skipped=((0.5, 2.0), (900.0, 1.0)))),
+    )
+    assert [s.start - o.start for s, o in zip(other, one, strict=True)][:2] == [0, 2]
+    assert [s.end - o.end for s, o in zip(other, one, strict=True)] == [2] * len(one)
 
 
 @pytest.mark.parametrize("level", [0.0, 1 / 32768])

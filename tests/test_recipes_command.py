@@ -182,6 +182,15 @@ class TestSettings:
         together = text.index("published.paper: "), text.index("published.protocol: ")
         assert together[0] < together[1] < text.index("As the table of published results")
 
+    def test_every_split_keeps_the_artists_of_further_data_sets_apart(self) -> None:
+        from genrescope.training.explain import explained
+        from genrescope.training.recipe import load_recipe
+
+        recipe = load_recipe("default-filtered")
+        assert recipe.split.kind == "lists"
+        used = {setting.key: setting.is_used for setting in explained(recipe)}
+        assert used["split.by_artist"] and not used["split.folds"]
+
     def test_what_a_run_does_not_read_is_only_named(self) -> None:
         before, _, unused = run("my-genres").partition("Not used by this kind of run\n")
         names = {name.strip() for name in unused.replace("\n", " ").split(",")}

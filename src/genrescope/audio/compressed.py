@@ -92,34 +92,35 @@ class CompressedSource:
         # The decoder knows better than the header: the rate of HE-AAC is twice what is written.
         self.sample_rate: int = self._head[0].sample_rate
         self.channels: int = self._head[0].layout.nb_channels
-        name = name_of(self._container)
+        self._name = name = name_of(self._container)
         self.format: str = _NAMES.get(name, name.upper())
         # The first frame may be shortened and the times may not begin at 0: the second tells.
         timed = len(self._head) > 2 and self._head[1].pts is not None
         self._can_jump = len(self._links) == 1 and name in _SEEKABLE and timed
+        # Now, since FFmpeg frees what these read if the file can't be opened again.
+        self._declared = declared_seconds(self._container, self._stream)
+        self._is_joined = name == "mp3" and self._mp3.is_whole is False
+        self._is_doubtful = self._is_joined or needs_survey(
+            self._container, self._stream, self._size
+        )
         self.end = 0
 
     @property
     def seekable(self) -> bool:
         """Whether a jump lands where decoding from the beginning would come."""
-        if not self._can_jump or self._is_trusted:
-            return self._can_jump
-        if self._mp3.frames is not None:
-            told = promised_seconds(self._container, self._stream, self._mp3.frames) or 0.0
-            if abs(told - self._survey.seconds) > _TOLERATED_SECONDS:
-                return False  # FFmpeg may cut off what the header calls padding, in the middle
-        return self._survey.steady
+        if not self._can_jump or self._is_joined:
+            return False  # FFmpeg may cut off what a header calls padding, in the middle
+        return not self._is_doubtful or self._survey.steady
 
     @property
     def duration(self) -> float:
         """Seconds of sound: by the header where that is right, else by all packets."""
-        declared = declared_seconds(self._container, self._stream)
-        promised = self._promised
+        declared, promised = self._declared, self._promised
         if len(self._links) > 1 and promised is not None:
             return promised
-        if declared is None or not self._is_trusted:
+        if declared is None or self._is_doubtful:
             known = self._survey.seconds
-            guessed = name_of(self._container) in NO_LENGTH
+            guessed = self._name in NO_LENGTH
             if declared is None or guessed or abs(known - declared) > _TOLERATED_SECONDS:
                 decoded: float = sum(frame.samples for frame in self._head) / self.sample_rate
                 return max(decoded, known)
@@ -131,24 +132,20 @@ class CompressedSource:
         """Free the memory of FFmpeg."""
         self._container.close()
 
-    @property
-    def _is_trusted(self) -> bool:
-        """Whether the header, or the format, tells the length of the sound and where it is."""
-        if name_of(self._container) == "mp3":
-            return self._mp3.is_whole is True
-        return not needs_survey(self._container, self._stream)
-
     @cached_property
     def _survey(self) -> Survey:
         try:
-            return survey(self._file.fileno(), self._reopened)
+            found = survey(self._file.fileno(), self._reopened)
         except (*FAULTS, NoSoundError):  # someone is writing to the file
-            return Survey(0.0, 0.0, False)
+            found = Survey(0.0, 0.0, False, is_complete=False)
+        if not found.is_complete:
+            check_readable(self._file, self._size)
+        return found
 
     def _reopened(self) -> tuple[Any, Any]:
+        self._is_read = True  # also if it can't be opened: FFmpeg has freed what was decoded from
         self.close()
         self._open()
-        self._is_read = True
         return self._container, self._stream
 
     def blocks(self, start: int, warnings: list[str]) -> Iterator[Samples]:
@@ -284,13 +281,15 @@ class CompressedSource:
         # Matroska and ASF keep times in milliseconds. Where all frames are of one length, the
         # frame's number gives its place to the sample.
         lengths = {frame.samples for frame in (*self._head[1:], *landed[1:])}
+        is_coarse = tick > 1.5
         if len(lengths) == 1:
             (length,) = lengths
             on_grid = round(since_origin / length) * length
-            if abs(on_grid - since_origin) > 2 * tick:
-                return None  # something is missing before it
-            since_origin = on_grid
-        elif tick > 1:
+            if abs(on_grid - since_origin) <= 2 * tick:
+                since_origin = on_grid
+            elif is_coarse or self._name in ("aac", "mp3"):
+                return None  # something is missing before it, or it has another sample rate
+        elif is_coarse:
             return None
         position = round(since_origin) + self._head[0].samples - landed[0].samples
         if not 0 <= position <= start:
@@ -317,8 +316,7 @@ class CompressedSource:
         broken_off, damaged = self._broken_off, self._damaged
         if is_short or broken_off or damaged:
             self._check_reading()
-        is_timed = len(self._links) == 1 and not self._is_trusted
-        gaps = self._survey.gaps if is_short and is_timed else 0.0
+        gaps = self._survey.gaps if is_short and self._is_doubtful else 0.0
         if promised is not None and is_short and promised - decoded < gaps + _TOLERATED_SECONDS:
             warnings.append(
                 f"damaged or recorded with gaps: its timestamps leave out {gaps:.1f} s of "

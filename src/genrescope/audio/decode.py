@@ -38,8 +38,10 @@ class AudioInfo:
     Attributes
     ----------
     duration
-        Seconds of sound that decoding gives, to a few frames of the codec. Where the header does
-        not tell, or its timestamps leave gaps, all packets are counted, without decoding them.
+        Seconds of sound, to a few frames of the codec: those that the header promises. All packets
+        are counted, without decoding them, in Matroska, ASF, FLV, MP4 in fragments and raw AAC (of
+        64 MB at most), whose timestamps may leave gaps, and in MP3 files that were joined. For MP3
+        without a header FFmpeg estimates it from the bit rate.
     sample_rate
         Sample rate of the file, in Hz.
     channels

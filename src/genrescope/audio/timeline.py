@@ -5,7 +5,8 @@ Conventions
 The time of a sample is the number of samples that were decoded before it. Timestamps agree with
 that in ordinary files. They don't where a recording lost packets, where files were joined, or where
 a program wrote wrong ones: then a jump to a time would land elsewhere, and the length that follows
-from them is that of no sound. `survey` finds out by reading all packets without decoding them.
+from them is that of no sound. `survey` finds out by reading all packets without decoding them. That
+is done only for containers where it happens: the length and the times of other files are believed.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ NO_LENGTH = frozenset(
         "truehd",
     }
 )
-# With times of their own for packets; others count samples.
-_TIMED = frozenset({"asf", "flv", "matroska", "mov", "ogg"})
-# Where all packets have to be of one length: in raw MP3 and AAC the sample rate would change else.
-# The times of MP4 are lengths of packets, so that one before a gap is as long as that.
-_ALIKE = frozenset({"aac", "mov", "mp3"})
+# Whose times are often wrong; raw AAC has no length, and its sample rate may change.
+_SURVEYED = frozenset({"aac", "asf", "flv", "matroska"})
+_MOST_BYTES = 64 << 20  # larger files are believed, since reading them takes long
+# The times of MP4 are lengths of packets, so that one before a gap is as long as that. A packet of
+# these codecs always has the same length.
+_EQUAL_PACKETS = frozenset({"aac", "ac3", "alac", "mp3"})
 
 _ADTS_RATES = (
     *(96_000, 88_200, 64_000, 48_000, 44_100, 32_000),
@@ -59,11 +61,14 @@ class Survey:
         Seconds that timestamps leave out; overlaps are not counted.
     steady
         Whether a packet's timestamp tells how much sound is before it.
+    is_complete
+        Whether the packets could be read up to the last one.
     """
 
     seconds: float
     gaps: float
     steady: bool
+    is_complete: bool = True
 
 
 _known: OrderedDict[tuple[int, ...], Survey] = OrderedDict()
@@ -83,26 +88,36 @@ def survey(descriptor: int, opened: Callable[[], tuple[Any, Any]]) -> Survey:
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     found = _known.get(key)
     if found is None:
-        found = _known[key] = _surveyed(*opened())
+        found = _surveyed(*opened())
+        if found.is_complete:
+            _known[key] = found
         while len(_known) > _MOST_KEPT:
             _known.popitem(last=False)
     return found
 
 
-def needs_survey(container: Any, stream: Any) -> bool:
-    """Whether only the packets tell about this stream's times, not its format or its header."""
+def needs_survey(container: Any, stream: Any, size: int) -> bool:
+    """Whether the header and the timestamps of a file of `size` bytes can't be believed."""
     name = name_of(container)
-    if name == "mov" and stream.frames and stream.duration:
-        codec = stream.codec_context
-        frame = codec.frame_size / max(1, codec.sample_rate)
-        excess = stream.frames * frame - float(stream.duration * stream.time_base)
-        return not (frame and abs(excess) <= _FEW_PACKETS * frame)
-    return name in _TIMED or name in NO_LENGTH
+    if size > _MOST_BYTES:
+        return False
+    if name != "mov":
+        return name in _SURVEYED
+    if not (stream.frames and stream.duration):
+        return True  # in fragments, of which the header says nothing
+    codec = stream.codec_context
+    if codec is None or codec.name not in _EQUAL_PACKETS:
+        return False
+    frame = codec.frame_size / max(1, codec.sample_rate)
+    excess = stream.frames * frame - float(stream.duration * stream.time_base)
+    return bool(frame) and abs(excess) > _FEW_PACKETS * frame
 
 
 def _surveyed(container: Any, stream: Any) -> Survey:
     times, lengths, rates = array("q"), array("q"), array("b")
-    is_adts = name_of(container) == "aac"
+    name, codec = name_of(container), stream.codec_context and stream.codec_context.name
+    is_adts = name == "aac"
+    is_complete = False
     try:
         for packet in container.demux(stream):
             if packet.pts is not None:
@@ -110,33 +125,37 @@ def _surveyed(container: Any, stream: Any) -> Survey:
                 lengths.append(packet.duration or 0)
                 if is_adts:
                     rates.append(_adts_rate(memoryview(packet)))
+        is_complete = True
     except FAULTS:
         pass  # only what was read until then can be decoded
     if not times:
-        return Survey(0.0, 0.0, False)
+        return Survey(0.0, 0.0, False, is_complete)
     start, length = np.array(times), np.array(lengths)
     if len(set(rates)) > 1:  # which FFmpeg does not look at
         hertz = np.array(_ADTS_RATES)[np.array(rates)]
         seconds = float((length * (hertz[0] / hertz)).sum() * stream.time_base)
-        return Survey(seconds, 0.0, False)
-    known = length[length > 0]
-    values, counts = np.unique(known, return_counts=True)
+        return Survey(seconds, 0.0, False, is_complete)
+    values, counts = np.unique(length[length > 0], return_counts=True)
     usual = int(values[counts.argmax()]) if len(values) else 0
-    length[(length == 0) | (length > 2 * usual)] = usual
+    length[length == 0] = usual
+    has_equal_packets = name == "mov" and codec in _EQUAL_PACKETS
+    if has_equal_packets:
+        length[length > 2 * usual] = usual
     tick = float(stream.time_base)
     slack = _TICKS
-    is_vorbis = stream.codec_context.name == "vorbis"
+    is_vorbis = codec == "vorbis"
     if is_vorbis:
         slack = max(slack, _VORBIS_SECONDS / tick)
     gaps = np.diff(start) - length[:-1]
     gaps[np.abs(gaps) <= slack] = 0
     # Times in milliseconds tell the sample only where all frames are of one length.
     steady = not gaps[1:].any() and not (is_vorbis and tick > _COARSE_SECONDS)
-    if name_of(container) in _ALIKE:
+    if is_adts or has_equal_packets:
         steady = steady and len(np.unique(length[1:-1])) <= 1
     # What is before time 0 is cut off by the decoder.
     seconds = float(start[-1] + length[-1] - max(0, start[0]) - gaps.sum()) * tick
-    return Survey(max(0.0, seconds), float(gaps[gaps > 0].sum()) * tick, steady)
+    left_out = float(gaps[gaps > 0].sum()) * tick
+    return Survey(max(0.0, seconds), left_out, steady, is_complete)
 
 
 def _adts_rate(packet: memoryview) -> int:

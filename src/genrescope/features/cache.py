@@ -26,7 +26,7 @@ from genrescope.audio.files import open_regular
 from genrescope.errors import UnreadableError
 from genrescope.paths import cache_folder
 
-FEATURE_VERSION = 3
+FEATURE_VERSION = 4
 """Increment it whenever a feature's numbers change: entries of other versions are ignored."""
 
 _DIGEST = 32  # bytes of a SHA-256

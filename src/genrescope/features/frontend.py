@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
 from genrescope.errors import NotHereError, UnknownNameError
@@ -179,19 +180,29 @@ class Frontend(Values):
         if not kept and sounding[most] * length * self.hop_seconds >= SHORTEST_SECONDS:
             kept = [most]
         return [
-            Window(
-                values[:, start : start + length],
-                silent[start : start + length],
-                window.start + start * self.hop_seconds,
-            )
+            self._cut(window, start, values[:, start:][:, :length], silent[start:][:length])
             for start in kept
         ]
+
+    def _cut(
+        self, window: Window, first: int, values: FloatArray, silent: NDArray[np.bool_]
+    ) -> Window:
+        """The piece of a window that begins at frame `first`, with its time in the track."""
+        seconds = first * self.hop_seconds
+        before = sum(silence for at, silence in window.skipped if at <= seconds)
+        skipped = [(at - seconds, silence) for at, silence in window.skipped if at > seconds]
+        start = window.start + seconds + before
+        return Window(values, silent, start, skipped=tuple(skipped))
 
     def segments_of(self, window: Window) -> list[Segment]:
         """The segments of a window as the model sees them: its `cuts`, pooled."""
         lasts = min(self.segment_frames, window.values.shape[1]) * self.hop_seconds
         return [
-            Segment(_pooled(cut, self.pool), cut.start, cut.start + lasts)
+            Segment(
+                _pooled(cut, self.pool),
+                cut.start,
+                cut.start + lasts + sum(silence for at, silence in cut.skipped if at < lasts),
+            )
             for cut in self.cuts(window)
         ]
 

@@ -6,8 +6,8 @@ A track is cut into windows so that one of any length is read in constant memory
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass, field, replace
+from itertools import groupby, pairwise
 from operator import attrgetter
 from os import PathLike
 from typing import Literal
@@ -60,6 +60,9 @@ class Window:
     change
         How much the feature changes over time, before scaling. None where it was not measured,
         as in a window shorter than `CHANGE_SECONDS`.
+    skipped
+        Silences of the track that the window leaves out: at which second of the window each would
+        be, and its length in seconds.
     """
 
     values: FloatArray
@@ -67,6 +70,7 @@ class Window:
     start: float
     fresh: int = 0
     change: Change | None = None
+    skipped: tuple[tuple[float, float], ...] = ()
 
 
 def _do_nothing() -> None:
@@ -220,23 +224,21 @@ class WindowReader:
                 yield block
 
         pieces = parts_between_silences(timed(), rate)
-        short: list[FloatArray] = []
+        short: list[Piece] = []
         for _, part in groupby(pieces, key=attrgetter("part")):
             for window in self._windows_of_part(part, short):
                 empty = False
                 yield window
-            if short and (not empty or sum(map(len, short)) > WINDOW_SECONDS * rate):
+            if short and (not empty or _length(short) > WINDOW_SECONDS * rate):
                 short.pop()
-        if empty and sum(map(len, short)) >= SHORTEST_SECONDS * rate:
-            yield self._window_of_samples(np.concatenate(short), 0)
+        if empty and _length(short) >= SHORTEST_SECONDS * rate:
+            yield self._window_of_pieces(short)
         elif empty:
             _refuse_short(source, info.duration)
             # The whole track is silent: one window, from which no segment is cut.
             yield self._window_of_samples(np.zeros(round(SHORTEST_SECONDS * rate), np.float32), 0)
 
-    def _windows_of_part(
-        self, pieces: Iterator[Piece], short: list[FloatArray]
-    ) -> Iterator[Window]:
+    def _windows_of_part(self, pieces: Iterator[Piece], short: list[Piece]) -> Iterator[Window]:
         """The windows of a part; one that is shorter than a second is added to `short`."""
         feature = self.feature
         advance, rest = window_frames(feature) * feature.hop_length, feature.frame_overlap
@@ -255,7 +257,7 @@ class WindowReader:
                 position += advance
         if len(buffer) < SHORTEST_SECONDS * feature.sample_rate:
             if position == start:
-                short.append(buffer)
+                short.append(Piece(0, start, buffer))
             return
         if position == start or len(buffer) >= segment:
             yield self._window_of_samples(buffer, position)
@@ -264,6 +266,18 @@ class WindowReader:
             back = previous[-(length - len(buffer)) :]
             both = np.concatenate([back, buffer])
             yield self._window_of_samples(both, position - len(back), reaches_back=True)
+
+    def _window_of_pieces(self, pieces: list[Piece]) -> Window:
+        """One window of pieces, without the silence between them."""
+        rate, length = self.feature.sample_rate, 0
+        skipped = []
+        for one, after in pairwise(pieces):
+            length += len(one.samples)
+            silence = after.start - one.start - len(one.samples)
+            skipped.append((length / rate, silence / rate))
+        samples = np.concatenate([piece.samples for piece in pieces])
+        window = self._window_of_samples(samples, pieces[0].start)
+        return replace(window, skipped=tuple(skipped))
 
     def _window_of_samples(
         self, samples: FloatArray, position: int, *, reaches_back: bool = False
@@ -288,6 +302,10 @@ class WindowReader:
             values = standardise(values, silent, by_band=self.scale == "bands")
         fresh = max(0, values.shape[1] - self.segment_frames) if reaches_back else 0
         return Window(values, silent, start, fresh, change)
+
+
+def _length(pieces: list[Piece]) -> int:
+    return sum(len(piece.samples) for piece in pieces)
 
 
 def _read_picture(

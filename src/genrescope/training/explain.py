@@ -84,7 +84,6 @@ def _unused(recipe: Recipe) -> Iterator[str]:
     kinds_that_read = {
         "random by_segment": ("train", "validation", "test"),
         "folds": ("folds", "repeats"),
-        "random folds": ("by_artist",),
         "lists": ("folder",),
         "by_segment": ("i_know_this_leaks",),
     }

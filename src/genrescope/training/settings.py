@@ -169,7 +169,8 @@ class SplitSettings(Settings):
     folder
         Folder of the lists of tracks, for "lists".
     by_artist
-        Keep all tracks of an artist in one subset (of "random" and "folds").
+        Keep all tracks of an artist in one subset (of "random" and "folds"), and refuse further
+        data sets with artists of held-out tracks (of any kind of split).
     repeats
         Number of cross-validation repetitions, each with other folds.
     i_know_this_leaks
