@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from clips import music
-from genrescope.audio import Waveform, info, load
+from genrescope.audio import Waveform, info, load, timeline
 from genrescope.audio.compressed import CompressedSource
 from genrescope.audio.mpeg import read_mp3_header
 from genrescope.errors import UnreadableError
@@ -318,6 +318,16 @@ def test_ordinary_files_are_not_read_to_their_end(
     assert info(path).seekable
     assert info(path).duration == pytest.approx(7.5, abs=0.1)
     assert load(path, offset=6.0, duration=1.0).duration == 1.0
+
+
+def test_the_header_of_a_large_file_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file_of("mka flac", tmp_path, GAP)
+    monkeypatch.setattr(timeline, "_MOST_BYTES", path.stat().st_size - 1)
+    assert info(path).duration == pytest.approx(18.0, abs=0.1)
+    monkeypatch.setattr(timeline, "_MOST_BYTES", path.stat().st_size)
+    assert info(path).duration == pytest.approx(14.0, abs=0.12)
 
 
 @pytest.mark.slow
