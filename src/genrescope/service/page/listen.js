@@ -221,7 +221,7 @@ class Result {
   showVerdict(prediction) {
     const text = answered(prediction), both = Object.entries(prediction.probabilities).slice(0, 2);
     const certainty = text === prediction.genre ? t("certain", percent(prediction.confidence)) : both.map(([genre, value]) => `${genre} ${percent(value)}`).join(", ");
-    this.verdict.replaceChildren(text, el("small", {}, certainty));
+    this.verdict.replaceChildren(text, " ", el("small", {}, certainty));
   }
 
   showBars(ranked) {
