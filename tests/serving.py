@@ -25,15 +25,17 @@ def running(**settings: Any) -> Iterator[str]:
     thread.start()
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 600
         while time.monotonic() < until:
             try:
-                if requests.get(f"{address}/readyz", timeout=60).status_code == 200:
+                if requests.get(f"{address}/readyz", timeout=600).status_code == 200:
                     break
             except requests.ConnectionError:
                 pass
             time.sleep(0.1)
+        else:
+            raise TimeoutError(f"no service at {address}")
         yield address
     finally:
         server.should_exit = True
-        thread.join(60)
+        thread.join(600)

@@ -55,7 +55,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of an empty bucket."""
     moto = pytest.importorskip("moto.server")
     boto3 = pytest.importorskip("boto3")
-    server = moto.ThreadedMotoServer(port=0)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
@@ -113,7 +113,7 @@ def test_listed_names_begin_with_the_typed_address(tmp_path: Path) -> None:
     assert audio_at("memory://music") == ["memory://music/deep/a.wav"]
     assert stamp_of("memory://music/deep/a.wav")[0] == 1
     write_wav(tmp_path / "b.wav", 0.1)
-    assert audio_at(tmp_path.as_uri()) == [f"{tmp_path.as_uri()}/b.wav"]
+    assert audio_at(f"file://{tmp_path}") == [f"file://{tmp_path}/b.wav"]
 
 
 def test_a_listing_by_http_belongs_to_an_address_by_https() -> None:

@@ -37,7 +37,7 @@ def genrescope(
     *words: str | Path, input: bytes | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [*COMMAND, *words], input=input, capture_output=True, cwd=cwd, timeout=120
+        [*COMMAND, *words], input=input, capture_output=True, cwd=cwd, timeout=600
     )
     out, err = (stream.decode("utf-8", "surrogateescape") for stream in (done.stdout, done.stderr))
     assert "Traceback" not in err, err
@@ -105,7 +105,8 @@ class TestClassify:
         fields = json.loads(done.stdout)
         assert len(fields["top"]) == 3
         done = genrescope("classify", folder / "deep", "--top", "3", "--timeline")
-        sections = done.stdout.splitlines()[4 + (len(fields["shares"]) > 1) :]
+        heading, *sections = done.stdout.splitlines()[4 + (len(fields["shares"]) > 1) :]
+        assert heading == "  sections, each with the mean probability of its segments:"
         assert [line.split()[0] for line in sections] == [s["genre"] for s in fields["sections"]]
         clock = r"0:\d\d - 0:\d\d$"
         assert all(re.search(clock, line) for line in sections)
@@ -120,8 +121,8 @@ class TestClassify:
         stream = io.StringIO()
         table = Table(stream, ["jazz", "rock"], top=1, timeline=True)
         table.write(Prediction("a.mp3", "rock", {"rock": 0.7}, timeline, np.zeros(1), 4020.0, []))
-        shares, *lines = stream.getvalue().splitlines()[2:]
-        assert shares == "  75% rock, 25% jazz"
+        shares, _, *lines = stream.getvalue().splitlines()[2:]
+        assert shares == "  74% rock, 25% jazz"  # rounded down
         assert [line.split()[0] for line in lines] == ["jazz", "rock"]
         assert [" ".join(line.split()[3:]) for line in lines] == [
             "0:00 - 16:50",
@@ -208,14 +209,13 @@ class TestClassify:
                 text=True,
                 preexec_fn=hears_ctrl_c,
             )
-        deadline = time.monotonic() + 60
         rows = tmp_path / "out.json.partial/rows.jsonl"
-        while (
+        while process.poll() is None and (
             not rows.exists() or len(rows.read_text().splitlines()) < 2
-        ) and time.monotonic() < deadline:
+        ):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=90)
+        _, err = process.communicate(timeout=600)
         assert process.returncode == 130
         assert "interrupted" in err
         assert not target.exists()
@@ -592,7 +592,7 @@ class TestTags:
             words, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         os.write(main, answer)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
         assert b"Write the genre into 1 file?" in err
         assert (self.genres(songs)[0] is not None) == written
 
@@ -697,7 +697,8 @@ def test_version_and_help(tmp_path: Path) -> None:
     import genrescope as package
 
     assert genrescope("--version").stdout == f"genrescope {package.__version__}\n"
-    assert "next: genrescope classify" in genrescope("examples", tmp_path / "x").stderr
+    done = genrescope("examples", tmp_path / "x", "--seconds", "2")
+    assert "next: genrescope classify" in done.stderr
     for command in ("classify", "evaluate", "train", "examples"):
         done = genrescope(command, "--help")
         assert done.returncode == 0

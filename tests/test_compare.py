@@ -450,7 +450,7 @@ class TestCommand:
     def test_markdown_and_the_page_are_the_same(self, tmp_path: Path) -> None:
         put(tmp_path / "runs" / "a")
         page = tmp_path / "page.md"
-        assert run(tmp_path / "runs", "--write", page).stdout.split() == [
+        assert run(tmp_path / "runs", "--write", page).stdout.splitlines() == [
             str(page),
             str(page.with_suffix(".png")),
             str(page.with_suffix(".jsonl")),

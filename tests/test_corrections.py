@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def test_tags_of_corrections_are_written_when_the_answer_is_yes(place: str, tmp_
             [*command, "--library", place], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
         )
         os.write(ours, text)
-        _, asked = process.communicate(timeout=120)
+        _, asked = process.communicate(timeout=600)
         assert b"Write these genres into the tags of 1 file?" in asked
         os.close(ours)
         os.close(theirs)
@@ -97,3 +98,10 @@ def test_tags_of_corrections_are_written_when_the_answer_is_yes(place: str, tmp_
     assert read_genre(file) == "Metal"
     run("tags", "undo")
     assert read_genre(file) is None
+
+
+def test_lists_show_the_corrected_genre(place: str) -> None:
+    [row] = json.loads(run("library", "list", "-l", place, "--genre", "metal", "-f", "json"))
+    assert (row["genre"], row["corrected_genre"]) == ("jazz", "metal")
+    assert run("similar", ORGAN, "--library", place).splitlines()[1].split()[1] == "metal"
+    assert run("recommend", ORGAN, "--library", place).splitlines()[1].split()[1] == "metal"

@@ -202,6 +202,7 @@ def test_misuse_is_no_data_set(tmp_path: Path) -> None:
     assert run(str(tmp_path), "--jobs", "0")[0] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_real_spectrograms_repeat_as_is_known(shared: Path) -> None:
     report = check(shared / "data/gtzan-spectrograms")

@@ -43,7 +43,7 @@ def run(command: list[str] | str, folder: Path) -> subprocess.CompletedProcess[s
         env=os.environ | {"PATH": path},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
 
 
@@ -100,7 +100,7 @@ def make(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """The Makefile's recipe with the Python that runs the tests, which is not set up anew."""
     prefix = Path(sys.prefix)
     own = ["make", "-s", "-C", ROOT, f"VENV={prefix}", "-o", prefix / ".base"]
-    return subprocess.run([*own, *words], capture_output=True, text=True, timeout=300)
+    return subprocess.run([*own, *words], capture_output=True, text=True, timeout=900)
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")

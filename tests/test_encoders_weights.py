@@ -6,6 +6,7 @@ import hashlib
 import pickle
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +18,7 @@ from genrescope.encoders import Weights
 from genrescope.encoders import weights as files
 from genrescope.encoders.published import PUBLISHED
 from genrescope.encoders.registry import encoder_class, published_weights
-from genrescope.encoders.weights import WeightsError, fetch, find, obtain
+from genrescope.encoders.weights import WeightsError, fetch, find, is_here, keep, obtain
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 
@@ -29,6 +30,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.breaks: list[int] = []  # bytes after which the next answers break off
         self.ranges = True
+        self.is_endless = False
         self.status = 200
         self.asked: list[str | None] = []
 
@@ -47,6 +49,13 @@ class Handler(BaseHTTPRequestHandler):
         first = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.server.ranges else 0
         if self.server.status != 200 or first >= len(CONTENT):
             self.send_error(self.server.status if self.server.status != 200 else 416)
+            return
+        if self.server.is_endless:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(ConnectionError):  # when the client has had enough
+                while True:
+                    self.wfile.write(CONTENT)
             return
         self.send_response(206 if first else 200)
         self.send_header("Content-Length", str(len(CONTENT) - first))
@@ -129,6 +138,12 @@ class TestFetch:
             fetch(server.weights())
         assert fetch(server.weights()).read_bytes() == CONTENT
 
+    def test_a_server_that_sends_too_much_is_left(self, server: Server, folder: Path) -> None:
+        server.is_endless = True
+        with pytest.raises(WeightsError, match="not the published"):
+            fetch(server.weights())
+        assert not list(folder.iterdir())
+
     def test_several_at_once_download_once(self, server: Server, folder: Path) -> None:
         found: list[bytes] = []
         each = [
@@ -192,6 +207,27 @@ class TestFind:
             find(self.weights, tmp_path / "other.bin")
         with pytest.raises(WeightsError, match=f"not here: .* put it at {folder}/w.bin"):
             find(self.weights)
+        deeper = tmp_path / "given" / "deeper"
+        deeper.mkdir(parents=True)
+        (deeper / "w.bin").write_bytes(b"good")
+        with pytest.raises(WeightsError, match=r"given: no w.bin in it \(folders in it are not"):
+            find(self.weights, tmp_path / "given")
+
+    def test_a_file_that_was_given_can_be_kept(self, tmp_path: Path, folder: Path) -> None:
+        (tmp_path / "w.bin").write_bytes(b"good")
+        keep(self.weights, find(self.weights, tmp_path))
+        assert is_here(self.weights)
+        assert find(self.weights) == folder / "w.bin"
+        (tmp_path / "w.bin").write_bytes(b"other")
+        keep(self.weights, tmp_path / "w.bin")
+        assert find(self.weights).read_bytes() == b"good"
+
+    def test_a_cache_that_cannot_be_written_to_is_left(self, tmp_path: Path, folder: Path) -> None:
+        (tmp_path / "w.bin").write_bytes(b"good")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.write_text("not a folder")
+        keep(self.weights, tmp_path / "w.bin")
+        assert not is_here(self.weights)
 
 
 @pytest.mark.needs("encoders")

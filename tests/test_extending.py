@@ -49,7 +49,9 @@ class Clone:
         self.folder = folder
         self.outputs: dict[str, str] = {}
         self.file = Path()  # that a line was added to last
-        shutil.copytree(ROOT / "src/genrescope", folder / "src/genrescope")
+        # What other processes compile meanwhile comes and goes under such names.
+        unfinished = shutil.ignore_patterns("*.pyc.*")
+        shutil.copytree(ROOT / "src/genrescope", folder / "src/genrescope", ignore=unfinished)
         (folder / "tests").mkdir()
         shutil.copy(ROOT / "pyproject.toml", folder)
 

@@ -40,11 +40,15 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
 @pytest.mark.parametrize(
     ("job", "kills", "others"),
     [
-        ("classify --output csv", 4, 1),
-        ("classify --output json", 4, 0),
-        ("classify --write-tags", 4, 0),
-        ("embed", 4, 0),
-        ("download", 5, 1),
+        ("classify --output csv", 2, 0),
+        pytest.param("classify --output csv", 4, 1, marks=pytest.mark.slow),
+        pytest.param("classify --output json", 4, 0, marks=pytest.mark.slow),
+        ("classify --write-tags", 2, 0),
+        pytest.param("classify --write-tags", 4, 0, marks=pytest.mark.slow),
+        ("embed", 2, 0),
+        pytest.param("embed", 4, 0, marks=pytest.mark.slow),
+        ("download", 2, 0),
+        pytest.param("download", 5, 1, marks=pytest.mark.slow),
         pytest.param("scan of addresses", 1, 0, marks=pytest.mark.slow),
     ],
 )

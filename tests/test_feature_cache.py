@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -183,7 +184,8 @@ def _in_a_process(arguments: tuple[Path, Path, int]) -> float:
 
 def test_processes_share_a_folder(track: Path, folder: Path) -> None:
     work = [(track, folder, number) for number in range(24)]
-    with ProcessPoolExecutor(3) as pool:
+    # Not forked: this process may have threads that hold locks.
+    with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
         assert set(pool.map(_in_a_process, work)) == {7.0 * 500 * 500}
     assert len(entries(folder)) == 3
 

@@ -477,3 +477,10 @@ def test_the_published_checkpoint_is_read_as_torch_reads_it(shared: Path) -> Non
     found = read_checkpoint(path)
     assert list(found) == list(expected)
     assert all(np.array_equal(found[name], expected[name].numpy()) for name in expected)
+
+
+def test_a_user_without_a_home_has_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", os.devnull)
+    monkeypatch.delenv("GENRESCOPE_MODEL", raising=False)
+    assert read_settings() == {}
+    assert default_model() == "default"

@@ -148,6 +148,33 @@ def test_a_bad_file_stands_in_its_place(classifier: Classifier, tmp_path: Path) 
     assert isinstance(results[1], FileError) and results[1].path == str(bad)
 
 
+@pytest.mark.slow
+def test_the_progress_of_many_files_names_each(tmp_path: Path) -> None:
+    files = [write_wav(tmp_path / f"{n}.wav", 4 + n, seed=n) for n in range(3)]
+    shown: dict[Path, list[SegmentPrediction]] = {file: [] for file in files}
+    results = Classifier.load("default").predict_many(
+        files, jobs=2, progress=lambda file, new: shown[file].extend(new)
+    )
+    for file, result in zip(files, results, strict=True):
+        assert isinstance(result, Prediction)
+        assert shown[file] == result.timeline
+
+
+def test_an_error_of_ones_own_progress_is_that_of_its_file(tmp_path: Path) -> None:
+    files = [write_wav(tmp_path / f"{n}.wav", 4, seed=n) for n in range(2)]
+
+    def show(file: Path, _: list[SegmentPrediction]) -> None:
+        if file == files[0]:
+            raise KeyError("mine")
+
+    first, second = Classifier.load("default").predict_many(files, progress=show)
+    assert isinstance(first, FileError)
+    assert isinstance(first.__cause__, KeyError)
+    assert isinstance(second, Prediction)
+    with pytest.raises(KeyError, match="mine"):
+        Classifier.load("default").predict(files[0], progress=lambda new: show(files[0], new))
+
+
 def test_predict_many_takes_files_only_as_fast_as_it_classifies(
     classifier: Classifier, tmp_path: Path
 ) -> None:
@@ -163,10 +190,12 @@ def test_predict_many_takes_files_only_as_fast_as_it_classifies(
 def test_closing_stops_the_files_in_work(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, windows = classifier.network.run, list[int]()
+    run, windows, closing = classifier.network.run, list[int](), threading.Event()
 
     def counted(*given: Any) -> Any:
         windows.append(1)
+        if len(windows) > 3:  # the long files wait, however slow this thread is
+            closing.wait(600)
         return run(*given)
 
     monkeypatch.setattr(classifier.network, "run", counted)
@@ -175,10 +204,11 @@ def test_closing_stops_the_files_in_work(
     results = classifier.predict_many(sources, jobs=1)
     workers = {thread for thread in threading.enumerate() if "genrescope" in thread.name}
     next(results)
+    closing.set()
     workers = {t for t in threading.enumerate() if "genrescope" in t.name} - workers
     results.close()
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join(timeout=600)
         assert not worker.is_alive()
     assert len(windows) < 30, "the rest of 60 half minutes was read"
 

@@ -39,7 +39,7 @@ def output(command: str, home: Path) -> str:
     """What a command prints, with a home folder that is everybody's."""
     if command.startswith("genrescope "):
         words = [re.sub(r"^~", str(home), word) for word in shlex.split(command)[1:]]
-        words = [name for word in words for name in (glob.glob(word) or [word])]  # noqa: PTH207
+        words = [name for word in words for name in (sorted(glob.glob(word)) or [word])]  # noqa: PTH207
         done = CliRunner().invoke(app, words)
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         said = done.output

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from clips import write_wav
 from genrescope.library import index as index_module
+from genrescope.library.corrections import correct
 from genrescope.library.index import Index, refresh
 from genrescope.library.rows import Entry
 from genrescope.library.scan import scan
@@ -92,7 +93,6 @@ WISHES = [
     # Nearly all of the nearest are refused: it has to look on until it has enough.
     TrackFilter(not_artist="most"),
     TrackFilter(years=(2050, 2051)),
-    TrackFilter(genre="rock", corrections={"40.mp3": "rock", "2.mp3": "jazz"}),
 ]
 
 
@@ -107,6 +107,26 @@ def test_it_finds_what_looking_at_every_track_finds(folder: Path, wanted: TrackF
         assert is_unread(space)
         assert paths(found) == paths(true)
         assert [value for _, value in found] == pytest.approx([v for _, v in true], abs=1e-6)
+
+
+def test_it_finds_corrected_genres(folder: Path) -> None:
+    library = Library.open(folder)
+    by_content = {entry.content: entry for entry in library.entries()}
+    [first, second] = [by_content["40.mp3"], by_content["2.mp3"]]
+    try:
+        correct(library, [first], "rock")
+        correct(library, [second], "jazz")
+        space = Space(library)
+        found = space.nearest(space.find("17.mp3"), COUNT, TrackFilter(genre="rock"))
+        assert is_unread(space)
+        assert "40.mp3" in paths(found)
+        assert "2.mp3" not in paths(found)
+        assert {entry.effective_genre for entry, _ in found} == {"rock"}
+        assert paths(found) == paths(
+            exact(library).nearest(space.find("17.mp3"), COUNT, TrackFilter(genre="rock"))
+        )
+    finally:
+        correct(library, [first, second], None)
 
 
 def test_recall(folder: Path) -> None:

@@ -150,7 +150,7 @@ class TestMigration:
         for each in threads:
             each.start()
         for each in threads:
-            each.join(timeout=60)
+            each.join(timeout=600)
         assert {library.version for library in opened} == {Library.open(old).version}
         assert [len(library.entries()) for library in opened] == [3] * 4
 
@@ -218,7 +218,7 @@ class TestLock:
             wait_for(waited)
             assert other.is_alive()
             assert waited == ["?"]
-        other.join(timeout=60)
+        other.join(timeout=600)
         assert waited == ["?", "mine"]
 
     @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ class TestLock:
             wait_for(waited)
             assert other.is_alive()
             assert waited == [str(os.getpid())]
-        other.join(timeout=60)
+        other.join(timeout=600)
         assert waited[1:] == ["mine"]
         with locked(tmp_path, waited.append):  # and none is left behind
             assert len(waited) == 2
@@ -265,13 +265,13 @@ class TestLock:
             other = threading.Thread(target=take, args=(tmp_path, waited))
             other.start()
             wait_for(waited)
-        other.join(timeout=60)
+        other.join(timeout=600)
         assert waited == [str(os.getpid()), "mine"]
 
 
 def wait_for(waited: list[str]) -> None:
     """Until the other thread has said whom it waits for."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not waited and time.monotonic() < deadline:
         time.sleep(0.01)
 

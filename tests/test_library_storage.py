@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from socket import create_server
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,11 +40,13 @@ PLACE = "s3://shelf/of me/bücher"
 @pytest.fixture(scope="module", autouse=True)
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     import boto3
+    from moto.s3.responses import S3Response
 
     running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
     host, port = running.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(S3Response, "put_object", one_after_another(S3Response.put_object))
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -52,6 +55,20 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         boto3.client("s3").create_bucket(Bucket="shelf")
         yield f"http://{host}:{port}"
     running.stop()
+
+
+def one_after_another(put: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let moto write only what is not there yet in one step, as S3 does.
+
+    It looks first and writes then: two of its threads would both find that nothing is there.
+    """
+    lock = threading.Lock()
+
+    def put_object(self: Any) -> Any:
+        with lock:
+            return put(self)
+
+    return put_object
 
 
 def run(*words: object, code: int = 0) -> str:
@@ -98,7 +115,7 @@ def test_a_killed_scan_goes_on(tmp_path: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     wait_for(2, place, process)
     process.send_signal(signal.SIGKILL)
-    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert process.wait(timeout=600) == -signal.SIGKILL
     (home / "long.wav").unlink()
     known = len(Library.open(place).entries())
     assert 2 <= known <= 4
@@ -119,7 +136,7 @@ def test_scans_on_one_machine_wait_for_each_other(tmp_path: Path) -> None:
         while not waited:
             time.sleep(0.01)
         assert other.is_alive()
-    other.join(timeout=60)
+    other.join(timeout=600)
     assert waited[1:] == ["mine"]
 
 
@@ -142,7 +159,7 @@ def test_two_machines_lose_nothing_and_a_row_stored_twice_becomes_one() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=600)
     after = Library.open(place)
     wanted = sorted([f"{n}-{step}.mp3" for n in range(3) for step in range(4)] + ["both.mp3"])
     assert sorted(each.path for each in after.entries()) == wanted
@@ -190,7 +207,7 @@ class TestErrors:
         began = time.monotonic()
         with pytest.raises(LibraryError) as raised:
             Library.open(place)
-        assert time.monotonic() - began < 60  # LanceDB alone tries for minutes
+        assert time.monotonic() - began < 150  # a second; LanceDB alone tries for minutes
         assert "\n" not in str(raised.value)
         assert str(raised.value).startswith(place)
         return str(raised.value)
@@ -207,6 +224,8 @@ class TestErrors:
         """Amazon's own address, which is asked for the region too, by a proxy that is not there."""
         monkeypatch.delenv("AWS_ENDPOINT_URL")
         monkeypatch.delenv("AWS_REGION")
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name)
         if region is not None:
             monkeypatch.setenv("AWS_REGION", region)
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
@@ -304,7 +323,7 @@ def test_forget_waits_for_a_scan(tmp_path: Path) -> None:
             with pytest.raises(TimeoutError):
                 done.result(timeout=0.3)
             library.put([entry("b", np.ones(16))])
-        assert done.result(timeout=60).exit_code == 0
+        assert done.result(timeout=600).exit_code == 0
     assert library.entries() == []
 
 

@@ -24,11 +24,19 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def run(*command: object, cwd: Path) -> str:
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # A package index that does not answer at once is asked again.
+    clean = {"PIP_RETRIES": "10", "PIP_DEFAULT_TIMEOUT": "60", **clean}
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env=clean, capture_output=True, text=True
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def listed(*words: str) -> str:
+    """The files git knows, whoever owns the checkout."""
+    git = ["git", "-c", f"safe.directory={ROOT}", "ls-files"]
+    return run(*git, "--cached", "--others", "--exclude-standard", *words, cwd=ROOT)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +45,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("package")
     source = folder / "source"
     source.mkdir()
-    names = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
-    for name in filter(None, names.split("\0")):
+    for name in listed("-z").split("\0"):
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
@@ -51,8 +58,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_the_wheel_has_all_of_the_package_and_nothing_else(built: tuple[Path, Path]) -> None:
     with zipfile.ZipFile(built[0]) as archive:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name}
-    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "src", cwd=ROOT)
-    expected = {name.removeprefix("src/") for name in listed.splitlines() if (ROOT / name).exists()}
+    names = listed("src").splitlines()
+    expected = {name.removeprefix("src/") for name in names if (ROOT / name).exists()}
     assert inside == expected
 
 

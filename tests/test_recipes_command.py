@@ -152,7 +152,7 @@ def test_neither_command_needs_the_laboratory(tmp_path: Path) -> None:
         " ['recipes', '--format', 'json'])])\n"
         "print({'torch', 'librosa', 'sklearn', 'matplotlib', 'pandas'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.stdout.splitlines() == ["[0, 0]", "set()"], done.stderr
 
 
@@ -175,6 +175,37 @@ class TestSettings:
         assert "model.C: 0.01\n    A setting of the classifier itself" in text
         assert "split.by_artist: true  (default: false)\n" in text
         assert "split.folds: 5\n    Number of folds.\n" in text
+
+    def test_what_is_documented_together_is_explained_once(self) -> None:
+        text = run("kth-table4")
+        assert text.count("As the table of published results has them") == 1
+        together = text.index("published.paper: "), text.index("published.protocol: ")
+        assert together[0] < together[1] < text.index("As the table of published results")
+
+    def test_what_a_run_does_not_read_is_only_named(self) -> None:
+        before, _, unused = run("my-genres").partition("Not used by this kind of run\n")
+        names = {name.strip() for name in unused.replace("\n", " ").split(",")}
+        assert {"training.epochs", "augmentation.mixup", "ensemble", "split.train"} <= names
+        assert "split.folds" not in names
+        assert "training." not in before
+        network = run("default").partition("Not used by this kind of run\n")
+        assert "training.epochs: " in network[0]
+        assert "training." not in network[2]
+
+    def test_all_rules_of_aggregation_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from genrescope.aggregation import RULES
+
+        known = {**RULES._places, "loudest": "my_package:LOUDEST"}
+        monkeypatch.setattr(RULES, "_places", known)
+        text = " ".join(run("default").split())
+        assert f"`genrescope.aggregation`: {', '.join(sorted(known))}." in text
+
+    def test_a_search_is_json(self, tmp_path: Path) -> None:
+        path = tmp_path / "searched.yaml"
+        path.write_text("extends: default\nname: searched\nsearch:\n  seed: {choices: [1, 2]}\n")
+        line = next(line for line in run(path).splitlines() if line.startswith("search: "))
+        shown = line.removeprefix("search: ").removesuffix("  (default: {})")
+        assert json.loads(shown)["seed"] == {"choices": [1, 2]}
 
     def test_of_a_family_what_differs_is_said(self) -> None:
         text = run("kth-table4")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ import genrescope.library.duplicates
 import genrescope.library.search
 from clips import write_wav
 from genrescope.cli import app
-from genrescope.errors import FileError
+from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference.ray_engine import RayEngine
 from genrescope.library.corrections import correct
 from genrescope.library.maintenance import verify
@@ -169,7 +169,7 @@ def test_servers_are_not_asked_after_an_interruption(monkeypatch: pytest.MonkeyP
     def stamp_of(name: str) -> list[int]:
         asked.append(name)
         if name != "0":
-            slow.wait(60)
+            slow.wait(600)
         return [1, 1]
 
     monkeypatch.setattr(genrescope.library.search, "stamp_of", stamp_of)
@@ -177,8 +177,8 @@ def test_servers_are_not_asked_after_an_interruption(monkeypatch: pytest.MonkeyP
     try:
         assert next(stamps) == ("0", [1, 1])
         began = time.monotonic()
-        stamps.close()  # as an interruption does
-        assert time.monotonic() - began < 30
+        stamps.close()  # as an interruption does; it does not wait for those that were asked
+        assert time.monotonic() - began < 300
     finally:
         slow.set()
     assert len(asked) < 100
@@ -260,15 +260,22 @@ def test_what_needs_files_leaves_addresses_out(memory: Any, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def ray_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A Ray of our own, beside a cluster that Ray finds by itself on this machine."""
+def ray_here() -> Iterator[None]:
+    """A Ray of our own, though Ray finds by itself a cluster on this machine."""
     ray = pytest.importorskip("ray")
-    # A short name: Ray puts sockets there, whose paths have at most 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        monkeypatch.setenv("RAY_TMPDIR", folder)
-        monkeypatch.delenv("RAY_ADDRESS", raising=False)
-        (Path(folder) / "ray").mkdir()
-        (Path(folder) / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
-        RayEngine(cores=2)
-        yield
-        ray.shutdown()
+    # Another test may have left one to which it had connected.
+    ray.shutdown()
+    folder = Path(os.environ["RAY_TMPDIR"]) / "ray"
+    folder.mkdir(exist_ok=True)
+    for attempt in range(4):
+        (folder / "ray_current_cluster").write_text("127.0.0.1:1")
+        try:
+            RayEngine(cores=2)
+            break
+        except GenrescopeError:  # Ray gives itself half a minute, which a busy machine may not keep
+            ray.shutdown()
+            if attempt == 3:
+                raise
+    yield
+    ray.shutdown()
+    (folder / "ray_current_cluster").unlink(missing_ok=True)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
 import genrescope
+from clips import hears_ctrl_c
 from genrescope.examples import write_examples
 from serving import running
 
@@ -42,7 +45,7 @@ def place(music: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def served(place: str) -> Iterator[str]:
-    with running(library=place, max_bytes=2**20, max_seconds=60, max_idle_seconds=2) as address:
+    with running(library=place, max_bytes=2**20, max_seconds=60) as address:
         yield address
 
 
@@ -54,7 +57,7 @@ def post(address: str, *files: Path | bytes, path: str = "/v1/classify", **field
         for each in files
     ]
     headers = fields.pop("headers", {})
-    return requests.post(f"{address}{path}", files=sent, data=fields, headers=headers, timeout=60)
+    return requests.post(f"{address}{path}", files=sent, data=fields, headers=headers, timeout=600)
 
 
 def problem(answer: Any, status: int) -> str:
@@ -89,7 +92,7 @@ class TestClassify:
 
     def test_results_are_as_the_published_schema_says(self, served: str, music: Path) -> None:
         jsonschema = pytest.importorskip("jsonschema")
-        schemas = requests.get(f"{served}/openapi.json", timeout=60).json()["components"]
+        schemas = requests.get(f"{served}/openapi.json", timeout=600).json()["components"]
         file = music / "offbeat-organ.flac"
         answer = post(served, file, b"no music", timeline="true", embedding="true").json()
         where = {"$ref": "#/components/schemas/Classified", "components": schemas}
@@ -106,7 +109,7 @@ class TestClassify:
         content = (music / "walking-bass.flac").read_bytes()
         for name in ("../../etc/passwd", "C:\\x\\passwd", "/etc/passwd", "a\nb/passwd"):
             sent = {"file": (name, content)}
-            answer = requests.post(f"{served}/v1/classify", files=sent, timeout=60)
+            answer = requests.post(f"{served}/v1/classify", files=sent, timeout=600)
             assert answer.json()["results"][0]["path"].endswith("passwd")
             assert "/" not in answer.json()["results"][0]["path"]
 
@@ -120,6 +123,36 @@ class TestClassify:
         data = [json.loads(line[6:]) for line in answer.text.splitlines() if line[:5] == "data:"]
         assert data[4]["position"].keys() == {"x", "y"}
         assert data[5]["columns"] > 10
+        figures = [*data[2]["probabilities"].values(), *data[2]["segments"][0].values()]
+        assert all(len(repr(each)) <= 8 for each in figures if isinstance(each, float))
+
+    def test_events_are_as_the_published_schemas_say(self, served: str, music: Path) -> None:
+        jsonschema = pytest.importorskip("jsonschema")
+        document = requests.get(f"{served}/openapi.json", timeout=60).json()
+        said = document["paths"]["/v1/classify"]["post"]["responses"]["200"]["description"]
+        named = dict(re.findall(r"`(\w+)` of `(\w+)`", said))
+        answer = post(
+            served, music / "walking-bass.flac", b"no music", picture="true", similar="true",
+            headers={"Accept": "text/event-stream"},
+        )  # fmt: skip
+        events = re.findall(r"^event: (\w+)\ndata: (.*)$", answer.text, re.MULTILINE)
+        assert {kind for kind, _ in events} == named.keys()
+        for kind, data in events:
+            reference = f"#/components/schemas/{named[kind]}"
+            schema = {"$ref": reference, "components": document["components"]}
+            jsonschema.validate(json.loads(data), schema)
+            known = document["components"]["schemas"][named[kind]].get("properties", {})
+            assert set(json.loads(data)) <= set(known)
+
+    def test_every_field_is_described(self, served: str) -> None:
+        schemas = requests.get(f"{served}/openapi.json", timeout=60).json()["components"]["schemas"]
+        bare = [
+            f"{name}.{field}"
+            for name, schema in schemas.items()
+            for field, about in schema.get("properties", {}).items()
+            if "description" not in about
+        ]
+        assert bare == []
 
     def test_limits_on_files_and_bytes(self, served: str) -> None:
         assert "larger than 1 MB" in problem(post(served, b"x" * 2**21), 413)
@@ -134,9 +167,10 @@ class TestClassify:
         soundfile.write(file, np.zeros(8000 * 90, np.int16), 8000)
         assert problem(post(served, file), 413) == "longer than 1 minutes"
 
-    def test_an_upload_that_pauses_is_dropped(self, served: str) -> None:
-        host, port = served.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as line:
+    def test_an_upload_that_pauses_is_dropped(self) -> None:
+        # A service of its own: a client on a busy machine may pause for so long, too.
+        with running(max_idle_seconds=0.5) as address, connected(address) as line:
+            host, port = line.getpeername()
             head = f"POST /v1/classify HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 99\r\n"
             line.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n--x".encode())
             assert line.recv(100).startswith(b"HTTP/1.1 408")
@@ -146,9 +180,8 @@ class TestClassify:
         self, served: str, version: str
     ) -> None:
         """And the connection stays open for the next request, except with HTTP/1.0."""
-        host, port = served.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as line:
-            line.settimeout(60)
+        with connected(served) as line:
+            host, port = line.getpeername()
             length = 900_000
             line.sendall(
                 f"POST /v1/classify HTTP/{version}\r\nHost: elsewhere:{port}\r\n"
@@ -170,17 +203,26 @@ class TestClassify:
         assert second[:3] == (b"200" if version == "1.1" else b"")
 
 
-def slow_reader_is_cut(address: str, path: str) -> bool:
+def connected(address: str) -> socket.socket:
+    """A connection to a service."""
+    parts = urlsplit(address)
+    return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=600)
+
+
+def slow_reader_is_cut(address: str, path: str, connections: set[Any]) -> bool:
     """Whether a connection of which a byte is read at a time ends early."""
-    host, port = address.removeprefix("http://").split(":")
+    host, port = urlsplit(address).hostname, urlsplit(address).port
     with socket.socket() as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        line.connect((host, int(port)))
+        line.connect((host, port))
         line.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
-        for _ in range(20):
+        end = time.monotonic() + 600
+        line.recv(1)
+        while connections and time.monotonic() < end:
             time.sleep(0.05)
-            line.recv(1)
-        line.settimeout(20)
+            with contextlib.suppress(ConnectionResetError):
+                line.recv(1)
+        line.settimeout(600)
         length, block = 0, b"x"
         with contextlib.suppress(ConnectionResetError):
             while block := line.recv(2**16):
@@ -197,8 +239,6 @@ def test_a_client_that_reads_a_byte_at_a_time_is_disconnected(
 
     from genrescope.service import server as module
 
-    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.3)
-    monkeypatch.setattr(module, "_STALLED_SECONDS", 0.3)
     content = b"x" * 12 * 2**20
     (tmp_path / "file").write_bytes(content)
     responses = {"/text": PlainTextResponse(content), "/file": FileResponse(tmp_path / "file")}
@@ -214,16 +254,21 @@ def test_a_client_that_reads_a_byte_at_a_time_is_disconnected(
     try:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         for path in responses:
-            assert requests.get(f"{address}{path}", timeout=60).content == content
-            assert slow_reader_is_cut(address, path)
+            assert requests.get(f"{address}{path}", timeout=600).content == content
+        monkeypatch.setattr(module, "_LOOK_SECONDS", 0.3)
+        monkeypatch.setattr(module, "_STALLED_SECONDS", 0.3)
+        for path in responses:
+            while server.server_state.connections:  # of the client before
+                time.sleep(0.01)
+            assert slow_reader_is_cut(address, path, server.server_state.connections)
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(600)
 
 
 class TestLibrary:
     def tracks(self, served: str, **query: Any) -> list[dict[str, Any]]:
-        answer = requests.get(f"{served}/v1/tracks", params=query, timeout=60).json()
+        answer = requests.get(f"{served}/v1/tracks", params=query, timeout=600).json()
         return list(answer["tracks"])
 
     def test_pages_filters_and_order(self, served: str, music: Path) -> None:
@@ -236,7 +281,7 @@ class TestLibrary:
             (e["confidence"] for e in sure), reverse=True
         )
         assert all(e["confidence"] >= 0.9 for e in self.tracks(served, min_confidence=0.9))
-        assert problem(requests.get(f"{served}/v1/tracks?limit=0", timeout=60), 422)
+        assert problem(requests.get(f"{served}/v1/tracks?limit=0", timeout=600), 422)
 
     def test_no_answer_names_a_place_on_the_disk(
         self, served: str, place: str, music: Path
@@ -244,38 +289,38 @@ class TestLibrary:
         [one, two, *_] = [each["id"] for each in self.tracks(served)]
         body = {"likes": [one], "dislikes": [two]}
         texts = [
-            requests.get(f"{served}/v1/{each}", timeout=60).text
+            requests.get(f"{served}/v1/{each}", timeout=600).text
             for each in ("tracks", "map", "models", "runs", "comparison", f"tracks/{one}")
         ]
         form = {"track": (None, one)}
-        texts += [requests.post(f"{served}/v1/similar", files=form, timeout=60).text]
-        texts += [requests.post(f"{served}/v1/recommend", json=body, timeout=60).text]
+        texts += [requests.post(f"{served}/v1/similar", files=form, timeout=600).text]
+        texts += [requests.post(f"{served}/v1/recommend", json=body, timeout=600).text]
         ends = {"from": one, "to": two, "length": 4}
-        texts += [requests.post(f"{served}/v1/playlist", json=ends, timeout=60).text]
+        texts += [requests.post(f"{served}/v1/playlist", json=ends, timeout=600).text]
         for text in texts:
-            assert str(music) not in text and place not in text and str(Path.home()) not in text
+            assert str(music) not in text and place not in text
 
     def test_filters_know_corrected_genres_in_any_spelling(self, served: str) -> None:
         [track] = self.tracks(served, q="walking")
         [like] = self.tracks(served, q="offbeat")
         where = f"{served}/v1/tracks/{track['id']}"
-        requests.patch(where, json={"genre": "Hip Hop"}, timeout=60)
+        requests.patch(where, json={"genre": "Hip Hop"}, timeout=600)
         genre = {"genre": "HIP-HOP"}
         found = [self.tracks(served, **genre)]
         form = {"track": (None, like["id"]), "genre": (None, "HIP-HOP")}
-        answer = requests.post(f"{served}/v1/similar", files=form, timeout=60)
+        answer = requests.post(f"{served}/v1/similar", files=form, timeout=600)
         found.append(answer.json()["tracks"])
         body = {"likes": [like["id"]], "genre": "hip hop"}
-        answer = requests.post(f"{served}/v1/recommend", json=body, timeout=60)
+        answer = requests.post(f"{served}/v1/recommend", json=body, timeout=600)
         found.append(answer.json()["tracks"])
         form["genre"] = (None, "jazz")
-        jazz = requests.post(f"{served}/v1/similar", files=form, timeout=60).json()["tracks"]
-        requests.patch(where, json={"genre": None}, timeout=60)
+        jazz = requests.post(f"{served}/v1/similar", files=form, timeout=600).json()["tracks"]
+        requests.patch(where, json={"genre": None}, timeout=600)
         for tracks in found:
             assert track["id"] in [each["id"] for each in tracks]
         assert track["id"] not in [each["id"] for each in jazz]
         assert "it knows" in problem(
-            requests.get(f"{served}/v1/tracks", params={"genre": "zzz"}, timeout=60), 422
+            requests.get(f"{served}/v1/tracks", params={"genre": "zzz"}, timeout=600), 422
         )
 
     @pytest.mark.parametrize(
@@ -299,7 +344,7 @@ class TestLibrary:
             sent = {"json": {"likes": [track["id"]], **sent["json"]}}
         if "files" in sent:
             sent = {"files": {"track": (None, track["id"]), **sent["files"]}}
-        answer = requests.request(method, f"{served}/v1/{path}", timeout=60, **sent)
+        answer = requests.request(method, f"{served}/v1/{path}", timeout=600, **sent)
         assert re.search(expected, problem(answer, 422))
 
     def test_longer_tracks_are_left_out(self, served: str) -> None:
@@ -321,11 +366,11 @@ class TestLibrary:
         assert holder.stdout.readline() == b"held\n"
         [track] = self.tracks(served, q="walking")
         where = f"{served}/v1/tracks/{track['id']}"
-        answer = requests.patch(where, json={"genre": "metal"}, timeout=60)
+        answer = requests.patch(where, json={"genre": "metal"}, timeout=600)
         assert "scan" in problem(answer, 503)
         assert int(answer.headers["retry-after"]) > 0
         holder.communicate()
-        assert requests.patch(where, json={"genre": None}, timeout=60).status_code == 200
+        assert requests.patch(where, json={"genre": None}, timeout=600).status_code == 200
 
     def test_similar_tracks_are_those_of_the_command_line(self, served: str, place: str) -> None:
         from genrescope.library.similar import Space
@@ -335,7 +380,7 @@ class TestLibrary:
         expected = space.nearest(space.find("walking-bass"), 3)
         [track] = self.tracks(served, q="walking")
         form = {"track": (None, track["id"]), "n": (None, "3")}
-        found = requests.post(f"{served}/v1/similar", files=form, timeout=60).json()["tracks"]
+        found = requests.post(f"{served}/v1/similar", files=form, timeout=600).json()["tracks"]
         assert [each["name"] for each in found] == [Path(e.path).stem for e, _ in expected]
         assert [each["similarity"] for each in found] == [round(s, 6) for _, s in expected]
 
@@ -348,33 +393,35 @@ class TestLibrary:
     def test_a_corrected_genre_is_kept_apart_and_used(
         self, served: str, place: str, tmp_path: Path
     ) -> None:
-        from genrescope.library.corrections import corrected, read_corrections
+        from genrescope.library.corrections import corrected
         from genrescope.library.sort import plan
         from genrescope.library.store import Library
 
         [track] = self.tracks(served, q="walking")
         where = f"{served}/v1/tracks/{track['id']}"
-        after = requests.patch(where, json={"genre": "Metal"}, timeout=60).json()
+        after = requests.patch(where, json={"genre": "Metal"}, timeout=600).json()
         assert (after["genre"], after["corrected_genre"]) == ("jazz", "metal")
         assert [e["id"] for e in self.tracks(served, corrected=True)] == [track["id"]]
         assert self.tracks(served, genre="metal")[-1]["id"] == track["id"]
+        by_genre = [e["corrected_genre"] or e["genre"] for e in self.tracks(served, sort="genre")]
+        assert by_genre == sorted(by_genre)
         library = Library.open(place)
-        entries = corrected(library.entries(), read_corrections(library), library.model.genres)
+        entries = corrected(library.entries(), library.model.genres)
         planned = plan(entries, tmp_path, "copy", genres=library.model.genres)
         [placed] = [each for each in planned.placed if each.entry.path == "walking-bass.flac"]
         assert placed.genre == "Metal"
-        assert problem(requests.patch(where, json={"genre": "zzz"}, timeout=60), 422)
-        requests.patch(where, json={"genre": None}, timeout=60)
+        assert problem(requests.patch(where, json={"genre": "zzz"}, timeout=600), 422)
+        requests.patch(where, json={"genre": None}, timeout=600)
         assert not self.tracks(served, corrected=True)
 
     def test_audio_can_be_played_from_any_place(self, served: str, music: Path) -> None:
         [track] = self.tracks(served, q="walking")
         where = f"{served}/v1/tracks/{track['id']}/audio"
-        part = requests.get(where, headers={"Range": "bytes=10-19"}, timeout=60)
+        part = requests.get(where, headers={"Range": "bytes=10-19"}, timeout=600)
         assert part.status_code == 206
         assert part.content == (music / "walking-bass.flac").read_bytes()[10:20]
         for name in ("nothing", "..%2f..%2fetc%2fpasswd", "%2e%2e"):
-            assert requests.get(f"{served}/v1/tracks/{name}/audio", timeout=60).status_code == 404
+            assert requests.get(f"{served}/v1/tracks/{name}/audio", timeout=600).status_code == 404
 
 
 def test_a_track_that_browsers_cannot_play_is_converted_once(
@@ -394,32 +441,34 @@ def test_a_track_that_browsers_cannot_play_is_converted_once(
         soundfile.write(songs / f"{number}.aiff", noise, 22050)
     scan([songs], library=place)
 
-    def converted() -> int:
-        return len([*temporary.rglob("*.wav")])
+    def converted() -> list[Path]:
+        # Not `rglob`, for which no folder may go while it looks.
+        files = [Path(folder, name) for folder, _, names in os.walk(temporary) for name in names]
+        return [file for file in files if file.suffix == ".wav"]
 
     with running(library=place) as address:
-        tracks = requests.get(f"{address}/v1/tracks", timeout=60).json()["tracks"]
+        tracks = requests.get(f"{address}/v1/tracks", timeout=600).json()["tracks"]
         where = [f"{address}/v1/tracks/{track['id']}/audio" for track in tracks]
-        whole = requests.get(where[0], timeout=60)
+        whole = requests.get(where[0], timeout=600)
         assert whole.headers["content-type"] == "audio/wav"
         assert whole.content[:4] == b"RIFF"
-        [file] = temporary.rglob("*.wav")
+        [file] = converted()
         made = file.stat().st_mtime_ns
         for start in (0, 1000, 90_000):
-            part = requests.get(where[0], headers={"Range": f"bytes={start}-"}, timeout=60)
+            part = requests.get(where[0], headers={"Range": f"bytes={start}-"}, timeout=600)
             assert part.status_code == 206
             assert part.content == whole.content[start:]
         assert file.stat().st_mtime_ns == made
-        assert converted() == 1
+        assert len(converted()) == 1
         for each in where[1:]:
-            assert requests.get(each, timeout=60).status_code == 200
-        assert converted() == 4
+            assert requests.get(each, timeout=600).status_code == 200
+        assert len(converted()) == 4
         assert not file.exists()
         (songs / tracks[0]["name"]).with_suffix(".aiff").write_bytes(b"FORM, and nothing more")
         for _ in range(2):  # a failure is not kept
-            problem(requests.get(where[0], timeout=60), 422)
-        assert converted() == 4
-    assert converted() == 0
+            problem(requests.get(where[0], timeout=600), 422)
+        assert len(converted()) == 4
+    assert converted() == []
 
 
 def test_hostile_uploads_do_no_harm(served: str, music: Path) -> None:
@@ -441,6 +490,8 @@ def test_it_does_as_its_openapi_document_says(served: str, tmp_path: Path) -> No
     # No schema can say which bytes are music.
     options = ["--checks", "all", "--exclude-checks", "positive_data_acceptance"]
     options += ["--phases", "examples,fuzzing", "--max-examples", "4", "--seed", "1"]
+    # However busy the machine is.
+    options += ["--request-timeout", "600", "--suppress-health-check", "all"]
     ran = subprocess.run(
         [*command, f"{served}/openapi.json", *options],
         capture_output=True,
@@ -466,19 +517,19 @@ class TestGuard:
     def test_other_pages_are_refused(
         self, served: str, headers: dict[str, str], status: int
     ) -> None:
-        problem(requests.get(f"{served}/v1/tracks", headers=headers, timeout=60), status)
+        problem(requests.get(f"{served}/v1/tracks", headers=headers, timeout=600), status)
 
     def test_headers_of_every_answer(self, served: str) -> None:
         for path in ("/", "/page/app.js", "/v1/tracks", "/nothing"):
-            headers = requests.get(f"{served}{path}", timeout=60).headers
+            headers = requests.get(f"{served}{path}", timeout=600).headers
             assert headers["content-security-policy"].startswith("default-src 'none'")
             assert "unsafe" not in headers["content-security-policy"]
             assert headers["x-content-type-options"] == "nosniff"
             assert "access-control-allow-origin" not in headers
 
     def test_health_and_figures(self, served: str) -> None:
-        assert requests.get(f"{served}/healthz", timeout=60).json() == {"status": "ok"}
-        text = requests.get(f"{served}/metrics", timeout=60).text
+        assert requests.get(f"{served}/healthz", timeout=600).json() == {"status": "ok"}
+        text = requests.get(f"{served}/metrics", timeout=600).text
         assert 'genrescope_requests_total{status="200"}' in text
         assert "genrescope_work_seconds_bucket" in text
 
@@ -497,25 +548,25 @@ def test_a_full_queue_a_key_links_and_a_decoder_that_dies(
     """One service for all of them, for it takes seconds to start."""
     from genrescope.audio import workers
 
-    with running(queue=0, api_key=KEY, max_work_seconds=20, library=place) as address:
+    with running(queue=0, api_key=KEY, library=place) as address:
         file = music / "walking-bass.flac"
         headers = {"X-API-Key": KEY}
         assert problem(post(address, file), 401)
-        assert requests.get(f"{address}/", timeout=60).ok
+        assert requests.get(f"{address}/", timeout=600).ok
         session = requests.Session()
         assert (
-            session.post(f"{address}/v1/session", json={"key": "x"}, timeout=60).status_code == 401
+            session.post(f"{address}/v1/session", json={"key": "x"}, timeout=600).status_code == 401
         )
         assert (
-            session.post(f"{address}/v1/session", json={"key": KEY}, timeout=60).status_code == 204
+            session.post(f"{address}/v1/session", json={"key": KEY}, timeout=600).status_code == 204
         )
-        assert session.get(f"{address}/v1/models", timeout=60).json()["model"]["name"] == "default"
+        assert session.get(f"{address}/v1/models", timeout=600).json()["model"]["name"] == "default"
         # A playlist's links play without the key, and nothing else.
-        [track] = session.get(f"{address}/v1/tracks?q=walking", timeout=60).json()["tracks"]
+        [track] = session.get(f"{address}/v1/tracks?q=walking", timeout=600).json()["tracks"]
         body = {"ids": [track["id"]], "hours": 1}
-        text = session.post(f"{address}/v1/playlist.m3u8", json=body, timeout=60).text
+        text = session.post(f"{address}/v1/playlist.m3u8", json=body, timeout=600).text
         link = text.splitlines()[2]
-        assert requests.get(link, timeout=60).content == file.read_bytes()
+        assert requests.get(link, timeout=600).content == file.read_bytes()
         for other in (
             link.replace("/audio", "/picture"),
             link.replace(track["id"], "0" * 20),
@@ -524,8 +575,8 @@ def test_a_full_queue_a_key_links_and_a_decoder_that_dies(
             link.partition("?")[0],
             link[:-1],
         ):
-            assert problem(requests.get(other, timeout=60), 401)
-        assert problem(requests.patch(link, json={"genre": None}, timeout=60), 401)
+            assert problem(requests.get(other, timeout=600), 401)
+        assert problem(requests.patch(link, json={"genre": None}, timeout=600), 401)
 
         statuses: list[Any] = []
 
@@ -533,25 +584,17 @@ def test_a_full_queue_a_key_links_and_a_decoder_that_dies(
             answer = post(address, *[file] * 8, headers=headers)
             statuses.append((answer.status_code, answer.headers.get("retry-after")))
 
-        clients = [threading.Thread(target=send) for _ in range(4)]
-        for client in clients:
-            client.start()
-        for client in clients:
-            client.join()
+        until_some_are_refused(send, 4, statuses)
         assert {200, 503} == {status for status, _ in statuses}
         assert all(int(wait) >= 1 for status, wait in statuses if status == 503)
 
         # Pictures wait in the same queue.
         def draw() -> None:
             where = f"{address}/v1/tracks/{track['id']}/picture"
-            statuses.append((session.get(where, timeout=60).status_code, None))
+            statuses.append((session.get(where, timeout=600).status_code, None))
 
         statuses.clear()
-        clients = [threading.Thread(target=draw) for _ in range(12)]
-        for client in clients:
-            client.start()
-        for client in clients:
-            client.join()
+        until_some_are_refused(draw, 12, statuses)
         assert {200, 503} == {status for status, _ in statuses}
 
         # Decoders that die are replaced.
@@ -559,6 +602,18 @@ def test_a_full_queue_a_key_links_and_a_decoder_that_dies(
             worker.process.kill()
             worker.process.wait()
         assert post(address, file, headers=headers).status_code == 200
+
+
+def until_some_are_refused(ask: Callable[[], None], clients: int, statuses: list[Any]) -> None:
+    """Let clients ask at once; again where a busy machine let one after the other ask."""
+    for _ in range(20):
+        threads = [threading.Thread(target=ask) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if 503 in {status for status, _ in statuses}:
+            return
 
 
 def test_links_expire() -> None:
@@ -597,10 +652,10 @@ def test_a_title_can_not_add_lines_to_a_playlist(tmp_path: Path) -> None:
     tracks.append(entry("3.mp3", np.eye(16)[3], root="s3://bucket"))
     make_library(tmp_path / "library", tracks)
     with running(library=str(tmp_path / "library")) as address:
-        found = requests.get(f"{address}/v1/tracks", timeout=60).json()["tracks"]
+        found = requests.get(f"{address}/v1/tracks", timeout=600).json()["tracks"]
         assert sorted(each["is_remote"] for each in found) == [False] * 3 + [True]
         ids = [each["id"] for each in found]
-        answer = requests.post(f"{address}/v1/playlist.m3u8", json={"ids": ids}, timeout=60)
+        answer = requests.post(f"{address}/v1/playlist.m3u8", json={"ids": ids}, timeout=600)
         lines = answer.text.splitlines()
     assert len(lines) == 7
     assert all(line.startswith(("#", "http://127.0.0.1")) for line in lines)
@@ -608,7 +663,6 @@ def test_a_title_can_not_add_lines_to_a_playlist(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_printed_port_is_the_one_it_listens_at(tmp_path: Path) -> None:
-    import os
     import signal
     import subprocess
     import sys
@@ -624,10 +678,10 @@ def test_the_printed_port_is_the_one_it_listens_at(tmp_path: Path) -> None:
     try:
         assert process.stderr is not None
         address = process.stderr.readline().split()[0].decode()
-        assert requests.get(f"{address}/healthz", timeout=60).json() == {"status": "ok"}
+        assert requests.get(f"{address}/healthz", timeout=600).json() == {"status": "ok"}
     finally:
         process.send_signal(signal.SIGHUP)  # of a terminal that is closed
-        assert b"Traceback" not in process.communicate(timeout=60)[1]
+        assert b"Traceback" not in process.communicate(timeout=600)[1]
         assert process.returncode == 0
 
 
@@ -692,7 +746,10 @@ def test_a_watched_folder_is_scanned_again(music: Path, tmp_path: Path) -> None:
     shutil.copy(music / "walking-bass.flac", folder)
     command = [sys.executable, "-m", "genrescope", "scan", str(folder), "--watch"]
     process = subprocess.Popen(
-        [*command, "--library", str(place)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [*command, "--library", str(place)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=hears_ctrl_c,
     )
     assert process.stdout is not None
     until = iter(process.stdout.readline, b"")
@@ -701,9 +758,16 @@ def test_a_watched_folder_is_scanned_again(music: Path, tmp_path: Path) -> None:
         assert any(line.startswith(b"1 classified") for line in until)
         shutil.copy(music / "offbeat-organ.flac", folder)
         assert any(line.startswith(b"1 classified, 1 unchanged") for line in until)
+        # As when a disk is taken away and comes back: nothing is reported of the old folder.
+        folder.rename(tmp_path / "away")
+        folder.mkdir()
+        shutil.copy(music / "walking-bass.flac", folder)
+        assert any(b" unchanged" in line for line in until)
+        shutil.copy(music / "four-on-the-floor.flac", folder)
+        assert any(line.startswith(b"1 classified") for line in until)
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.communicate(timeout=600)
 
 
 def test_the_unit_of_systemd_is_valid_and_sandboxed(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from browsing import CHROMIUM, PATIENCE, launched, until
 from genrescope.examples import write_examples
 from serving import running
 from test_compare import put
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
+pytest.importorskip("playwright")
 pytestmark = [
     pytest.mark.needs("app"),
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
@@ -35,7 +37,7 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("music")
-    write_examples(folder, seconds=6)
+    write_examples(folder, seconds=12)
     return folder
 
 
@@ -54,16 +56,20 @@ def address(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+    with launched(*FLAGS.split()) as chromium:
         yield chromium
-        chromium.close()
+
+
+def new_context(browser: Any, **settings: Any) -> Any:
+    context = browser.new_context(**settings)
+    context.set_default_timeout(PATIENCE)
+    return context
 
 
 @pytest.fixture
 def opened(browser: Any, address: str) -> Iterator[Any]:
     """The page; nothing may be complained of, and no request may leave the machine."""
-    context = browser.new_context(locale="en-US", permissions=["microphone"])
+    context = new_context(browser, locale="en-US", permissions=["microphone"])
     context.add_init_script("delete Map.groupBy")  # as in browsers of 2023
     page = context.new_page()
     problems: list[str] = []
@@ -109,17 +115,8 @@ def drop(page: Any, file: Path) -> None:
     )
 
 
-def until(page: Any, expression: str) -> None:
-    """Wait for an expression to hold; the page's policy forbids the browser to poll it itself."""
-    for _ in range(200):
-        if page.evaluate(expression):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(expression)
-
-
 def finished(page: Any) -> Any:
-    return page.wait_for_selector("article[aria-busy=false]", timeout=60_000)
+    return page.wait_for_selector("article[aria-busy=false]")
 
 
 def place_on_map(page: Any, point: dict[str, float]) -> dict[str, float]:
@@ -144,11 +141,16 @@ def correct(page: Any, track: str, genre: str | None) -> None:
     assert status == 200
 
 
-def test_a_dropped_file_gets_a_genre_plays_and_is_compared(opened: Any, music: Path) -> None:
+def test_a_dropped_file_gets_a_genre_plays_and_is_compared(
+    opened: Any, music: Path, tmp_path: Path
+) -> None:
+    # A minute: it must not end before a busy machine has looked whether it plays.
+    samples, rate = soundfile.read(music / "walking-bass.flac")
+    soundfile.write(tmp_path / "walking-bass.flac", np.tile(samples, 5), rate)
     found = opened.evaluate("fetch('/v1/tracks').then((answer) => answer.json())")["tracks"]
-    [corrected, *_] = [each for each in found if each["name"] != "walking-bass"]
-    correct(opened, corrected["id"], "metal" if corrected["genre"] != "metal" else "jazz")
-    drop(opened, music / "walking-bass.flac")
+    [corrected] = [each for each in found if each["name"] == "walking-bass"]
+    correct(opened, corrected["id"], "metal")
+    drop(opened, tmp_path / "walking-bass.flac")
     finished(opened)
     result = opened.locator("article")
     assert result.locator(".verdict").inner_text().startswith("jazz")
@@ -156,11 +158,11 @@ def test_a_dropped_file_gets_a_genre_plays_and_is_compared(opened: Any, music: P
     strip = result.locator("[role=slider]")
     box = strip.bounding_box()
     strip.click(position={"x": box["width"] * 0.75, "y": 30})
-    until(opened, "document.getElementById('audio').currentTime > 4.4")
+    until(opened, "document.getElementById('audio').currentTime > 44")
     assert not opened.evaluate("document.getElementById('audio').paused")
-    assert float(strip.get_attribute("aria-valuenow")) > 4
+    assert float(strip.get_attribute("aria-valuenow")) > 40
     strip.press("Home")
-    until(opened, "document.getElementById('audio').currentTime < 1.5")
+    until(opened, "document.getElementById('audio').currentTime < 40")
     assert result.locator(".track-list li").count() == 6
     assert result.locator(".small-map").is_visible()
     painted = strip.locator("canvas.mel").evaluate(
@@ -169,7 +171,7 @@ def test_a_dropped_file_gets_a_genre_plays_and_is_compared(opened: Any, music: P
     assert painted > 50
     similar = result.locator(f".track-list li:has([data-play='{corrected['id']}'])").inner_text()
     correct(opened, corrected["id"], None)
-    assert ("metal" if corrected["genre"] != "metal" else "jazz") in similar
+    assert "metal" in similar
     result.locator(".track-list button").first.click()  # a similar track
     until(opened, "/v1\\/tracks/.test(document.getElementById('audio').src)")
     until(opened, "document.getElementById('audio').currentTime > 0")
@@ -225,7 +227,7 @@ def test_a_broken_file_gives_a_readable_message(opened: Any, tmp_path: Path) -> 
 def test_what_the_service_says_of_a_file_is_translated(
     browser: Any, address: str, tmp_path: Path
 ) -> None:
-    context = browser.new_context(locale="de-DE")
+    context = new_context(browser, locale="de-DE")
     page = context.new_page()
     page.goto(address)
     page.wait_for_selector("body[data-ready]")
@@ -280,10 +282,9 @@ def test_the_microphone_is_recorded(opened: Any) -> None:
     )
     twice = "() => { for (let i = 0; i < 2; i++) document.getElementById('record').click(); }"
     opened.evaluate(twice)  # the second one while the browser asks for the microphone
-    opened.wait_for_timeout(2500)
+    opened.locator("#record", has_text=re.compile(r"0:0[2-9]|0:[1-9]")).wait_for()
     level = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(Boolean)"
     assert opened.locator("#level").evaluate(level)
-    assert "0:0" in opened.locator("#record").inner_text()
     opened.evaluate(twice)
     finished(opened)
     result = opened.locator("article")
@@ -388,7 +389,7 @@ def test_a_long_playlist_is_written_once_paged_and_bounded(opened: Any, music: P
         rows.nth(number).get_by_role("checkbox").check()
     opened.click("#bulk-add")
     alert = opened.locator("#playlist-problem")
-    assert alert.inner_text() == "1 track did not fit: a playlist has at most 5000 tracks."
+    assert alert.inner_text() == "Not added: 1 track. A playlist has at most 5000 tracks."
     assert "4901–5000 of 5000" in pages.inner_text()
     pages.get_by_text("Previous").click()
     assert not alert.inner_text()
@@ -396,7 +397,7 @@ def test_a_long_playlist_is_written_once_paged_and_bounded(opened: Any, music: P
 
 def test_the_api_key_is_asked_for_again_after_escape(browser: Any) -> None:
     with running(api_key="a key of this test") as address:
-        context = browser.new_context(locale="en-US")
+        context = new_context(browser, locale="en-US")
         page, problems = context.new_page(), list[str]()
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(address)
@@ -475,7 +476,9 @@ def test_likes_and_dislikes_change_what_is_recommended(opened: Any) -> None:
     assert "walking-bass" not in before
     opened.locator(f"tr:has-text('{before[0]}') [data-kind=dislike]").click()
     opened.click("#recommend")
-    opened.wait_for_timeout(300)
+    shown = "[...document.querySelectorAll('#recommended .name')].map(e => e.innerText)"
+    until(opened, f"!{shown}.some(name => name.split('\\n')[0] === '{before[0]}')")
+    names.first.wait_for()
     after = [each.split("\n")[0] for each in names.all_inner_texts()]
     assert after
     assert before[0] not in after
@@ -494,7 +497,7 @@ def test_a_playlist_goes_on_to_the_next_track(opened: Any, music: Path) -> None:
     opened.locator("#playlist [data-play]").first.click()
     until(opened, "document.getElementById('audio').currentTime > 0")
     first = opened.locator("#player-name").inner_text()
-    opened.evaluate("document.getElementById('audio').currentTime = 5.8")
+    opened.evaluate("document.getElementById('audio').currentTime = 11.8")
     until(opened, f"document.getElementById('player-name').textContent !== '{first}'")
     opened.click("#player-previous")
     until(opened, f"document.getElementById('player-name').textContent === '{first}'")
@@ -507,15 +510,20 @@ def test_a_playlist_goes_on_to_the_next_track(opened: Any, music: Path) -> None:
             ...JSON.parse(localStorage.getItem("playlist"))].slice(0, 2)))"""
     )
     opened.reload()
+    # The clock stands still until that is seen, which a busy machine may take its time for.
+    opened.clock.install()
+    opened.clock.pause_at(time.time() + 3600)
     opened.locator("#playlist [data-play]").first.click()
     until(opened, "document.getElementById('player-name').textContent.includes('play the file')")
+    opened.clock.run_for(2000)
     until(opened, f"document.getElementById('player-name').textContent === '{first}'")
     # But not where the user presses pause meanwhile; pressed again, the track is tried once more.
     opened.click("#player-previous")
     until(opened, "document.getElementById('player-name').textContent.includes('play the file')")
     opened.click("#player-toggle")
-    opened.wait_for_timeout(1800)
+    opened.clock.run_for(4000)
     assert "play the file" in opened.locator("#player-name").inner_text()
+    opened.clock.resume()
     with opened.expect_response("**/gone/audio"):
         opened.click("#player-toggle")
     until(opened, f"document.getElementById('player-name').textContent === '{first}'")
@@ -553,7 +561,7 @@ def test_libraries_of_no_track_one_track_and_odd_tracks(
     library = make_library(tmp_path, [])
     rng = np.random.default_rng(0)
     with running(library=str(tmp_path)) as address:
-        context = browser.new_context(locale="den-CA")  # Slave, not German
+        context = new_context(browser, locale="den-CA")  # Slave, not German
         page, problems = context.new_page(), list[str]()
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: _note(message, problems))
@@ -672,7 +680,7 @@ def test_real_music_on_a_phone_in_the_dark_in_german_by_the_keyboard(
     expected = genrescope.load().predict(song).genre
     with running(library=place) as address:
         phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
-        context = browser.new_context(locale="de-DE", accept_downloads=True, **phone)
+        context = new_context(browser, locale="de-DE", accept_downloads=True, **phone)
         page, problems = context.new_page(), list[str]()
         page.on("console", lambda message: _note(message, problems))
         page.goto(address)
@@ -759,7 +767,7 @@ def test_axe_finds_no_serious_fault(browser: Any, address: str, music: Path, sch
     if not AXE.exists():
         pytest.skip(f"axe-core is not installed: npm install --prefix {sys.prefix}/npm axe-core")
     phone = {"viewport": {"width": 390, "height": 800}} if scheme == "dark" else {}
-    context = browser.new_context(color_scheme=scheme, locale="de-DE", bypass_csp=True, **phone)
+    context = new_context(browser, color_scheme=scheme, locale="de-DE", bypass_csp=True, **phone)
     page = context.new_page()
     page.goto(address)
     page.wait_for_selector("body[data-ready]")
@@ -773,6 +781,8 @@ def test_axe_finds_no_serious_fault(browser: Any, address: str, music: Path, sch
             page.locator("#comparison td").first.wait_for()
             page.locator("#runs a").first.wait_for()
         page.wait_for_timeout(300)
+        moving = "a => a.playState === 'running' && a.effect.getComputedTiming().endTime < Infinity"
+        until(page, f"!document.getAnimations().some({moving})")
         found = page.evaluate("axe.run()")["violations"]
         serious = [
             (each["id"], each["nodes"][0]["html"])

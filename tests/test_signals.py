@@ -25,7 +25,7 @@ seconds, work = float(sys.argv.pop()), typer.Typer()
 def run():
     try:
         print("now", flush=True)
-        time.sleep(60)
+        time.sleep(600)
     except KeyboardInterrupt:
         print("ending", flush=True)
         time.sleep(seconds)
@@ -63,7 +63,7 @@ def test_the_exit_code_names_the_signal_and_a_second_request_changes_nothing(
     # What shuts down asks again, and a program that started this one passes Ctrl-C on at once.
     process.send_signal(signal.SIGTERM)
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert (process.returncode, err) == (code, "")
 
 
@@ -72,7 +72,7 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
     process = interrupted(signal.SIGINT, seconds=600)
     time.sleep(0.2)  # one that comes earlier was passed on
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert (process.returncode, err) == (130, "")
 
 
@@ -112,7 +112,7 @@ cli.main()
 )
 def test_an_interruption_is_not_lost(how: str, err: str, number: int, code: int) -> None:
     words = [sys.executable, "-c", LOSES_IT, how, str(number)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, preexec_fn=listens)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, preexec_fn=listens)
     assert (done.returncode, done.stderr) == (code, err)
 
 
@@ -130,7 +130,7 @@ def test_a_training_that_is_asked_to_end_can_be_resumed(tmp_path: Path) -> None:
     while not (job / "checkpoint.ckpt").exists() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 143
     assert err.endswith("interrupted; the same command resumes the run in run\n")
     assert "Traceback" not in err
@@ -162,7 +162,7 @@ def test_a_question_that_is_interrupted_is_no_partial_failure(tmp_path: Path) ->
         shown += os.read(ours, 1000)
     # One that comes just before the process waits for the answer does not wake it up; a person's
     # next one does.
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while process.poll() is None and time.monotonic() < deadline:
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):

@@ -354,7 +354,7 @@ class TestLeftovers:
         before = path.read_bytes()
         code = (
             "import shutil, time; real = shutil.copyfile\n"
-            "def slow(*a):\n real(*a); print('now', flush=True); time.sleep(60)\n"
+            "def slow(*a):\n real(*a); print('now', flush=True); time.sleep(600)\n"
             "shutil.copyfile = slow\n"
             "import sys; from genrescope import cli\n"
             "from genrescope.cli.tags import TagOptions, write_genres, write_tags\n"
@@ -373,7 +373,7 @@ class TestLeftovers:
         process.send_signal(number)
         if number != signal.SIGINT:  # as systems that shut down do
             process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=600)
         assert process.returncode == 128 + number, err
         assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["track.mp3"]
         assert path.read_bytes() == before

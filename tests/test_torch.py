@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +48,21 @@ def test_items_are_the_segments_of_the_front_end(tracks: list[Path]) -> None:
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_workers_read_it(tracks: list[Path], start: str) -> None:
+    # In a process without threads, which may hold locks when another is forked.
+    code = "import sys; from test_torch import read_by_workers; read_by_workers(*sys.argv[1:])"
+    subprocess.run(
+        [sys.executable, "-c", code, start, *tracks], cwd=Path(__file__).parent, check=True
+    )
+
+
+def read_by_workers(start: str, *tracks: str) -> None:
     dataset = SegmentDataset(tracks)
     options = {"num_workers": 2, "multiprocessing_context": start}
     batches = list(DataLoader(dataset, batch_size=4, **options))
     values = torch.cat([batch[0] for batch in batches])
     assert torch.equal(values, torch.stack([dataset[i][0] for i in range(len(dataset))]))
     assert set(torch.cat([batch[1] for batch in batches]).tolist()) == {-1}
-    assert batches[0][2][0] == str(tracks[0])
+    assert batches[0][2][0] == tracks[0]
 
 
 def test_waveforms_and_misuse(tmp_path: Path) -> None:

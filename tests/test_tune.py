@@ -56,9 +56,13 @@ NAMES = ["training.learning_rate", "model.channels", "training.batch_size", "mod
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    import torch
+
+    threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+    torch.set_num_threads(threads)  # of which a search in several processes leaves this one a part
 
 
 @pytest.fixture(scope="module")
@@ -386,7 +390,7 @@ def test_two_processes_work_on_one_study_and_end_when_asked(
         if any(folder.glob("trial-*")):  # the study is whole by then
             together = [t for t in opened(folder).trials if t.state.name == "RUNNING"]
     process.terminate()
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=600)
     assert len(together) == 2, stderr
     assert process.returncode == 143, stderr
     assert f"interrupted; the same command resumes the search in {folder}" in stderr

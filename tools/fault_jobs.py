@@ -29,7 +29,7 @@ from genrescope.errors import GenrescopeError
 _CHANGES = ("rename", "remove", "mkdir", "rmdir", "link", "symlink", "truncate", "chmod", "utime")
 _WRITES = frozenset(f"os.{name}" for name in _CHANGES)
 _DAY = 86_400.0
-_LONGEST_SECONDS = 120.0
+_LONGEST_SECONDS = 400.0
 
 
 # --- The child: a command of genrescope with a fault in it -------------------------------------

@@ -358,7 +358,7 @@ class Trials:
             request |= {"probe": self.job.probe[0], "arguments": arguments}
         words = [word.replace("ADDRESS", self.site.address) for word in command]
         if self.job.victim:  # what starts processes takes longer
-            request |= {"longest": 400.0, "entry": self.job.entry}
+            request |= {"longest": 900.0, "entry": self.job.entry}
         return self.forks(self.work, command=words, imports=self.job.imports, **request)
 
     def _state(self) -> State:

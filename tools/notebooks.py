@@ -33,7 +33,8 @@ def executed(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.Notebook
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     kernel = NotebookClient(
         notebook,
-        timeout=600,
+        timeout=1800,
+        startup_timeout=600,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
     )

@@ -37,13 +37,15 @@ if TYPE_CHECKING:
     from genrescope.audio import Waveform, load_audio
     from genrescope.evaluation.evaluate import evaluate
     from genrescope.evaluation.run_result import RunResult
-    from genrescope.evaluation.significance import compare
+    from genrescope.evaluation.significance import Comparison, compare
     from genrescope.inference import (
         Bundle,
         Classifier,
+        Manifest,
         Prediction,
         Section,
         SegmentPrediction,
+        SoundLabels,
         load,
         to_frame,
     )
@@ -55,14 +57,17 @@ __all__ = [
     "BundleError",
     "CancelledError",
     "Classifier",
+    "Comparison",
     "DatasetError",
     "FileError",
     "GenrescopeError",
+    "Manifest",
     "Prediction",
     "RecipeError",
     "RunResult",
     "Section",
     "SegmentPrediction",
+    "SoundLabels",
     "UnknownNameError",
     "Waveform",
     "compare",
@@ -75,10 +80,13 @@ __all__ = [
 _HOME = {
     "Bundle": "genrescope.inference",
     "Classifier": "genrescope.inference",
+    "Comparison": "genrescope.evaluation.significance",
+    "Manifest": "genrescope.inference",
     "Prediction": "genrescope.inference",
     "RunResult": "genrescope.evaluation.run_result",
     "Section": "genrescope.inference",
     "SegmentPrediction": "genrescope.inference",
+    "SoundLabels": "genrescope.inference",
     "Waveform": "genrescope.audio",
     "compare": "genrescope.evaluation.significance",
     "evaluate": "genrescope.evaluation.evaluate",

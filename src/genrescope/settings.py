@@ -34,7 +34,7 @@ def read_settings() -> dict[str, str | bool]:
     path = settings_file()
     try:
         fields = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter for users without a home
         return {}
     except (OSError, ValueError) as error:
         raise FileError(path, f"can't be read: {error}") from None

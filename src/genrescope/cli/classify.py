@@ -22,7 +22,7 @@ from genrescope.cli.engines import (
 from genrescope.cli.files import find, not_music
 from genrescope.cli.info import note_outdated
 from genrescope.cli.listen import LISTEN, listen_option
-from genrescope.cli.models import note_better_model
+from genrescope.cli.models import note_better_model, note_rejected
 from genrescope.cli.options import grouped
 from genrescope.cli.resume import open_rows
 from genrescope.cli.signals import leave
@@ -158,7 +158,7 @@ def classify(
         return WRITERS[chosen.value](stream, classifier.genres, top=top, timeline=timeline)
 
     total = counted(len(files), "file")
-    interrupted = False
+    rejected, interrupted = 0, False
     # The bar comes first: while it is on the screen, what is printed goes above it.
     with (
         safely_for(len(files), jobs) if cluster is None else nullcontext(),
@@ -180,6 +180,7 @@ def classify(
                 if isinstance(result, FileError):
                     failures.append(result)
                 else:
+                    rejected += result.genre is None and result.labels is not None
                     probable = result.tag_values(tag_options.count)
                     named.append((result.path or "", probable))
                     rows.add(result, probable)
@@ -190,7 +191,10 @@ def classify(
     for failure in failures:
         error_line(str(failure))
     if model == SHIPPED_MODEL:
-        note_better_model()
+        if rejected and chosen is RowFormat.table:
+            note_rejected(rejected, "genrescope classify --model audioset")
+        else:
+            note_better_model()
     if passed_over and files:
         notice(str(passed_over))
     if interrupted:

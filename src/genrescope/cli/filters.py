@@ -50,7 +50,6 @@ class FilterOptions:
         typer.BadParameter
             `--year` is no year and no range of years.
         """
-        from genrescope.library.corrections import read_corrections
         from genrescope.library.similar import TrackFilter, find_label, genre_of
 
         years = years_of(self.year)
@@ -61,8 +60,19 @@ class FilterOptions:
             instrument=self.instrument and find_label(library, "instruments", self.instrument),
             mood=self.mood and find_label(library, "moods", self.mood),
             max_duration=None if self.max_duration is None else 60.0 * self.max_duration,
-            corrections=read_corrections(library),
         )
+
+    def no_match(self, library: Library, *, other: bool = False) -> str:
+        """Why no track passes, for a notice: none of the genre, or none that passes all filters."""
+        from genrescope.library.similar import genre_of
+
+        if self.genre is not None:
+            genre, known = genre_of(library, self.genre), library.model.genres
+            found = {each.effective_genre for each in library.entries() if not each.deleted}
+            if genre not in found:
+                there = ", ".join(name for name in known if name in found) or "none"
+                return f"no track in the library has the genre {genre}; its genres are: {there}"
+        return f"no {'other ' if other else ''}track in the library matches"
 
 
 def years_of(text: str | None) -> tuple[int, int] | None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+from rich.text import Text
 
 from genrescope.audio.addresses import names_address
 from genrescope.cli.files import not_music
@@ -17,7 +21,10 @@ from genrescope.cli.scan import LIBRARY
 from genrescope.cli.similar import write_playlist
 from genrescope.cli.tags import write_genres
 from genrescope.cli.terminal import Format, error_line, notice, printable, progress, stdout
-from genrescope.wording import counted, size_in_words
+from genrescope.wording import confidence_percent, counted, size_in_words
+
+if TYPE_CHECKING:
+    from genrescope.library.rows import Entry
 
 app = typer.Typer(help="What a library holds, and looking after it.", no_args_is_help=True)
 
@@ -73,6 +80,9 @@ def list_tracks(
 ) -> None:
     """List the tracks of a library, with genre, styles, instruments and moods.
 
+    A track without a genre has what it is instead (speech, silence, not decoded, …) in its place;
+    of one whose genre was corrected by hand the model's confidence is left out.
+
     Examples:
 
       genrescope library list --genre jazz --instrument saxophone
@@ -87,19 +97,28 @@ def list_tracks(
     entries.sort(key=lambda entry: entry.file)
     if format is Format.json:
         typer.echo(json.dumps([entry.to_dict() for entry in entries], indent=1))
-    for entry in entries if format is Format.table else ():
-        named = allowed.corrections.get(entry.content) or entry.genre
-        genre_and_kind = named or ("no genre" if entry.kind == "music" else entry.kind)
-        labels = "; ".join(
-            ", ".join(group) for group in (entry.styles, entry.instruments, entry.moods) if group
-        )
-        line = f"{genre_and_kind or '?':12} {entry.name}" + (f"  ({labels})" if labels else "")
-        stdout.print(printable(line), markup=False)
+    elif entries:
+        _show_list(entries)
     if playlist is not None and entries:
         write_playlist(playlist, entries)
     if not entries:
-        notice("no track in the library matches")
+        notice(filters.no_match(opened))
         raise typer.Exit(1)
+
+
+def _show_list(entries: Sequence[Entry]) -> None:
+    """Print a line for each track; of those with one name, also where each is."""
+    names = Counter(entry.name for entry in entries)
+    width = max(len("Genre"), *(len(entry.answer) for entry in entries))
+    stdout.print(Text(f"{'Genre':{width}} Confidence Track", style="bold"))
+    for entry in entries:
+        sure = confidence_percent(entry.confidence) if entry.genre else ""
+        sure = "corrected" if entry.corrected_genre else sure
+        groups = {"styles": entry.styles, "instruments": entry.instruments, "moods": entry.moods}
+        labels = "; ".join(f"{name}: {', '.join(found)}" for name, found in groups.items() if found)
+        line = f"{entry.answer:{width}} {sure:>10} {entry.name}"
+        line += f"  [{entry.place}]" if names[entry.name] > 1 else ""
+        stdout.print(printable(line + (f"  ({labels})" if labels else "")), markup=False)
 
 
 @app.command()
@@ -239,18 +258,18 @@ def corrections(
 
       genrescope library corrections --out own.csv && genrescope train default --data own.csv
     """
-    from genrescope.library.corrections import marked, read_corrections, write_training_table
+    from genrescope.library.corrections import write_training_table
     from genrescope.library.genre_names import genre_name
     from genrescope.library.store import Library
 
     opened = Library.open(library)
-    entries = marked(opened.entries(), read_corrections(opened))
-    found = [entry for entry in entries if entry.corrected_genre and not entry.deleted]
+    found = [entry for entry in opened.entries() if entry.corrected_genre and not entry.deleted]
     if format is Format.json:
         typer.echo(json.dumps([entry.to_dict() for entry in found], indent=1))
     else:
         for entry in found:
-            line = f"{entry.genre or '?'} -> {entry.corrected_genre}  {entry.place}"
+            said = replace(entry, corrected_genre=None).answer
+            line = f"{said} -> {entry.corrected_genre}  {entry.place}"
             stdout.print(printable(line), markup=False)
     if out is not None:
         count = write_training_table(found, out)

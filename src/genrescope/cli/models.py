@@ -21,7 +21,7 @@ from genrescope.settings import (
     settings_file,
     write_settings,
 )
-from genrescope.wording import size_in_words
+from genrescope.wording import counted, size_in_words
 
 app = typer.Typer(no_args_is_help=True, help="Models: which are here, and which can be fetched.")
 
@@ -196,6 +196,22 @@ def _bar(name: str, size: int) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, TransferSpeedColumn(), console=stderr, disable=disable) as bar:
         task = bar.add_task(name, total=size)
         yield lambda have, total: bar.update(task, completed=have, total=total or size)
+
+
+def note_rejected(count: int, then: str) -> None:
+    """Say how many tracks the default model takes for no music, and what to do about it.
+
+    Parameters
+    ----------
+    count
+        Of the tracks.
+    then
+        The command that classifies them by audioset once it is fetched.
+    """
+    notice(
+        f"the default model takes {counted(count, 'track')} for no music. It rejects some music, "
+        f"too; audioset rejects less: genrescope models fetch audioset, then {then}"
+    )
 
 
 def note_better_model() -> None:

@@ -20,6 +20,7 @@ from genrescope.errors import BundleError, FileError, NotHereError
 
 if TYPE_CHECKING:
     from genrescope.evaluation.published import PublishedFigure
+    from genrescope.training.explain import Setting
     from genrescope.training.recipe import Recipe
 
 _NOTHING = "–"
@@ -102,7 +103,8 @@ def recipes(
     test tracks, in percent; those of a run that leaks are not shown.
 
     With a name, all settings follow, with their meaning; the default where it is another one.
-    Change one by genrescope train NAME --set KEY=VALUE.
+    Change one by genrescope train NAME --set KEY=VALUE. Those that this kind of run does not read
+    are only named.
 
     A recipe is `run` when its folder in the folder of runs is finished, `ready` when it can be
     trained, and `waits` when weights, stored vectors, or its feature or model are not here. One
@@ -255,10 +257,17 @@ def _show_settings(names: Sequence[str]) -> None:
         return
     console = Console(highlight=False)
     console.print(Text("Settings", style="bold"))
-    for key in dict.fromkeys(key for member in members for key in member):
-        found = [member[key] for member in members if key in member]
-        if key in ("name", "description"):
-            continue
+    settings: dict[str, list[Setting]] = {}
+    for member in members:
+        for key, setting in member.items():
+            settings.setdefault(key, []).append(setting)
+    unused = [key for key, found in settings.items() if not any(each.is_used for each in found)]
+    shown = {
+        key: found for key, found in settings.items() if key not in ("name", "description", *unused)
+    }
+    # Settings that are documented together have one meaning, which follows the last of them.
+    following = [found[0].meaning for found in shown.values()][1:]
+    for (key, found), next_meaning in zip(shown.items(), [*following, ""], strict=True):
         values = {json.dumps(setting.value, default=str) for setting in found}
         same = len(values) == 1 and len(found) == len(members)
         line = Text(f"{key}: ").append(_value(found[0].value) if same else "by member", "bold")
@@ -267,10 +276,15 @@ def _show_settings(names: Sequence[str]) -> None:
         elif not same or found[0].default != found[0].value:
             line.append(f"  (default: {_value(found[0].default)})")
         console.print(line)
-        if found[0].meaning:
-            console.print(
-                Padding(Text(printable(found[0].meaning), "dim"), (0, 0, 0, 4), expand=False)
-            )
+        if found[0].meaning != next_meaning:
+            _print_below(console, found[0].meaning)
+    if unused:
+        console.print(Text("Not used by this kind of run", style="bold"))
+        _print_below(console, ", ".join(unused))
+
+
+def _print_below(console: Console, text: str) -> None:
+    console.print(Padding(Text(printable(text), "dim"), (0, 0, 0, 4), expand=False))
 
 
 def _value(value: Any) -> str:

@@ -82,7 +82,7 @@ def recommend(
     found = find_recommended(space, likes, dislikes, n=n, diversity=diversity, filters=wanted)
     _show(found, format)
     if not found:
-        notice("no other track in the library matches")
+        notice(filters.no_match(opened, other=True))
         raise typer.Exit(1)
     if playlist is not None:
         write_playlist(playlist, [each.entry for each in found])
@@ -95,7 +95,7 @@ def _show(found: Sequence[Recommendation], format: Format) -> None:
     stdout.print(Text(f"{'Score':9} {'Genre':10} Track, and reason", style="bold"))
     for each in found:
         line = Text(f"{round(each.score, 2) + 0.0:8.2f} ", style="cyan")
-        line.append(f" {each.entry.genre or '?':10} ", style="bold")
+        line.append(f" {each.entry.answer:10} ", style="bold")
         line.append(printable(each.entry.name), style="default not bold")
         line.append(f"  {printable(each.reason)}", style="dim not bold")
         stdout.print(line)

@@ -164,9 +164,9 @@ class PartialRows:
     def close(self) -> None:
         """Let others continue the file; where there is nothing to continue, remove the folder."""
         self.rows.close()
-        self.lock.release()
-        if not self.done:
+        if not self.done:  # while nobody else can begin with rows in it
             shutil.rmtree(self.folder, ignore_errors=True)
+        self.lock.release()
 
     def _has(self, file: Path | str) -> bool:
         return _name(file) in self.done and self.done[_name(file)][0] == _stamp(file)

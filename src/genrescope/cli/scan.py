@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from genrescope.audio.addresses import names_address
 from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_local, check_whole, ray_engine
 from genrescope.cli.info import note_outdated
 from genrescope.cli.listen import LISTEN, listen_option
+from genrescope.cli.models import note_rejected
 from genrescope.cli.signals import leave
 from genrescope.cli.terminal import (
     Format,
@@ -154,21 +157,40 @@ def _changes(folders: list[str], library: str | None) -> Iterator[bool]:
         # A scan itself writes to the library, which may be in one of the folders.
         return not Path(os.path.realpath(path)).is_relative_to(own)
 
-    # It watches from here on, also while a scan runs.
-    changes = watch(
-        *folders,
-        watch_filter=is_music,
-        debounce=_LONGEST_WAIT_MS,
-        step=_REST_MS,
-        rust_timeout=_REST_MS,
-        yield_on_timeout=True,
-        raise_interrupt=False,
-    )
-    is_first = True
-    for changed in changes:
-        if changed or is_first:
-            yield is_first
-        is_first = False
+    is_first = is_due = True
+    while True:
+        watched = _identities(folders)
+        # It watches from here on, also while a scan runs.
+        changes = watch(
+            *watched,
+            watch_filter=is_music,
+            debounce=_LONGEST_WAIT_MS,
+            step=_REST_MS,
+            rust_timeout=_REST_MS,
+            yield_on_timeout=True,
+            raise_interrupt=False,
+        )
+        for changed in changes:
+            if changed or is_due:
+                yield is_first
+            is_first = is_due = False
+            # No change is reported of a folder that was made, or a disk that was mounted, anew.
+            if _identities(folders) != watched:
+                is_due = True
+                break
+        else:
+            return  # interrupted
+
+
+def _identities(folders: list[str]) -> dict[str, tuple[int, int]]:
+    """Device and inode of the folders that are there."""
+    found = {}
+    for folder in folders:
+        with suppress(OSError):
+            status = Path(folder).stat()
+            if stat.S_ISDIR(status.st_mode):
+                found[folder] = status.st_dev, status.st_ino
+    return found
 
 
 def _scan_once(
@@ -277,8 +299,4 @@ def _note_rejected(library: Library) -> None:
     from genrescope.library.maintenance import describe
 
     if rejected := describe(library).no_music:
-        notice(
-            f"the default model takes {counted(rejected, 'track')} for no music. It rejects "
-            "some music, too; audioset rejects less: genrescope models fetch audioset, then "
-            "genrescope scan --rescan --model audioset"
-        )
+        note_rejected(rejected, "genrescope scan --rescan --model audioset")

@@ -69,7 +69,7 @@ def similar(
     found = space.nearest(query, n, allowed)
     show_tracks(found, format)
     if not found:
-        notice("no other track in the library matches")
+        notice(filters.no_match(opened, other=True))
         raise typer.Exit(1)
     if playlist is not None:
         write_playlist(playlist, [query.entry, *(entry for entry, _ in found)])
@@ -87,7 +87,7 @@ def show_tracks(tracks: Sequence[tuple[Entry, float | None]], format: Format) ->
     stdout.print(Text(f"{'Similarity':10} {'Genre':10} Track", style="bold"))
     for entry, value in tracks:
         line = Text(" " * 10 if value is None else f"{round(value, 2) + 0.0:10.2f}", style="cyan")
-        line.append(f" {entry.genre or '?':10} ", style="bold")
+        line.append(f" {entry.answer:10} ", style="bold")
         line.append(printable(entry.name), style="default not bold")
         stdout.print(line)
 

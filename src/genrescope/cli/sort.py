@@ -102,27 +102,26 @@ def sort(
             "--copy, --link, --move, --template and --playlists need --to DEST"
         )
 
-    from genrescope.library.corrections import corrected, marked, read_corrections
+    from genrescope.library.corrections import corrected
     from genrescope.library.sort import plan
     from genrescope.library.store import Library
 
     opened = Library.open(library)
     entries = _below(opened, folders or [])
-    corrections = read_corrections(opened)
     if export is not None:
         from genrescope.library.export import export as write
 
         if dry_run:
             notice(f"would write {counted(len(entries), 'track')} to {export}")
         else:
-            write(marked(entries, corrections), opened.model.genres, export)
+            write(entries, opened.model.genres, export)
             notice(f"wrote {counted(len(entries), 'track')} to {export}")
     if to is None:
         return
     if remote := sum(entry.is_remote for entry in entries):
         notice(f"files at addresses are not sorted: {counted(remote, 'track')} left out")
     planned = plan(
-        corrected(entries, corrections, opened.model.genres),
+        corrected(entries, opened.model.genres),
         to,
         "link" if link else "move" if move else "copy",
         genres=opened.model.genres,
@@ -165,9 +164,7 @@ def _sort(planned: Plan, yes: bool) -> None:
         stdout.print(printable(f"{count:6} {planned.action} to {folder}/"), markup=False)
     if links := len(planned.steps) - len(moved):
         notice(f"links changed to follow their files: {links}")
-    notice(f"in place already: {planned.in_place}; no genre, or gone: {planned.skipped}")
-    if planned.skipped:
-        notice("genrescope library list shows tracks without a genre with a ?")
+    notice(f"in place already: {planned.in_place}; no genre, or gone: {len(planned.left_out)}")
     if not yes:
         return
     for file in remove_leftovers(Path(step.target).parent for step in planned.steps):
@@ -208,6 +205,8 @@ def _show_steps(planned: Plan) -> None:
         target = Path(step.target).relative_to(planned.folder)
         confidence = confidence_percent(placed[step.target].confidence)
         stdout.print(printable(f"{step.source} -> {target} ({confidence})"), markup=False)
+    for entry, reason in planned.left_out:
+        stdout.print(printable(f"{entry.place}: left where it is, {reason}"), markup=False)
 
 
 def _folder(planned: Plan, target: Path) -> str:

@@ -212,7 +212,6 @@ def write_genres(files: Iterable[tuple[str, Sequence[str]]], **settings: Any) ->
 def _with_corrections(named: Sequence[Named], library: str | None) -> Iterator[Named]:
     """The files; genres that were corrected in a library come first, with certainty."""
     from genrescope.library.content import content_of
-    from genrescope.library.corrections import read_corrections
     from genrescope.library.places import default_library
     from genrescope.library.store import Library, is_library
 
@@ -220,7 +219,7 @@ def _with_corrections(named: Sequence[Named], library: str | None) -> Iterator[N
     with suppress(GenrescopeError) if library is None else nullcontext():
         place = library or default_library()
         if library is not None or is_library(place):
-            corrections = read_corrections(Library.open(place))
+            corrections = Library.open(place).corrections()
     used = 0
     for path, probable in named:
         genre = None

@@ -20,7 +20,7 @@ from genrescope.cli.terminal import drop_stdout, is_plain, printable, styled
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference import Prediction
 from genrescope.inference.labels import SoundLabels
-from genrescope.wording import valid_text
+from genrescope.wording import confidence_percent, valid_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _DETAILS = 4  # names of each group in the table
 # A line of the table: its style, and texts with styles of their own, see `terminal.styled`.
 _Line = tuple[str, list[tuple[str, str]]]
-_LABELS = ("answer", "kind", "music", "styles", "instruments", "moods")
+_LABELS = ("answer", "kind", "music", "styles", "instruments", "moods", "uses")
 
 
 @contextmanager
@@ -155,7 +155,8 @@ class Table(Writer):
             self.console.print(styled(line[0], *line[1]))
 
     def _lines(self, prediction: Prediction) -> Iterator[_Line]:
-        answer = prediction.answer if prediction.labels is not None else prediction.genre
+        has_words = prediction.labels is not None or prediction.genre is None
+        answer = prediction.answer if has_words else prediction.top(1)[0][0]
         confidence = None if prediction.genre is None else prediction.confidence
         yield self._line(answer, confidence, printable(prediction.path or ""))
         if prediction.labels is not None and (details := _details(prediction.labels)):
@@ -170,18 +171,21 @@ class Table(Writer):
         if len(shares) > 1:
             text = ", ".join(_share(value, genre) for genre, value in shares.items())
             yield "", [(f"  {text}", "")]
-        for section in prediction.sections():
+        sections = prediction.sections()
+        if sections:
+            yield "dim", [("  sections, each with the mean probability of its segments:", "")]
+        for section in sections:
             times = f"  {_clock(section.start)} - {_clock(section.end)}"
             yield self._line(section.genre, section.probability, times, style="dim")
 
-    def _line(self, genre: str | None, value: float | None, rest: str, style: str = "") -> _Line:
-        parts = [(f"{genre or '?':{self.width}} ", "")]
+    def _line(self, genre: str, value: float | None, rest: str, style: str = "") -> _Line:
+        parts = [(f"{genre:{self.width}} ", "")]
         if value is None:  # there is no genre to be confident of
             parts.append((" " * 16, ""))
         else:
             full = round(value * 10)
             parts.append(("█" * full + "·" * (10 - full), "cyan"))
-            parts.append((f" {100 * value:3.0f}% ", style or "default"))
+            parts.append((f" {confidence_percent(value):>4} ", style or "default"))
         return style or "bold", [*parts, (rest, style or "not bold")]
 
 
@@ -198,8 +202,7 @@ def _details(labels: SoundLabels) -> str:
 
 
 def _share(value: float, genre: str) -> str:
-    percent = 100 * value
-    return f"{percent:.0f}% {genre}" if percent >= 1 else f"<1% {genre}"
+    return f"{confidence_percent(value) if value >= 0.01 else '<1%'} {genre}"
 
 
 class Json(Writer):

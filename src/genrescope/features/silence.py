@@ -1,4 +1,4 @@
-"""Silence: what is too quiet to be heard, in frames and in long stretches of a track.
+"""Silence: what is too quiet to count as sound, in frames and in long stretches of a track.
 
 Conventions
 -----------

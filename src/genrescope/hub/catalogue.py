@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from genrescope import __version__
-from genrescope.encoders.weights import Weights, digest, find, locate, obtain
+from genrescope.encoders.weights import Weights, digest, find, keep, locate, obtain
 from genrescope.errors import BundleError, FileError
 from genrescope.features import Frontend, SegmentSettings
 from genrescope.hub import discogs
@@ -180,7 +180,10 @@ def fetch(
 
     def file(weights: Weights) -> Path:
         if given is not None:
-            return find(weights, locate(weights, model.weights, given) or given.parent)
+            found = find(weights, locate(weights, model.weights, given) or given.parent)
+            if weights.sha256:  # encoders find it there, too
+                keep(weights, found)
+            return found
         return obtain(weights) if report is None else download(weights, report)
 
     path = file(model.weights)

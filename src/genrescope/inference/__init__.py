@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from genrescope.inference.bundle import Bundle, Manifest, shipped_bundles
 from genrescope.inference.classifier import Classifier
 from genrescope.inference.display import to_frame
+from genrescope.inference.labels import SoundLabels
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 from genrescope.inference.sections import Section
 
@@ -19,6 +20,7 @@ __all__ = [
     "Prediction",
     "Section",
     "SegmentPrediction",
+    "SoundLabels",
     "bundle_layer",
     "load",
     "shipped_bundles",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from os import PathLike, fsdecode, fspath
-from threading import Event
+from threading import Event, Lock
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -221,6 +221,7 @@ class Classifier:
         *,
         jobs: int | None = None,
         cancel: CancelEvent | None = None,
+        progress: Callable[[Input, list[SegmentPrediction]], None] | None = None,
         listen: Listen = "full",
     ) -> Generator[Prediction | FileError, None, None]:
         """Classify many tracks on all cores.
@@ -235,6 +236,9 @@ class Classifier:
             Files classified at the same time; as many as there are cores by default.
         cancel, listen
             As for `predict`.
+        progress
+            As for `predict`, called with the source before the segments. Several files are
+            classified at the same time: its calls come from several threads, one after the other.
 
         Yields
         ------
@@ -245,6 +249,9 @@ class Classifier:
         ------
         CancelledError
             When `cancel` was set.
+        TypeError, ValueError
+            When `sources` is a single one, or `listen` is none of its values. A source that is no
+            input at all is yielded as an error, like a file that can't be decoded.
 
         Examples
         --------
@@ -257,10 +264,16 @@ class Classifier:
         """
         if isinstance(sources, str | PathLike | bytes):
             raise TypeError("predict_many takes many sources; predict takes one")
-        listen = check_listen(listen)
+        listen, one_at_a_time = check_listen(listen), Lock()
+
+        def show(source: Input, segments: list[SegmentPrediction]) -> None:
+            with one_at_a_time:
+                if progress is not None:
+                    progress(source, segments)
 
         def predict(source: Input, stop: CancelEvent) -> Prediction:
-            return self._predict(source, stop, listen=listen)
+            report = None if progress is None else partial(show, source)
+            return self._predict(source, stop, report, listen)
 
         yield from in_threads(predict, sources, jobs, cancel)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from genrescope.errors import printable
 from genrescope.inference.labels import SoundLabels
 from genrescope.inference.sections import Section, find_sections, shares_of
-from genrescope.wording import counted
+from genrescope.wording import confidence_percent, counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +37,15 @@ class SegmentPrediction:
     def genre(self) -> str:
         """The most probable genre of the segment."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The segment as JSON has it."""
+        return {
+            "start": round(self.start, 3),
+            "end": round(self.end, 3),
+            "genre": self.genre,
+            "probabilities": rounded(self.probabilities),
+        }
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -133,7 +142,7 @@ class Prediction:
         title = escape(printable(self.path)) if self.path is not None else "waveform"
         rows = "".join(
             f"<tr><td>{escape(genre)}</td><td><div style='width:{round(150 * value)}px;"
-            f"height:0.8em;background:#3b82c4'></div></td><td>{100 * value:.0f}%</td></tr>"
+            f"height:0.8em;background:#3b82c4'></div></td><td>{confidence_percent(value)}</td></tr>"
             for genre, value in self.top(_HTML_GENRES)
         )
         notes = "".join(f"<div>{escape(text)}</div>" for text in self.warnings)
@@ -197,16 +206,8 @@ class Prediction:
             "path": self.path,
             "genre": self.genre,
             "confidence": round(self.confidence, 6),
-            "probabilities": _rounded(self.probabilities),
-            "timeline": [
-                {
-                    "start": round(segment.start, 3),
-                    "end": round(segment.end, 3),
-                    "genre": segment.genre,
-                    "probabilities": _rounded(segment.probabilities),
-                }
-                for segment in segments
-            ],
+            "probabilities": rounded(self.probabilities),
+            "timeline": [segment.to_dict() for segment in segments],
             "sections": [
                 {
                     "start": round(section.start, 3),
@@ -216,7 +217,7 @@ class Prediction:
                 }
                 for section in sections
             ],
-            "shares": _rounded(shares_of(sections)),
+            "shares": rounded(shares_of(sections)),
             "duration": round(self.duration, 3),
             "warnings": self.warnings,
             **({} if self.listen == "full" else {"listen": self.listen}),
@@ -224,5 +225,6 @@ class Prediction:
         }
 
 
-def _rounded(probabilities: dict[str, float]) -> dict[str, float]:
-    return {genre: round(value, 6) for genre, value in probabilities.items()}
+def rounded(probabilities: dict[str, float]) -> dict[str, float]:
+    """Probabilities as JSON has them."""
+    return {genre: round(float(value), 6) for genre, value in probabilities.items()}

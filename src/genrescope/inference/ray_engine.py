@@ -22,6 +22,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -43,6 +44,7 @@ Result = TypeVar("Result", covariant=True)
 Array = NDArray[Any]
 
 _FILES_PER_TASK = 32
+_FILES_PER_CORE = 1000  # of a chunk, on each core of the cluster
 """At most; a task that is started for each file would cost more than short files take."""
 _RETRIES = 2
 """How often a decoding task is repeated whose process died."""
@@ -239,8 +241,21 @@ class RayEngine:
     def results(
         self, pipeline: Pipeline[Result], sources: Iterable[str | os.PathLike[str]]
     ) -> Generator[Result | FileError, None, None]:
-        """What a pipeline gives for each file, in their order."""
-        names = [os.fsdecode(source) for source in sources]
+        """What a pipeline gives for each file, in their order.
+
+        Sources are taken in chunks of some minutes' work: what makes them may read each file.
+        """
+        names = map(os.fsdecode, sources)
+        while chunk := list(islice(names, _FILES_PER_CORE * self._cores)):
+            yield from self._in_order(pipeline, chunk)
+
+    @property
+    def _cores(self) -> int:
+        return max(1, int(self.ray.cluster_resources().get("CPU", 1)))
+
+    def _in_order(
+        self, pipeline: Pipeline[Result], names: Sequence[str]
+    ) -> Iterator[Result | FileError]:
         waiting: dict[int, Result | FileError] = {}
         due = 0
         for track, result in self._completed(pipeline, names):
@@ -277,7 +292,7 @@ class RayEngine:
         """The rows that the network gives, in any order."""
         if not indices:
             return
-        data, cores = self.ray.data, max(1, int(self.ray.cluster_resources().get("CPU", 1)))
+        data, cores = self.ray.data, self._cores
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False

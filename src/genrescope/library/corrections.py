@@ -19,18 +19,7 @@ from genrescope.errors import FileError, GenrescopeError
 from genrescope.genres import find_genre
 from genrescope.library.places import locked
 from genrescope.library.rows import Entry
-from genrescope.library.store import Library, read_table
-
-_TABLE = "corrections"
-
-
-def read_corrections(library: Library) -> dict[str, str]:
-    """The corrected genres of a library, by content."""
-    table = read_table(library, _TABLE)
-    if table is None:
-        return {}
-    rows = table.to_pydict()
-    return dict(zip(rows["content"], rows["genre"], strict=True))
+from genrescope.library.store import CORRECTIONS, Library
 
 
 def correct(
@@ -70,7 +59,7 @@ def correct(
         known = ", ".join(library.model.genres)
         raise GenrescopeError(f"{genre}: no genre of the library's model; it knows {known}")
     with locked(library.place, seconds=seconds):
-        corrections = read_corrections(library)
+        corrections = library.corrections()
         for entry in entries:
             if named is None:
                 corrections.pop(entry.content, None)
@@ -78,36 +67,28 @@ def correct(
                 corrections[entry.content] = named
         columns = {"content": [*corrections], "genre": [*corrections.values()]}
         schema = pa.schema([("content", pa.string()), ("genre", pa.string())])
-        library.write_table(_TABLE, pa.table(columns, schema=schema))
+        library.write_table(CORRECTIONS, pa.table(columns, schema=schema))
     return corrections
 
 
-def corrected(
-    entries: Iterable[Entry], corrections: Mapping[str, str], genres: Sequence[str]
-) -> list[Entry]:
+def corrected(entries: Iterable[Entry], genres: Sequence[str]) -> list[Entry]:
     """Tracks as their owner corrected them, for sorting and tags.
 
     A corrected track is of its genre with certainty: its confidence is 1, and so is the probability
-    of the genre. `corrected_genre` names it, too.
+    of the genre.
     """
     changed = []
     for entry in entries:
-        genre = corrections.get(entry.content)
+        genre = entry.corrected_genre
         if genre is not None:
             probabilities = np.array([genre == each for each in genres], np.float32)
-            entry = replace(
-                entry,
-                genre=genre,
-                confidence=1.0,
-                probabilities=probabilities,
-                corrected_genre=genre,
-            )
+            entry = replace(entry, genre=genre, confidence=1.0, probabilities=probabilities)
         changed.append(entry)
     return changed
 
 
 def marked(entries: Iterable[Entry], corrections: Mapping[str, str]) -> list[Entry]:
-    """Tracks with the model's genre as it is, and `corrected_genre` where there is one."""
+    """Tracks that were read before, with `corrected_genre` as it is now."""
     # A copy of each of ten thousand tracks would take a second.
     return [
         replace(each, corrected_genre=corrections.get(each.content))

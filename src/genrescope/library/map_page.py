@@ -81,7 +81,7 @@ def write_picture(drawn: Map, path: Path) -> None:
     figure = Figure(figsize=(10, 7.5), dpi=150, layout="constrained")
     axes = figure.subplots()
     positions, _ = within_one(drawn.positions)
-    genre = np.array([drawn.genres.index(entry.genre or "") for entry in drawn.entries])
+    genre = np.array([drawn.genres.index(entry.effective_genre or "") for entry in drawn.entries])
     confidence = np.array([entry.confidence for entry in drawn.entries])
     size = np.clip(9000 / len(genre), 9, 110) * (0.25 + confidence)
     # Layers of all genres, so that the last one does not cover the others.
@@ -161,7 +161,7 @@ def _data(drawn: Map) -> str:
     tracks = [
         [
             *(round(float(value), 5) for value in position),
-            drawn.genres.index(entry.genre or ""),
+            drawn.genres.index(entry.effective_genre or ""),
             round(entry.confidence, 3),
             number_of[entry.root],
             entry.path,

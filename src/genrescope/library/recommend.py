@@ -80,8 +80,8 @@ class Recommendation:
         similarity = round(self.similarity, 2) + 0.0  # no minus before a zero
         near = f"near {self.near.name}" if similarity > 0 else f"least far from {self.near.name}"
         words = f"{near} ({similarity:.2f})"
-        if self.near.entry.genre == self.entry.genre:
-            words += f", both {self.entry.genre}"
+        if self.near.entry.effective_genre == self.entry.effective_genre:
+            words += f", both {self.entry.effective_genre}"
         elif self.shared:
             words += f", shares {' and '.join(self.shared)} with it"
         if self.against is not None:
@@ -249,8 +249,9 @@ def _similarity(directions: NDArray[np.float32], queries: Sequence[Query]) -> ND
 
 def _shared(entry: Entry, like: Entry, genres: Sequence[str]) -> tuple[str, ...]:
     """The genres that both have, most probable first; one where both are classified as it."""
-    if like.genre == entry.genre and entry.genre is not None:
-        return (entry.genre,)
+    genre = entry.effective_genre
+    if genre is not None and genre == like.effective_genre:
+        return (genre,)
     both = np.minimum(entry.probabilities, like.probabilities)
     order = np.argsort(-both, kind="stable")[:2]
     return tuple(genres[row] for row in order if both[row] >= _SHARED)

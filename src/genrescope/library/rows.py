@@ -111,8 +111,7 @@ class Entry:
         What decided on `kind`, see `genrescope.inference.Bundle`'s `Manifest.detector`; None where
         `kind` is, and in rows of format 4 and before.
     corrected_genre
-        The owner's correction, where it was read (see `genrescope.library.corrections`); it is not
-        stored with the track.
+        The owner's correction, which is stored apart, see `genrescope.library.corrections`.
     """
 
     root: str
@@ -164,6 +163,23 @@ class Entry:
         if self.title and self.artist:
             return f"{self.artist} - {self.title}"
         return self.title or self.path
+
+    @property
+    def effective_genre(self) -> str | None:
+        """The genre that the owner corrected it to, else the model's."""
+        return self.corrected_genre or self.genre
+
+    @property
+    def answer(self) -> str:
+        """The genre, as the owner corrected it or the model said it; or in words why it has none.
+
+        "speech" or another kind of sound, "silence", "not decoded", "not classified yet".
+        """
+        if self.effective_genre is not None:
+            return self.effective_genre
+        if self.problem is not None:
+            return "not classified yet" if self.problem == NOT_CLASSIFIED else "not decoded"
+        return "no genre" if self.kind == "music" else self.kind or "silence"
 
     @property
     def has_embedding(self) -> bool:
@@ -258,8 +274,14 @@ def to_table(entries: Iterable[Entry], model: Model) -> pyarrow.Table:
     return pa.Table.from_pylist(rows, schema=columns)
 
 
-def from_table(table: pyarrow.Table, model: Model) -> list[Entry]:
-    """The tracks of an Arrow table; what an older format lacks gets its default."""
+def from_table(
+    table: pyarrow.Table, model: Model, corrections: Mapping[str, str] | None = None
+) -> list[Entry]:
+    """The tracks of an Arrow table; what an older format lacks gets its default.
+
+    `corrections` are the corrected genres of the library, by content.
+    """
+    corrections = corrections or {}
     probabilities = matrix(table["probabilities"], len(model.genres))
     embeddings = matrix(table["embedding"], model.embedding_size)
     names = [each.name for each in fields(Entry) if each.name in table.column_names]
@@ -268,7 +290,12 @@ def from_table(table: pyarrow.Table, model: Model) -> list[Entry]:
     for row in rows:
         row |= {group: labels_of(row[group]) for group in groups}
     return [
-        Entry(**row, probabilities=p, embedding=e)
+        Entry(
+            **row,
+            probabilities=p,
+            embedding=e,
+            corrected_genre=corrections.get(row["content"]),
+        )
         for row, p, e in zip(rows, probabilities, embeddings, strict=True)
     ]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.genres import find_genre, same_genre
 from genrescope.library.content import content_of
+from genrescope.library.corrections import marked
 from genrescope.library.files import Found, classified, described
 from genrescope.library.index import Index, unit
 from genrescope.library.places import LibraryError
@@ -71,8 +72,6 @@ class TrackFilter:
         Whose tracks are left out.
     max_duration
         Seconds; longer tracks are left out.
-    corrections
-        Corrected genres by content, see `library.corrections`; they take the place of the model's.
     """
 
     genre: str | None = None
@@ -84,12 +83,11 @@ class TrackFilter:
     mood: str | None = None
     # Not `float | None`: a caller hands the texts of several fields over as one dictionary.
     max_duration: Any = None
-    corrections: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def allows(self, entry: Entry) -> bool:
         """Whether a track passes. One without a year or a genre fails where that is asked for."""
         return (
-            (self.genre is None or _same_genre(self.genre, self._genre_of(entry)))
+            (self.genre is None or _same_genre(self.genre, entry.effective_genre))
             and (
                 self.years is None
                 or (entry.year is not None and self.years[0] <= entry.year <= self.years[1])
@@ -102,11 +100,10 @@ class TrackFilter:
             and not (self.not_album and _same(self.not_album, entry.album))
         )
 
-    def _genre_of(self, entry: Entry) -> str | None:
-        return self.corrections.get(entry.content) or entry.genre
+    def sql(self, genres: Sequence[str], corrections: Mapping[str, str]) -> str | None:
+        """Genre and years as SQL for the index.
 
-    def sql(self, genres: Sequence[str]) -> str | None:
-        """Genre and years as SQL for the index; `genres` are those of the model.
+        `genres` are those of the model, `corrections` the owner's by content.
 
         The rest of the filter is left to `allows`.
         """
@@ -115,7 +112,7 @@ class TrackFilter:
             named = [genre for genre in genres if same_genre(self.genre, genre)]
             either = [f"genre = {quoted(genre)}" for genre in named]
             corrected = [
-                quoted(content) for content, genre in self.corrections.items() if genre in named
+                quoted(content) for content, genre in corrections.items() if genre in named
             ]
             if corrected:
                 either.append(f"content IN ({', '.join(corrected)})")
@@ -146,6 +143,11 @@ class Space:
     def entries(self) -> list[Entry]:
         """The tracks; of copies only those whose files exist, and each file once."""
         return living_copies([entry for entry in self.library.entries() if entry.has_embedding])
+
+    def mark(self, corrections: Mapping[str, str]) -> None:
+        """Let tracks that were read have these corrections (by content) from now on."""
+        if "entries" in vars(self):
+            self.entries = marked(self.entries, corrections)
 
     @cached_property
     def directions(self) -> NDArray[np.float32]:
@@ -201,7 +203,7 @@ class Space:
             return index.nearest(
                 query.direction,
                 n,
-                allowed.sql(self.library.model.genres),
+                allowed.sql(self.library.model.genres, self.library.corrections()),
                 lambda entry: entry.content != content and allowed.allows(entry),
             )
         similarity = self.directions @ query.direction.astype(np.float32)
@@ -219,7 +221,7 @@ class Space:
     @property
     def _usable_index(self) -> Index | None:
         """The index, unless the rows were read already: then comparing all is simpler."""
-        were_read = "entries" in self.__dict__
+        were_read = "entries" in vars(self)
         return self._index if self._index and self._index.is_current and not were_read else None
 
     def _direction(self, embedding: NDArray[np.float32]) -> NDArray[np.float64]:

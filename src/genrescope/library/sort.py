@@ -91,8 +91,8 @@ class Plan:
         All sorted tracks, also those that are in their place already.
     in_place
         How many of them are.
-    skipped
-        Tracks without a genre, or whose file is missing.
+    left_out
+        Tracks without a genre, or whose file is missing, each with the reason.
     """
 
     action: Action
@@ -100,7 +100,7 @@ class Plan:
     steps: tuple[Step, ...]
     placed: tuple[Placed, ...]
     in_place: int
-    skipped: int
+    left_out: tuple[tuple[Entry, str], ...]
 
 
 def plan(
@@ -149,17 +149,17 @@ def plan(
     decided = _by_album(tracks, genres) if by == "album" else _by_track(tracks)
     steps: list[Step] = []
     placed: list[Placed] = []
-    in_place = skipped = 0
+    in_place, left_out = 0, list[tuple[Entry, str]]()
     begun = unfinished_moves(folder) if action == "move" else set()
     names = _Names(action, begun)
     for entry in tracks:
         try:
             status = entry.file.stat()
         except OSError:
-            skipped += 1
+            left_out.append((entry, "at an address" if entry.is_remote else "its file is gone"))
             continue
-        if entry.is_remote or (entry.root, entry.path) not in decided or entry.deleted:
-            skipped += 1
+        if (entry.root, entry.path) not in decided or entry.deleted:
+            left_out.append((entry, entry.answer))
             continue
         genre, confidence, artist, disc = decided[entry.root, entry.path]
         name = genre_name(genre) if confidence >= min_confidence else UNSORTED
@@ -176,7 +176,7 @@ def plan(
     ordered = with_links(steps, action)
     if action == "move":
         ordered += links_that_follow(ordered, {*roots} or {Path(entry.root) for entry in tracks})
-    return Plan(action, folder, tuple(ordered), tuple(placed), in_place, skipped)
+    return Plan(action, folder, tuple(ordered), tuple(placed), in_place, tuple(left_out))
 
 
 def write_playlists(placed: Sequence[Placed], folder: Path) -> tuple[list[Path], list[Path]]:

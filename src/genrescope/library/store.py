@@ -38,6 +38,7 @@ from genrescope.library.rows import (
 if TYPE_CHECKING:
     import pyarrow
 
+CORRECTIONS = "corrections"
 INDEX = "index"
 TRACKS = "tracks"
 # Readers that began before a scan ended keep their state for so long.
@@ -61,6 +62,7 @@ class Library:
         self.place, self.model = place, model
         self._connection, self._table = connection, table
         self._small_files = 0
+        self._corrections: dict[str, str] | None = None
 
     def __repr__(self) -> str:
         return f"Library({self.place!r}, model={self.model.name!r})"
@@ -137,7 +139,7 @@ class Library:
             self._table.checkout_latest()
             table = self._table.search().where(where).to_arrow() if where else None
             table = self._table.to_arrow() if table is None else table
-            entries = from_table(table, self.model)
+            entries = from_table(table, self.model, self.corrections())
         return list({(entry.root, entry.path): entry for entry in entries}.values())
 
     @property
@@ -161,7 +163,17 @@ class Library:
     def take(self, row_ids: Sequence[int]) -> list[Entry]:
         """The tracks of these `_rowid`s, in no particular order."""
         with places.reading(self.place):
-            return from_table(self._table.take_row_ids(list(row_ids)).to_arrow(), self.model)
+            rows = self._table.take_row_ids(list(row_ids)).to_arrow()
+            # Not read anew: a search takes some rows after others.
+            corrections = self.corrections() if self._corrections is None else self._corrections
+        return from_table(rows, self.model, corrections)
+
+    def corrections(self) -> dict[str, str]:
+        """The genres that the owner corrected tracks to, by content, as they are now."""
+        table = read_table(self, CORRECTIONS)
+        rows = {"content": [], "genre": []} if table is None else table.to_pydict()
+        self._corrections = dict(zip(rows["content"], rows["genre"], strict=True))
+        return self._corrections
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Add tracks, or replace those of the same root and path, in one commit.

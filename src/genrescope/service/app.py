@@ -20,14 +20,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from genrescope import __version__
-from genrescope.errors import FileError, GenrescopeError
-from genrescope.library.places import LibraryError
+from genrescope.errors import GenrescopeError
 from genrescope.service import api, uploads_api
 from genrescope.service.conversions import Conversions
+from genrescope.service.event_schemas import event_schemas
 from genrescope.service.forms import check_names
 from genrescope.service.guard import Guard
 from genrescope.service.links import LINK_PARAMETERS
-from genrescope.service.problems import MEDIA_TYPE, Problem, ProblemError, encoded
+from genrescope.service.problems import MEDIA_TYPE, Problem, ProblemError, encoded, problem_of_error
 from genrescope.service.settings import ServiceSettings
 from genrescope.service.state import Service
 
@@ -109,12 +109,7 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(GenrescopeError)
     async def known(request: Request, error: GenrescopeError) -> Response:
-        if isinstance(error, LibraryError):  # its reason may name files of the library
-            _log.error("%s", error)
-            detail = "the library can't be read or written; see the service's log"
-            return await problem(request, ProblemError(503, detail))
-        # The message of a FileError begins with a path.
-        return answer(422, error.reason if isinstance(error, FileError) else str(error))
+        return await problem(request, problem_of_error(error))
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: ClientDisconnect) -> Response:
@@ -135,7 +130,7 @@ def _methods_of(app: FastAPI, path: str) -> list[str]:
 
 
 def _describe(app: FastAPI) -> None:
-    """Serve the OpenAPI document, with the schema of problems."""
+    """Serve the OpenAPI document, with the schemas of problems and of events."""
 
     @app.head("/openapi.json", include_in_schema=False)
     @app.get("/openapi.json", include_in_schema=False)
@@ -143,6 +138,8 @@ def _describe(app: FastAPI) -> None:
         described = app.openapi()
         schemas = described.setdefault("components", {}).setdefault("schemas", {})
         schemas.setdefault("Problem", Problem.model_json_schema())
+        for name, schema in event_schemas().items():
+            schemas.setdefault(name, schema)
         return described
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from genrescope.errors import FileError, GenrescopeError
-from genrescope.library.corrections import correct, marked, read_corrections
+from genrescope.library.corrections import correct, marked
 from genrescope.library.map import Map, draw_map, position_of
 from genrescope.library.map_page import look, within_one
 from genrescope.library.places import LibraryBusyError
@@ -33,6 +34,7 @@ from genrescope.library.similar import (
 from genrescope.library.store import Library
 from genrescope.service.problems import ProblemError
 
+_log = logging.getLogger(__name__)
 _CHECKED_EVERY = 2.0
 _PATIENCE = 2.0  # seconds for another process that writes to the library
 _MAP_PATIENCE = 10.0  # seconds for a map that is being drawn
@@ -65,7 +67,7 @@ class Filter:
         year = entry.year
         return (
             all(word in folded for word in words)
-            and (self.genre is None or self.genre == (entry.corrected_genre or entry.genre))
+            and (self.genre is None or self.genre == entry.effective_genre)
             and (self.min_confidence is None or entry.confidence >= self.min_confidence)
             and (self.max_confidence is None or entry.confidence <= self.max_confidence)
             and (self.first_year is None or (year is not None and year >= self.first_year))
@@ -100,9 +102,17 @@ class _State:
 
     def __init__(self, library: Library) -> None:
         self.library, self.version = library, library.version
-        self._lock = threading.Lock()
-        self.corrections = read_corrections(library)
+        self.corrections = library.corrections()
         self.tracks = {id_of(e): e for e in library.entries() if not e.deleted}
+
+    def mark(self, corrections: dict[str, str]) -> None:
+        """Let the tracks have these corrections."""
+        if corrections != self.corrections:
+            self.corrections = corrections
+            marks = marked(self.tracks.values(), corrections)
+            self.tracks = dict(zip(self.tracks, marks, strict=True))
+            if "space" in vars(self):
+                self.space.mark(corrections)
 
     @cached_property
     def labels(self) -> dict[str, list[str]]:
@@ -130,37 +140,6 @@ class _State:
         if not any(entry.has_embedding for entry in self.tracks.values()):
             raise ProblemError(409, "the library has no track yet that has a genre")
 
-    def drawn(self) -> Map:
-        """The library's map, drawn where it has none.
-
-        Raises
-        ------
-        ProblemError
-            503, while a large library's is being drawn; 409, when no track has a genre.
-        """
-        self.check_music()
-        with self._lock:
-            drawing = self._drawing
-        try:
-            return drawing.result(_MAP_PATIENCE)
-        except TimeoutError:
-            detail = "the map is being drawn: try again later"
-            raise ProblemError(503, detail) from None
-
-    @cached_property
-    def _drawing(self) -> Future[Map]:
-        """The map, drawn by a thread that does not delay the end."""
-        drawn: Future[Map] = Future()
-
-        def draw() -> None:
-            try:
-                drawn.set_result(draw_map(self.library))
-            except BaseException as error:
-                drawn.set_exception(error)
-
-        threading.Thread(target=draw, name="map", daemon=True).start()
-        return drawn
-
 
 class Collection:
     """An open library that other programs may write to meanwhile.
@@ -176,6 +155,9 @@ class Collection:
         self._lock = threading.RLock()
         self._state = _State(Library.open(place))
         self._checked = time.monotonic()
+        self._map_lock = threading.Lock()
+        self._drawing: Future[Map] = Future()
+        self._drawn_version: int | None = None
 
     @property
     def model(self) -> Model:
@@ -200,13 +182,13 @@ class Collection:
         named = {name: getattr(chosen, name) for name in ("genre", *_GROUPS)}
         spelled: dict[str, Any] = {**_named(state, named)}
         chosen = replace(chosen, **spelled)
-        entries = marked(state.tracks.values(), state.corrections)
-        found = [entry for entry in entries if chosen.allows(entry)]
+        found = [entry for entry in state.tracks.values() if chosen.allows(entry)]
         found.sort(key=lambda entry: (name_of(entry).casefold(), id_of(entry)))
         if sort != "name":
-            known = [e for e in found if getattr(e, sort) is not None]
-            known.sort(key=lambda e: _folded(getattr(e, sort)), reverse=descending)
-            found = known + [e for e in found if getattr(e, sort) is None]
+            field = "effective_genre" if sort == "genre" else sort
+            known = [e for e in found if getattr(e, field) is not None]
+            known.sort(key=lambda e: _folded(getattr(e, field)), reverse=descending)
+            found = known + [e for e in found if getattr(e, field) is None]
         elif descending:
             found.reverse()
         return found[offset : offset + limit], len(found)
@@ -219,11 +201,10 @@ class Collection:
         ProblemError
             404, when there is none.
         """
-        state = self._now()
-        entry = state.tracks.get(track_id)
+        entry = self._now().tracks.get(track_id)
         if entry is None:
             raise ProblemError(404, "no such track")
-        return marked([entry], state.corrections)[0]
+        return entry
 
     def correct(self, ids: Sequence[str], genre: str | None) -> list[Entry]:
         """Correct the genre of tracks, or take the corrections back; return the tracks.
@@ -240,11 +221,13 @@ class Collection:
             genre = _named(state, {"genre": genre})["genre"]
         try:
             # Not within our own lock, for a scan may hold the library for hours.
-            state.corrections = correct(state.library, entries, genre, seconds=_PATIENCE)
+            corrections = correct(state.library, entries, genre, seconds=_PATIENCE)
         except LibraryBusyError:
             detail = "a scan writes to the library: try again when it is done"
             raise ProblemError(503, detail, Retry_After="10") from None
-        return marked(entries, state.corrections)
+        with self._lock:  # a scan that ended meanwhile may have changed the state
+            self._state.mark(corrections)
+        return marked(entries, corrections)
 
     def query(self, track_id: str) -> Query:
         """A track of the library, to compare others with.
@@ -271,11 +254,7 @@ class Collection:
         """The tracks most similar to one, as `genrescope similar` names them."""
         state = self._now()
         found = state.space.nearest(query, n, allowed)
-        entries = marked([entry for entry, _ in found], state.corrections)
-        return [
-            public(entry) | {"similarity": round(value, 6)}
-            for entry, (_, value) in zip(entries, found, strict=True)
-        ]
+        return [public(entry) | {"similarity": round(value, 6)} for entry, value in found]
 
     def recommend(
         self,
@@ -290,9 +269,8 @@ class Collection:
         space = self._now().space
         found = recommend(space, *queries, n=n, diversity=diversity, filters=filters)
         reasons = ("score", "near", "similarity", "shared", "reason")
-        corrections = self._now().corrections
         return [
-            public(marked([each.entry], corrections)[0])
+            public(each.entry)
             | {name: value for name, value in each.to_dict().items() if name in reasons}
             for each in found
         ]
@@ -301,10 +279,9 @@ class Collection:
         """Tracks from one to another in small steps, each with its similarity to the one before."""
         files = [self.query(each).entry.place for each in (start, end)]
         tracks, steps = playlist_between(self._now().space, files[0], files[1], length)
-        entries = marked(tracks, self._now().corrections)
         return [
             public(entry) | {"similarity": None if step is None else round(step, 6)}
-            for entry, step in zip(entries, [None, *steps], strict=True)
+            for entry, step in zip(tracks, [None, *steps], strict=True)
         ]
 
     def map(self) -> dict[str, Any]:
@@ -316,7 +293,7 @@ class Collection:
             503, while a large library's is being drawn; 409, when no track has a genre.
         """
         state = self._now()
-        drawn = state.drawn()
+        drawn = self._drawn(state)
         positions, extent = within_one(drawn.positions)
         genres = []
         for number, genre in enumerate(drawn.genres):
@@ -344,8 +321,11 @@ class Collection:
         """Where a track that is not in the library would be on its map; None while it is drawn."""
         state = self._now()
         try:
-            drawn = state.drawn()
+            drawn = self._drawn(state)
         except ProblemError:
+            return None
+        except GenrescopeError as error:  # such as a package that is not installed
+            _log.error("no map: %s", error)
             return None
         place = position_of(drawn, state.space, query)
         scaled, _ = within_one(np.vstack([drawn.positions, place]))
@@ -372,14 +352,41 @@ class Collection:
         """
         state = self._now()
         named = _named(state, {"genre": genre, **labels})
-        found = [
-            TrackFilter(
-                **named, years=years, max_duration=max_duration, corrections=state.corrections
-            )
-        ]
+        found = [TrackFilter(**named, years=years, max_duration=max_duration)]
         if not_same_artist:
             found += [TrackFilter(not_artist=query.entry.artist) for query in queries]
         return found
+
+    def _drawn(self, state: _State) -> Map:
+        """The map of the library, or of what it was when a drawing began that is not done yet.
+
+        Raises
+        ------
+        ProblemError
+            503, while a large library's is being drawn; 409, when no track has a genre.
+        GenrescopeError
+            When it can't be drawn.
+        """
+        state.check_music()
+        with self._map_lock:
+            is_current = self._drawn_version == state.version
+            if self._drawn_version is None or (self._drawing.done() and not is_current):
+                # One at a time, however often a scan writes to the library.
+                self._drawing, self._drawn_version = Future(), state.version
+                start = (state.library, self._drawing)
+                # A thread that does not delay the end.
+                threading.Thread(target=_draw, args=start, name="map", daemon=True).start()
+            drawing = self._drawing
+        try:
+            return drawing.result(_MAP_PATIENCE)
+        except TimeoutError:
+            detail = "the map is being drawn: try again later"
+            raise ProblemError(503, detail) from None
+        except BaseException:
+            with self._map_lock:
+                if drawing is self._drawing:
+                    self._drawn_version = None  # the next request tries again
+            raise
 
     def _now(self) -> _State:
         """The library as it is, read again where another program has written to it."""
@@ -390,9 +397,18 @@ class Collection:
                     library = Library.open(self.place)
                 except FileError:  # being replaced by a scan
                     return self._state
-                if library.version != self._state.version:
+                if library.version == self._state.version:
+                    self._state.mark(library.corrections())
+                else:
                     self._state = _State(library)
             return self._state
+
+
+def _draw(library: Library, drawn: Future[Map]) -> None:
+    try:
+        drawn.set_result(draw_map(library))
+    except BaseException as error:
+        drawn.set_exception(error)
 
 
 def _named(state: _State, names: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_WEIGHT = 0.05  # of the last file in the mean
 
 
 class Metrics:
@@ -31,17 +34,19 @@ class Metrics:
             "Uploads and conversions in progress, waiting ones too.",
             registry=self._registry,
         )
-        self._seconds, self._files = 0.0, 0
+        self._lock = threading.Lock()
+        self._mean: float | None = None
 
     def answered(self, status: int) -> None:
         """Count a response."""
         self._requests.labels(str(status)).inc()
 
     def worked(self, seconds: float) -> None:
-        """Count a file and the time spent on it."""
+        """Count a file that was worked on to its end, and the time spent on it."""
         self._work.observe(seconds)
-        self._seconds += seconds
-        self._files += 1
+        with self._lock:
+            mean = seconds if self._mean is None else self._mean
+            self._mean = mean + _WEIGHT * (seconds - mean)
 
     def count_lost_decoders(self, count: Callable[[], float]) -> None:
         """Take the number of lost decoder processes from a function."""
@@ -53,8 +58,8 @@ class Metrics:
 
     @property
     def mean_seconds(self) -> float:
-        """Mean time that workers spent on a file; one second before the first."""
-        return self._seconds / self._files if self._files else 1.0
+        """Time that workers spent on a file, mostly of the last fifty; one second before any."""
+        return 1.0 if self._mean is None else self._mean
 
     def text(self) -> bytes:
         """All figures, as Prometheus reads them."""

@@ -154,12 +154,13 @@ class Pool:
             full = full_disk(error) if isinstance(error, OSError) else None
             if full is None and not stop.is_set():  # else what it read may have been closed
                 _log.exception("unexpected error at a file")
-            last = _failed(f"it can't be classified ({type(error).__name__})", 422)
+            last = _failed(f"it can't be read ({type(error).__name__})", 422)
             if full is not None:
                 last = _failed(full.detail, full.status)
         else:
             last = {"event": "done"}
-        self.metrics.worked(time.monotonic() - started)
+        if stop.is_overdue or not stop.is_set():
+            self.metrics.worked(time.monotonic() - started)
         report(last)
 
     def _warm_up(self) -> None:

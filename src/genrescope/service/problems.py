@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 from http import HTTPStatus
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+
+from genrescope.errors import FileError, GenrescopeError
+from genrescope.library.places import LibraryError
+
+_log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -16,10 +22,10 @@ MEDIA_TYPE = "application/problem+json"
 class Problem(BaseModel):
     """A problem document."""
 
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
+    type: str = Field("about:blank", description="Always so: the status tells the type.")
+    title: str = Field(description="The name of the status.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What is wrong, in one sentence.")
 
 
 class ProblemError(HTTPException):
@@ -51,6 +57,15 @@ def full_disk(error: OSError) -> ProblemError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ProblemError(507, "no room left for uploads on the disk of the service")
     return None
+
+
+def problem_of_error(error: GenrescopeError) -> ProblemError:
+    """The problem of an error whose message may name files of the service's disk."""
+    if isinstance(error, LibraryError):
+        _log.error("%s", error)
+        return ProblemError(503, "the library can't be read or written; see the service's log")
+    # The message of a FileError begins with a path.
+    return ProblemError(422, error.reason if isinstance(error, FileError) else str(error))
 
 
 def document(status: int, detail: str) -> dict[str, Any]:

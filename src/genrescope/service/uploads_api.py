@@ -15,11 +15,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
+from genrescope.errors import GenrescopeError
 from genrescope.service import schemas
 from genrescope.service.collection import Collection
+from genrescope.service.event_schemas import EVENTS
 from genrescope.service.forms import Form, form_schema, name_of, read_form
 from genrescope.service.pool import Event
-from genrescope.service.problems import ProblemError, document, responses
+from genrescope.service.problems import ProblemError, document, problem_of_error, responses
 from genrescope.service.state import Service, problem_of
 from genrescope.service.work import Classify
 
@@ -35,7 +37,14 @@ _FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "min
 @router.post(
     "/classify",
     response_model=schemas.Classified,
-    responses=responses(408, 413, 415, 422, 503, 507),
+    responses={
+        200: {
+            "description": "The results; or events, each of which has JSON of its own schema: "
+            + ", ".join(f"`{kind}` of `{model.__name__}`" for kind, model in EVENTS.items()),
+            "content": {_EVENT_STREAM: {"schema": {"type": "string"}}},
+        },
+        **responses(408, 413, 415, 422, 503, 507),
+    },
     openapi_extra=form_schema(
         file={**_FILES, "required": True},
         timeline=dict(_FLAG),
@@ -52,7 +61,7 @@ async def classify(request: Request) -> Response:
     the file; or a problem document with that name, for a file that can't be decoded. A single such
     file makes the response a problem. With `Accept: text/event-stream` events are sent while the
     files are classified: `file`, `sound`, `segments`, `prediction`, `picture`, `similar`, `problem`
-    and in the end `done`.
+    and in the end `done`. The data of each is an object, whose schema is named at the response 200.
     """
     service: Service = request.app.state.service
     form = await read_form(request, service.settings.max_files)
@@ -246,7 +255,9 @@ async def _similar_to(service: Service, name: str, event: Event) -> list[dict[st
 
         found = await run_in_threadpool(library.similar, query, 10, TrackFilter())
         position = await run_in_threadpool(library.position, query)
-    except ProblemError as problem:
+    except (ProblemError, GenrescopeError) as error:
+        # The genre was found, whatever the library answers.
+        problem = error if isinstance(error, ProblemError) else problem_of_error(error)
         return [{"tracks": [], "position": None, "detail": problem.detail}]
     return [{"tracks": found, "position": position}]
 

@@ -6,7 +6,8 @@ client, as `genrescope.service.pool.Pool` hands them over.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import wave
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +17,7 @@ from genrescope import audio
 from genrescope.aggregation import aggregate
 from genrescope.errors import CancelledError, TooLongError
 from genrescope.inference import Classifier, SegmentPrediction
+from genrescope.inference.prediction import rounded
 from genrescope.service.picture import draw
 from genrescope.service.pool import Report, Stop
 from genrescope.service.uploads import UploadFolder
@@ -79,8 +81,8 @@ class Classify:
             report(
                 {
                     "event": "segments",
-                    "segments": [asdict(segment) | {"genre": segment.genre} for segment in new],
-                    "probabilities": dict(zip(classifier.genres, map(float, so_far), strict=True)),
+                    "segments": [segment.to_dict() for segment in new],
+                    "probabilities": rounded(dict(zip(classifier.genres, so_far, strict=True))),
                 }
             )
 
@@ -121,15 +123,15 @@ class Convert:
 
     def __call__(self, stop: Stop, _: Report) -> None:
         """Write the file; nothing is reported."""
-        import soundfile
-
         blocks = audio.stream(self.file, sample_rate=_PLAYED_RATE, duration=self.max_seconds)
-        form = {"samplerate": _PLAYED_RATE, "channels": 1, "subtype": "PCM_16", "format": "WAV"}
-        with soundfile.SoundFile(self.target, "w", **form) as target:
+        # Not by libsndfile, whose errors don't tell a full disk from others.
+        with wave.open(str(self.target), "wb") as target:
+            target.setparams((1, 2, _PLAYED_RATE, 0, "NONE", ""))
             for block in blocks:
                 if stop.is_set():
                     raise CancelledError("cancelled")
-                target.write(block)
+                samples = np.rint(32767 * np.clip(block, -1, 1)).astype("<i2")
+                target.writeframesraw(samples.tobytes())
 
 
 def _content(file: Path) -> str:

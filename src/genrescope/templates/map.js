@@ -18,7 +18,7 @@ function near(x, y, reach) {
 }
 
 function describe(track) {
-  return `${data.genres[track.genre].name}, ${Math.round(100 * track.confidence)} %`;
+  return `${data.genres[track.genre].name}, ${Math.floor(100 * track.confidence + 1e-9)} %`;
 }
 
 function hover(track, x, y) {

@@ -11,7 +11,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from genrescope.aggregation import RULES
 from genrescope.errors import RecipeError
 from genrescope.features.registry import FEATURES
 from genrescope.models.registry import MODELS
-from genrescope.training.settings import BundleSettings, EmbeddingSettings
+from genrescope.training.settings import Augmentation, BundleSettings, EmbeddingSettings
 
 if TYPE_CHECKING:
     from genrescope.training.recipe import Recipe
@@ -44,17 +45,52 @@ class Setting:
         As JSON values; a default of `REQUIRED` where it has to be stated.
     meaning
         One sentence or a few; empty where none is written.
+    is_used
+        Whether a run of this recipe reads it: a classifier has no epochs, lists have no fractions.
     """
 
     key: str
     value: Any
     default: Any
     meaning: str
+    is_used: bool = True
 
 
 def explained(recipe: Recipe) -> list[Setting]:
     """List all settings of a recipe, in the order of the recipe's sections."""
-    return list(_of_section("", recipe, type(recipe), recipe))
+    unused = set(_unused(recipe))
+    return [
+        replace(setting, is_used=unused.isdisjoint(_above(setting.key)))
+        for setting in _of_section("", recipe, type(recipe), recipe)
+    ]
+
+
+def _above(key: str) -> Iterator[str]:
+    """A dotted name and those of the sections that it is in."""
+    parts = key.split(".")
+    return (".".join(parts[:n]) for n in range(1, len(parts) + 1))
+
+
+def _unused(recipe: Recipe) -> Iterator[str]:
+    """Settings and whole sections that a run of this recipe does not read."""
+    if _trainer_of(str(recipe.model.get("kind"))) == "sklearn":
+        yield from ("training", "ensemble")
+        changes = set(Augmentation.model_fields) - {"waveform"}
+        yield from (f"augmentation.{name}" for name in changes)
+    if recipe.embedding is not None:
+        yield from ("augmentation", "pool")
+    if recipe.feature.get("kind") != "embedding" and "encoder" not in recipe.model:
+        yield "weights"
+    kinds_that_read = {
+        "random by_segment": ("train", "validation", "test"),
+        "folds": ("folds", "repeats"),
+        "random folds": ("by_artist",),
+        "lists": ("folder",),
+        "by_segment": ("i_know_this_leaks",),
+    }
+    for kinds, names in kinds_that_read.items():
+        if recipe.split.kind not in kinds.split():
+            yield from (f"split.{name}" for name in names)
 
 
 def _of_section(
@@ -74,7 +110,10 @@ def _of_section(
         else:
             default = field.get_default(call_default_factory=True)
             default = REQUIRED if default is PydanticUndefined else _plain(default)
-            yield Setting(key, _plain(value), default, meanings.get(name, ""))
+            meaning = meanings.get(name, "")
+            if key == "aggregation":
+                meaning = f"{meaning.removesuffix('.')}: {', '.join(RULES.names())}."
+            yield Setting(key, _plain(value), default, meaning)
 
 
 def _of_feature(recipe: Recipe) -> Iterator[Setting]:
@@ -112,29 +151,45 @@ def _of_model(recipe: Recipe) -> Iterator[Setting]:
             yield Setting(f"model.{name}", value, False if name == "tuned" else value, meaning)
 
 
+def _trainer_of(kind: str) -> str:
+    """Name of a model's trainer, as `genrescope.models.trainer_of`, without importing torch."""
+    defined = _class_of(kind)
+    for node in defined.body if defined else ():
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and target.id == "trainer":
+            return str(_literal(node.value))  # type: ignore[attr-defined]
+    return "torch"
+
+
 @cache
 def _constructor(kind: str) -> tuple[str, dict[str, Any], bool]:
     """A model's docstring, and its settings with their defaults, read without importing torch.
 
     The last value says whether it takes other settings, too.
     """
+    defined = _class_of(kind)
+    if defined is None:
+        return "", {}, True
+    known: dict[str, Any] = {}
+    is_open = True  # a constructor that it inherits is not read
+    for method in defined.body:
+        if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+            is_open = method.args.kwarg is not None
+            for argument, default in _with_defaults(method.args):
+                known[argument.arg] = REQUIRED if default is None else _literal(default)
+    return ast.get_docstring(defined) or "", known, is_open
+
+
+@cache
+def _class_of(kind: str) -> ast.ClassDef | None:
+    """The definition of a model's class; None where its source is not here."""
     module, _, name = MODELS.place(kind).partition(":")
     spec = find_spec(module)
     if spec is None or spec.origin is None:
-        return "", {}, True
+        return None
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    for node in tree.body:
-        if not isinstance(node, ast.ClassDef) or node.name != name:
-            continue
-        known: dict[str, Any] = {}
-        is_open = True  # a constructor that it inherits is not read
-        for method in node.body:
-            if isinstance(method, ast.FunctionDef) and method.name == "__init__":
-                is_open = method.args.kwarg is not None
-                for argument, default in _with_defaults(method.args):
-                    known[argument.arg] = REQUIRED if default is None else _literal(default)
-        return ast.get_docstring(node) or "", known, is_open
-    return "", {}, True
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    return next((node for node in classes if node.name == name), None)
 
 
 def _with_defaults(arguments: ast.arguments) -> Iterator[tuple[ast.arg, ast.expr | None]]:
@@ -255,7 +310,9 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", exclude_defaults=True)
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(each) for each in value]
-    return value if isinstance(value, bool | int | float | str | dict | None) else str(value)
+    return value if isinstance(value, bool | int | float | str | None) else str(value)

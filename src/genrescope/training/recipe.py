@@ -80,8 +80,8 @@ class Recipe(Settings):
     split
         How tracks are divided into training, validation and test subsets.
     aggregation
-        How the predictions of segments become that of their track: mean_probability, mean_logits,
-        median_probability or majority.
+        The rule by which the predictions of segments become that of their track, see
+        `genrescope.aggregation`.
     licence
         Of the trained model, empty where its author has not stated one; the licences of weights
         that are part of it are added.

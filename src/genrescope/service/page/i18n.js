@@ -33,7 +33,7 @@ const texts = {
     forSelected: "For the selected tracks", selectAll: (n) => `Select all ${n}`, selectNone: "Select none", correctedCount: (n) => `Genre of ${n} corrected.`,
     betweenHelp: "Fills the playlist with a path from the first selected track to the second", noMatch: "No track matches.", noTracks: "The library has no track yet.",
     unlike: (n) => `Take back: ${n}`, likeMore: (n) => `Because of ${n} liked`, gone: "Tracks that are no longer in the library were taken out.",
-    added: (n) => `Added to the playlist: ${n}.`, playlistFull: (n) => `A playlist has at most ${n} tracks.`, notAdded: (n, most) => `${n} did not fit: a playlist has at most ${most}.`,
+    added: (n) => `Added to the playlist: ${n}.`, playlistFull: (n) => `A playlist has at most ${n} tracks.`, notAdded: (n, most) => `Not added: ${n}. A playlist has at most ${most}.`,
   },
   de: {
     skip: "Zum Inhalt", navigation: "Hauptmenü", listen: "Anhören", library: "Sammlung", laboratory: "Labor",
@@ -68,7 +68,7 @@ const texts = {
     forSelected: "Für die ausgewählten Stücke", selectAll: (n) => `Alle ${n} auswählen`, selectNone: "Auswahl aufheben", correctedCount: (n) => `Genre von ${n} berichtigt.`,
     betweenHelp: "Füllt die Wiedergabeliste mit einem Weg vom ersten ausgewählten Stück zum zweiten", noMatch: "Kein Stück passt dazu.", noTracks: "Die Sammlung hat noch kein Stück.",
     unlike: (n) => `Zurücknehmen: ${n}`, likeMore: (n) => `Weil ${n} gefallen`, gone: "Stücke, die nicht mehr in der Sammlung sind, wurden entfernt.",
-    added: (n) => `Zur Wiedergabeliste hinzugefügt: ${n}.`, playlistFull: (n) => `Eine Wiedergabeliste hat höchstens ${n} Stücke.`, notAdded: (n, most) => `${n} passten nicht mehr hinein: Eine Wiedergabeliste hat höchstens ${most}.`,
+    added: (n) => `Zur Wiedergabeliste hinzugefügt: ${n}.`, playlistFull: (n) => `Eine Wiedergabeliste hat höchstens ${n} Stücke.`, notAdded: (n, most) => `Nicht hinzugefügt: ${n}. Eine Wiedergabeliste hat höchstens ${most}.`,
   },
 };
 
@@ -153,7 +153,7 @@ export function answered({genre, answer, probabilities}) {
 const whole = new Intl.NumberFormat(language, {style: "percent", maximumFractionDigits: 0});
 const tenths = new Intl.NumberFormat(language, {minimumFractionDigits: 1, maximumFractionDigits: 1});
 export const decimal = (value) => tenths.format(value);
-// Rounded down, as on the command line: 49.9 % never looks like half. (0.29 * 100 is 28.999…)
+// Rounded down, as the command line does it: what is below a threshold never looks as if it had reached it.
 export const percent = (value) => whole.format(Math.floor(100 * value + 1e-9) / 100);
 export const clock = (seconds) => {
   const s = Math.max(0, Math.round(seconds)), rest = String(s % 60).padStart(2, "0"), minutes = Math.floor(s / 60);

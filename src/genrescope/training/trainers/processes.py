@@ -8,13 +8,13 @@ by Gloo between processors.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import (
     ProcessContext,
@@ -101,11 +101,13 @@ def fit_in_processes(
 
     # Of parameters that could have been unused, and were not.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # It listens before the processes are told its port, which no other program can take any more.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     processes: ProcessContext | None = None
     try:
         processes = start_processes(  # type: ignore[no-untyped-call]
             _train,
-            (str(file), str(checkpoint), devices, _free_port(), there),
+            (str(file), str(checkpoint), devices, store.port, there),
             nprocs=devices,
             join=False,
             start_method="spawn",
@@ -138,6 +140,7 @@ def _train(
 ) -> None:
     """Take part in a training, as the process of a rank."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # the process that started this one has it
     os.environ |= dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank))
     os.environ |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(devices))
     torch.set_num_threads(max(1, available_cores() // devices))
@@ -212,9 +215,3 @@ def _loaded(stored: Sequence[tuple[Any, ...]]) -> list[TrainingTrack]:
         TrainingTrack(values, label, targets, tuple(copies), separate)
         for values, label, targets, copies, separate in stored
     ]
-
-
-def _free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
