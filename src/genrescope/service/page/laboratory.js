@@ -17,8 +17,8 @@ export async function show() {
 }
 
 // What can't be read is said in its place; the other table is shown all the same.
-async function read(id, show) {
-  try { return await get(`/v1/${id}`); } catch (problem) { showFailure(at(id), problem, show); return null; }
+async function read(id, again) {
+  try { return await get(`/v1/${id}`); } catch (problem) { showFailure(at(id), problem, again); return null; }
 }
 
 async function showRuns() {
