@@ -189,6 +189,7 @@ WRITTEN = [
     (".mov", "mov", "pcm_s16le"),
     (".3gp", "3gp", "aac"),
     (".m4r", "ipod", "aac"),
+    (".loas", "latm", "aac"),
     (".asf", "asf", "wmav2"),
     (".ra", "rm", "ac3"),
     (".flv", "flv", "libmp3lame"),

@@ -140,7 +140,9 @@ with workers.safely_for(1) as pool:
     (idle,) = pool._idle
     first = idle.process.pid
     part = audio.load({str(music)!r}, offset=40.0).samples
-    assert pool._idle[0].process.pid == first
+    assert idle.process.wait(60) == 0, "it ends after the one file"
+    (idle,) = pool._idle
+    assert idle.process.pid != first
     idle.process.kill()
     assert idle.process.wait() == -9
     assert audio.info({str(music)!r}).sample_rate == 16000

@@ -112,6 +112,17 @@ class TestClassify:
         assert all(re.search(clock, line) for line in sections)
         assert "  0:00 - " in sections[0]
 
+    @pytest.mark.slow
+    def test_what_the_default_model_rejects_is_named_once(self, tmp_path: Path) -> None:
+        for seed in range(2):
+            noise = np.random.default_rng(seed).normal(0, 0.1, 4 * 22050)
+            soundfile.write(tmp_path / f"{seed}.wav", noise, 22050)
+        done = genrescope("classify", tmp_path, "--model", "default")
+        assert done.stdout.count("no music: cannot tell a genre") == 2
+        assert done.stderr.count("genrescope models fetch audioset") == 1
+        assert "takes 2 tracks for no music. It rejects some music, too" in done.stderr
+        assert "no music" not in genrescope("classify", tmp_path, "-f", "jsonl").stderr
+
     def test_the_timeline_in_a_table_shows_shares_and_sections(self) -> None:
         genres = ["jazz"] * 50 + ["rock"] * 150
         timeline = [

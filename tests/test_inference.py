@@ -223,16 +223,33 @@ def test_silence_is_no_genre(classifier: Classifier, tmp_path: Path) -> None:
     assert prediction.to_dict()["genre"] is None
 
 
-def test_sound_in_short_pieces_is_not_said_to_be_short(classifier: Classifier) -> None:
-    """Nineteen seconds of it, in pieces of 0.95 s."""
-    samples = np.zeros(60 * RATE, np.float32)
-    for start in range(0, 60, 3):
-        samples[start * RATE :][: round(0.95 * RATE)] = music(1)[: round(0.95 * RATE)]
-    prediction = classifier.predict(Waveform(samples, RATE))
+def in_pieces(seconds: float, every: int = 3, total: int = 60) -> Waveform:
+    """Music in pieces of so many seconds, with silence between them."""
+    samples, count = np.zeros(total * RATE, np.float32), round(seconds * RATE)
+    sound = music(total)
+    for number, start in enumerate(range(0, total, every)):
+        samples[start * RATE :][:count] = sound[number * count :][:count]
+    return Waveform(samples, RATE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("total", [60, 180])
+def test_music_in_pieces_shorter_than_a_second_is_classified(
+    classifier: Classifier, total: int
+) -> None:
+    """As the same pieces without the silence between them are, up to half a minute."""
+    prediction = classifier.predict(in_pieces(0.95, total=total))
+    joined = classifier.predict(Waveform(music(min(30, 0.95 * total / 3)), RATE))
+    assert prediction.genre == joined.genre
+    assert prediction.confidence == pytest.approx(joined.confidence, abs=0.1)
+    assert prediction.duration == total
+    assert prediction.warnings == []
+
+
+def test_less_than_a_second_in_short_pieces_tells_nothing(classifier: Classifier) -> None:
+    prediction = classifier.predict(in_pieces(0.3, every=20))
     assert prediction.genre is None
-    assert prediction.warnings == [
-        "silence, and no second of sound in one piece: cannot tell a genre"
-    ]
+    assert prediction.warnings == ["silence, and less than a second of sound: cannot tell a genre"]
 
 
 def test_silence_before_music_has_no_segments(classifier: Classifier) -> None:

@@ -22,7 +22,7 @@ from genrescope.library.export import export
 from genrescope.library.files import Found, classified, described
 from genrescope.library.map import Map, Method
 from genrescope.library.map_page import write_page
-from genrescope.library.rows import FORMAT, LABELS, Entry
+from genrescope.library.rows import FORMAT, LABELS, NOT_CLASSIFIED, Entry
 from genrescope.library.store import Library
 from libraries import MODEL, entry, make_library
 
@@ -212,3 +212,40 @@ def test_a_scan_stores_what_the_model_says(tmp_path: Path) -> None:
     noise = replace(prediction(), genre=None, labels=SoundLabels("speech", 0.1))
     row = classified(fields, noise, ["rock", "jazz", "electronic"])
     assert (row.kind, row.genre, row.styles) == ("speech", None, {})
+
+
+def test_a_list_says_why_a_track_has_no_genre_and_where_copies_are(tmp_path: Path) -> None:
+    nothing = {"genre": None, "confidence": 0.0}
+    vector = np.ones(16)
+    tracks = [
+        entry("one/song.mp3", vector, title="Song", confidence=0.4996),
+        entry("two/song.mp3", vector, title="Song"),
+        entry("noise.mp3", vector, kind="noise", **nothing),
+        entry("silence.mp3", vector, **nothing),
+        entry("broken.mp3", vector, problem="no audio", **nothing),
+        entry("left.mp3", vector, problem=NOT_CLASSIFIED, **nothing),
+    ]
+    make_library(tmp_path / "library", tracks)
+    shown = CliRunner().invoke(app, ["library", "list", "-l", str(tmp_path / "library")])
+    assert [" ".join(line.split()) for line in shown.stdout.splitlines()] == [
+        "Genre Confidence Track",
+        "not decoded broken.mp3",
+        "not classified yet left.mp3",
+        "noise noise.mp3",
+        "jazz 49% Song [/music/one/song.mp3]",
+        "silence silence.mp3",
+        "jazz 75% Song [/music/two/song.mp3]",
+    ]
+
+
+def test_a_genre_without_tracks_is_told_from_a_wrong_one(tmp_path: Path) -> None:
+    make_library(tmp_path / "library", [entry("song.mp3", np.ones(16))])
+
+    def said(genre: str) -> str:
+        command = ["library", "list", "-l", str(tmp_path / "library"), "--genre", genre]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 1
+        return done.stderr or str(done.exception)
+
+    assert "no track in the library has the genre rock; its genres are: jazz" in said("rock")
+    assert "did you mean 'rock'" in said("rok")

@@ -376,7 +376,8 @@ class TestFiles:
             before = content_of(file)
             tagged.save()
             assert asdict(tags_of(file)) == {
-                "title": "T", "artist": "A", "album": "L", "year": 1975, "genre_tag": "Rock",
+                "title": "T", "artist": "A", "album": "L", "album_artist": "", "year": 1975,
+                "genre_tag": "Rock",
             }  # fmt: skip
             assert content_of(file) == before
 

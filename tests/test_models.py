@@ -79,7 +79,12 @@ def test_a_network_learns(settings: Settings, shape: tuple[int, int], precision:
     optimizer = torch.optim.Adam(network.parameters(), 0.01)
     for _ in range(60):
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            logits, _ = network(segments)
+            try:
+                logits, _ = network(segments)
+            except RuntimeError as error:
+                if precision == "fp32" or "primitive descriptor" not in str(error):
+                    raise
+                pytest.skip("torch has no such network in bfloat16 for this processor")
         loss = F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()

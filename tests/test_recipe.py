@@ -124,7 +124,7 @@ def test_changes_need_a_key_and_a_value(change: str) -> None:
         ("training.epochs=0", "training.epochs: Input should be greater"),
         ("training.epochs=many", "training.epochs: Input should be a valid integer"),
         ("training.epochs=", "training.epochs: Input should be a valid integer"),
-        ("training.learning_rate=.nan", "training.learning_rate: Input should be greater"),
+        ("training.learning_rate=.nan", "training.learning_rate: Input should be a finite number"),
         ("training.precision=fp8", "training.precision: Input should be 'auto'"),
         ("augmentation.mixup=50", "augmentation.mixup: Input should be less than"),
         ("split.kind=best", "split.kind: Input should be 'random'"),
@@ -314,3 +314,56 @@ def test_another_classifier_does_not_get_the_settings_of_the_first(order: int) -
     changes = ["model.name=SVCrbf", "model.C=2", "model.pca=3"][::order]
     model = {"kind": "classical", "name": "SVCrbf", "C": 2, "pca": 3}
     assert load_recipe("my-genres", changes).model == model
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "training.epochs=true",
+        "training.learning_rate=false",
+        "seed=yes",
+        "segments.seconds=true",
+        "segments.most=true",
+        "augmentation.masks=on",
+        "augmentation.waveform.snr=true",
+        "split.folds=true",
+        "feature.n_mels=true",
+        "feature.hop_length=true",
+        "search={training.epochs: {low: false, high: true}}",
+    ],
+)
+def test_true_and_false_are_no_numbers(change: str) -> None:
+    text = refusal("default", change)
+    assert change.partition("=")[0].rpartition(".")[2] in text
+    assert "expected a number, not " in text
+
+
+@pytest.mark.parametrize("change", ["augmentation.one_of=true", "training.decay_biases=false"])
+def test_switches_are_still_switched(change: str) -> None:
+    load_recipe("default", [change])
+
+
+def test_infinity_is_no_setting() -> None:
+    assert "finite" in refusal("default", "training.learning_rate=.inf")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"kind": "cnn", "dropout": True},
+        {"kind": "cnn", "channels": [True, 32]},
+        {"kind": "mlp", "hidden": [True]},
+        {"kind": "classical", "name": "LR", "C": True},
+        {"kind": "classical", "name": "LR", "pca": True},
+        {"kind": "classical", "name": "XGBoost", "max_depth": True},
+    ],
+)
+def test_nor_are_they_in_a_models_settings(model: dict[str, object]) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    if model.get("name") == "XGBoost":
+        pytest.importorskip("xgboost")
+    from genrescope.models.registry import make_model
+
+    with pytest.raises(RecipeError, match="expected a number, not true"):
+        make_model(model, shape=(96, 40), genres=3)

@@ -19,7 +19,7 @@ import genrescope.library.duplicates
 import genrescope.library.search
 from clips import write_wav
 from genrescope.cli import app
-from genrescope.errors import FileError, GenrescopeError
+from genrescope.errors import FileError
 from genrescope.inference.ray_engine import RayEngine
 from genrescope.library.corrections import correct
 from genrescope.library.maintenance import verify
@@ -267,15 +267,8 @@ def ray_here() -> Iterator[None]:
     ray.shutdown()
     folder = Path(os.environ["RAY_TMPDIR"]) / "ray"
     folder.mkdir(exist_ok=True)
-    for attempt in range(4):
-        (folder / "ray_current_cluster").write_text("127.0.0.1:1")
-        try:
-            RayEngine(cores=2)
-            break
-        except GenrescopeError:  # Ray gives itself half a minute, which a busy machine may not keep
-            ray.shutdown()
-            if attempt == 3:
-                raise
+    (folder / "ray_current_cluster").write_text("127.0.0.1:1")
+    RayEngine(cores=2)
     yield
     ray.shutdown()
     (folder / "ray_current_cluster").unlink(missing_ok=True)

@@ -10,8 +10,10 @@ import mutagen
 import numpy as np
 import pytest
 from mutagen.id3 import ID3, TCON
+from mutagen.mp4 import MP4FreeForm
 
-from genrescope.library.tags import TagChange, plan_genre, read_genre, write_genre
+from genrescope.library.tag_journal import TagJournal, undo
+from genrescope.library.tags import TagChange, plan_genre, read_genre, read_state, write_genre
 from tagged import (
     FORMATS,
     ID3_FORMATS,
@@ -127,6 +129,65 @@ def test_an_mp4_genre_number_is_spelt_out_and_replaced(track: Callable[[str], Pa
     assert read_genre(path) == "jazz"
     assert b"gnre" not in path.read_bytes()
     assert others(path) == tags
+
+
+def test_an_mp4_genre_number_that_disagrees_is_seen_and_replaced(
+    track: Callable[[str], Path],
+) -> None:
+    path = track("m4a")
+    file = mutagen.File(path)
+    file.tags["\xa9gen"] = ["Jazz"]
+    file.tags["\xa9grp"] = ["xx"]
+    file.save()
+    text_atom = b"\xa9grp\x00\x00\x00\x12data\x00\x00\x00\x01\x00\x00\x00\x00xx"
+    number_atom = b"gnre\x00\x00\x00\x12data\x00\x00\x00\x00\x00\x00\x00\x00\x00\x12"
+    data = path.read_bytes()
+    assert data.count(text_atom) == 1
+    path.write_bytes(data.replace(text_atom, number_atom))
+    tags = others(path)
+    assert sorted(read_state(path).values) == ["Jazz", "Rock"]
+    assert write_genre(path, "jazz").action == "same"
+    assert write_genre(path, "jazz", overwrite=True).action == "write"
+    assert read_state(path).values == ("jazz",)
+    assert b"gnre" not in path.read_bytes()
+    assert others(path) == tags
+
+
+FREEFORM = ["----:com.apple.iTunes:GENRE", "----:com.apple.iTunes:Genre", "----:org.me:genre"]
+
+
+@pytest.mark.parametrize("name", FREEFORM)
+@pytest.mark.parametrize("own", [None, "Polka"])
+def test_a_freeform_genre_of_mp4_is_seen_and_made_to_agree(
+    name: str, own: str | None, track: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = track("m4a")
+    file = mutagen.File(path)
+    file.tags[name] = [MP4FreeForm(b"Deep House"), MP4FreeForm("Träume".encode())]
+    if own:
+        file.tags["\xa9gen"] = [own]
+    file.save()
+    before, tags = read_state(path), others(path)
+    del tags[name]
+    assert read_genre(path) == (own or "Deep House")
+    assert before.leading == ("Deep House", "Träume")
+    assert write_genre(path, "jazz").action == "keep"
+    journal = TagJournal(tmp_path / "journal")
+    assert journal.write_genre(path, ["jazz", "blues"], overwrite=True).action == "write"
+    file = mutagen.File(path)
+    assert file.tags["\xa9gen"] == ["jazz", "blues"]
+    assert [bytes(each) for each in file.tags[name]] == [b"jazz", b"blues"]
+    assert {key: each for key, each in others(path).items() if key != name} == tags
+    assert journal.file is not None
+    assert undo(journal.file) == (1, [])
+    assert read_state(path) == before
+
+
+def test_no_freeform_genre_is_added(track: Callable[[str], Path]) -> None:
+    path = track("m4a")
+    write_genre(path, "jazz")
+    assert read_state(path).leading is None
+    assert not any("genre" in key.lower() for key in mutagen.File(path).tags)
 
 
 @pytest.mark.parametrize("version", [3, 4])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from pathlib import Path
 
 from genrescope.atomic import write_atomic
@@ -33,10 +32,16 @@ def read_settings() -> dict[str, str | bool]:
     """
     path = settings_file()
     try:
-        fields = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
     except (FileNotFoundError, NotADirectoryError):  # the latter for users without a home
         return {}
     except (OSError, ValueError) as error:
+        raise FileError(path, f"can't be read: {error}") from None
+    import tomllib  # most users have no such file
+
+    try:
+        fields = tomllib.loads(text)
+    except ValueError as error:
         raise FileError(path, f"can't be read: {error}") from None
     for name, value in fields.items():
         if name not in _KNOWN or not isinstance(value, _KNOWN[name]):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import cached_property
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
@@ -15,11 +16,20 @@ import soxr
 from av.stream import Discard
 
 from genrescope.audio.files import check_readable
-from genrescope.audio.kinds import PLAUSIBLE_RATES, mp3_frames
+from genrescope.audio.kinds import PLAUSIBLE_RATES
 from genrescope.audio.mixdown import Mixer, Rows, Samples
+from genrescope.audio.mpeg import read_mp3_header
 from genrescope.audio.packets import links_of, open_container
-
-FAULTS = (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, RuntimeError)
+from genrescope.audio.timeline import (
+    FAULTS,
+    NO_LENGTH,
+    Survey,
+    declared_seconds,
+    name_of,
+    needs_survey,
+    promised_seconds,
+    survey,
+)
 
 _NAMES = {
     "mov": "MP4",
@@ -32,10 +42,6 @@ _NAMES = {
     "mpeg": "MPEG",
     "mpc8": "MPC",
 }
-# Without a length in the header: FFmpeg guesses one from the bit rate, or takes the film's.
-_NO_LENGTH = frozenset(
-    {"aac", "ac3", "amr", "dts", "dtshd", "eac3", "mlp", "mp3", "mpeg", "mpegts", "truehd"}
-)
 # Where a seek was measured to give the samples that decoding from the beginning gives.
 _SEEKABLE = frozenset({"aac", "asf", "flac", "matroska", "mov", "mp3", "ogg", "tta", "wav", "wv"})
 
@@ -74,7 +80,7 @@ class CompressedSource:
         # The links of a chained Ogg file are opened one after another.
         self._links = links_of(file, os.fstat(file.fileno()).st_size)
         self._size = os.fstat(file.fileno()).st_size
-        self._jumped = False
+        self._jumped = self._is_read = False
         self._open()
         try:
             self._head = list(islice(self._frames, 3))
@@ -86,23 +92,37 @@ class CompressedSource:
         # The decoder knows better than the header: the rate of HE-AAC is twice what is written.
         self.sample_rate: int = self._head[0].sample_rate
         self.channels: int = self._head[0].layout.nb_channels
-        name = _name_of(self._container)
+        name = name_of(self._container)
         self.format: str = _NAMES.get(name, name.upper())
         # The first frame may be shortened and the times may not begin at 0: the second tells.
         timed = len(self._head) > 2 and self._head[1].pts is not None
-        self.seekable = len(self._links) == 1 and name in _SEEKABLE and timed
+        self._can_jump = len(self._links) == 1 and name in _SEEKABLE and timed
         self.end = 0
 
     @property
+    def seekable(self) -> bool:
+        """Whether a jump lands where decoding from the beginning would come."""
+        if not self._can_jump or self._is_trusted:
+            return self._can_jump
+        if self._mp3.frames is not None:
+            told = promised_seconds(self._container, self._stream, self._mp3.frames) or 0.0
+            if abs(told - self._survey.seconds) > _TOLERATED_SECONDS:
+                return False  # FFmpeg may cut off what the header calls padding, in the middle
+        return self._survey.steady
+
+    @property
     def duration(self) -> float:
-        """Seconds of sound according to the header, or else an estimate."""
-        declared = _declared_seconds(self._container, self._stream)
+        """Seconds of sound: by the header where that is right, else by all packets."""
+        declared = declared_seconds(self._container, self._stream)
         promised = self._promised
         if len(self._links) > 1 and promised is not None:
             return promised
-        if declared is None:
-            decoded = sum(frame.samples for frame in self._head) / self.sample_rate
-            declared = max(decoded, _seconds_by_packets(self._container, self._stream))
+        if declared is None or not self._is_trusted:
+            known = self._survey.seconds
+            guessed = name_of(self._container) in NO_LENGTH
+            if declared is None or guessed or abs(known - declared) > _TOLERATED_SECONDS:
+                decoded: float = sum(frame.samples for frame in self._head) / self.sample_rate
+                return max(decoded, known)
         if promised is not None and abs(promised - declared) > _TOLERATED_SECONDS:
             return promised  # FFmpeg guessed, for tags at the end made the file too long
         return declared
@@ -111,6 +131,26 @@ class CompressedSource:
         """Free the memory of FFmpeg."""
         self._container.close()
 
+    @property
+    def _is_trusted(self) -> bool:
+        """Whether the header, or the format, tells the length of the sound and where it is."""
+        if name_of(self._container) == "mp3":
+            return self._mp3.is_whole is True
+        return not needs_survey(self._container, self._stream)
+
+    @cached_property
+    def _survey(self) -> Survey:
+        try:
+            return survey(self._file.fileno(), self._reopened)
+        except (*FAULTS, NoSoundError):  # someone is writing to the file
+            return Survey(0.0, 0.0, False)
+
+    def _reopened(self) -> tuple[Any, Any]:
+        self.close()
+        self._open()
+        self._is_read = True
+        return self._container, self._stream
+
     def blocks(self, start: int, warnings: list[str]) -> Iterator[Samples]:
         """Yield the sound from sample `start` on, mixed down, in blocks of float32 [n]."""
         position = 0
@@ -118,6 +158,8 @@ class CompressedSource:
         if start > _WORTH_A_JUMP_SECONDS * self.sample_rate and self.seekable:
             position, frames = self._jump(start)
             self._jumped = True
+        elif self._is_read:
+            position, frames = self._from_the_beginning()
         mixer = Mixer(self.sample_rate, position)
         try:
             for block in self._mono(frames, mixer):
@@ -131,12 +173,13 @@ class CompressedSource:
         self._report(warnings)
 
     def _open(self) -> None:
-        frames = mp3_frames(self._file)
+        self._mp3 = read_mp3_header(self._file, self._size)
         self._promised = None if len(self._links) == 1 else self._seconds_of_links()
         self._next_link = 0
         self._open_link()
         if len(self._links) == 1:
-            self._promised = _promised_seconds(self._container, self._stream, frames)
+            frames = None if self._mp3.is_whole is False else self._mp3.frames
+            self._promised = promised_seconds(self._container, self._stream, frames)
         self._frames = self._decode()
         self._packets = self._damaged = 0
         self._broken_off = False
@@ -167,7 +210,7 @@ class CompressedSource:
         while self._next_link < len(self._links):
             with suppress(*FAULTS, NoSoundError):
                 self._open_link()
-                seconds += _declared_seconds(self._container, self._stream) or 0.0
+                seconds += declared_seconds(self._container, self._stream) or 0.0
                 self._container.close()
         return seconds
 
@@ -215,8 +258,9 @@ class CompressedSource:
             landed = self._try_jump(start)
         except FAULTS:
             landed = None
-        if landed is not None:
-            return landed
+        return landed or self._from_the_beginning()
+
+    def _from_the_beginning(self) -> tuple[int, Iterator[Any]]:
         self.close()
         try:
             self._open()
@@ -234,6 +278,8 @@ class CompressedSource:
         landed = list(islice(frames, 3))
         if len(landed) < 3 or landed[1].pts is None:
             return None
+        if any(frame.sample_rate != self.sample_rate for frame in landed):
+            return None  # at another rate what was before has another length
         since_origin = (landed[1].pts - origin) * tick
         # Matroska and ASF keep times in milliseconds. Where all frames are of one length, the
         # frame's number gives its place to the sample.
@@ -241,8 +287,11 @@ class CompressedSource:
         if len(lengths) == 1:
             (length,) = lengths
             on_grid = round(since_origin / length) * length
-            if abs(on_grid - since_origin) <= 2 * tick:
-                since_origin = on_grid
+            if abs(on_grid - since_origin) > 2 * tick:
+                return None  # something is missing before it
+            since_origin = on_grid
+        elif tick > 1:
+            return None
         position = round(since_origin) + self._head[0].samples - landed[0].samples
         if not 0 <= position <= start:
             return None
@@ -250,14 +299,15 @@ class CompressedSource:
 
     def _mono(self, frames: Iterator[Any], mixer: Mixer) -> Iterator[Samples]:
         """Mix the frames down to blocks at the rate of the first one."""
-        rate = self.sample_rate
+        rate, resample = self.sample_rate, None
         for frame in _joined(frames, mixer):
             if frame.sample_rate != rate:
-                yield from (_resampled(block, rate, self.sample_rate) for block in mixer.flush())
-                rate = frame.sample_rate
-            for block in mixer.add(*_channels(frame)):
-                yield _resampled(block, rate, self.sample_rate)
-        yield from (_resampled(block, rate, self.sample_rate) for block in mixer.flush())
+                yield from _resampled(mixer.flush(), resample, last=True)
+                rate, resample = frame.sample_rate, None
+                if rate != self.sample_rate:  # a spliced recording
+                    resample = soxr.ResampleStream(rate, self.sample_rate, 1, dtype="float32")
+            yield from _resampled(mixer.add(*_channels(frame)), resample)
+        yield from _resampled(mixer.flush(), resample, last=True)
 
     def _report(self, warnings: list[str]) -> None:
         """Say what was missing once the end has been reached."""
@@ -267,7 +317,14 @@ class CompressedSource:
         broken_off, damaged = self._broken_off, self._damaged
         if is_short or broken_off or damaged:
             self._check_reading()
-        if promised is not None and is_short:
+        is_timed = len(self._links) == 1 and not self._is_trusted
+        gaps = self._survey.gaps if is_short and is_timed else 0.0
+        if promised is not None and is_short and promised - decoded < gaps + _TOLERATED_SECONDS:
+            warnings.append(
+                f"damaged or recorded with gaps: its timestamps leave out {gaps:.1f} s of "
+                f"{promised:.1f} s"
+            )
+        elif promised is not None and is_short:
             warnings.append(
                 f"damaged or cut short: {promised - decoded:.1f} s of {promised:.1f} s "
                 "could not be decoded"
@@ -366,50 +423,14 @@ def _channels(frame: Any) -> tuple[Rows, float]:
     return rows, _FULL_SCALE[kind]
 
 
-def _name_of(container: Any) -> str:
-    """The first of FFmpeg's names of a container's format."""
-    name: str = container.format.name
-    return name.split(",")[0]
-
-
-def _declared_seconds(container: Any, stream: Any) -> float | None:
-    """Read the length of the sound from the header; FFmpeg may have estimated it."""
-    if (stream.duration or 0) > 0:  # damaged files may name a negative one
-        return float(stream.duration * stream.time_base)
-    if (container.duration or 0) > 0:
-        return float(container.duration / 1e6)
-    return None
-
-
-def _promised_seconds(container: Any, stream: Any, frames_of_mp3: int | None) -> float | None:
-    """Give the length only where the file itself states it for its sound."""
-    name = _name_of(container)
-    if name == "mp3" and frames_of_mp3:
-        rate: int = stream.codec_context.sample_rate
-        return frames_of_mp3 * (1152 if rate >= 32_000 else 576) / max(1, rate)
-    if name in _NO_LENGTH:
-        return None
-    if not stream.duration and len(container.streams) > 1:
-        return None  # the length of the whole film
-    return _declared_seconds(container, stream)
-
-
-def _seconds_by_packets(container: Any, stream: Any) -> float:
-    """Measure what follows in a file whose header does not state its length, without decoding."""
-    last = 0.0
-    try:
-        for packet in container.demux(stream):
-            if packet.pts is not None:
-                end = packet.pts + (packet.duration or 0)
-                last = max(last, float(end * packet.time_base))
-    except FAULTS:
-        pass  # only what was read until then can be decoded
-    return last
-
-
-def _resampled(block: Samples, rate: int, target: int) -> Samples:
-    """Bring what is at another rate than the beginning (a spliced recording) to that."""
-    if rate == target:
-        return block
-    resampled: Samples = soxr.resample(block, rate, target)
-    return resampled
+def _resampled(
+    blocks: Iterable[Samples], resample: soxr.ResampleStream | None, *, last: bool = False
+) -> Iterator[Samples]:
+    """Bring blocks to the rate of a file's beginning, if they are at another one."""
+    if resample is None:
+        yield from blocks
+        return
+    for block in blocks:
+        yield resample.resample_chunk(block)
+    if last:
+        yield resample.resample_chunk(np.zeros(0, np.float32), last=True)

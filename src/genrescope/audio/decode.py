@@ -38,7 +38,8 @@ class AudioInfo:
     Attributes
     ----------
     duration
-        Seconds. An estimate from the bit rate for raw AAC and for MP3 without a Xing header.
+        Seconds of sound that decoding gives, to a few frames of the codec. Where the header does
+        not tell, or its timestamps leave gaps, all packets are counted, without decoding them.
     sample_rate
         The file's own, in Hz.
     channels
@@ -46,7 +47,8 @@ class AudioInfo:
     format
         The container: "WAV", "MP3", "MP4", "Matroska", …
     seekable
-        Whether a part is decoded without all that comes before it.
+        Whether a part is decoded without all that comes before it. It is not where timestamps or
+        headers don't tell how much sound is before it: joined files, recordings with gaps.
     """
 
     duration: float
@@ -62,13 +64,16 @@ class Source(Protocol):
     sample_rate: int
     channels: int
     format: str
-    seekable: bool
     end: int
     """Number of frames that were found in the file, once its blocks have been read."""
 
     @property
+    def seekable(self) -> bool:
+        """Whether a part is decoded without all that comes before it."""
+
+    @property
     def duration(self) -> float:
-        """Seconds of sound, according to the header."""
+        """Seconds of sound: of the header, or where that is wrong or silent, of the packets."""
 
     def blocks(self, start: int, warnings: list[str]) -> Iterator[Samples]:
         """Yield the sound from frame `start` on, mixed down, in blocks of float32 [n]."""
@@ -110,8 +115,8 @@ def load(
     """Decode a file, or a part of it, to mono.
 
     The samples of a part are those that the whole file has there (to 1e-5: the resampler rounds
-    differently, and so may a lossy decoder after a seek; times in Matroska files of Vorbis are
-    exact to a millisecond only). Only the part is decoded. So where the channels of a compressed
+    differently, and so may a lossy decoder after a seek). Only the part is decoded, unless the file
+    is not `seekable`, see `AudioInfo`. So where the channels of a compressed
     file cancel each other out, the first seconds of a part may be mixed in another way.
 
     Parameters
@@ -307,7 +312,8 @@ def _decoder(path: str, file: BinaryIO, size: int, kind: str | None) -> Source:
             if empty and source.missing:
                 raise AudioError(path, "truncated: it ends before the sound begins")
     # Imported here and not above, as is libsndfile below: that takes longer than all the rest.
-    from genrescope.audio.compressed import FAULTS, CompressedSource, NoSoundError
+    from genrescope.audio.compressed import CompressedSource, NoSoundError
+    from genrescope.audio.timeline import FAULTS
 
     try:
         return CompressedSource(file)

@@ -53,7 +53,7 @@ KINDS = (
     _kind("Shorten", "shn", "shn"),
     _kind("DSD", "dsf dff", "dsf iff"),
     _kind("MPEG audio (MP3, MP2, MP1)", "mp3 mp2 mp1 mpa m2a", "mp3"),
-    _kind("AAC", "aac adts", "aac"),
+    _kind("AAC", "aac adts latm loas", "aac loas"),
     _kind("Ogg (Vorbis, Opus, Speex, FLAC)", "ogg oga opus spx ogx ogv", "ogg"),
     _kind("MP4 (AAC, ALAC)", "m4a m4b m4r mp4 m4v mov qt 3gp 3g2 3ga f4a f4v", "mov"),
     _kind("Windows Media", "wma asf wmv", "asf"),
@@ -170,24 +170,3 @@ def mp4_is_cut(file: BinaryIO, size: int) -> bool:
             return False
         offset += length
     return offset > size
-
-
-def mp3_frames(file: BinaryIO) -> int | None:
-    """Read how many frames an MP3 file has, from its Xing (or Info) header if it has one.
-
-    FFmpeg reads it too, but where it does not fit the file's size it guesses without a message.
-    """
-    file.seek(0)
-    head = file.read(10)
-    start = 0
-    if head[:3] == b"ID3" and len(head) == 10:
-        a, b, c, d = (byte & 0x7F for byte in head[6:10])
-        start = 10 + (a << 21 | b << 14 | c << 7 | d)
-    file.seek(start)
-    first_frame = file.read(2048)
-    for mark in (b"Xing", b"Info"):
-        offset = first_frame.find(mark)
-        fields = first_frame[offset + 4 : offset + 12]
-        if offset >= 0 and len(fields) == 8 and fields[3] & 1:  # the flag of this very field
-            return int.from_bytes(fields[4:8], "big")
-    return None

@@ -60,11 +60,20 @@ class DecoderProcess:
         self.computed = 0.0
         """Seconds of a core that it took for an answer which never came."""
 
-    def ask(self, request: dict[str, Any]) -> None:
-        """Send a request; OSError where the process has ended."""
+    def ask(self, request: dict[str, Any], *, is_last: bool = False) -> None:
+        """Send a request; OSError where the process has ended.
+
+        After the last one it ends by itself, while this process goes on: that takes 10 ms.
+        """
         self.busy = True
         self.request = request
         self._input.write(json.dumps(request).encode() + b"\n")
+        if is_last:
+            self._input.close()
+
+    def takes_requests(self) -> bool:
+        """Whether it runs, and was not sent its last request."""
+        return not self._input.closed and self.process.poll() is None
 
     def core_seconds(self) -> float:
         """How long it has computed; 0 where the system does not tell."""
@@ -216,10 +225,10 @@ def is_early() -> bool:
 
 
 def ask_early(request: dict[str, Any]) -> None:
-    """Send the process that was started early its request, which is asked for later."""
+    """Send the process that was started early its one request, which is asked for later."""
     for process in _early:
         with suppress(OSError):
-            process.ask(request)
+            process.ask(request, is_last=True)
 
 
 def take_process(memory: int, request: dict[str, Any]) -> DecoderProcess:

@@ -193,7 +193,7 @@ class DecoderPool:
         with self._lock:
             while self._idle:
                 worker = self._idle.pop()
-                if worker.process.poll() is None:
+                if worker.takes_requests():
                     return worker
                 worker.kill()
         return take_process(self.memory, request)

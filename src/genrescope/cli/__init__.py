@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
 from threading import active_count
+from time import monotonic, sleep
 from typing import Any
 
 import typer
@@ -199,6 +200,13 @@ def main() -> None:
     sys.exit(code)
 
 
+def _wait_for_threads(seconds: float = 0.05) -> None:
+    """Wait a moment for threads that were told to end, and need a turn to do so."""
+    end = monotonic() + seconds
+    while active_count() > 1 and monotonic() < end:
+        sleep(0.001)
+
+
 def run() -> None:
     """Run the command line as a program.
 
@@ -207,6 +215,7 @@ def run() -> None:
     try:
         main()
     except SystemExit as end:
+        _wait_for_threads()
         if active_count() > 1 or not isinstance(end.code, int | None):
             raise
         atexit._run_exitfuncs()

@@ -14,6 +14,7 @@ from genrescope.datasets.csv_files import CsvTable, is_nothing
 from genrescope.datasets.file_names import possible_ids
 from genrescope.datasets.tracks import Track
 from genrescope.errors import DatasetError
+from genrescope.names import name_key
 from genrescope.parallel import available_cores
 
 _TRACK_COLUMNS = ("track", "track_id", "id", "filename", "file", "path")
@@ -21,6 +22,11 @@ _ARTIST_COLUMNS = ("artist", "artist_group", "artist_name", "artist_id")
 
 # ID3, Vorbis comments and "easy" keys, MP4, APEv2, ASF.
 _TAGS = ("TPE1", "artist", "\xa9ART", "Artist", "Author")
+# Of the album, the same; foobar2000 wrote it as a text of its own.
+_ALBUM_TAGS = (
+    *("TPE2", "albumartist", "album artist", "aART", "WM/AlbumArtist"),
+    *("TXXX:ALBUM ARTIST", "TXXX:ALBUMARTIST"),
+)
 _UNKNOWN = {"", "unknown", "unknown artist", "various", "various artists", "va", "n/a", "none"}
 _GUEST = re.compile(r"\s*[(\[]?\b(?:feat|ft|featuring)\b\.?\s.*$", re.IGNORECASE)
 
@@ -65,17 +71,19 @@ def _of_files(artist: Mapping[str, str]) -> dict[str, str]:
 def artists_from_tags(tracks: Sequence[Track]) -> list[Track]:
     """Add the artist that each track's file names in its tags, where it names one.
 
-    Guests ("feat. …") don't count, and neither does the case of a name; "Various Artists" and the
-    like are no artist. A file that can't be read has none.
+    The artist is the track's own, since a network may recognise a musician on a compilation, too.
+    Where the tags name none, it is the album's. Guests ("feat. …") don't count, and neither does
+    how a name is spelled, see `genrescope.names`; "Various Artists" and the like are no artist. A
+    file that can't be read has none.
     """
     with ThreadPoolExecutor(available_cores()) as pool:
         names = list(pool.map(_artist, [track.path for track in tracks]))
     spelling: dict[str, str] = {}
     for name in names:
         if name is not None:
-            spelling.setdefault(_key(name), name)
+            spelling.setdefault(name_key(name), name)
     return [
-        replace(track, artist=None if name is None else spelling[_key(name)])
+        replace(track, artist=None if name is None else spelling[name_key(name)])
         for track, name in zip(tracks, names, strict=True)
     ]
 
@@ -85,8 +93,8 @@ def without_guests(artist: str) -> str:
     return _GUEST.sub("", artist).strip()
 
 
-def _key(name: str) -> str:
-    return " ".join(name.casefold().split())
+def _is_nobody(name: str) -> bool:
+    return " ".join(name.casefold().split()) in _UNKNOWN
 
 
 def _artist(path: Path) -> str | None:
@@ -95,18 +103,21 @@ def _artist(path: Path) -> str | None:
 
     try:
         file = mutagen.File(path)
-        tags = None if file is None else file.tags
-        found = (_first_text(tags[key]) for key in _TAGS if key in tags) if tags else ()
-        first = next(filter(None, found), "")
+        tags = (None if file is None else file.tags) or {}
+        keys = (*_TAGS, *_ALBUM_TAGS)
+        found = (without_guests(_text_of(tags, key)) for key in keys)
+        return next((name for name in found if not _is_nobody(name)), None)
     # mutagen raises what it likes on damaged files, also where a tag's value is taken; they are
     # named when they are decoded.
     except Exception:
         return None
-    name = without_guests(first)
-    return None if _key(name) in _UNKNOWN else name
 
 
-def _first_text(value: Any) -> str:
-    """The first text of a tag's value, which may be one text or several; "" for an empty list."""
+def _text_of(tags: Any, key: str) -> str:
+    """The first text of a tag, which may have one or several; "" where there is none."""
+    try:
+        value = tags[key]
+    except (KeyError, ValueError):  # ValueError: no tag of this kind can have such a name
+        return ""
     texts = value if isinstance(value, list) else getattr(value, "text", [value])
     return str(texts[0]) if len(texts) else ""

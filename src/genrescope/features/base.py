@@ -11,13 +11,20 @@ Settings are pydantic fields, so that recipes and bundles can write them down an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import ceil
-from typing import NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from genrescope.audio import Waveform
 from genrescope.features.filterbank import mel_filters
@@ -35,7 +42,50 @@ Computed = tuple[FloatArray, NDArray[np.bool_]]
 _LOUD = 20.0
 
 
-class Feature(BaseModel, ABC):
+class Values(BaseModel):
+    """Base of all settings: true and false are no numbers, which Python takes them for."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        own = cls.model_fields[str(info.field_name)].annotation
+        return no_boolean(value, own)
+
+
+def no_boolean(value: Any, annotation: Any) -> Any:
+    """Return a setting's value.
+
+    Raises
+    ------
+    ValueError
+        When it is, or has in it, true or false where `annotation` allows numbers alone.
+    """
+    found = [each for each in _values_in(value) if isinstance(each, bool)]
+    if found and (kinds := set(_kinds_in(annotation))) & {int, float} and not kinds & {bool, Any}:
+        raise ValueError(f"expected a number, not {str(found[0]).lower()}")
+    return value
+
+
+def _values_in(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _values_in(each)
+    else:
+        yield value
+
+
+def _kinds_in(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of; of a literal those of its values."""
+    if get_origin(annotation) is Literal:
+        yield from map(type, get_args(annotation))
+    elif get_args(annotation):
+        for each in get_args(annotation):
+            yield from _kinds_in(each)
+    else:
+        yield annotation
+
+
+class Feature(Values, ABC):
     """Numbers per frame, computed from a waveform by a fixed rule.
 
     Attributes

@@ -15,10 +15,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from genrescope.errors import NotHereError, UnknownNameError
-from genrescope.features.base import Feature
+from genrescope.features.base import Feature, Values
 from genrescope.features.registry import make_feature
 from genrescope.features.segments import segment_starts
 from genrescope.features.spectrogram import FloatArray
@@ -44,7 +44,7 @@ class Segment:
     end: float
 
 
-class SegmentSettings(BaseModel):
+class SegmentSettings(Values):
     """How windows are cut into segments.
 
     Attributes
@@ -64,7 +64,7 @@ class SegmentSettings(BaseModel):
     most: int | None = Field(None, ge=1, exclude_if=lambda most: most is None)
 
 
-class Frontend(BaseModel):
+class Frontend(Values):
     """Feature, scaling and segments: all that lies between a file and a model.
 
     Attributes

@@ -200,6 +200,8 @@ class WindowReader:
     ) -> Iterator[Window]:
         """The windows of a stream of samples: of each of its parts between long silences.
 
+        Where all parts are shorter than a second, they are one window, of half a minute at most.
+
         Parameters
         ----------
         blocks
@@ -218,16 +220,24 @@ class WindowReader:
                 yield block
 
         pieces = parts_between_silences(timed(), rate)
+        short: list[FloatArray] = []
         for _, part in groupby(pieces, key=attrgetter("part")):
-            for window in self._windows_of_part(part):
+            for window in self._windows_of_part(part, short):
                 empty = False
                 yield window
-        if empty:
+            if short and (not empty or sum(map(len, short)) > WINDOW_SECONDS * rate):
+                short.pop()
+        if empty and sum(map(len, short)) >= SHORTEST_SECONDS * rate:
+            yield self._window_of_samples(np.concatenate(short), 0)
+        elif empty:
             _refuse_short(source, info.duration)
             # The whole track is silent: one window, from which no segment is cut.
             yield self._window_of_samples(np.zeros(round(SHORTEST_SECONDS * rate), np.float32), 0)
 
-    def _windows_of_part(self, pieces: Iterator[Piece]) -> Iterator[Window]:
+    def _windows_of_part(
+        self, pieces: Iterator[Piece], short: list[FloatArray]
+    ) -> Iterator[Window]:
+        """The windows of a part; one that is shorter than a second is added to `short`."""
         feature = self.feature
         advance, rest = window_frames(feature) * feature.hop_length, feature.frame_overlap
         length = advance + rest
@@ -244,6 +254,8 @@ class WindowReader:
                 previous, buffer = buffer[:advance], buffer[advance:]
                 position += advance
         if len(buffer) < SHORTEST_SECONDS * feature.sample_rate:
+            if position == start:
+                short.append(buffer)
             return
         if position == start or len(buffer) >= segment:
             yield self._window_of_samples(buffer, position)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,6 +138,8 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """Show the most probable genres as bars, for notebooks."""
+        from html import escape  # whose table of entities a command need not load
+
         title = escape(printable(self.path)) if self.path is not None else "waveform"
         rows = "".join(
             f"<tr><td>{escape(genre)}</td><td><div style='width:{round(150 * value)}px;"

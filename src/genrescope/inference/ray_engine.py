@@ -43,6 +43,7 @@ from genrescope.redaction import redacted
 Result = TypeVar("Result", covariant=True)
 Array = NDArray[Any]
 
+_STARTS = 3
 _FILES_PER_TASK = 32
 _FILES_PER_CORE = 1000  # of a chunk, on each core of the cluster
 """At most; a task that is started for each file would cost more than short files take."""
@@ -209,12 +210,18 @@ class RayEngine:
         remote = address or os.environ.get("RAY_ADDRESS")
         local = {} if remote else {"num_cpus": cores, "include_dashboard": False}
         handler = signal.getsignal(signal.SIGTERM)
-        try:
-            # Without an address Ray would join whatever cluster somebody started on this machine.
-            ray.init(remote or "local", logging_level="ERROR", log_to_driver=False, **local)
-        except Exception as error:  # Ray raises that itself where a node does not start in time
-            place, reason = remote or "this machine", next(iter(str(error).splitlines()), "")
-            raise GenrescopeError(f"no Ray cluster at {place}: {reason}") from None
+        # A node of Ray's has half a minute to start in, which a busy machine may not keep.
+        for starts_left in reversed(range(1 if remote else _STARTS)):
+            try:
+                # Without an address Ray would join any cluster that it finds on this machine.
+                ray.init(remote or "local", logging_level="ERROR", log_to_driver=False, **local)
+                break
+            except Exception as error:  # Ray raises that itself
+                ray.shutdown()
+                if not starts_left:
+                    reason = next(iter(str(error).splitlines()), "")
+                    where = remote or "this machine"
+                    raise GenrescopeError(f"no Ray cluster at {where}: {reason}") from None
         with suppress(TypeError, ValueError):  # in a thread, or set by no Python
             # Ray's own would abort the process.
             signal.signal(signal.SIGTERM, handler)

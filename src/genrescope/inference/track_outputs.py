@@ -14,7 +14,7 @@ from genrescope.inference.labels import MUSIC, SoundLabels
 from genrescope.inference.listening import is_clear
 from genrescope.inference.prediction import Prediction, SegmentPrediction
 
-NOTHING_AUDIBLE = "silence, and no second of sound in one piece: cannot tell a genre"
+NOTHING_AUDIBLE = "silence, and less than a second of sound: cannot tell a genre"
 
 
 class TrackOutputs:

@@ -34,6 +34,10 @@ _NAMES = {
     "title": ("tit2", "title", "\xa9nam"),
     "artist": ("tpe1", "artist", "author", "\xa9art"),
     "album": ("talb", "album", "wm/albumtitle", "\xa9alb"),
+    "album_artist": (
+        *("tpe2", "albumartist", "album artist", "wm/albumartist", "aart"),
+        *("txxx:albumartist", "txxx:album artist"),
+    ),
     "year": ("tdrc", "date", "year", "wm/year", "\xa9day"),
 }
 
@@ -69,11 +73,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Tags:
-    """A file's own tags; None where they are missing."""
+    """A file's own tags; None where they are missing, for the album artist "", see `Entry`."""
 
     title: str | None = None
     artist: str | None = None
     album: str | None = None
+    album_artist: str = ""
     year: int | None = None
     genre_tag: str | None = None
 
@@ -154,7 +159,12 @@ def tags_of(file: Path) -> Tags:
         genre = None
     year = re.search(r"\d{4}", texts["year"] or "")
     return Tags(
-        texts["title"], texts["artist"], texts["album"], int(year[0]) if year else None, genre
+        title=texts["title"],
+        artist=texts["artist"],
+        album=texts["album"],
+        album_artist=texts["album_artist"] or "",
+        year=int(year[0]) if year else None,
+        genre_tag=genre,
     )
 
 

@@ -59,7 +59,8 @@ def migrated(rows: pyarrow.Table, model: Model) -> pyarrow.Table:
     classified, and left unknown otherwise. Formats 1 and 2 knew no styles, instruments and moods:
     these columns are empty until the tracks are classified again. Before format 4 all tracks were
     read in full. Before format 5 it was not stored what had decided that a track is no music: such
-    tracks are classified again by the next scan.
+    tracks are classified again by the next scan. Before format 6 nobody
+    read album artists, which the next scan does.
     """
     entries = from_table(rows, model)
     return to_table((replace(entry, inode=_inode(entry)) for entry in entries), model)

@@ -2,16 +2,15 @@
 
 A track can be named by its file (also by a symbolic or a hard link to it), by its path below the
 scanned folder, by its title, by artist and title ("Artist - Title"), by its file name with or
-without the ending, or by a part of any of these. Upper and lower case, accents, the ways in which
-Unicode composes them, and typographical quotes and dashes do not matter. The more exact of two
-matches is meant. Tracks that are marked as deleted are never meant, and of several matches those
-are preferred whose files exist. Of copies of one recording the first by path is meant.
+without the ending, or by a part of any of these. Case, accents and punctuation do not matter, see
+`genrescope.names`: "acdc" means "AC/DC". The more exact of two matches is meant. Tracks that are
+marked as deleted are never meant, and of several matches those are preferred whose files exist. Of
+copies of one recording the first by path is meant.
 """
 
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
@@ -22,6 +21,7 @@ from genrescope.audio.files import identity
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.rows import Entry, inode_of
 from genrescope.library.store import Library, quoted
+from genrescope.names import folded, has_words, name_key
 from genrescope.registry import did_you_mean
 from genrescope.wording import is_text
 
@@ -29,14 +29,6 @@ _LISTED = 3
 # Comparing a name with so many for "did you mean" takes a second.
 _MOST_COMPARED = 20_000
 _LIVING = "NOT deleted"
-_PLAIN = str.maketrans(
-    {
-        **dict.fromkeys("’‘ʼ‛′´`", "'"),
-        **dict.fromkeys("“”„‟″«»", '"'),
-        **dict.fromkeys("‐‑‒–—−", "-"),
-        "…": "...",
-    }
-)
 
 
 def find_track(library: Library, track: str | os.PathLike[str]) -> Entry | None:
@@ -163,11 +155,12 @@ def _tracks_named(library: Library, text: str) -> list[Entry]:
     )
     if exact:
         return _preferred(exact)
-    if not _folded(text):
+    query = folded(text)
+    if not query:
         return []
     catalog = _catalog(library)
     for matches in _WAYS:
-        ids = [row["_rowid"] for row in catalog if matches(_folded(text), row)]
+        ids = [row["_rowid"] for row in catalog if matches(query, row)]
         if ids:
             return _preferred(library.take(ids))
     return []
@@ -186,18 +179,18 @@ def _exists(entry: Entry) -> bool:
 
 def _catalog(library: Library) -> list[dict[str, Any]]:
     """Names, case-folded, by which each track that exists can be found, with its row's number."""
-    columns = ["root", "path", "title", "artist", "album"]
+    columns = ["root", "path", "title", "artist", "album", "album_artist"]
     rows: list[dict[str, Any]] = library.columns(columns, _LIVING).to_pylist()
     for row in rows:
         path = PurePath(row["path"])
         title, artist = row["title"] or "", row["artist"] or ""
         row["names"] = {
-            _folded(each)
+            folded(each)
             for each in (row["path"], path.name, path.stem, title, f"{artist} - {title}")
         }
-        words = (artist, title, row["album"] or "", row["path"])
-        row["parts"] = [_folded(each) for each in (title, f"{artist} - {title}", row["path"])]
-        row["words"] = _folded(" ".join(words))
+        row["parts"] = [folded(each) for each in (title, f"{artist} - {title}", row["path"])]
+        tags = [row.get(name) or "" for name in ("album", "album_artist")]
+        row["words"] = " ".join([artist, title, *tags, row["path"]])
     return rows
 
 
@@ -209,17 +202,23 @@ def _is_part(text: str, row: dict[str, Any]) -> bool:
     return any(text in part for part in row["parts"])
 
 
+def _is_called_otherwise(text: str, row: dict[str, Any]) -> bool:
+    return name_key(text) in map(name_key, row["names"])
+
+
+def _is_part_otherwise(text: str, row: dict[str, Any]) -> bool:
+    return any(name_key(text) in name_key(part) for part in row["parts"])
+
+
 def _has_words(text: str, row: dict[str, Any]) -> bool:
-    return all(word in row["words"] for word in text.split())
+    return has_words(row["words"], text)
 
 
-_WAYS: tuple[Callable[[str, dict[str, Any]], bool], ...] = (_is_called, _is_part, _has_words)
-
-
-def _folded(text: str) -> str:
-    """A text without case and accents, however Unicode composes it; quotes and dashes plain."""
-    apart = unicodedata.normalize("NFKD", text.translate(_PLAIN).casefold())
-    return "".join(c for c in apart if not unicodedata.combining(c)).strip()
+_WAYS: tuple[Callable[[str, dict[str, Any]], bool], ...] = (
+    *(_is_called, _is_called_otherwise),
+    *(_is_part, _is_part_otherwise),
+    _has_words,
+)
 
 
 def _why_missing(library: Library, text: str, file: Path) -> str:

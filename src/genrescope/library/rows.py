@@ -11,7 +11,8 @@ A track's labels (styles, instruments, moods, uses) are those that its model sho
 probabilities, most probable first; there are none where the model knows none.
 
 Format 1 is that of version 0.1; format 2 added the column `inode`; format 3 added `kind` and the
-labels; format 4 added `listen`; format 5 added `detector`. `from_table` reads them all.
+labels; format 4 added `listen`; format 5 added `detector`; format 6 added `album_artist`.
+`from_table` reads them all.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from genrescope.audio.addresses import is_address
 if TYPE_CHECKING:
     import pyarrow
 
-FORMAT = 5
+FORMAT = 6
 LABELS = ("styles", "instruments", "moods", "uses")
 """Columns of labels, each a list of names with probabilities."""
 
@@ -110,6 +111,10 @@ class Entry:
     detector
         What decided on `kind`, see `genrescope.inference.Bundle`'s `Manifest.detector`; None where
         `kind` is, and in rows of format 4 and before.
+    album_artist
+        Who the album is by, from the file's tags: of a compilation "Various Artists", say. Empty
+        where they name none, None where they were not read: a library of an older version is
+        completed by its next scan.
     corrected_genre
         The owner's correction, which is stored apart, see `genrescope.library.corrections`.
     """
@@ -140,6 +145,7 @@ class Entry:
     uses: Mapping[str, float] = field(default_factory=dict)
     listen: str = "full"
     detector: str | None = None
+    album_artist: str | None = None
     corrected_genre: str | None = None
 
     @property
@@ -193,6 +199,7 @@ class Entry:
             "title": self.title,
             "artist": self.artist,
             "album": self.album,
+            "album_artist": self.album_artist or None,
             "year": self.year,
             "genre_tag": self.genre_tag,
             "genre": self.genre,
@@ -240,6 +247,7 @@ def schema(model: Model) -> pyarrow.Schema:
         **dict.fromkeys(LABELS, pa.list_(label)),
         "listen": pa.string(),
         "detector": pa.string(),
+        "album_artist": pa.string(),
     }
     metadata = {_METADATA_KEY: json.dumps({"format": FORMAT, **asdict(model)})}
     return pa.schema(list(types.items()), metadata=metadata)

@@ -34,6 +34,7 @@ from genrescope.library.files import (
     classified,
     described,
     is_as_found,
+    tags_of,
 )
 from genrescope.library.index import refresh
 from genrescope.library.known import KnownTracks
@@ -264,6 +265,9 @@ class _Scan:
         if entry.deleted:  # it came back as it was
             self._take(replace(entry, deleted=False, inode=found.inode), "recognised")
             return True
+        if entry.album_artist is None and not found.address:  # a row of an older version
+            known = tags_of(found.file).album_artist
+            self.ready.append(replace(entry, album_artist=known))
         self.report.counts.unchanged += 1
         self.report.failed_before += entry.problem is not None
         return True

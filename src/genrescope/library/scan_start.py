@@ -151,7 +151,14 @@ def _emptied(entry: Entry, roots: Sequence[Root], model: Model) -> Entry:
     """The row of a track that is to be classified, under its outermost folder."""
     address = entry.place if entry.is_remote else ""
     found = Found(entry.file, entry.size, entry.mtime_ns, entry.inode, address)
-    own = Tags(entry.title, entry.artist, entry.album, entry.year, entry.genre_tag)
+    own = Tags(
+        title=entry.title,
+        artist=entry.artist,
+        album=entry.album,
+        album_artist=entry.album_artist or "",
+        year=entry.year,
+        genre_tag=entry.genre_tag,
+    )
     return Entry(
         **described(found, outermost(roots, entry.file), entry.content, own),
         probabilities=np.zeros(len(model.genres), np.float32),

@@ -32,6 +32,7 @@ from genrescope.library.places import LibraryError
 from genrescope.library.queries import absolute, find_track, living_copies
 from genrescope.library.rows import Entry, labels_of
 from genrescope.library.store import Library, quoted
+from genrescope.names import name_key
 from genrescope.registry import did_you_mean
 
 
@@ -316,4 +317,4 @@ def _same_genre(one: str, other: str | None) -> bool:
 
 
 def _same(one: str, other: str | None) -> bool:
-    return other is not None and one.strip().casefold() == other.strip().casefold()
+    return other is not None and name_key(one) == name_key(other)

@@ -3,9 +3,11 @@
 Conventions
 -----------
 Tracks are sorted by their own genre, or albums as a whole by the mean of their tracks'
-probabilities. What the model is less sure of than a given confidence goes to `Unsorted`. Nothing is
-planned onto another file: where a name is taken, the new one is numbered, `song (2).mp3`. Planning
-changes nothing; `genrescope.library.moves` carries a plan out.
+probabilities. What the model is less sure of than a given confidence goes to `Unsorted`. In the
+name of a folder an artist is that of the album, where the tags name one, so that a compilation or
+an album with guests is in one folder; in a file's name it is the track's own. Nothing is planned
+onto another file: where a name is taken, the new one is numbered, `song (2).mp3`. Planning changes
+nothing; `genrescope.library.moves` carries a plan out.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import os
 import re
 import string
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -233,7 +235,7 @@ _Decided = dict[tuple[str, str], tuple[str, float, str | None, tuple[str, ...]]]
 
 def _by_track(entries: Iterable[Entry]) -> _Decided:
     return {
-        (e.root, e.path): (e.genre, e.confidence, e.artist, ())
+        (e.root, e.path): (e.genre, e.confidence, e.album_artist or e.artist, ())
         for e in entries
         if e.genre is not None
     }
@@ -245,11 +247,7 @@ def _by_album(entries: Sequence[Entry], genres: Sequence[str]) -> _Decided:
     Tracks of an album that could not be classified go with the others.
     """
     decided = _by_track(entry for entry in entries if not entry.album)
-    albums: defaultdict[tuple[str, Path], list[Entry]] = defaultdict(list)
-    for entry in entries:
-        if entry.album and not entry.deleted:
-            albums[entry.album.casefold(), _folder_of_album(entry.file)].append(entry)
-    for tracks in albums.values():
+    for tracks in _albums(entry for entry in entries if entry.album and not entry.deleted):
         known = [each.probabilities for each in tracks if each.genre is not None]
         if not known:
             continue
@@ -265,14 +263,33 @@ def _by_album(entries: Sequence[Entry], genres: Sequence[str]) -> _Decided:
     return decided
 
 
+def _albums(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """The tracks of each album: of one title, in one folder, and by one album artist.
+
+    Where only one album artist is named, tracks without one belong to the same album.
+    """
+    titles: defaultdict[tuple[str, Path], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        titles[(entry.album or "").casefold(), _folder_of_album(entry.file)].append(entry)
+    for tracks in titles.values():
+        by_artist: defaultdict[str, list[Entry]] = defaultdict(list)
+        for entry in tracks:
+            by_artist[(entry.album_artist or "").casefold()].append(entry)
+        yield from by_artist.values() if len(by_artist.keys() - {""}) > 1 else [tracks]
+
+
 def _folder_of_album(file: Path) -> Path:
     """A file's folder; that above it for a folder such as `CD 1`."""
     return file.parent.parent if _DISC.fullmatch(file.parent.name) else file.parent
 
 
 def _common_artist(tracks: Sequence[Entry]) -> str | None:
-    """The artist of most tracks of an album; "Various Artists" where there is no such one."""
-    named = [each.artist for each in tracks if each.artist]
+    """The album artist, or else the artist, of most tracks of an album.
+
+    "Various Artists" where there is no such one.
+    """
+    named = [each.album_artist for each in tracks if each.album_artist]
+    named = named or [each.artist for each in tracks if each.artist]
     if not named:
         return None
     for artists in (Counter(named), Counter(map(without_guests, named))):
@@ -312,7 +329,10 @@ def _template(text: str) -> list[str]:
 
 
 def _filled(parts: Sequence[str], entry: Entry, genre: str, artist: str | None) -> list[str]:
-    """The path of a track by a template; what its tags don't say is called unknown."""
+    """The path of a track by a template; what its tags don't say is called unknown.
+
+    `artist` is the one whose folder it belongs in.
+    """
     values = {
         "genre": genre,
         "artist": artist or "Unknown Artist",
@@ -321,7 +341,9 @@ def _filled(parts: Sequence[str], entry: Entry, genre: str, artist: str | None) 
         "year": str(entry.year) if entry.year else "Unknown Year",
     }
     names = []
-    for part in parts:
+    for number, part in enumerate(parts):
+        if number == len(parts) - 1:
+            values["artist"] = entry.artist or values["artist"]
         # A file's own name is a name already; others may hold anything.
         if part == "{file}":
             names.append(entry.file.name)

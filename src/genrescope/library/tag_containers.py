@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ import mutagen
 from mutagen._vorbis import VCommentDict
 from mutagen.flac import FLAC
 from mutagen.id3 import ID3, PRIV, TCON, Encoding, Frames, Frames_2_2, ID3FileType
-from mutagen.mp4 import MP4Tags
+from mutagen.mp4 import AtomDataType, MP4FreeForm, MP4Tags
 
 from genrescope.errors import TagError
 from genrescope.library import riff_info, trailing_tags
@@ -35,7 +35,13 @@ _APE_FILES = (b"wvpk", b"MAC ", b"MPCK", b"MP+", b"OFR ", b"tBaK")
 # Formats that have tags of their own elsewhere in the file.
 _NO_ID3 = (b"OggS", b"RIFF", b"FORM")
 _ID3_HEADER = 10  # bytes
-_COMMON = {"tit2": "title", "tpe1": "artist", "talb": "album", "tdrc": "date"}
+_COMMON = {
+    "tit2": "title",
+    "tpe1": "artist",
+    "tpe2": "albumartist",
+    "talb": "album",
+    "tdrc": "date",
+}
 
 
 class GenreTags(Protocol):
@@ -88,6 +94,8 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
         return AsfTags(path)
     if head[:4] in (b"RF64", b"BW64") or (head[:4] == b"RIFF" and head[8:12] != b"WAVE"):
         return None  # WAV beyond 4 GB, and AVI, which mutagen takes for a damaged WAV
+    if head[:1] == b"\x56" and head[1:2] >= b"\xe0":
+        return None  # AAC in LATM, which mutagen takes for damaged AAC
     if head.startswith(b"ID3\2") and head[5] & 0x40:
         # The flag says that the tag is compressed, by a scheme that was never defined.
         raise TagError(path, "its ID3v2.2 tag is marked as compressed, which nothing can read")
@@ -113,13 +121,16 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
     return None
 
 
-def open_leading_tags(path: Path, tags: GenreTags | None) -> GenreTags | None:
-    """The ID3v2 tag in front of a file whose own tags are of another kind.
+def open_second_tags(path: Path, tags: GenreTags | None) -> GenreTags | None:
+    """The ID3v2 tag in front of a file whose own tags are of another kind; iTunes' genres in MP4.
 
     None where there is none, or none that can be read: it stays as it is.
     """
     if tags is None or tags.is_id3:
         return None
+    if isinstance(tags, _Mp4):
+        freeform = _Freeform(path, mutagen.File(path))
+        return freeform if freeform.keys else None
     with path.open("rb") as file:
         if not _size_of_id3(file.read(16)):
             return None
@@ -152,10 +163,10 @@ def read_texts(path: Path) -> dict[str, str]:
     tags = open_tags(path)
     _, trailing = trailing_tags.split(path)
     texts = [trailing_tags.texts(each) for each in trailing]
-    leading = open_leading_tags(path, tags)
+    second = open_second_tags(path, tags)
     found = {}
-    if isinstance(leading, _Id3):  # under the names that the file's own tag has for the same
-        found = {_COMMON.get(name, name): text for name, text in _id3_texts(leading).items()}
+    if isinstance(second, _Id3):  # under the names that the file's own tag has for the same
+        found = {_COMMON.get(name, name): text for name, text in _id3_texts(second).items()}
     found |= {name: values[0] for each in texts for name, values in each.items() if values}
     if isinstance(tags, VorbisTags):
         for name, value in reversed(tags.tags):
@@ -328,7 +339,7 @@ def _escaped(genre: str) -> str:
 
 
 class _Mp4:
-    """``©gen`` of MP4; mutagen reads the number of ``gnre`` as its name."""
+    """``©gen`` of MP4; mutagen reads the number of ``gnre`` as its name, and writes none."""
 
     is_id3, is_ape = False, False
 
@@ -348,10 +359,45 @@ class _Mp4:
 
     def others(self) -> object:
         unread = {k: list(v) for k, v in self.tags._failed_atoms.items() if k != "\xa9gen"}
-        return {key: value for key, value in self.tags.items() if key != "\xa9gen"}, unread
+        own = {"\xa9gen", *_freeform_keys(self.tags)}
+        return {key: value for key, value in self.tags.items() if key not in own}, unread
 
     def save(self, path: Path) -> None:
         self.audio.save(path, padding=kept_padding)
+
+
+class _Freeform:
+    """``----:com.apple.iTunes:GENRE`` of MP4, which some programs write next to ``©gen``."""
+
+    is_id3, is_ape = False, False
+
+    def __init__(self, _: Path, audio: Any) -> None:
+        self.audio, self.keys = audio, _freeform_keys(audio.tags or {})
+
+    def values(self) -> list[str]:
+        texts = [each for key in self.keys for each in self.audio.tags[key]]
+        is_utf16 = [each.dataformat == AtomDataType.UTF16 for each in texts]
+        return [
+            bytes(each).decode("utf-16-be", "replace") if wide else decoded(bytes(each))
+            for each, wide in zip(texts, is_utf16, strict=True)
+        ]
+
+    def set(self, genres: Sequence[str]) -> None:
+        for key in self.keys:
+            del self.audio.tags[key]
+        if genres:
+            self.audio.tags[self.keys[0]] = [MP4FreeForm(genre.encode()) for genre in genres]
+
+    def others(self) -> object:
+        return None  # `_Mp4` has them
+
+    def save(self, path: Path) -> None:
+        self.audio.save(path, padding=kept_padding)
+
+
+def _freeform_keys(tags: Iterable[str]) -> list[str]:
+    """The names of MP4's freeform atoms that hold genres, whoever defined them."""
+    return [key for key in tags if re.fullmatch(r"----:.*:genre", key, re.IGNORECASE)]
 
 
 class _Ape:

@@ -3,10 +3,10 @@
 Conventions
 -----------
 Genres are those of ID3 ``TCON`` (mp3, aiff, wav, tta, dsf), of the Vorbis comment ``GENRE`` (flac,
-ogg, opus), of MP4 ``©gen`` or ``gnre``, of ASF ``WM/Genre`` (wma), or of the APEv2 item ``Genre``
+ogg, opus), of MP4 ``©gen`` and ``gnre``, of ASF ``WM/Genre`` (wma), or of the APEv2 item ``Genre``
 (wavpack, ape, musepack). Where these hold none, a genre that an APEv2 tag at the end of the file
-holds, an ID3v2 tag in front of a flac file or the like, or the LIST INFO chunk of a wav file,
-counts. ID3's numeric codes are spelt out: ``(17)`` is
+holds, an ID3v2 tag in front of a flac file or the like, a freeform atom of MP4 (iTunes' GENRE), or
+the LIST INFO chunk of a wav file, counts. ID3's numeric codes are spelt out: ``(17)`` is
 ``Rock``. "Other", "Unknown" and the like are no genre (`genrescope.library.genre_names`).
 
 Writing
@@ -20,7 +20,7 @@ backup and indexing programs must see it. Another hard link to the old file keep
 An ID3v2.3 tag stays 2.3, a 2.4 tag stays 2.4. A file without one gets 2.3, which players and
 operating systems have read for longest; a 2.2 tag becomes 2.3 too, since mutagen doesn't write 2.2.
 Where a second tag of the file holds a genre as well (APEv2 or ID3v1 at the end, ID3v2 in front,
-LIST INFO), it is made to agree; none is added.
+a freeform atom, LIST INFO), it is made to agree; none is added.
 
 Several genres are values of their own: of one ``TCON`` frame in ID3v2.4, and as repeated items
 elsewhere. In 2.3, they are one text of numbers in brackets where it gives them in their order, else
@@ -44,7 +44,7 @@ from genrescope.library import riff_info, trailing_tags
 from genrescope.library.content import audio_digest
 from genrescope.library.genre_names import genre_name, genres_of, is_genre
 from genrescope.library.leftovers import temporary_copy
-from genrescope.library.tag_containers import open_leading_tags, open_tags
+from genrescope.library.tag_containers import open_second_tags, open_tags
 from genrescope.library.trailing_tags import Trailing
 
 __all__ = [
@@ -101,8 +101,8 @@ class GenreState:
     info
         That of a wav file's LIST INFO; None where there is none.
     leading
-        Those of an ID3v2 tag in front of a file that has another tag of its own; None where it has
-        none.
+        Those of an ID3v2 tag in front of a file that has another tag of its own, or of a freeform
+        atom of MP4; None where it has none.
     """
 
     values: tuple[str, ...]
@@ -146,7 +146,7 @@ def read_state(path: str | PathLike[str]) -> GenreState:
         values = tuple(tags.values()) if tags is not None else ()
         further = [genre for each in apes for genre in trailing_tags.genres(each)]
         is_own = tags is not None and tags.is_ape
-        leading = open_leading_tags(file, tags)
+        leading = open_second_tags(file, tags)
         in_front = leading.values() if leading is not None else []
         return GenreState(
             values,
@@ -303,7 +303,7 @@ def _tag(
     _, trailing = trailing_tags.split(copy)
     tags.set(values)
     tags.save(copy)
-    leading = open_leading_tags(copy, tags)
+    leading = open_second_tags(copy, tags)
     if leading is not None and (leading.values() or (state is not None and state.leading)):
         leading.set(values if state is None else state.leading or ())
         _, ends = trailing_tags.split(copy)
@@ -348,7 +348,7 @@ def _others(tags: Any, file: Path) -> object:
     """Everything in a file's tags but the genres, in a form that ``==`` compares."""
     _, trailing = trailing_tags.split(file)
     ends = [(t.kind, trailing_tags.without_genres(t)) for t in trailing if _holds_more(t)]
-    leading = open_leading_tags(file, tags)
+    leading = open_second_tags(file, tags)
     in_front = leading.others() if leading is not None else None
     return tags.others(), in_front, ends, riff_info.without_genre(file)
 

@@ -25,11 +25,15 @@ from numpy.typing import NDArray
 
 from genrescope.aggregation import softmax
 from genrescope.errors import GenrescopeError, RecipeError, UnknownNameError
+from genrescope.features.base import no_boolean
 from genrescope.registry import no_such
 from genrescope.wording import counted
 
 CHECKED = 500
 """Number of training vectors, evenly spaced, that an exported graph is checked on."""
+
+
+_XGBOOST_FLAGS = {"enable_categorical", "validate_parameters"}
 
 
 class _Kind(NamedTuple):
@@ -314,9 +318,15 @@ def _classifier(name: str, seed: int, hyper: dict[str, Any]) -> Any:
         _needed("onnxmltools")
     estimator = getattr(_needed(kind.module), kind.estimator)(**kind.settings)
     known = estimator.get_params()
-    for argument in hyper:
+    for argument, value in hyper.items():
         if argument not in known:
             raise UnknownNameError(no_such(f"{name} has no setting", argument, known))
+        # XGBoost's defaults are all None; of scikit-learn's, those of numbers are numbers.
+        default = 0 if name == "XGBoost" and argument not in _XGBOOST_FLAGS else known[argument]
+        try:
+            no_boolean(value, type(default))
+        except ValueError as error:
+            raise RecipeError(f"model classical: {argument}: {error}") from None
     seeded = {"random_state": seed} if "random_state" in known else {}
     return estimator.set_params(**seeded | hyper)
 

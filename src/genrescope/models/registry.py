@@ -10,6 +10,7 @@ from inspect import signature
 from typing import Any
 
 from genrescope.errors import RecipeError, UnknownNameError
+from genrescope.features.base import no_boolean
 from genrescope.registry import Registry, no_such
 
 _BUILTIN = {
@@ -82,7 +83,10 @@ def make_model(settings: dict[str, Any], *, shape: tuple[int, int], genres: int)
     """
     model = model_class(settings)
     own = {name: value for name, value in settings.items() if name != "kind"}
-    known = signature(model).parameters
+    try:
+        known = signature(model, eval_str=True).parameters
+    except NameError:  # of a type that is imported for type checkers alone
+        known = signature(model).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         names = [name for name in known if name not in ("shape", "genres")]
         for name in own:
@@ -90,6 +94,11 @@ def make_model(settings: dict[str, Any], *, shape: tuple[int, int], genres: int)
                 what = f"model {settings['kind']}: no setting"
                 raise UnknownNameError(no_such(what, name, names))
     try:
+        for name in own.keys() & known.keys():
+            try:
+                no_boolean(own[name], known[name].annotation)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
         return model(shape, genres, **own)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"model {settings['kind']}: {error}") from None

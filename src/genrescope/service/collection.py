@@ -32,6 +32,7 @@ from genrescope.library.similar import (
     has_label,
 )
 from genrescope.library.store import Library
+from genrescope.names import has_words
 from genrescope.service.problems import ProblemError
 
 _log = logging.getLogger(__name__)
@@ -61,12 +62,10 @@ class Filter:
 
     def allows(self, entry: Entry) -> bool:
         """Whether a track passes. Its genre is the corrected one, where there is one."""
-        texts = (entry.title, entry.artist, entry.album, name_of(entry))
-        folded = " ".join(text for text in texts if text).casefold()
-        words = (self.text or "").casefold().split()
+        texts = (entry.title, entry.artist, entry.album, entry.album_artist, name_of(entry))
         year = entry.year
         return (
-            all(word in folded for word in words)
+            (not self.text or has_words(" ".join(filter(None, texts)), self.text))
             and (self.genre is None or self.genre == entry.effective_genre)
             and (self.min_confidence is None or entry.confidence >= self.min_confidence)
             and (self.max_confidence is None or entry.confidence <= self.max_confidence)

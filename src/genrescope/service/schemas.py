@@ -42,6 +42,8 @@ class Track(_Schema):
     """See `title`."""
     album: str | None
     """See `title`."""
+    album_artist: str | None
+    """See `title`."""
     year: int | None
     """See `title`."""
     genre_tag: str | None

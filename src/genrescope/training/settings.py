@@ -6,19 +6,20 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from genrescope.encoders import encoder_kinds
 from genrescope.errors import UnknownNameError
+from genrescope.features.base import Values
 from genrescope.registry import no_such
 
 SplitKind = Literal["random", "folds", "lists", "official", "by_segment"]
 
 
-class Settings(BaseModel):
-    """Base of all sections: unknown keys are refused, values can't be changed."""
+class Settings(Values):
+    """Base of all sections: unknown keys are refused, values are finite and can't be changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class WaveformAugmentation(Settings):
