@@ -177,3 +177,43 @@ def test_headers_of_numbers_in_any_spelling(tmp_path: Path) -> None:
     for name in ("track_id", "Track ID", "track-id"):
         table.write_text(f"{name},genre,mfcc1\n000002,Rock,1\n000005,Jazz,2\n")
         assert sorted({t.id for t in read_table([table]).tracks()}) == ["2", "5"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ('a/one.mp3,"rock\nb/two.mp3,jazz\n', 2),
+        ('a/one.mp3,rock\nb/two.mp3,"jazz\nc.mp3,"pop"\n', 3),
+    ],
+)
+def test_a_quote_that_is_not_closed_is_named(tmp_path: Path, rows: str, line: int) -> None:
+    (tmp_path / "t.csv").write_text(f"path,genre\n{rows}")
+    with pytest.raises(DatasetError, match=rf"t\.csv: line {line}: "):
+        read_dataset(tmp_path / "t.csv")
+
+
+def test_a_genre_with_a_line_break_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('path,genre\na.mp3,"rock\nb.mp3,jazz"\n')
+    with pytest.raises(DatasetError, match=r"line 3, column genre: a genre with a line break"):
+        read_dataset(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("scheme", ["file://", "file://localhost", "FILE:"])
+def test_urls_of_local_files(tmp_path: Path, scheme: str) -> None:
+    (tmp_path / "ä 1.mp3").touch()
+    url = scheme + (tmp_path / "ä 1.mp3").as_uri().removeprefix("file://")
+    (tmp_path / "t.csv").write_text(f"path,genre\n{url},rock\n")
+    (track,) = read_dataset(tmp_path / "t.csv").tracks
+    assert (track.id, track.path) == ("ä 1", tmp_path / "ä 1.mp3")
+
+
+def test_various_artists_are_no_artist(tmp_path: Path) -> None:
+    names = ["Various  Artists", "VA", "Ann", "unknown"]
+    rows = "".join(f"{n}.mp3,rock,{name}\n" for n, name in enumerate(names))
+    for n in range(len(names)):
+        (tmp_path / f"{n}.mp3").touch()
+    (tmp_path / "t.csv").write_text(f"path,genre,artist\n{rows}")
+    tracks = read_dataset(tmp_path / "t.csv").tracks
+    assert [track.artist for track in tracks] == [None, None, "Ann", None]
+    named = with_artists(tracks, tmp_path / "t.csv")
+    assert [track.artist for track in named] == [None, None, "Ann", None]

@@ -336,7 +336,7 @@ class TestPlaylists:
 
     def test_odd_names(self, tmp_path: Path) -> None:
         names = ["#1.wav", "#folder/x.wav", "-y.wav", "ü #2.wav", "a\nb.wav", "c\rd.wav", "z.wav"]
-        names.append("  z.wav")
+        names += ["  z.wav", "http:x.wav", "C:y.wav", "a b:c.wav"]
         tracks = []
         for name in names:
             file = tmp_path / "m" / name
@@ -349,6 +349,7 @@ class TestPlaylists:
         read = [line for line in text.splitlines() if not line.startswith("#")]
         read = [line.lstrip() for line in read]  # as players do
         assert [(tmp_path / "m" / line).read_text() for line in read] == [*names[:4], *names[6:]]
+        assert read[-3:] == ["./http:x.wav", "./C:y.wav", "a b:c.wav"]
         with pytest.raises(FileError, match="M3U8"):
             write_m3u8(tmp_path / "m" / "list.PLS", tracks)
         # From elsewhere they are named in full.

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from genrescope.audio.kinds import AUDIO_SUFFIXES
 from genrescope.errors import AudioError, FileError, GenrescopeError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from genrescope.audio.files import PassedOver
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_LOCAL = re.compile(r"file:(//(localhost)?)?(?=/[^/])", re.IGNORECASE)
 _BY_PYARROW = ("s3", "gs", "gcs")
 _RETRIES = "retry_limit_seconds=30"
 # pyarrow's own options behind a question mark; any other one belongs to the name of a file.
@@ -38,6 +39,17 @@ _VERSION = ("ETag", "Content-MD5", "Digest", "Last-Modified", "mtime", "LastModi
 def is_address(name: str) -> bool:
     """Whether a name has the form of an address."""
     return _ADDRESS.match(name) is not None
+
+
+def local_path(name: str) -> str:
+    """The path of a URL of a local file (`file:///a%20song.mp3`); any other name as it is.
+
+    So is the name of a file or a folder that exists, whatever it looks like.
+    """
+    scheme = _LOCAL.match(name)
+    if scheme is None or os.path.lexists(name):
+        return name
+    return os.fsdecode(unquote_to_bytes(os.fsencode(name[scheme.end() :])))
 
 
 def names_address(name: str) -> bool:

@@ -108,7 +108,7 @@ def find_sources(
 def _found_sources(
     arguments: Iterable[str], *, null: bool, passed_over: PassedOver
 ) -> list[Path | str | FileError]:
-    from genrescope.audio.addresses import audio_at, names_address
+    from genrescope.audio.addresses import audio_at, local_path, names_address
 
     found: list[Path | str | FileError] = []
     for argument in arguments:
@@ -118,7 +118,7 @@ def _found_sources(
             else:
                 found.append(FileError("-", "no names on stdin"))
             continue
-        if not names_address(argument):
+        if not names_address(local_path(argument)):
             found += find([argument], null=null, passed_over=passed_over)
             continue
         try:

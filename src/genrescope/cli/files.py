@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import typer
 
-from genrescope.audio.addresses import is_address
+from genrescope.audio.addresses import is_address, local_path
 from genrescope.audio.files import PassedOver, find_audio, identity, is_system_folder
 from genrescope.audio.kinds import AUDIO_SUFFIXES, SHARED_SUFFIXES, kind_of
 from genrescope.errors import FileError, printable
@@ -74,7 +75,7 @@ def find(
     passed_over = passed_over if passed_over is not None else PassedOver()
     seen = seen if seen is not None else set()
     for argument in arguments:
-        name = argument
+        name = local_path(argument)
         if not os.path.lexists(name):
             # A shell leaves ~ alone in a quoted glob, and so does make in MUSIC=~/Music.
             name = os.path.expanduser(name)  # noqa: PTH111 - any bytes
@@ -180,9 +181,15 @@ def _not_seen(
 
 
 def names_on_stdin(null: bool) -> list[str]:
-    """The names on stdin, one a line, or each with a NUL byte behind it."""
+    """The names on stdin, one a line, or each with a NUL byte behind it.
+
+    Lists made on Windows may begin with a byte order mark and end their lines with a carriage
+    return, which belong to a name only where there is such a file.
+    """
     # Names need not be UTF-8: they are read as the file system's own bytes.
     lines = sys.stdin.buffer.read().split(b"\0" if null else b"\n")
-    if not null:  # lists made on Windows end their lines with a carriage return, too
+    if not any(os.path.lexists(lines[0].removesuffix(end)) for end in (b"", b"\r")):
+        lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
+    if not null:
         lines = [b if os.path.lexists(b) else b.removesuffix(b"\r") for b in lines]
     return [os.fsdecode(line) for line in lines if line not in (b"", b"-")]

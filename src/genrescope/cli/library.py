@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
-from genrescope.audio.addresses import names_address
+from genrescope.audio.addresses import local_path, names_address
 from genrescope.cli.files import not_music
 from genrescope.cli.filters import FilterOptions
 from genrescope.cli.options import grouped
@@ -176,6 +176,7 @@ def relocate(
     from genrescope.library.places import locked
     from genrescope.library.store import Library
 
+    old, new = local_path(old), local_path(new)
     if names_address(old) or names_address(new):
         raise typer.BadParameter("it needs folders; of addresses, scan the new one, forget the old")
     opened = Library.open(library)

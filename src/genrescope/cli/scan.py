@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from genrescope.audio.addresses import names_address
+from genrescope.audio.addresses import local_path, names_address
 from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_local, check_whole, ray_engine
 from genrescope.cli.info import note_outdated
 from genrescope.cli.listen import LISTEN, listen_option
@@ -135,6 +135,7 @@ def scan(
 
 
 def _local_or_address(folder: str) -> Path | str:
+    folder = local_path(folder)
     return folder if names_address(folder) else Path(folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,6 +179,7 @@ def _sort(planned: Plan, yes: bool) -> None:
                 planned.action,
                 planned.folder,
                 lambda done, total: bar.update(task, completed=done, total=total),
+                planned.roots,
             )
     except KeyboardInterrupt:
         for file in set(planned.folder.glob("undo-*.json")) - before:
@@ -188,8 +190,7 @@ def _sort(planned: Plan, yes: bool) -> None:
     if undo_file is not None:
         stdout.print(f"to undo: genrescope sort --undo {argument(undo_file)}", markup=False)
     if planned.action == "move" and planned.steps:
-        scan = f"genrescope scan {argument(planned.folder)}"
-        notice(f"{scan} updates the library; no file is analysed again")
+        _note_scan([planned.folder])
     if failures:
         raise typer.Exit(1)
 
@@ -230,12 +231,20 @@ def _write_playlists(planned: Plan, where_they_are: bool) -> None:
         notice(f"not in the playlist, for its name holds a line break: {file}")
 
 
-def _undo(file: Path) -> None:
-    from genrescope.library.moves import undo
+def _note_scan(folders: Sequence[Path | str]) -> None:
+    scan = " ".join(["genrescope scan", *map(argument, folders)])
+    notice(f"{scan} updates the library; no file is analysed again")
 
+
+def _undo(file: Path) -> None:
+    from genrescope.library.moves import moved_from, undo
+
+    roots = moved_from(file)
     undone, failures = undo(file)
     for failure in failures:
         error_line(str(failure))
     stdout.print(f"{undone} undone, {len(failures)} left alone", markup=False)
+    if roots and undone:
+        _note_scan(roots)
     if failures:
         raise typer.Exit(1)

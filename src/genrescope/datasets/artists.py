@@ -47,7 +47,7 @@ def with_artists(tracks: Iterable[Track], table: str | PathLike[str]) -> list[Tr
     track_at = rows.required("tracks", _TRACK_COLUMNS)
     artist_at = rows.required("artists", _ARTIST_COLUMNS)
     artist = {row.cells[track_at]: row.cells[artist_at] for row in rows}
-    artist = {name: who for name, who in artist.items() if not is_nothing(who)}
+    artist = {name: who for name, who in artist.items() if known_artist(who) is not None}
     artist = _of_files(artist) | artist
     named = [replace(track, artist=artist.get(track.id)) for track in tracks]
     if not any(track.artist for track in named):
@@ -86,6 +86,11 @@ def artists_from_tags(tracks: Sequence[Track]) -> list[Track]:
         replace(track, artist=None if name is None else spelling[name_key(name)])
         for track, name in zip(tracks, names, strict=True)
     ]
+
+
+def known_artist(name: str) -> str | None:
+    """A name of an artist as it is; None for "Various Artists" and the like, who are no artist."""
+    return None if is_nothing(name) or _is_nobody(name) else name
 
 
 def without_guests(artist: str) -> str:

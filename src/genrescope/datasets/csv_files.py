@@ -5,8 +5,8 @@ Conventions
 Columns are separated by a comma, semicolon, tab or vertical bar, whichever makes most of the first
 line, or which one a first line such as `sep=;` names, for spreadsheets. Text is UTF-8 or, with its
 byte order mark, UTF-16. The first line that is not empty names the columns, in any case, with
-spaces or underscores. Spaces around cells don't count. Errors name the line of the file and the
-column.
+spaces or underscores. Spaces around cells don't count. A quote that is not closed is an error.
+Errors name the line of the file and the column.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ def csv_rows(path: str | PathLike[str]) -> Iterator[Row]:
     try:
         with Path(path).open(newline="", encoding=_encoding(path)) as file:
             separator, above = _separator(file)
-            reader = csv.reader(file, delimiter=separator)
+            # Strict: an unclosed quote would take all lines up to the next one into its cell.
+            reader = csv.reader(file, delimiter=separator, strict=True)
             for cells in reader:
                 line = reader.line_num + above
                 yield Row(Path(path), line, [cell.strip() for cell in cells])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from genrescope.audio.addresses import current_stamp_of, is_address, names_address
+from genrescope.audio.addresses import current_stamp_of, is_address, local_path, names_address
 from genrescope.errors import FileError
 from genrescope.library import places
 from genrescope.library.content import content_of
@@ -115,6 +115,7 @@ def describe(library: Library) -> Info:
 
 def typed_place(name: str) -> Path | str:
     """A folder or a file as it is typed, for `below`: an absolute path, or an address as text."""
+    name = local_path(name)
     return name if names_address(name) else Path(name).absolute()
 
 

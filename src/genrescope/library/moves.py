@@ -3,8 +3,9 @@
 Conventions
 -----------
 The steps are written next to the sorted files, as JSON, before the first is taken, so that an
-interrupted run can be undone, too. Undoing touches only what is still as the step left it. A
-symbolic link that is moved still points to the same file, also where that is moved, too.
+interrupted run can be undone, too. Undoing touches only what is still as the step left it; a file
+that was moved may have other tags by then, but has to have the same coded audio. A symbolic link
+that is moved still points to the same file, also where that is moved, too.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from genrescope.atomic import write_atomic
 from genrescope.errors import FileError
+from genrescope.library.content import content_of
 from genrescope.library.leftovers import temporary_copy
 from genrescope.library.transfer import copy_or_move, is_copy
 
@@ -49,6 +52,8 @@ class Step:
     link, moved_link
         For a symbolic link that is moved: its text before and after; else None. A link that stays
         while its file is moved has one path as source and target.
+    content
+        SHA-256 of the source's coded audio; None where it is not known.
     """
 
     source: str
@@ -57,6 +62,7 @@ class Step:
     mtime_ns: int
     link: str | None = None
     moved_link: str | None = None
+    content: str | None = None
 
 
 def with_links(steps: Iterable[Step], action: Action) -> list[Step]:
@@ -124,8 +130,16 @@ def carry_out(
     action: Action,
     folder: Path,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    roots: Iterable[str] = (),
 ) -> tuple[Path | None, list[SortError]]:
     """Take steps, after writing into a folder the file that undoes them.
+
+    Parameters
+    ----------
+    progress
+        Called with the number of steps taken and of all after each.
+    roots
+        The scanned folders that the files come from, which are to be scanned after an undo.
 
     Returns
     -------
@@ -141,7 +155,7 @@ def carry_out(
     """
     if not steps:
         return None, []
-    undo_file = _write_undo(steps, action, folder)
+    undo_file = _write_undo(steps, action, folder, roots)
     failures = []
     stay: set[str] = set()  # targets that nothing came to, which no link may lead to
     for done, step in enumerate(steps, 1):
@@ -173,17 +187,7 @@ def undo(file: Path) -> tuple[int, list[SortError]]:
     SortError
         It is no undo file.
     """
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8", errors="surrogateescape"))
-        action, steps = stored["action"], [Step(**step) for step in stored["steps"]]
-        if stored["format"] not in (1, _FORMAT) or action not in get_args(Action):
-            raise ValueError("another format")
-        if not all(map(_is_whole, steps)):
-            raise ValueError("values of other types")
-    except OSError as error:
-        raise SortError(file, f"can't be read: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise SortError(file, "not an undo file of genrescope sort") from error
+    action, steps, _ = _read_undo(file)
     undone, failures, is_done = 0, [], True
     missing: set[str] = set()  # sources that nothing came back to, which no link may lead to
     # Links last, when it is known which files came back.
@@ -205,6 +209,35 @@ def undo(file: Path) -> tuple[int, list[SortError]]:
     if is_done:
         file.unlink()
     return undone, failures
+
+
+def moved_from(file: Path) -> list[str]:
+    """The scanned folders to which an undo file takes files back; none where none were moved.
+
+    Raises
+    ------
+    SortError
+        It is no undo file.
+    """
+    action, _, roots = _read_undo(file)
+    return roots if action == "move" else []
+
+
+def _read_undo(file: Path) -> tuple[Action, list[Step], list[str]]:
+    """The action, the steps and the scanned folders of an undo file."""
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8", errors="surrogateescape"))
+        action, steps = stored["action"], [Step(**step) for step in stored["steps"]]
+        roots = stored.get("roots", [])
+        if stored["format"] not in (1, _FORMAT) or action not in get_args(Action):
+            raise ValueError("another format")
+        if not all(map(_is_whole, steps)) or not _are_texts(roots):
+            raise ValueError("values of other types")
+    except OSError as error:
+        raise SortError(file, f"can't be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise SortError(file, "not an undo file of genrescope sort") from error
+    return action, steps, roots
 
 
 def _remove_empty(folders: Iterable[Path], top: Path) -> None:
@@ -267,14 +300,18 @@ def unfinished_moves(folder: Path) -> set[tuple[str, str]]:
     return found
 
 
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
 def _is_whole(step: Step) -> bool:
     """Whether what was read as a step has values of its types."""
     paths, numbers = (step.source, step.target), (step.size, step.mtime_ns)
-    links = (step.link, step.moved_link)
+    texts = (step.link, step.moved_link, step.content)
     return (
         all(isinstance(each, str) and "\0" not in each for each in paths)
         and all(isinstance(each, int) for each in numbers)
-        and all(each is None or isinstance(each, str) for each in links)
+        and all(each is None or isinstance(each, str) for each in texts)
     )
 
 
@@ -295,7 +332,7 @@ def _take_back(step: Step, action: Action) -> bool:
             raise FileExistsError(17, "it is no longer the link that was made")
         target.unlink()
         return True
-    _check_unchanged(step, target)
+    _check_unchanged(step, target, action)
     if action == "copy":
         _check_original(step, source)
         target.unlink()
@@ -316,8 +353,11 @@ def _take_back(step: Step, action: Action) -> bool:
     return True
 
 
-def _check_unchanged(step: Step, target: Path) -> None:
+def _check_unchanged(step: Step, target: Path, action: Action) -> None:
     """Check that a copied or moved file is as the step left it.
+
+    A copy is removed, and with it what was changed in it. A moved file is only moved back, so that
+    it may have other tags.
 
     Raises
     ------
@@ -331,6 +371,9 @@ def _check_unchanged(step: Step, target: Path) -> None:
         is_same = status.st_size != step.size
     else:
         is_same = status.st_size == step.size and _is_time(status.st_mtime_ns, step.mtime_ns)
+        if action == "move" and not is_same and step.content is not None:
+            with suppress(FileError):
+                is_same = content_of(target) == step.content
     if not is_same:
         raise FileExistsError(17, "it was changed since")
 
@@ -352,12 +395,13 @@ def _check_original(step: Step, source: Path) -> None:
         raise FileNotFoundError(2, f"its original {source} is gone: the copy stays")
     status = source.stat()
     is_same = status.st_size == step.size and _is_time(status.st_mtime_ns, step.mtime_ns)
-    if not is_same and not is_copy(source, Path(step.target)):
+    if not is_same and not is_copy(source.resolve(), Path(step.target)):
         raise FileExistsError(17, f"its original {source} was changed since: the copy stays")
 
 
-def _write_undo(steps: Sequence[Step], action: Action, folder: Path) -> Path:
-    stored = {"format": _FORMAT, "action": action, "steps": [asdict(step) for step in steps]}
+def _write_undo(steps: Sequence[Step], action: Action, folder: Path, roots: Iterable[str]) -> Path:
+    written = [asdict(step) for step in steps]
+    stored = {"format": _FORMAT, "action": action, "roots": [*roots], "steps": written}
     text = json.dumps(stored, indent=1, ensure_ascii=False) + "\n"
     stamp = time.strftime("%Y%m%d-%H%M%S")
     file, number = folder / f"undo-{stamp}.json", 1

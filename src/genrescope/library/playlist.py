@@ -15,6 +15,7 @@ well, filled up track by track where it costs least, and the best of all is the 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +30,8 @@ from genrescope.library.rows import Entry
 from genrescope.library.similar import Space, TrackFilter, mean_similarity
 
 _OTHER_PLAYLISTS = (".pls", ".xspf", ".wpl", ".asx", ".zpl")
+# A comment, a blank, or the scheme of an address.
+_MISREAD = re.compile(r"#|\s|[A-Za-z][A-Za-z0-9+.-]*:")
 _CANDIDATES = 400
 _FEWEST_A_POINT = 8
 
@@ -94,8 +97,8 @@ def write_m3u8(
     """Write a playlist atomically; an older one of that name is replaced.
 
     Files below the playlist's own folder are named from there, so that both can be moved together.
-    A name that begins with "#" gets "./" in front, for it would be a comment, and one that begins
-    with a blank, which players drop. A file whose path
+    A name that begins with "#", which would be a comment, with a blank, which players drop, or with
+    what would be the scheme of an address ("http:x.flac") gets "./" in front. A file whose path
     holds a line break can't be named in a playlist, and is left out.
 
     Parameters
@@ -125,13 +128,14 @@ def write_m3u8(
         address = str(file.relative_to(home) if file.is_relative_to(home) else file)
         if entry.is_remote and file == entry.file:
             address = entry.place
+        elif _MISREAD.match(address) and not Path(address).is_absolute():
+            address = f"./{address}"
         if len(address.splitlines()) > 1 or address[-1:].splitlines() == [""]:
             left_out.append(file)
             continue
         name = " ".join(entry.name.split())
         lines.append(f"#EXTINF:{round(entry.duration)},{name}")
-        is_misread = address.startswith("#") or address[:1].isspace()
-        lines.append(f"./{address}" if is_misread else address)
+        lines.append(address)
     lines += [comment] if comment else []
     try:
         write_atomic(path, ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))

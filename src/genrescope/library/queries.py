@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from genrescope.audio.addresses import names_address
+from genrescope.audio.addresses import local_path, names_address
 from genrescope.audio.files import identity
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.rows import Entry, inode_of
@@ -41,7 +41,7 @@ def find_track(library: Library, track: str | os.PathLike[str]) -> Entry | None:
     GenrescopeError
         Several tracks match.
     """
-    text = os.fspath(track)
+    text = local_path(os.fspath(track))
     file = absolute(text)
     if not is_text(os.fspath(file)):  # no library holds such names
         if file.exists():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from genrescope.audio.addresses import (
     is_audio,
+    local_path,
     names_address,
     options_of,
     stamp_of,
@@ -50,7 +51,7 @@ class Root:
         FileError
             For an address that can't be a folder's, or whose parts must not be stored.
         """
-        name = os.fspath(folder)
+        name = local_path(os.fspath(folder))
         if not names_address(name):
             if "\0" in name:
                 raise FileError(name, "no such folder: no folder can have this name")

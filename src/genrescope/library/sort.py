@@ -26,7 +26,8 @@ from typing import Literal
 import numpy as np
 
 from genrescope.datasets.artists import without_guests
-from genrescope.errors import GenrescopeError
+from genrescope.errors import FileError, GenrescopeError
+from genrescope.library.content import content_of
 from genrescope.library.genre_names import genre_name
 from genrescope.library.moves import (
     Action,
@@ -104,6 +105,11 @@ class Plan:
     in_place: int
     left_out: tuple[tuple[Entry, str], ...]
 
+    @property
+    def roots(self) -> list[str]:
+        """The scanned folders of the tracks that are not in their place."""
+        return sorted({p.entry.root for p in self.placed if p.file != p.entry.file})
+
 
 def plan(
     entries: Iterable[Entry],
@@ -174,7 +180,9 @@ def plan(
             is_there = False  # a run was stopped when it had both names
         in_place += is_there
         if not is_there:
-            steps.append(Step(str(entry.file), str(target), status.st_size, status.st_mtime_ns))
+            size, mtime_ns = status.st_size, status.st_mtime_ns
+            paths = str(entry.file), str(target)
+            steps.append(Step(*paths, size, mtime_ns, content=entry.content))
     ordered = with_links(steps, action)
     if action == "move":
         ordered += links_that_follow(ordered, {*roots} or {Path(entry.root) for entry in tracks})
@@ -374,6 +382,7 @@ class _Names:
         self._given: set[str] = set()
         self._next: dict[str, int] = {}  # of a desired name, the first number that is not given
         self._of_content: defaultdict[str, list[Path]] = defaultdict(list)
+        self._contents: dict[Path, str] = {}  # of files that stand where a track should go
 
     def choose(self, desired: Path, entry: Entry) -> tuple[Path, bool]:
         """The first name that is free, or that holds this very track already, and whether it does.
@@ -395,7 +404,7 @@ class _Names:
             if str(target).casefold() not in self._given:
                 if not os.path.lexists(target):
                     break
-                if self._holds(target, entry.file):
+                if self._holds(target, entry):
                     is_there = True
                     break
             number += 1
@@ -403,15 +412,30 @@ class _Names:
         self._of_content[entry.content].append(target)
         return target, is_there
 
-    def _holds(self, target: Path, source: Path) -> bool:
+    def _holds(self, target: Path, entry: Entry) -> bool:
         """Whether the file is there already: moved or linked there, or copied."""
-        with suppress(OSError):
+        source = entry.file
+        with suppress(OSError, FileError):
             if target.samefile(source):
                 return True
+            if self._action == "copy":  # which follows links
+                source = source.resolve()
+                return is_copy(source, target) or self._is_retagged_copy(target, entry)
             # A move to another disk may have been stopped when the copy was made.
             is_begun = self._action == "move" and (str(source), str(target)) in self._begun
-            return (self._action == "copy" or is_begun) and is_copy(source, target)
+            return is_begun and is_copy(source, target)
         return False
+
+    def _is_retagged_copy(self, target: Path, entry: Entry) -> bool:
+        """Whether a file has the same coded audio as a track, and other tags."""
+        if target.is_symlink() or not target.is_file():
+            return False
+        if target not in self._contents:
+            self._contents[target] = content_of(target)
+        status = entry.file.stat()
+        is_as_scanned = (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
+        content = entry.content if is_as_scanned else content_of(entry.file)
+        return self._contents[target] == content
 
 
 def _numbered(desired: Path, number: int) -> Path:

@@ -2,7 +2,8 @@
 
 Conventions
 -----------
-Paths are relative to the table's folder; slashes may lean either way. A track's id is its file's
+Paths are relative to the table's folder; slashes may lean either way, and URLs of local files
+(`file:///…`) are taken, too. A track's id is its file's
 name without suffix, or the whole path without suffix where names repeat.
 """
 
@@ -11,7 +12,9 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
+from genrescope.audio.addresses import local_path
 from genrescope.audio.files import identity
+from genrescope.datasets.artists import known_artist
 from genrescope.datasets.csv_files import CsvTable, Row, is_nothing, subset_of
 from genrescope.datasets.dataset import NO_FILE, NO_GENRE, Dataset, LeftOut
 from genrescope.datasets.layout import About, Layout
@@ -59,15 +62,16 @@ class Listing(Layout):
         left_out: list[LeftOut] = []
         for name, (file, row) in zip(_ids(rows), rows.items(), strict=True):
             genre = row.cells[genre_at]
-            artist = None if artist_at is None else row.cells[artist_at]
+            artist = None if artist_at is None else known_artist(row.cells[artist_at])
             split = None if split_at is None else subset_of(row, split_at)
+            if len(genre.splitlines()) > 1:
+                raise row.error("a genre with a line break", table.header[genre_at])
             if is_nothing(genre):
                 left_out.append(LeftOut(name, NO_GENRE))
             elif not _is_file(file):
                 left_out.append(LeftOut(name, NO_FILE, genre))
             else:
-                named = None if artist is None or is_nothing(artist) else artist
-                tracks.append(Track(name, file, genre, named, split))
+                tracks.append(Track(name, file, genre, artist, split))
         if not tracks:
             raise _nothing(path, table, rows, left_out, path_at)
         return _dataset(path, tracks, left_out)
@@ -79,6 +83,7 @@ def _file(row: Row, index: int, column: str) -> Path:
     folder = row.table.parent
     if is_nothing(cell) and not (cell and _is_file(folder / cell)):
         raise row.error("expected the path of a file, found nothing", column)
+    cell = local_path(cell)
     file = folder / cell
     if "\\" in cell and not _is_file(file):
         file = folder / cell.replace("\\", "/")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genrescope.audio import AUDIO_SUFFIXES
+from genrescope.datasets.artists import known_artist
 from genrescope.datasets.csv_files import Row, csv_rows, subset_of
 from genrescope.datasets.dataset import NO_FILE, NO_GENRE, Dataset, LeftOut
 from genrescope.datasets.layout import About, Layout
@@ -267,7 +268,7 @@ def fma_rows(table: Path) -> Iterator[FmaRow]:
             cells[genre],
             subset_of(row, split),
             cells[subset],
-            None if artist is None else cells[artist] or None,
+            None if artist is None else known_artist(cells[artist]),
         )
 
 
