@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from pages import write_between
 
 from genrescope.audio.files import find_audio
 
@@ -99,10 +100,7 @@ def main(music: Path, song: Path, write: bool) -> None:
     ]
     print("\n".join(lines))
     if write:
-        page = ROOT / "docs" / "performance.md"
-        marked = re.compile(r"(<!-- base -->\n).*?(<!-- /base -->)", re.DOTALL)
-        text = marked.sub(lambda m: m[1] + "\n".join(lines) + "\n" + m[2], page.read_text())
-        page.write_text(text, encoding="utf-8")
+        write_between(ROOT / "docs" / "performance.md", "base", lines)
 
 
 if __name__ == "__main__":

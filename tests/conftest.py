@@ -39,6 +39,7 @@ _NAMES = (
 )
 # Ray takes no busy or full machine for a dead or a broken one.
 _RAY = {
+    "agent_register_timeout_ms": "600000",
     "gcs_server_port_wait_time_s": "300",
     "health_check_failure_threshold": "100",
     "local_fs_capacity_threshold": "1.0",

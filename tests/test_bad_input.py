@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from fuzz import TARGETS, try_input
+from fuzz import TARGETS, row, table, try_input
+from pages import rows_between, write_between
 
 from clips import RATE, music
 from genrescope import Classifier
@@ -282,6 +283,22 @@ def test_real_files_and_those_that_once_failed(kind: str, tmp_path: Path) -> Non
     for data in [*target.seeds(), *(path.read_bytes() for path in once)]:
         for cut in (data, data[: len(data) // 2]):
             assert try_input(target, cut, tmp_path) is None
+
+
+def test_a_kind_that_is_not_fuzzed_again_keeps_its_row(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- fuzz -->\n<!-- /fuzz -->\nb\n", "utf-8")
+    first = {"inputs": 10, "findings": {"1": "crash: x"}, "measured": "2026-01-01"}
+    later = {"inputs": 5, "findings": {"1": "hang: 6 s"}, "measured": "2026-01-02"}
+    for results in ({"WAV": first, "AU": first}, {"AU": later}):
+        new = {name: row(name, result) for name, result in results.items()}
+        write_between(page, "fuzz", table(rows_between(page, "fuzz") | new))
+    assert [*rows_between(page, "fuzz").values()] == [
+        "| WAV | 10 | 1 | 0 | 0 | 2026-01-01 |",
+        "| AU | 5 | 0 | 1 | 0 | 2026-01-02 |",
+        "| all | 15 | 1 | 1 | 0 | |",
+    ]
+    assert page.read_text("utf-8").startswith("a\n") and page.read_text("utf-8").endswith("b\n")
 
 
 def test_the_errors_of_files_name_them(tmp_path: Path) -> None:

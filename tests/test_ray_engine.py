@@ -23,7 +23,7 @@ from genrescope.examples import write_examples
 
 pytestmark = [pytest.mark.needs("ray"), pytest.mark.needs("library")]
 
-_STARTS = 4
+_STARTS = 10
 
 
 @pytest.fixture(scope="module")

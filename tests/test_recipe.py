@@ -162,7 +162,10 @@ def test_wrong_settings_are_named(change: str, place: str) -> None:
         (SMALL + "1: 2", "1"),
         ("extends: [default]", "extends: expected a shipped name or a file"),
         ("extends: 5", "extends: expected"),
-        ("extends: nowhere.yaml", "extends nowhere.yaml, which is no shipped recipe and no file"),
+        (
+            "extends: nowhere.yaml",
+            "extends nowhere.yaml, which is neither a shipped recipe nor a file",
+        ),
         ("extends: mine.yaml", "extends itself"),
         ("extends: other.yaml", "extends itself"),
         ("extends: ../recipes/mine.yaml", "extends itself"),

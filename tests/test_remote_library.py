@@ -19,7 +19,7 @@ import genrescope.library.duplicates
 import genrescope.library.search
 from clips import write_wav
 from genrescope.cli import app
-from genrescope.errors import FileError
+from genrescope.errors import FileError, GenrescopeError
 from genrescope.inference.ray_engine import RayEngine
 from genrescope.library.corrections import correct
 from genrescope.library.maintenance import verify
@@ -268,7 +268,13 @@ def ray_here() -> Iterator[None]:
     folder = Path(os.environ["RAY_TMPDIR"]) / "ray"
     folder.mkdir(exist_ok=True)
     (folder / "ray_current_cluster").write_text("127.0.0.1:1")
-    RayEngine(cores=2)
+    for starts_left in (2, 1, 0):  # of three attempts each; a very busy machine needs more
+        try:
+            RayEngine(cores=2)
+            break
+        except GenrescopeError:
+            if not starts_left:
+                raise
     yield
     ray.shutdown()
     (folder / "ray_current_cluster").unlink(missing_ok=True)

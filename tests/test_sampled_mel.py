@@ -80,7 +80,7 @@ def test_grey_levels_are_those_of_the_picture(picture: Path) -> None:
     levels, _ = feature.of_picture(load_sampled_mel(picture))
     pixels = np.asarray(Image.open(picture))
     np.testing.assert_allclose(levels, (4 * pixels.astype(float) + 1.5) / 255, atol=1e-6)
-    with pytest.raises(RecipeError, match="not of MFCCs"):
+    with pytest.raises(RecipeError, match="not MFCCs"):
         make_feature(settings | {"grey": True, "n_mfcc": 20})
 
 

@@ -10,18 +10,18 @@ from genrescope.redaction import redacted, redacted_text
 
 
 class GenrescopeError(Exception):
-    """Base of all errors a caller of Genrescope should expect to handle."""
+    """Base class of all errors that a caller of Genrescope should expect."""
 
 
 class FileError(GenrescopeError):
-    """Something is wrong with one file.
+    """An error about one file.
 
     Attributes
     ----------
     path
-        The file as the caller named it; an address without the secrets in it.
+        The file as the caller named it; of an address, secrets are removed.
     reason
-        What is wrong with it, in a few words without the path.
+        What is wrong, in a few words without the path.
     """
 
     def __init__(self, path: str | PathLike[str], reason: str) -> None:
@@ -42,8 +42,8 @@ class UnreadableError(AudioError):
     """A file could not be read this time, whatever its content.
 
     The disk or the network gave an error, the file changed while it was read, or its decoder was
-    stopped. The next attempt may succeed, so this is never remembered of a file, unlike other
-    `AudioError`s.
+    stopped. The next attempt may succeed, so unlike other `AudioError`s this one is never stored as
+    a property of the file.
     """
 
 
@@ -52,9 +52,9 @@ class TooLongError(AudioError):
 
 
 def check_disk(path: str | PathLike[str], fault: Exception) -> None:
-    """Raise an error of the disk as an `UnreadableError`; others, and a missing file, pass.
+    """Raise `UnreadableError` if the disk failed; other faults, and a missing file, are ignored.
 
-    Libraries raise an `OSError` without a number for a file of a content that they don't like.
+    An `OSError` without a number is not the disk's: libraries raise it for content they refuse.
     """
     number = getattr(fault, "errno", None)
     passing = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EISDIR)
@@ -83,7 +83,7 @@ class NotHereError(RecipeError):
 
 
 class UnknownNameError(NotHereError, ValueError):
-    """There is no encoder, layer, feature, classifier … of that name; the message lists them."""
+    """No encoder, layer, feature, classifier … has that name; the message lists the names."""
 
 
 class BundleError(FileError):
@@ -95,6 +95,6 @@ class TagError(FileError):
 
 
 def printable(text: str) -> str:
-    """A text, such as a file's name of any bytes, as one printable line."""
+    """A text as one printable line; it may be a file's name, which holds any bytes."""
     safe = text.encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in safe)

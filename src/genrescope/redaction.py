@@ -25,8 +25,8 @@ _SHORTEST = 4
 def redacted(address: str) -> str:
     """An address without secrets; a path, as it is.
 
-    Of web addresses nothing behind a question mark is left, of others the values of parameters that
-    are named as secrets are.
+    Web addresses lose all that follows a question mark, other addresses the values of parameters
+    that are named as secrets are.
     """
     if ":/" not in address:
         return address
@@ -36,7 +36,7 @@ def redacted(address: str) -> str:
 def without_password(address: str) -> str:
     """An address without the user and the password in front of its host, if it has both.
 
-    Of web addresses a user alone is left out, too: it may be a token.
+    In web addresses a user without a password is removed, too: it may be a token.
     """
     return "::".join(_without_password(each) for each in _CHAINED.split(address))
 

@@ -56,7 +56,7 @@ def write_settings(**changes: str | bool) -> Path:
     Raises
     ------
     FileError
-        When the file is damaged or can't be written, or a value is no text that it can hold.
+        When the file is damaged or can't be written, or a value is not text that it can hold.
     """
     path, fields = settings_file(), read_settings() | changes
     # A string of JSON is one of TOML, and so are `true` and `false`: but for escaped halves of

@@ -1,6 +1,6 @@
 """The genres that Genrescope names, in two levels, and what data sets and AudioSet call them.
 
-All of it is data, in `taxonomy.yaml`. Names are compared by `genrescope.genres`, so that "Hip-Hop",
+`taxonomy.yaml` has the genres. Names are compared by `genrescope.genres`, so that "Hip-Hop",
 "hip hop" and "hiphop" are one genre.
 """
 
@@ -30,7 +30,7 @@ class Genre:
     tag
         As it is spelt in a file's tags.
     labels
-        The AudioSet labels that are evidence of it; the likeliest counts.
+        The AudioSet labels that are evidence of the genre; the most probable one counts.
     also
         Other spellings.
     datasets

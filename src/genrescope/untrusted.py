@@ -30,20 +30,20 @@ _MOST_VALUES = 200_000
 
 
 class RepeatedKeyError(ValueError):
-    """A key comes twice in one mapping, so that one of its values would be lost."""
+    """A mapping has a key twice, so that one of the values would be lost."""
 
 
 def read_limited(path: str | PathLike[str], largest: int) -> bytes:
-    """Read a file of at most so many bytes.
+    """Read a regular file of at most `largest` bytes.
 
     Raises
     ------
     ValueError
-        When it is larger, or no regular file.
+        When it is larger, or not a regular file.
     OSError
         When it can't be read.
     """
-    # A pipe would be waited for; a device has no end.
+    # Reading a pipe may wait forever, and a device may have no end.
     with open(path, "rb", opener=_without_waiting) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -111,12 +111,12 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 
 def parse_yaml(text: str, largest: int = LARGEST_RECIPE) -> Any:
-    """Parse YAML of plain values, of at most so many characters.
+    """Parse YAML of plain values that is at most `largest` characters long.
 
     Raises
     ------
     RepeatedKeyError
-        When a key comes twice in one mapping.
+        When a mapping has a key twice.
     ValueError
         When it is not YAML, too long or too deep, or has aliases that expand to too many values.
     """

@@ -26,7 +26,7 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 
 def was(count: int) -> str:
-    """The verb "was" or "were" for so many."""
+    """The verb "was" or "were" for a number of things."""
     return "was" if count == 1 else "were"
 
 
@@ -64,7 +64,7 @@ def size_in_words(size: int) -> str:
 def valid_text(text: str) -> str:
     r"""A text that JSON, UTF-8 and tables can store.
 
-    A file's name may hold bytes that are no UTF-8, which Python keeps as lone surrogates: they are
+    A file's name may hold bytes that are not UTF-8, which Python keeps as lone surrogates: they are
     written as backslash escapes.
 
     Examples

@@ -1,9 +1,9 @@
 """From an audio file to mono float32 samples.
 
 `load` decodes a file, or a part of it, to a `Waveform`; `stream` yields the same samples in
-blocks, so that a file of any length fits in memory; `info` reads the header alone. All of them
-take a path, bytes or a file object, and raise `AudioError` and nothing else for whatever is wrong
-with it. Within `safely` they decode in processes of their own.
+blocks, so that a file of any length can be read in constant memory; `info` reads only the header.
+All of them take a path, bytes or a file object, and raise `AudioError` for anything that is wrong
+with it. Within `safely` they decode in separate processes.
 
 Conventions
 -----------
@@ -46,7 +46,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is asked for: who only starts a decoder needs no NumPy."""
+    """Import a name when it is first used: starting a decoder must not wait for NumPy."""
     if name not in _HOME:
         raise AttributeError(f"module 'genrescope.audio' has no attribute {name!r}")
     value = getattr(import_module(f"genrescope.{_HOME[name]}"), name)

@@ -72,14 +72,14 @@ def audio_at(address: str, passed_over: PassedOver | None = None) -> list[str]:
     Parameters
     ----------
     address
-        Of a file or of a folder. A folder of a web server has to list its files as HTML.
+        Address of a file or a folder. A folder of a web server has to list its files as HTML.
     passed_over
         Counts the files that the system keeps for itself (`._song.mp3`).
 
     Raises
     ------
     FileError
-        When there is no such file or folder, no audio in it, or it can't be reached.
+        When the file or folder does not exist, has no audio in it, or can't be reached.
     """
     return list(stamped_audio_at(address, passed_over))
 
@@ -92,7 +92,7 @@ def stamped_audio_at(
     Raises
     ------
     FileError
-        When there is no such file or folder, no audio in it, or it can't be reached.
+        When the file or folder does not exist, has no audio in it, or can't be reached.
     """
     try:
         files, path = _file_system(address)
@@ -157,7 +157,7 @@ def open_source(source: str) -> Iterator[Path | BinaryIO]:
 
 
 def stamp_of(address: str) -> list[int]:
-    """Numbers that change with what is at an address; empty where nothing is known of it.
+    """Numbers that change with the content at an address; empty where the server states none.
 
     They are the size in bytes, and a hash of what the server tells of the file's version: its ETag,
     its checksum or the time of its last change.

@@ -24,7 +24,7 @@ def semitones(waveform: Waveform, steps: float) -> Waveform:
     Parameters
     ----------
     waveform
-        Of any length.
+        Audio of any length.
     steps
         Semitones up or, below 0, down; fractions too.
 
@@ -56,7 +56,7 @@ def noise(waveform: Waveform, snr_db: float, random: np.random.Generator) -> Wav
     Parameters
     ----------
     waveform
-        Of any length.
+        Audio of any length.
     snr_db
         Ratio of signal power to noise power in dB.
     random

@@ -1,4 +1,4 @@
-"""`load`, `stream` and `info`: the one way from a file to its samples."""
+"""`load`, `stream` and `info`: from an audio file to its samples."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from genrescope.audio.uncompressed import UncompressedSource
 
 BLOCK_SECONDS = 30.0
-"""Length of the blocks of `stream`, unless it is told another."""
+"""Default length of the blocks of `stream`."""
 
-# Float files made of unscaled 32-bit integers exist; beyond this it is not sound.
+# Float files with unscaled 32-bit integers exist; larger values are not sound.
 LOUDEST = 1e12
 """The largest sample, where 1 is full scale."""
 _NO_SOUND = "NaN, infinite, or more than 1e12 times full scale"
@@ -41,14 +41,15 @@ class AudioInfo:
         Seconds of sound that decoding gives, to a few frames of the codec. Where the header does
         not tell, or its timestamps leave gaps, all packets are counted, without decoding them.
     sample_rate
-        The file's own, in Hz.
+        Sample rate of the file, in Hz.
     channels
-        How many.
+        Number of channels.
     format
         The container: "WAV", "MP3", "MP4", "Matroska", …
     seekable
-        Whether a part is decoded without all that comes before it. It is not where timestamps or
-        headers don't tell how much sound is before it: joined files, recordings with gaps.
+        Whether a part can be decoded without decoding what comes before it. It can't where
+        timestamps or headers don't tell how much sound is before it: in joined files, and in
+        recordings with gaps.
     """
 
     duration: float
@@ -114,10 +115,10 @@ def load(
 ) -> Waveform:
     """Decode a file, or a part of it, to mono.
 
-    The samples of a part are those that the whole file has there (to 1e-5: the resampler rounds
-    differently, and so may a lossy decoder after a seek). Only the part is decoded, unless the file
-    is not `seekable`, see `AudioInfo`. So where the channels of a compressed
-    file cancel each other out, the first seconds of a part may be mixed in another way.
+    Only the part is decoded, unless the file is not `seekable`, see `AudioInfo`. Its samples equal
+    those of the whole file to 1e-5, since the resampler rounds differently, and so may a lossy
+    decoder after a seek. Where the channels of a compressed file cancel each other out, the first
+    seconds of a part may be mixed in another way.
 
     Parameters
     ----------
@@ -130,8 +131,8 @@ def load(
     duration
         How much to decode, in seconds; None for the rest. At the end of the file it may be less.
     warnings
-        A list to which problems are appended that did not prevent decoding, in plain words, such
-        as "the last part could not be decoded".
+        A list; problems that did not prevent decoding are appended as text, such as "the last part
+        could not be decoded".
 
     Returns
     -------
@@ -193,13 +194,13 @@ def stream(
 ) -> Iterator[Samples]:
     """Decode a file block by block, in memory that does not depend on its length.
 
-    The blocks put together are bit for bit what `load` returns. The file is opened when the first
+    Concatenated, the blocks are bit for bit what `load` returns. The file is opened when the first
     block is requested, and closed after the last or when the iterator is closed.
 
     Parameters
     ----------
     path, sample_rate, offset, duration, warnings
-        As for `load`. A warning is appended when decoding reaches the part that it is about.
+        As for `load`. A warning is appended when decoding reaches the part concerned.
     block_seconds
         Length of a block; the last may be shorter.
 
@@ -213,7 +214,7 @@ def stream(
     AudioError
         As for `load`, while iterating.
     ValueError
-        If an argument is out of its range, at once.
+        If an argument is out of its range; raised at once, not while iterating.
     """
     _validate(sample_rate, offset, duration)
     if not 0 < block_seconds < math.inf:
@@ -234,7 +235,7 @@ def open_stream(
     duration: float | None,
     warnings: list[str] | None,
 ) -> Iterator[Any]:
-    """Yield the sample rate, then the samples: in blocks, or where None in pieces as they come.
+    """Yield the sample rate, then the samples: in blocks, or as decoded if `block_seconds` is None.
 
     Within `safely` another process decodes them.
     """
@@ -381,7 +382,7 @@ def _samples(
 
 
 def _finite(path: str, blocks: Iterable[Samples], warnings: list[str]) -> Iterator[Samples]:
-    """Replace samples that are no sound by silence; refuse a file that has no others."""
+    """Replace samples that are not finite by silence; refuse a file that has no others."""
     replaced = finite = False
     withheld: list[int] = []  # lengths of the blocks before the first finite sample
     try:

@@ -62,7 +62,7 @@ class Mixer:
     Parameters
     ----------
     sample_rate
-        Of the stream, in Hz.
+        Sample rate of the stream, in Hz.
     position
         Frames of the stream before the first one that is added.
 

@@ -30,7 +30,7 @@ def open_container(file: BinaryIO, size: int | None = None, start: int = 0) -> A
         A regular file, open for reading, at its first byte; it has to stay open, and is not closed
         with the container.
     size
-        Read only so many bytes, as if the file ended there; None for the whole file.
+        Number of bytes to read, as if the file ended there; None for the whole file.
     start
         Read from this byte on, as if the file began there.
 
@@ -92,7 +92,7 @@ def coded_audio(path: str | os.PathLike[str], size: int | None = None) -> Iterat
     Raises
     ------
     AudioError
-        When there is no audio in the file that can be read.
+        When the file has no audio that can be read.
     OSError
         When the file can't be opened.
     """

@@ -32,7 +32,7 @@ MEMORY = 2**31
 """Address space of a process in bytes, unless it is told another."""
 _PROGRAM = "import sys; from genrescope.audio.worker import main; main(int(sys.argv[1]))"
 _SIGKILL = 9
-_LONGEST_MESSAGE = 2**27  # half a minute of sound at 1 MHz; more is no message of ours
+_LONGEST_MESSAGE = 2**27  # half a minute of sound at 1 MHz, the longest message
 
 
 class DecoderProcess:
@@ -131,7 +131,7 @@ def _started(memory: int) -> subprocess.Popen[bytes]:
         "OPENBLAS_NUM_THREADS": "1",
     }
     return subprocess.Popen(  # noqa: S603 - our own program
-        # -P: the current folder, which may hold anybody's files, is no place for modules.
+        # -P: modules are not imported from the current folder, which may hold anybody's files.
         [sys.executable, "-P", "-c", _PROGRAM, str(memory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

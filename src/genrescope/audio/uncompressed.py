@@ -98,7 +98,7 @@ class UncompressedSource:
 def _missing_seconds(log: str, frames: int, sample_rate: int) -> float:
     """Tell how much sound the header promises beyond the end of the file.
 
-    0.0 where nothing is missing, infinity where it is and there is no frame to measure with.
+    0.0 where nothing is missing, infinity where the size of a frame is not known.
     """
     sizes = _SIZES.search(log)
     if sizes is None:

@@ -1,4 +1,4 @@
-"""`Waveform`, the one form in which decoded audio is passed on."""
+"""`Waveform`: mono audio in memory."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ class Waveform:
         ----------
         array
             `[n]`, `[n, channels]` (as soundfile gives it) or `[channels, n]` (as librosa and
-            torchaudio give it): the shorter axis is taken for the channels. Floats have their full
-            scale at ±1; integers of up to 32 bits are divided by their type's full scale. A tensor
-            of PyTorch on the CPU is an array, too.
+            torchaudio give it); the shorter axis is that of the channels. Full scale of floats is
+            ±1; integers of up to 32 bits are divided by their type's full scale. A tensor of
+            PyTorch on the CPU works, too.
         sample_rate
             In Hz.
         warnings
-            A list to which is appended that channels cancelled each other out.
+            A list; a warning is appended if channels cancelled each other out.
 
         Raises
         ------

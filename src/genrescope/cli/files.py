@@ -151,7 +151,7 @@ def _folders_below(top: str) -> Iterator[str]:
         with suppress(OSError), os.scandir(folder or os.curdir) as entries:
             for entry in entries:
                 name = os.path.join(folder, entry.name)  # noqa: PTH118
-                # A link that leads to itself is no folder, and no error either.
+                # A link to itself is not a folder; that is not an error.
                 if os.path.isdir(name) and not is_system_folder(entry.name):  # noqa: PTH112
                     (links if entry.is_symlink() else folders).append(name)
 

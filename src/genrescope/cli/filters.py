@@ -48,7 +48,7 @@ class FilterOptions:
         GenrescopeError
             The library's model has no such genre, or no track has the style, instrument or mood.
         typer.BadParameter
-            `--year` is no year and no range of years.
+            `--year` is neither a year nor a range of years.
         """
         from genrescope.library.similar import TrackFilter, find_label, genre_of
 

@@ -20,7 +20,7 @@ from genrescope.cli.engines import ADDRESS, ENGINE, Engine, check_local, check_w
 from genrescope.cli.info import note_outdated
 from genrescope.cli.listen import LISTEN, listen_option
 from genrescope.cli.models import note_rejected
-from genrescope.cli.signals import leave
+from genrescope.cli.signals import is_interrupted, leave
 from genrescope.cli.terminal import (
     Format,
     argument,
@@ -126,9 +126,11 @@ def scan(
                 fresh = rescan and is_first
                 _scan_once(folders, library, model, fresh, jobs, amount, yes, format, cluster)
             except GenrescopeError as error:
-                if is_first:
+                if is_first or is_interrupted():
                     raise
                 error_line(str(error))  # a disk may be back at the next change
+            if is_interrupted():  # a library has dropped the KeyboardInterrupt
+                leave()
         return
     if _scan_once(folders, library, model, rescan, jobs, amount, yes, format, cluster):
         raise typer.Exit(1)

@@ -37,7 +37,7 @@ def handle_signals() -> None:
 
 
 def is_interrupted() -> bool:
-    """Whether one of these signals has come, whatever a library has made of it."""
+    """Whether one of these signals has come, even if a library dropped the exception."""
     return _first is not None
 
 

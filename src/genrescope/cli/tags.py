@@ -170,7 +170,7 @@ def write_genres(files: Iterable[tuple[str, Sequence[str]]], **settings: Any) ->
     files
         Each with its genres.
     settings
-        Of `TagJournal.write_genre`.
+        Arguments of `TagJournal.write_genre`.
 
     Returns
     -------

@@ -28,7 +28,7 @@ def note_training_tracks(
     Returns
     -------
     list or None
-        Of each file whether it was used, None where that is not known; None for all where the
+        Whether each file was used, None where that is not known; None for all where the
         bundle does not list its tracks.
     """
     from genrescope.datasets import Track

@@ -68,7 +68,7 @@ class Report:
     problems
         In the order of the kinds above.
     lengths
-        Of the audio files and of the spectrograms.
+        Lengths of the audio files and of the spectrograms.
     sample_rates, channels
         How many audio files have each.
     """

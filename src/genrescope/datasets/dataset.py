@@ -23,7 +23,7 @@ class LeftOut(NamedTuple):
     Attributes
     ----------
     id
-        Of the track, or the file's name.
+        Id of the track, or the file's name.
     reason
         Why it was left out, in a few words.
     genre

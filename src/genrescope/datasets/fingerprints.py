@@ -188,7 +188,7 @@ class TrainingTracks:
     data
         Name of the data set.
     ids
-        Of the tracks.
+        Ids of the tracks.
     fingerprints
         uint8 `[tracks, 16]`; zeros for a track without one.
     """
@@ -206,7 +206,7 @@ class TrainingTracks:
         data
             Name of the data set.
         tracks
-            Of it, those that a model was trained or validated on.
+            Tracks of the data set that a model was trained or validated on.
         jobs
             Files decoded at once; as many as cores by default.
         """

@@ -31,15 +31,15 @@ class About:
     files
         How its files lie, as a tree of names.
     citation
-        The publication to cite; empty for what is no publication.
+        The publication to cite; empty where there is none.
     licence
-        Of music and labels, as far as the makers state one.
+        Licence of music and labels, as far as the makers state one.
     url
         Address of its makers.
     download
         How to get it.
     size
-        Of the archive that its makers publish.
+        Size of the archive that its makers publish.
     hashes
         Name of an archive -> its hash as published, such as "sha1:ade1…".
     genres
@@ -59,7 +59,7 @@ class About:
 
 
 class Layout(ABC):
-    """One data set: how to recognise it, how to read it, and what is known of it.
+    """One data set: how to recognise it, how to read it, and facts about it.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Layout(ABC):
         Raises
         ------
         DatasetError
-            When a table is not as it should be, or there are no tracks.
+            When a table is not valid, or has no tracks.
         """
 
     def read_subset(self, path: Path, subset: str) -> Dataset:

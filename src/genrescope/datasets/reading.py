@@ -44,7 +44,7 @@ def read_dataset(
     path
         A folder or a table.
     subset
-        Of FMA: small, medium, large or full; by default what the folder's name says.
+        For FMA: small, medium, large or full; by default the one that the folder's name states.
     genres
         Only these genres, in any spelling; all by default.
     artists

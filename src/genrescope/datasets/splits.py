@@ -133,9 +133,9 @@ def divide(
     groups
         As `group_tracks` gives them.
     fractions
-        Of the tracks, one for each subset; a subset of 0 stays empty.
+        Fraction of the tracks in each subset; a subset of 0 stays empty.
     seed
-        Of the order of groups of one size.
+        Seed of the order of groups that have the same size.
 
     Returns
     -------
@@ -248,7 +248,7 @@ def official_split(tracks: Sequence[Track]) -> Split:
     Raises
     ------
     DatasetError
-        When there is no published split, or it has repeats of one recording in two subsets.
+        When the data set has no published split, or one with repeats of a recording in two subsets.
     """
     train, validation, test = (
         tuple(sorted(track.id for track in tracks if track.split == subset)) for subset in SUBSETS

@@ -48,7 +48,7 @@ def mark_repeats(tracks: Iterable[Track], repeats: Iterable[Sequence[str]]) -> l
     Parameters
     ----------
     tracks
-        Of one data set.
+        Tracks of one data set.
     repeats
         Ids of tracks that are one recording; those of which fewer than two are there are ignored.
     """
@@ -75,7 +75,7 @@ def map_genres(
     Parameters
     ----------
     tracks
-        Of any data set.
+        Tracks of any data set.
     mapping
         The model's genre for a genre of the tracks; a genre that is not in it keeps its own name.
     genres

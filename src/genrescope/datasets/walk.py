@@ -90,7 +90,7 @@ class GenreTree:
 def genre_tree(root: Path) -> GenreTree:
     """Find the music in a folder of genre folders.
 
-    Pictures are ignored in a genre folder that holds audio, at any depth: covers are no tracks.
+    Pictures are ignored in a genre folder that holds audio, at any depth: they are covers.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def mixed(root: Path, audio: Sequence[Path], stored: Sequence[Path]) -> str:
 
 
 def is_grey(picture: Path) -> bool:
-    """Whether a PNG is grey, by its header; a file that is no PNG is left to whoever reads it."""
+    """Whether a PNG is grey, by its header; True for a file that is not a PNG."""
     try:
         with picture.open("rb") as file:
             head = file.read(26)

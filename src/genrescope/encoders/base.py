@@ -6,8 +6,8 @@ A *segment* is what the network sees at once, float32 `[size, frames]` of the en
 *layer* is a place in the network where an embedding can be taken, `[segments, size]`. Times are
 seconds from the beginning of the track.
 
-What comes after the last whole segment of a track is left out, as in the published front ends. A
-track shorter than one segment is padded with silence, and its embedding marked as `padded`.
+The rest after the last whole segment of a track is left out, as in the published front ends. A
+track shorter than one segment is padded with silence, and its embedding is marked as `padded`.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Check:
     Attributes
     ----------
     what
-        What it is.
+        Description of the figure.
     published, found
         The published figure, and ours.
     tolerance
-        Fraction of `published` that ours may be off by.
+        Largest deviation of ours, as a fraction of `published`.
     """
 
     what: str
@@ -61,7 +61,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether ours is near enough."""
+        """Whether our figure is within the tolerance."""
         return abs(self.found - self.published) <= self.tolerance * abs(self.published)
 
 
@@ -71,10 +71,10 @@ class Encoder(ABC):
     Parameters
     ----------
     weights
-        A file in the place of the first of `weights`, or a folder that holds all of them. Files
-        that are not there are looked for in the cache, and downloaded when they are needed.
+        A file that replaces the first of `weights`, or a folder with all of them. Other files are
+        looked for in the cache, and downloaded when they are needed.
     weights_seed
-        Seed of random weights, for the architecture alone.
+        Seed of random weights, to use the architecture without published weights.
     device
         For torch: "cuda" where there is one, else "cpu".
     precision
@@ -84,26 +84,25 @@ class Encoder(ABC):
     Attributes
     ----------
     name
-        As users name it.
+        Name of the encoder.
     layers
         Name to size, from the input to the output.
     default_layer
-        The one that is taken when none is named.
+        The layer that is used when none is named.
     weights
-        The files it needs; none where `build` draws or computes all of them.
+        Files of published weights; empty if `build` makes all weights.
     feature
         Settings of its front end's feature.
     seconds, step
-        Length of a segment, and from one to the next, in seconds.
+        Length of a segment, and time from one to the next, in seconds.
     any_length
         Whether the network takes segments of any length.
     uses_onnx
-        Whether ONNX Runtime computes it on processors, which was measured to be faster than torch
-        for all that are built in. Its graph is exported once, and kept on disk by the content of
-        the weights.
+        Whether ONNX Runtime computes it on CPUs, which is faster than torch for all built-in
+        encoders. The graph is exported once and stored on disk under the hash of the weights.
     cache
-        Where embeddings of files are kept; None to keep none. They are kept as float16, and given
-        rounded to it the first time too.
+        Cache for embeddings of files; None turns it off. Embeddings are stored as float16, so those
+        that are computed for the first time are rounded to float16, too.
     sessions
         Its layers that ONNX Runtime has opened.
     """
@@ -145,10 +144,10 @@ class Encoder(ABC):
 
     @abstractmethod
     def load(self, network: torch.nn.Module) -> None:
-        """Put the published weights into the network; `file` says where they are."""
+        """Load the published weights into the network; `file` gives their paths."""
 
     def prepare(self, network: torch.nn.Module, layer: str) -> None:  # noqa: B027 - often nothing
-        """Put weights into the network that one layer alone needs; most have none."""
+        """Load weights that only one layer needs; most encoders have none."""
 
     def to_bfloat16(self, network: torch.nn.Module) -> torch.nn.Module:
         """The network in bfloat16; it may change the one it is given."""
@@ -157,18 +156,18 @@ class Encoder(ABC):
         return network.to(torch.bfloat16)
 
     def for_export(self, network: torch.nn.Module) -> torch.nn.Module:
-        """The network in the form that is exported: within rounding it gives the same."""
+        """The network in the form that is exported; its outputs are the same up to rounding."""
         return network
 
     def packaged_graph(self, layer: str) -> tuple[bytes, bytes] | None:  # noqa: ARG002 - of subclasses
-        """A graph of all layers and its weights, which need no torch; None where there is none.
+        """A graph of all layers and its weights, made without torch; None where there is none.
 
-        The weights that one layer alone needs are only read for it.
+        Weights that only one layer needs are read only for that layer.
         """
         return None
 
     def checks(self) -> list[Check]:
-        """Compute figures that are published of this network, on its published weights."""
+        """Reproduce published figures of this network with its published weights."""
         return []
 
     @cached_property
@@ -179,7 +178,7 @@ class Encoder(ABC):
         return Frontend(feature=self.feature, scale="none", segments=segments)
 
     def file(self, weights: Weights) -> Path:
-        """Where a file of weights is, its hash checked; it is downloaded if need be.
+        """Path of a file of weights, whose hash is checked; it is downloaded if necessary.
 
         Raises
         ------
@@ -191,8 +190,8 @@ class Encoder(ABC):
     def network(self) -> torch.nn.Module:
         """The network in evaluation mode, built once.
 
-        `embed` uses this very module, and what it gave is kept by the hash of the weights: to
-        train it further, take a copy.
+        `embed` uses this module and caches its results by the hash of the weights, so make a copy
+        before you train it.
 
         Raises
         ------

@@ -1,8 +1,8 @@
 """The one engine that computes embeddings: for Python, recipes and `genrescope embed`.
 
-Sources are read in threads, ahead of the network, a piece of at least a minute at a time; their
-segments become batches over sources; batches are computed in threads where the network allows it.
-Memory does not depend on the length of a source, but for its embedding.
+Threads read sources ahead of the network, in pieces of at least a minute. A batch may have segments
+of several sources; batches are computed in threads where the network allows it. Apart from the
+embeddings, memory does not depend on the length of a source.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class EmbeddingModel(Generic[Source]):
     read
         From a source to its segments, piece by piece. It may be called from several threads.
     load
-        Makes the network ready and gives a function from segments `[n, size, frames]` to
-        embeddings `[n, …]`. It is called when the first source has to be computed.
+        Loads the network and returns a function from segments `[n, size, frames]` to embeddings
+        `[n, …]`. It is called when the first source has to be computed.
     key
-        All that an embedding depends on besides the source, as text.
+        Everything else that an embedding depends on, as text.
     parallel
         Whether that function may be called from several threads at once.
     store
-        Where embeddings of files are kept; None to keep none.
+        Store for embeddings of files; None turns it off.
     """
 
     read: Callable[[Source], Iterable[Segments]]
@@ -86,9 +86,9 @@ def embed(
     Parameters
     ----------
     model
-        What computes them.
+        The model that computes the embeddings.
     sources
-        Files, or whatever `model.read` takes; they are taken only as fast as they are computed.
+        Files, or other sources that `model.read` takes; consumed only as fast as they are computed.
     batch_size
         Segments that the network sees at once, of one source or of several.
     jobs

@@ -193,7 +193,7 @@ class _Parts:
     Attributes
     ----------
     done
-        Of each track that is in a part: the part, its place there, its rows and stamp.
+        For each track that is in a part: the part, its position there, its rows and stamp.
     table_rows
         Rows of the table that is there already.
     """
@@ -326,7 +326,7 @@ def _distinct(paths: Iterable[str | PathLike[str]]) -> dict[str, Path | str]:
     Raises
     ------
     FileError
-        When two addresses differ in their secrets alone, which are no part of their names.
+        When two addresses differ only in their secrets, which are removed from names.
     """
     seen: dict[str, tuple[str, Path | str]] = {}
     for path in paths:

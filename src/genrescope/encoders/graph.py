@@ -37,7 +37,7 @@ def to_onnx(
     network
         It returns a tensor or a tuple of tensors. It is moved to the CPU.
     shape
-        Of a segment.
+        Shape of a segment.
     outputs
         Their names.
     exported

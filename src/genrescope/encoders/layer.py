@@ -98,7 +98,7 @@ def read_segments(encoder: Encoder, source: AudioSource) -> Iterator[Segments]:
     Yields
     ------
     Segments
-        Of about a minute or more at a time, at least one altogether.
+        Those of about a minute or more at a time, at least one in total.
 
     Raises
     ------

@@ -12,7 +12,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 class ProtobufError(ValueError):
-    """What was read is no protocol buffer, or is cut off."""
+    """The bytes are not a protocol buffer, or are cut off."""
 
 
 class Field(NamedTuple):

@@ -60,13 +60,13 @@ class Heading:
     Attributes
     ----------
     key
-        Of the model that computed them.
+        Key of the model that computed the embeddings.
     pool
         How the segments of a track were pooled.
     size
         Numbers of an embedding.
     tracks
-        Of each track path, rows and stamp, in the order of the rows.
+        Path, number of rows and stamp of each track, in the order of the rows.
     """
 
     key: str
@@ -137,7 +137,7 @@ def read_heading(path: Path) -> Heading:
     Raises
     ------
     FileError
-        When it is no table of embeddings, or damaged.
+        When it is not a table of embeddings, or damaged.
     """
     try:
         if path.suffix.lower() == ".parquet":
@@ -160,7 +160,7 @@ def read_table(path: Path) -> Iterator[TrackRows]:
     Raises
     ------
     FileError
-        When it is no table of embeddings, or damaged.
+        When it is not a table of embeddings, or damaged.
     """
     heading = read_heading(path)
     read = _read_parquet if path.suffix.lower() == ".parquet" else _read_npz

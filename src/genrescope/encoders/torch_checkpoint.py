@@ -355,7 +355,7 @@ _LITERALS: Final = (
 
 
 def _numpy_state(before: Any, state: Any) -> Any:
-    """What the state of a pickled array or data type of NumPy makes of it."""
+    """Sets the state of a pickled array or data type of NumPy."""
     match before, state:
         case np.dtype(), (int(), "<", *_):
             return before.newbyteorder("<")

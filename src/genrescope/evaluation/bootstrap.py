@@ -70,7 +70,7 @@ def mean(
     Parameters
     ----------
     values
-        Of each track, `[n]`: a score, or the difference of two scores.
+        One value for each track, `[n]`: a score, or the difference of two scores.
     groups
         Name of each track's group.
     lowest

@@ -28,8 +28,8 @@ def fit_temperature(
     truth
         Index of each track's genre.
     rule
-        Of aggregation over the segments. For a rule whose result hardly depends on the temperature,
-        such as "majority", it is fitted as for another rule, see `Rule.calibrated_as`.
+        Rule of aggregation over the segments. For a rule whose result hardly depends on the
+        temperature, such as "majority", it is fitted as for another rule, see `Rule.calibrated_as`.
     """
     rule = RULES.get(rule).calibrated_as or rule
 

@@ -132,7 +132,7 @@ def to_markdown(title: str, blocks: Sequence[Block]) -> str:
 
 @singledispatch
 def _markdown(block: Block) -> str:
-    raise TypeError(f"{block!r} is no block")
+    raise TypeError(f"{block!r} is not a block")
 
 
 @_markdown.register

@@ -64,7 +64,7 @@ def centred(products: Floats) -> Floats:
     """The Gram matrix of the same vectors minus their mean."""
     rows = products.mean(axis=0)
     moved: Floats = products - rows[:, None] - rows[None, :] + rows.mean()
-    # Rounding errors of vectors that are all the same are no direction.
+    # Vectors that are all the same differ by rounding errors alone, which have no direction.
     lost = np.diagonal(moved) < _SMALLEST * np.maximum(np.diagonal(products), _SMALLEST)
     moved[lost], moved[:, lost] = 0, 0
     return moved
@@ -254,7 +254,7 @@ class LayerGeometry:
     Attributes
     ----------
     name, size
-        Of the layer; the length of its embedding of a track.
+        Name of the layer; length of its embedding of a track.
     between
         Mean cosines `[genres, genres]`, raw and centred.
     scores
@@ -302,11 +302,11 @@ class EmbeddedTracks:
     Attributes
     ----------
     ids, genres
-        Of each track.
+        Id and genre of each track.
     subsets
-        Of each track: whether the network was trained on it.
+        Subset of each track: whether the network was trained on it.
     groups
-        Of each track: the tracks of one artist, or copies of one recording, are one group.
+        Group of each track: tracks of one artist, or copies of one recording, share one.
     artists_known
         Whether the groups are artists.
     """
@@ -351,7 +351,7 @@ def measure(
         Whether to compute t-SNE. Maps are rotated to match that of the last layer, whose longest
         axis is the diagonal.
     seed
-        Of t-SNE and of the bootstrap.
+        Seed of t-SNE and of the bootstrap.
     """
     found = []
     for name, vectors in layers:

@@ -210,7 +210,7 @@ def _csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
-    # A file's name may hold bytes that are no UTF-8.
+    # A file's name may hold bytes that are not UTF-8.
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 

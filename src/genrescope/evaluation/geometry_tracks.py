@@ -94,13 +94,13 @@ def compute_geometry(
     layers
         Names of layers; by default all depths of the network, or its one embedding.
     subset
-        Of a run: the tracks that it was tested on ("test", by default), or all of the data set. A
+        For a run: the tracks that it was tested on ("test", by default), or all of the data set. A
         bundle by itself does not list its test tracks; all are used, those that it was trained on
         as a subset of their own.
     maps
         Whether to compute t-SNE.
     seed
-        Of t-SNE and of the bootstrap.
+        Seed of t-SNE and of the bootstrap.
     command
         The command line, to be stored with the result.
     progress

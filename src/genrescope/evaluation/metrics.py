@@ -281,7 +281,7 @@ def compute_scores(
         Group of each track; tracks of one group are drawn together in the bootstrap. Each track is
         a group by itself if not given.
     resamples, seed
-        Of the bootstrap.
+        Number of bootstrap resamples, and their seed.
 
     Raises
     ------

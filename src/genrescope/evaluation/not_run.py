@@ -66,7 +66,7 @@ def _reason(figure: PublishedFigure) -> tuple[str, str]:
 
 
 def statements(runs: Sequence[RunResult]) -> str:
-    """A table of the papers' statements that are no accuracies, with our recalls where runs exist.
+    """A table of the papers' statements other than accuracies, with our recalls where runs exist.
 
     Parameters
     ----------

@@ -198,7 +198,7 @@ def tuning(
     trials
         In order, each with `number`, `state` and `value` (None where there is none).
     importance
-        Of each setting, between 0 and 1; no panel where it is empty.
+        Importance of each setting, between 0 and 1; no panel where it is empty.
     """
     figure = new_figure(11.5 if importance else 6.5, 4.2)
     panels = figure.subplots(1, 2 if importance else 1, squeeze=False)[0]

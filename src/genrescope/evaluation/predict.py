@@ -16,7 +16,7 @@ from genrescope.features import Window
 from genrescope.inference import Classifier
 from genrescope.wording import counted
 
-# Name of the fold where there are no folds.
+# Name of the single fold of an evaluation.
 ONLY = "only"
 
 
@@ -32,11 +32,11 @@ class TrackPredictions:
     Attributes
     ----------
     predictions
-        Of the tracks that could be decoded and have sound.
+        Predictions of the tracks that could be decoded and have sound.
     tracks
-        These, in the order of the predictions.
+        The tracks that were predicted, in the same order.
     failures
-        Of the other ones, in their order.
+        Errors of the other tracks, in their order.
     """
 
     predictions: Predictions
@@ -54,13 +54,13 @@ def predict_tracks(
 ) -> TrackPredictions:
     """Predict the genres of tracks, on all cores.
 
-    A track that the model takes for no music counts as wrong. One without any audible sound is left
-    out, by every model and in training as well: there is nothing in it to classify.
+    A track in which the model finds no music counts as wrong. A silent track is left out, here as
+    in training: there is nothing in it to classify.
 
     Parameters
     ----------
     tracks
-        Their genres must be genres of the classifier.
+        Tracks whose genres are genres of the classifier.
     closed_set
         Whether the model chooses among the genres of the tracks only, instead of all of its own.
     jobs

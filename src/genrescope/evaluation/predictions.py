@@ -33,7 +33,7 @@ class Predictions:
     Attributes
     ----------
     genres
-        Of the model, in the order of the probabilities.
+        Genres of the model, in the order of the probabilities.
     tracks, folds
         Id of each row's track, and name of the fold whose model predicted it.
     truth
@@ -41,7 +41,7 @@ class Predictions:
     probabilities
         Float `[n, genres]`.
     artists
-        Of each row's track, empty where it is not known; no entries where none is.
+        Artist of each row's track, empty where unknown; no entries where all are unknown.
     """
 
     genres: tuple[str, ...]
@@ -76,7 +76,7 @@ def write_predictions(predictions: Predictions, folder: Path) -> None:
         genre, name = predictions.genres[truth], predictions.genres[predicted]
         figures = (f"{x:.6f}" for x in (row.max(), *row))
         writer.writerow([track, fold, *artist, genre, name, *figures])
-    # A file's name may hold bytes that are no UTF-8.
+    # A file's name may hold bytes that are not UTF-8.
     write_atomic(folder / FILE, text.getvalue().encode("utf-8", "surrogateescape"))
 
 

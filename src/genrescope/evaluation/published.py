@@ -116,7 +116,7 @@ class PublishedStatement:
     metric
         What was measured: "test loss", "recall" of a genre, or a difference of test accuracies.
     genre
-        Of a recall: the genre, or "every genre"; else empty.
+        For a recall: the genre, or "every genre"; otherwise empty.
     low, high
         The stated range; both are the same number where the paper states one.
     unit
@@ -148,7 +148,7 @@ class PublishedStatement:
 
 @cache
 def published_statements() -> tuple[PublishedStatement, ...]:
-    """All statements of the papers that are no accuracies, in the order of the papers."""
+    """All statements of the papers other than accuracies, in the order of the papers."""
     with _STATEMENTS.open(encoding="utf-8", newline="") as file:
         return tuple(
             PublishedStatement(

@@ -90,7 +90,8 @@ class ComparedFigure:
     def verdict(self) -> str:
         """Empty where ours is not below; else "below", and whether the interval contains theirs.
 
-        A lower training accuracy is no fault. Of few tracks it is "too few tracks" in any case.
+        A lower training accuracy is not a fault. With few tracks the verdict is always "too few
+        tracks".
         """
         if self.run is None or self.difference is None or self.figure.subset == "train":
             return ""
@@ -296,7 +297,7 @@ def _summary(run: RunResult) -> dict[str, Any]:
 
 
 def _text(value: object) -> str:
-    """A path or an error as text; a file's name may hold bytes that are no UTF-8."""
+    """A path or an error as text; a file's name may hold bytes that are not UTF-8."""
     return valid_text(str(value))
 
 

@@ -85,14 +85,14 @@ def write_records(path: Path, runs: Sequence[RunResult], folder: Path) -> None:
     Parameters
     ----------
     path
-        Of the records.
+        The file of the records.
     runs
         What is written.
     folder
         That the runs were found in: where each lies is written relative to it.
     """
     lines = [_line(run, folder) for run in sorted(runs, key=lambda run: run.command)]
-    # Bytes of a folder's name that are no UTF-8 become JSON's own escapes.
+    # Bytes of a folder's name that are not UTF-8 become JSON's own escapes.
     write_atomic(path, "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
 
 

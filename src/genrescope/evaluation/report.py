@@ -35,7 +35,7 @@ from genrescope.evaluation.run_result import RunResult
 from genrescope.wording import counted
 
 _KEY_METRICS = ("accuracy", "macro_f1", "top3_accuracy", "roc_auc")
-# Of the tracks that were predicted wrongly, so many are listed.
+# So many of the wrongly predicted tracks are listed.
 _LISTED = 10
 
 
@@ -82,7 +82,7 @@ def write_report(folder: Path) -> tuple[Path, Path]:
     blocks = [block for block in _blocks(run) if not _is_empty(block)]
     pages = folder / "report.html", folder / "report.md"
     for path, page in zip(pages, (to_html, to_markdown), strict=True):
-        # A track's name may hold bytes that are no UTF-8.
+        # A track's name may hold bytes that are not UTF-8.
         write_atomic(path, page(run.title, blocks).encode("utf-8", "replace"))
     return pages
 

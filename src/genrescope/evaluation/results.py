@@ -122,7 +122,7 @@ def to_markdown(
     if missing := not_run(comparison.missing):
         blocks += ["## Not run here, and why", missing]
     shown = [run for run in comparison.runs if not run.leaked]
-    blocks += ["## Statements that are no accuracies", statements(shown)]
+    blocks += ["## Statements other than accuracies", statements(shown)]
     if matrices := confusions(shown):
         blocks += [_CONFUSIONS, *matrices]
     if comparison.runs:

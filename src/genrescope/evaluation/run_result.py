@@ -74,30 +74,30 @@ class RunResult(Values):
     confusion
         Counts `[genre, predicted genre]`, over all genres of the model.
     train_accuracy, validation_accuracy
-        Of the network that is kept, on its training and validation tracks; None where there are
+        Accuracy of the final network on its training and validation tracks; None where there are
         none, or it was not measured.
     segment_train_accuracy
-        Of the training segments of the last epoch, as they were trained on: changed at random, with
-        dropout active; None where that was not measured.
+        Accuracy on the segments of the last training epoch as they were trained on: changed at
+        random, with dropout active; None where that was not measured.
     folds
-        Each fold by its name; of a run without folds its one training.
+        Each fold by its name; a run without folds has a single one.
     train_tracks, validation_tracks
         How many tracks the network that is kept was trained on and validated on.
     tracks_used_in_training
-        Of an evaluation: how many of the scored tracks the model was trained on, by the
+        For an evaluation: how many of the scored tracks the model was trained on, by the
         fingerprints in its bundle; None where it lists none. Of a run on the embedding of a trained
         model: on how many that model was.
     tracks_perhaps_used_in_training
-        Of an evaluation: scored tracks of which that is not known, because they have no
+        For an evaluation: scored tracks for which that is not known, because they have no
         fingerprint (steady sound); None where the bundle lists no tracks.
     test_tracks_of_training_artists
         Test tracks whose artist is among those trained on; None where no artist is known.
     left_out
         Tracks that could not be used.
     split
-        Of a run; None of an evaluation.
+        Settings of a run's split; None for an evaluation.
     seed
-        Of the run, or of the run that the model comes from.
+        Seed of the run, or of the run that the model comes from.
     leaked
         Whether segments of one track were in both the training and the test subset.
     published
@@ -109,18 +109,18 @@ class RunResult(Values):
     teacher_tracks
         Tracks that had a teacher's targets.
     genre_map
-        Of an evaluation: genres of the data that were counted as another genre of the model.
+        For an evaluation: genres of the data that were counted as another genre of the model.
     unknown_genres
-        Of an evaluation: genres of the data whose tracks were left out, because the model does not
+        For an evaluation: genres of the data whose tracks were left out, because the model does not
         have them.
     segment_rule
-        Of `genrescope.features.segments.SEGMENT_RULE`, by which segments were cut; 1 where it was
+        The `genrescope.features.segments.SEGMENT_RULE` by which segments were cut; 1 where it was
         not stored.
     command
         The command line that makes the result again, without where files lie on this machine; a
         guess where it was not stored.
     provenance
-        Of an evaluation: where the model comes from.
+        For an evaluation: where the model comes from.
     settings
         The recipe's settings, as `recipe.yaml` or the model's provenance has them; not stored here.
     folder

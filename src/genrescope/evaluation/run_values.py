@@ -81,7 +81,7 @@ class DataDescription(Values):
     tracks, with_artist
         How many tracks it has, and for how many of them the artist is known.
     fingerprint
-        Of the tracks' ids, genres, artists and sizes.
+        Hash of the tracks' ids, genres, artists and sizes.
     """
 
     name: Text = ""
@@ -103,7 +103,7 @@ class SplitDescription(Values):
     train, validation, test
         Fractions of a random split.
     folds, repeats
-        Of a cross-validation: its folds, and how often it is repeated.
+        Folds of a cross-validation, and how often it is repeated.
     by_artist
         Whether all tracks of an artist are in one subset.
     """

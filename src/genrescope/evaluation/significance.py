@@ -79,7 +79,7 @@ def grouped_p(difference: Sequence[int] | NDArray[np.int_], groups: Sequence[Any
     Parameters
     ----------
     difference
-        Of each track: 1 where only the second classifier predicted it correctly, -1 where only the
+        For each track: 1 where only the second classifier predicted it correctly, -1 where only the
         first did, else 0, `[n]`.
     groups
         The group of each track, such as its artist.
@@ -109,7 +109,7 @@ class Comparison:
     n
         Tracks in common.
     accuracy_a, accuracy_b
-        Of each run, on those.
+        Accuracy of each run on those tracks.
     difference, interval
         Accuracy of b minus that of a, and its 95 % interval.
     mcnemar
@@ -185,7 +185,7 @@ def compare(
     a, b
         Run folders, or their predictions.
     resamples, seed
-        Of the bootstrap.
+        Number of bootstrap resamples, and their seed.
 
     Raises
     ------

@@ -56,7 +56,7 @@ def render(name: str, *, seconds: float = 12.0, seed: int = 0) -> NDArray[np.int
     seconds
         Length, from one second to ten minutes.
     seed
-        Of the key, the tune and the unevenness of the playing. The same seed gives the same
+        Seed of the key, the tune and the unevenness of the playing. The same seed gives the same
         samples, bit for bit, with the same NumPy on the same kind of processor.
 
     Returns
@@ -67,7 +67,7 @@ def render(name: str, *, seconds: float = 12.0, seed: int = 0) -> NDArray[np.int
     Raises
     ------
     UnknownNameError
-        There is no such piece.
+        The piece does not exist.
     GenrescopeError
         The length or the seed is out of range.
 

@@ -1,11 +1,11 @@
-"""Base classes of features: what each has to say of itself, and what spectrogram features share.
+"""Base classes of features: the interface of all, and what spectrogram features share.
 
-`Feature` is the base of all: a `size`, a `hop`, and `compute` for a waveform. `StftFeature` adds
-the settings of a short-time Fourier transform and of mel bands. `SpectrogramFeature` is for what a
-power spectrogram is enough for: it is computed from spectrograms that were stored without their
-audio as well.
+`Feature` is the base class of all: it has a `size`, a `hop_length`, and `compute` for a waveform.
+`StftFeature` adds the settings of a short-time Fourier transform and of mel bands.
+`SpectrogramFeature` needs only a power spectrogram, so it can also be computed from spectrograms
+that were stored without their audio.
 
-Settings are pydantic fields, so that recipes and bundles can write them down and get them back.
+Settings are pydantic fields, so that recipes and bundles can store them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from genrescope.features.spectrogram import (
 Computed = tuple[FloatArray, NDArray[np.bool_]]
 
 
-# Decibels below the loudest band, see `Change`.
+# A band counts as loud down to this many decibels below the loudest one, see `Change`.
 _LOUD = 20.0
 
 
@@ -91,14 +91,14 @@ class Feature(Values, ABC):
     Attributes
     ----------
     kind
-        Its name in `genrescope.features.registry`.
+        Name of the feature in `genrescope.features.registry`.
     sample_rate
-        Sample rate of the audio it is computed from, Hz.
+        Sample rate of the audio that it is computed from, in Hz.
     hop_length
         Samples from one frame to the next.
     """
 
-    # Most kinds are not used by a process: their validators are built when they first are.
+    # Validators are built at first use: a process uses few kinds of features.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     kind: str
@@ -144,34 +144,34 @@ class Feature(Values, ABC):
 
     @property
     def local(self) -> bool:
-        """Whether a frame depends on nothing but the samples around it.
+        """Whether a frame depends only on the samples around it.
 
         Then a long waveform can be computed piece by piece with the same result.
         """
         return True
 
     def frame_count(self, samples: int) -> int:
-        """Frames of a waveform of so many samples."""
+        """Number of frames of a waveform with this number of samples."""
         return samples // self.hop_length
 
     def localized(self, blocks: Iterable[FloatArray]) -> Feature | None:
-        """A local feature that gives for this audio what this feature gives for the whole of it.
+        """A local feature that computes the same values for this audio, piece by piece.
 
         Parameters
         ----------
         blocks
-            The audio at `sample_rate`, block by block, which is read once.
+            The audio at `sample_rate`, block by block; it is read once.
 
         Returns
         -------
         feature
-            None where there is none; then the audio has to be in memory as a whole.
+            None where there is none; then the whole audio has to be in memory.
         """
         del blocks
         return self if self.local else None
 
     def check_rate(self, waveform: Waveform) -> None:
-        """Refuse audio at another sample rate than the feature's.
+        """Raise an error for audio whose sample rate is not the feature's.
 
         Raises
         ------
@@ -192,7 +192,7 @@ class StftFeature(Feature):
     Attributes
     ----------
     n_fft, hop_length, center, n_bins
-        Of the STFT, see `power_spectrogram`.
+        Settings of the STFT, see `power_spectrogram`.
     n_mels, fmin, fmax
         Number of mel bands, and their range in Hz.
     """
@@ -206,7 +206,7 @@ class StftFeature(Feature):
 
     @model_validator(mode="after")
     def _computable(self) -> Self:
-        """Refuse at once what would fail at the first file."""
+        """Check settings that would otherwise fail at the first file."""
         if not self.fmin < self.fmax <= self.sample_rate / 2:
             raise ValueError(
                 f"expected fmin < fmax <= half the sample rate, "
@@ -227,7 +227,7 @@ class StftFeature(Feature):
 
     @property
     def min_frames(self) -> int:
-        """Frames without which there is nothing to compute."""
+        """Smallest number of frames that the feature can be computed from."""
         return 1
 
     @property
@@ -241,12 +241,12 @@ class StftFeature(Feature):
         return ceil(self.n_fft / 2 / self.hop_length) + 1 if self.center else 0
 
     def frame_count(self, samples: int) -> int:
-        """Frames of a waveform of so many samples."""
+        """Number of frames of a waveform with this number of samples."""
         covered = samples if self.center else samples - self.n_fft
         return covered // self.hop_length + 1
 
     def spectrogram(self, waveform: Waveform) -> Spectrogram:
-        """The power spectrogram of a waveform that this feature is computed from.
+        """The power spectrogram from which this feature is computed for a waveform.
 
         Raises
         ------
@@ -264,7 +264,7 @@ class StftFeature(Feature):
 
 
 class SpectrogramFeature(StftFeature):
-    """A feature that is computed from a power spectrogram, stored or of a waveform."""
+    """A feature of a power spectrogram, either a stored one or that of a waveform."""
 
     @abstractmethod
     def of_spectrogram(self, spectrogram: Spectrogram) -> FloatArray:
@@ -272,7 +272,7 @@ class SpectrogramFeature(StftFeature):
 
     @property
     def size(self) -> int:
-        """Numbers per frame: the mel bands, unless a feature says otherwise."""
+        """Numbers per frame: the mel bands, unless a subclass overrides it."""
         return self.n_mels
 
     def compute(self, waveform: Waveform) -> Computed:
@@ -284,10 +284,10 @@ class SpectrogramFeature(StftFeature):
 def standardise(
     values: FloatArray, silent: NDArray[np.bool_], *, by_band: bool = False
 ) -> FloatArray:
-    """Bring a window of a track to mean 0 and standard deviation 1 over all bands and frames.
+    """Scale a window of a track to mean 0 and standard deviation 1 over all bands and frames.
 
-    Frames of silence are left out of the statistics and become 0, which is also what a
-    masked frame is in training. Where all is silence, or nothing varies, all is 0.
+    Silent frames are left out of the statistics and become 0, like masked frames in training. If
+    all frames are silent, or nothing varies, the result is 0.
 
     Parameters
     ----------
@@ -296,9 +296,9 @@ def standardise(
     silent
         bool `[frames]`.
     by_band
-        Bring each band to mean 0 by itself, before the deviation over all of them is taken. In
-        decibels that takes out whatever filter the whole window went through: the frequency
-        response of a recording or of a mastering, by which tracks of one album are recognised.
+        Subtract the mean of each band separately; the deviation is still taken over all bands. In
+        decibels this removes any linear filter that was applied to the whole window: the frequency
+        response of a recording or of its mastering, by which tracks of one album can be recognised.
     """
     sounding = values[:, ~silent].astype(np.float64)
     if sounding.size:
@@ -318,10 +318,10 @@ class Change(NamedTuple):
     ----------
     total
         Standard deviation from each band's mean, over the bands whose mean is within 20 dB of the
-        loudest. Of a steady sound, a tone or noise, it is smaller than of music.
+        loudest. It is smaller for a steady sound, a tone or noise, than for music.
     step
         Median over frames of the root mean square difference from the frame before, over the bands
-        within 20 dB of either frame's loudest. Of a tone that glides it is smaller than of music.
+        within 20 dB of either frame's loudest. It is smaller for a tone that glides than for music.
     """
 
     total: float
@@ -329,10 +329,10 @@ class Change(NamedTuple):
 
 
 def change_over_time(values: FloatArray, silent: NDArray[np.bool_]) -> Change:
-    """How much a spectrogram changes, over the frames that are not silent; 0 of fewer than two.
+    """How much a spectrogram changes over its frames that are not silent; 0 for fewer than two.
 
-    Quiet bands are left out: between the harmonics of a tone they hold rounding or what a codec
-    left there, which changes from frame to frame.
+    Quiet bands are left out: between the harmonics of a tone they hold rounding errors or artefacts
+    of a codec, which change from frame to frame.
     """
     sounding = values[:, ~silent]
     if sounding.shape[1] < 2:
@@ -348,7 +348,7 @@ def change_over_time(values: FloatArray, silent: NDArray[np.bool_]) -> Change:
 
 
 def _median(values: FloatArray) -> float:
-    """As `np.median`, which at its first call imports `numpy.ma` for a tenth of a second."""
+    """The median; `np.median` would import `numpy.ma`, which takes time at the start."""
     middle = len(values) // 2
     ordered = np.sort(values)
     return float(ordered[middle] if len(values) % 2 else ordered[middle - 1 : middle + 1].mean())

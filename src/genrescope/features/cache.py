@@ -2,9 +2,9 @@
 
 Conventions
 -----------
-An entry is found by the content of the file it was computed from and by the settings it was
-computed with: a file may be moved, and one that changed is computed again. An entry is a `.npy`
-file with the SHA-256 of its bytes behind it, and one that is damaged counts as none.
+The key of an entry is the content of the file that it was computed from, and the settings: a file
+may be moved, and a changed file is computed again. An entry is a `.npy` file followed by the
+SHA-256 of its bytes; a damaged one is ignored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from genrescope.errors import UnreadableError
 from genrescope.paths import cache_folder
 
 FEATURE_VERSION = 3
-"""To be raised whenever a feature's numbers change: entries of another version are not found."""
+"""Increment it whenever a feature's numbers change: entries of other versions are ignored."""
 
 _DIGEST = 32  # bytes of a SHA-256
 _BLOCK = 2**20
@@ -39,7 +39,7 @@ class FeatureCache:
     Parameters
     ----------
     folder
-        Made when the first entry is written; None for the user's cache folder.
+        Created when the first entry is written; None for the user's cache folder.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -59,18 +59,18 @@ class FeatureCache:
     def get_or_compute(
         self, path: str | PathLike[str], settings: str, compute: Callable[[], NDArray[Any]]
     ) -> NDArray[Any]:
-        """Give what `compute` gives, from disk where it was computed before.
+        """The result of `compute`, read from disk where it was computed before.
 
-        Where the folder can't be written to, everything is computed.
+        Nothing is stored where the folder can't be written to.
 
         Parameters
         ----------
         path
             The file that `compute` reads.
         settings
-            All else that the result depends on, as text: the front end as JSON, say.
+            Everything else that the result depends on, as text, such as the front end as JSON.
         compute
-            Gives an array of numbers, of any shape and type; it is kept as it is.
+            Returns an array of numbers of any shape and type.
 
         Raises
         ------
@@ -82,13 +82,13 @@ class FeatureCache:
         if kept is not None:
             return kept
         values = compute()
-        # A file that was replaced meanwhile is not the one that was looked up.
+        # If the file was replaced meanwhile, the values may not belong to its content.
         if self.content(path) == content:
             self.store(content, settings, values)
         return values
 
     def store(self, content: str, settings: str, values: NDArray[Any]) -> None:
-        """Keep what was computed, with some settings, from a file of this content."""
+        """Store values that were computed from a file of this content with these settings."""
         entry = self._entry(content, settings)
         with suppress(OSError):
             entry.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Mel filters on any frequency axis, and decibels.
 
 The mel scale is Slaney's (linear below 1 kHz, logarithmic above; Auditory Toolbox, 1998), which is
-librosa's default, but for `htk_mel_filters`, which has that of HTK and Kaldi.
+librosa's default; only `htk_mel_filters` uses the one of HTK and Kaldi.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def mel_filters(
     Parameters
     ----------
     frequencies
-        Hz of the bins that are there, `[bins]`.
+        Frequencies of the bins in Hz, `[bins]`.
     n_mels
         Number of bands.
     fmin, fmax
@@ -68,7 +68,7 @@ def htk_mel_filters(
 ) -> FloatArray:
     """Mel filters of HTK and Kaldi: triangles of height 1 on a mel axis, float32 `[n_mels, bins]`.
 
-    The parameters are those of `mel_filters`; a band that holds none of the bins is all zero.
+    The parameters are those of `mel_filters`; a band without bins is all zero.
     """
     low, high = _htk_mel(np.array([fmin, fmax]))
     edges = np.linspace(low, high, n_mels + 2)
@@ -77,7 +77,7 @@ def htk_mel_filters(
 
 
 def _htk_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mel of frequencies in Hz, as HTK and Kaldi have it."""
+    """Mel of frequencies in Hz, by the formula of HTK and Kaldi."""
     return np.asarray(1127.0 * np.log1p(hz / 700.0))
 
 
@@ -97,8 +97,8 @@ def mel_power(spectrogram: Spectrogram, *, n_mels: int, fmin: float, fmax: float
 def band_sums(filters: FloatArray, values: FloatArray) -> FloatArray:
     """The product of `filters` `[bands, bins]`, mostly zero, and `values` `[bins, frames]`.
 
-    Band by band, over its own bins only: a product of matrices would be spread over threads that
-    wait for one another, which is slow where several files are computed in parallel.
+    Each band is summed over its own bins only. A matrix product would use several threads, which is
+    slow where several files are computed in parallel.
     """
     sums = np.zeros((len(filters), values.shape[1]), np.float32)
     for total, weights in zip(sums, filters, strict=True):

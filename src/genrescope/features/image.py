@@ -20,14 +20,14 @@ TOP_DB = 80.0
 class Image(SpectrogramFeature):
     """Mel bands in dB as grey levels from 0 to 1, `[n_mels, frames]`, highest frequency on top.
 
-    1 is the loudest band of the audio that is computed, 0 is `TOP_DB` under it or less: the level
-    of a recording does not show in its picture. Digital silence is black. The picture has one
+    1 is the power of the loudest band of the audio, 0 is `TOP_DB` below it or less, so the picture
+    does not depend on the level of the recording. Digital silence is black. The picture has one
     channel and is not resized; use it with `scale: none` in a recipe.
 
     Attributes
     ----------
     loudest
-        Power that is shown as 1; by default the highest there is.
+        Power that is shown as 1; by default the highest in the audio.
     """
 
     loudest: float | None = Field(None, ge=0)
@@ -53,7 +53,7 @@ class Image(SpectrogramFeature):
         loudest = power.max(initial=0.0) if self.loudest is None else np.float32(self.loudest)
         if loudest == 0:
             return np.zeros_like(power)
-        # Anything under the floor serves in the place of 0, whose logarithm is not finite.
+        # The logarithm of 0 is not finite; any value below the floor can replace it.
         decibels = 10 * np.log10(np.maximum(power / loudest, np.float32(1e-30)))
         levels = np.maximum(0.0, 1 + decibels / np.float32(TOP_DB))
         return np.ascontiguousarray(levels[::-1], np.float32)

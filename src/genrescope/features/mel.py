@@ -8,7 +8,7 @@ from genrescope.features.base import SpectrogramFeature
 from genrescope.features.filterbank import band_sums, mel_filters, mel_power, power_to_db
 from genrescope.features.spectrogram import FloatArray, Spectrogram
 
-# Under any bin of real music (quantisation noise included), so that only true zeros meet it.
+# Lower than any bin of real music (quantisation noise included), so that it affects only zeros.
 _TINY_POWER = np.float32(1e-20)
 
 
@@ -21,14 +21,14 @@ class Mel(SpectrogramFeature):
 
 
 class LogMel(SpectrogramFeature):
-    """Log-mel spectrogram in dB, `[n_mels, frames]`, at most 80 dB under its loudest value.
+    """Log-mel spectrogram in dB, `[n_mels, frames]`, at most 80 dB below its loudest value.
 
     Equal to `librosa.power_to_db(librosa.feature.melspectrogram(...))`.
     """
 
     @property
     def local(self) -> bool:
-        """No: the floor lies under the loudest value of all frames."""
+        """False, since the floor depends on the loudest value of all frames."""
         return False
 
     def of_spectrogram(self, spectrogram: Spectrogram) -> FloatArray:
@@ -41,10 +41,10 @@ class LogMel(SpectrogramFeature):
 class GeometricMel(SpectrogramFeature):
     """Mean dB over each mel band, weighted by its triangle, `[n_mels, frames]`.
 
-    This is the geometric mean of the power over a band, in decibels. An unknown gain and an unknown
-    contrast of the spectrogram come out of it as an offset and a factor, which standardising
+    This is the geometric mean of the power over a band, in decibels. If gain and contrast of a
+    spectrogram are unknown, they change it only by an offset and a factor, which standardising
     removes: a model that was trained on stored spectrograms, whose dB scale is lost, gets the same
-    values from audio. A mel band summed in power does not have this property.
+    values from audio. Mel bands that sum power do not have this property.
     """
 
     def of_spectrogram(self, spectrogram: Spectrogram) -> FloatArray:

@@ -49,8 +49,8 @@ def delta(values: FloatArray, *, order: int = 1, width: int = DELTA_WIDTH) -> Fl
         raise ValueError(f"{values.shape[1]} frames are too few for a delta over {width}")
     half = width // 2
     times: NDArray[np.float64] = np.arange(-half, half + 1, dtype=np.float64)
-    # The leading coefficient of the fit times order! is the derivative; a polynomial of that very
-    # degree has the same derivative in all its frames, hence the constant edges.
+    # The derivative is order! times the leading coefficient of the fit. It is the same in all
+    # frames of one polynomial of that degree, so the edges are constant.
     kernel = np.linalg.pinv(np.vander(times, order + 1))[0] * factorial(order)
     windows = np.lib.stride_tricks.sliding_window_view(values, width, axis=1)
     return np.pad(windows @ kernel.astype(np.float32), ((0, 0), (half, half)), mode="edge")
@@ -83,8 +83,8 @@ class MFCC(SpectrogramFeature):
     deltas
         0: none; 1: delta; 2: delta and delta-delta.
     stack
-        Odd number of frames, a frame and its neighbours, that lie one under the other in each; the
-        first and the last frame are repeated beyond the ends.
+        Odd number of frames, a frame and its neighbours, that are stacked in each frame; the first
+        and the last frame are repeated beyond the ends.
     """
 
     n_mfcc: int = Field(20, ge=1)
@@ -101,7 +101,7 @@ class MFCC(SpectrogramFeature):
 
     @property
     def min_frames(self) -> int:
-        """Frames without which there is no delta."""
+        """Smallest number of frames that a delta can be computed from."""
         return DELTA_WIDTH if self.deltas else 1
 
     @property
@@ -111,7 +111,7 @@ class MFCC(SpectrogramFeature):
 
     @property
     def local(self) -> bool:
-        """No: the floor lies under the loudest value of all frames."""
+        """False, since the floor depends on the loudest value of all frames."""
         return False
 
     def of_spectrogram(self, spectrogram: Spectrogram) -> FloatArray:

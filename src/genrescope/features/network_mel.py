@@ -10,7 +10,7 @@ Three networks were trained on log-mel bands that their published code computes 
   transformer-to-CNN knowledge distillation" (ICASSP 2023). Kaldi's mel bands after a pre-emphasis
   of 0.97; the natural logarithm of 1e-5 more, brought near mean 0 and deviation 1 over AudioSet.
 
-A network was trained with its settings: there are no others.
+A network needs the settings that it was trained with, so they can't be changed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Settings:
     pre_emphasis
         Factor of the sample before, which is taken off each sample.
     pad_mode
-        Of NumPy's `pad`, for the ends of a waveform whose frames are centred.
+        Mode of NumPy's `pad`, for the ends of a waveform whose frames are centred.
     """
 
     stft: dict[str, Any]

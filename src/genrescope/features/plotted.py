@@ -1,9 +1,9 @@
 """Mel spectrograms that were drawn in colour, read back as levels.
 
-The Kaggle copy of GTZAN has one such picture a track, drawn by matplotlib in librosa's display.
-Its margins are cut off, and each pixel becomes the level that its colour stands for in the colour
-map that fits best. A picture has 336 columns for half a minute; its lowest level is 80 dB under the
-loudest band, as in librosa's default.
+The Kaggle copy of GTZAN has one such picture for each track, drawn by matplotlib with librosa's
+display. The margins are cut off, and the colour of each pixel is converted to a level by the colour
+map that fits best. A picture has 336 columns for half a minute; its lowest level is 80 dB below
+the loudest band, as in librosa's default.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_DISTANCE = 12.0
 
 
 def is_plotted(path: str | PathLike[str]) -> bool:
-    """Whether a file is a picture in colour, of the size of a drawing at least."""
+    """Whether a file is a picture in colour that is large enough for a drawn spectrogram."""
     from PIL import Image
 
     try:
@@ -51,7 +51,7 @@ def load_plotted(path: str | PathLike[str]) -> FloatArray:
     Raises
     ------
     FileError
-        When it is no picture, or in the colours of no known map.
+        When it is not a picture, or no known colour map has its colours.
     MissingPackageError
         Without matplotlib, which has the colour maps.
     """
@@ -59,7 +59,7 @@ def load_plotted(path: str | PathLike[str]) -> FloatArray:
 
     try:
         with Image.open(Path(path)) as image:
-            # What is transparent is shown on white.
+            # Transparent pixels become white.
             rgba = image.convert("RGBA")
             paper = Image.new("RGBA", rgba.size, "white")
             pixels = np.asarray(Image.alpha_composite(paper, rgba).convert("RGB"))
@@ -72,7 +72,7 @@ def load_plotted(path: str | PathLike[str]) -> FloatArray:
 
 
 def _axes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What is drawn, without white margins or axes with labels."""
+    """The drawn spectrogram, without white margins or axes with labels."""
     drawn: NDArray[np.bool_] = np.any(pixels < _WHITE, axis=2)
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
     if not len(rows):
@@ -83,7 +83,7 @@ def _axes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     below = height - bottom
     outside = drawn.copy()
     outside[height - top : below, left:right] = False
-    # Labels are thin and next to the axes; a picture without margins is drawn all over.
+    # Pixels are drawn outside of the axes (labels), but not in the corners: it has margins.
     if outside.any() and not drawn[[0, 0, -1, -1], [0, -1, 0, -1]].any():
         # One pixel of frame on each side.
         return pixels[height - top + 1 : below - 1, left + 1 : right - 1]
@@ -112,6 +112,6 @@ def _levels(path: str | PathLike[str], pixels: NDArray[np.uint8]) -> FloatArray:
     )
     if best[0] > _MOST_DISTANCE:
         maps = ", ".join(_COLOUR_MAPS)
-        raise FileError(path, f"a picture, but no spectrogram in the colours of {maps}")
+        raise FileError(path, f"a picture, but not a spectrogram in the colours of {maps}")
     levels: FloatArray = (best[1] / 255).astype(np.float32).reshape(pixels.shape[:2])
     return levels

@@ -1,14 +1,14 @@
 """Mel bands in dB of single frames, one every quarter of a second.
 
-FMA's music is to be had as pictures of this kind without its audio (see
-`genrescope.datasets.layouts.fma_mel`): of each clip the mel spectrogram at its own sampling rate,
-nearly always 44.1 kHz, of which every twentieth frame is kept, in steps of 1.25 dB. `SampledMel`
-computes the same from audio, or reads it from such a picture. Audio at 22 050 Hz has the lower 106
+FMA's music is available as pictures of this kind, without audio (see
+`genrescope.datasets.layouts.fma_mel`): each shows every twentieth frame of a clip's mel spectrogram
+in steps of 1.25 dB, at the clip's own sampling rate, nearly always 44.1 kHz. `SampledMel` computes
+the same from audio, or reads it from such a picture. Audio at 22 050 Hz has the lower 106
 of the 128 bands, with the same FFT bins, so that a network trained on the pictures can be used on
 audio. Half a minute takes 128 transforms; a spectrogram with a hop of 512 takes 1292.
 
-From GTZAN's stored power spectrograms it is approximate: their frames last twice as long, and the
-step of their dB scale is lost.
+Computed from GTZAN's stored power spectrograms it is approximate: their frames last twice as long,
+and the step of their dB scale is lost.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from genrescope.features.spectrogram import (
 )
 from genrescope.registry import no_such
 
-# As the pictures were made.
+# The settings by which the pictures were made.
 PICTURE_SIZE = 128
 _RATE, _N_FFT, _HOP = 44100, 2048, 10336
 _FLOOR_DB = -80.0
@@ -53,7 +53,7 @@ FAMILIES_OF_BANDS = {
     "spectral_centroid": 1,
     "spectral_rolloff": 1,
 }
-"""Rows of each of FMA's families of descriptors that mel bands are enough for."""
+"""Rows of each family of FMA's descriptors that can be computed from mel bands."""
 
 _ROLLOFF = 0.85
 
@@ -68,17 +68,17 @@ class SampledMel(Feature):
     hop_length
         Samples from one frame to the next; 0.234 s by default, as in the pictures.
     n_mels
-        How many of the 128 bands between 0 Hz and 22 050 Hz are kept, from below. Those that reach
-        over half the sample rate can't be.
+        How many of the 128 bands between 0 Hz and 22 050 Hz are kept, from the lowest. Bands that
+        reach above half the sample rate can't be kept.
     n_mfcc
         Cepstral coefficients instead of the bands themselves, computed from the bands that are
         kept; 0 for the bands.
     grey
-        Grey levels from 0 (80 dB below the loudest) to 1, highest band on top, as `image` has them,
+        Grey levels from 0 (80 dB below the loudest) to 1, highest band on top, as those of `image`,
         for networks that were trained on photographs; with `scale: none` in a recipe.
     families
-        Some of `FAMILIES_OF_BANDS`, one under the other, instead of the bands themselves: MFCCs as
-        `n_mfcc` gives them, the others approximately what `descriptors` computes from all bins.
+        Some of `FAMILIES_OF_BANDS`, stacked, instead of the bands themselves: MFCCs as with
+        `n_mfcc`, the others approximately as `descriptors` computes them from all bins.
     """
 
     sample_rate: int = _RATE // 2
@@ -108,7 +108,7 @@ class SampledMel(Feature):
         if self.n_mfcc > self.n_mels:
             raise ValueError(f"{self.n_mfcc} MFCCs can't be computed from {self.n_mels} bands")
         if self.grey and self.n_mfcc:
-            raise ValueError("grey levels are of bands, not of MFCCs")
+            raise ValueError("grey levels show bands, not MFCCs")
         if self.families and (self.grey or self.n_mfcc):
             raise ValueError("expected only one of families, n_mfcc and grey")
         if "mfcc" in self.families and self.n_mels < FAMILIES_OF_BANDS["mfcc"]:
@@ -117,7 +117,7 @@ class SampledMel(Feature):
 
     @property
     def n_fft(self) -> int:
-        """Samples in a frame of 46 ms."""
+        """Samples in a frame, which lasts 46 ms."""
         return _N_FFT * self.sample_rate // _RATE
 
     @property
@@ -129,11 +129,11 @@ class SampledMel(Feature):
 
     @property
     def local(self) -> bool:
-        """No: the floor lies under the loudest value of all frames."""
+        """False, since the floor depends on the loudest value of all frames."""
         return False
 
     def frame_count(self, samples: int) -> int:
-        """Frames of a waveform of so many samples."""
+        """Number of frames of a waveform with this number of samples."""
         return max(0, (samples - self.n_fft) // self.hop_length + 1)
 
     @cached_property
@@ -177,8 +177,8 @@ class SampledMel(Feature):
     def of_picture(self, decibels: FloatArray) -> Computed:
         """The feature of a picture that `load_sampled_mel` read.
 
-        Its level is lost, so a frame counts as silence where all of it is at the floor, and the
-        clip is not.
+        The picture does not state the clip's level, so a frame counts as silent where all its bands
+        are at the floor, which the clip's loudest frame is not.
         """
         kept = decibels[: self.n_mels]
         silent = (decibels < _FLOOR_DB + 1).all(axis=0)
@@ -202,7 +202,7 @@ class SampledMel(Feature):
         standard deviation and quantile of the frequency in Hz, where each bin of the FFT is
         weighted by its magnitude. Here a band stands for as many bins as half its triangle is
         wide, all at its centre frequency and with the root of the band's power, which is the mean
-        power of its bins since the filters have Slaney's norm. That root is no less than the mean
+        power of its bins since the filters have Slaney's norm. That root is at least the mean
         magnitude, so a tone in a wide band counts for more than in librosa.
 
         `rmse` is the root of the power summed over these bins, in units of the root of the loudest
@@ -244,7 +244,7 @@ def read_picture(feature: SampledMel, path: str | PathLike[str]) -> Computed:
         with Image.open(Path(path)) as image:
             size = image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        size = None  # what reads it says why it can't be
+        size = None  # reading it below raises the error
     if size is None or size == (PICTURE_SIZE, PICTURE_SIZE):
         return feature.of_picture(load_sampled_mel(path))
     return feature.of_spectrogram(load_spectrogram(path))
@@ -261,7 +261,7 @@ def load_sampled_mel(path: str | PathLike[str]) -> FloatArray:
     Raises
     ------
     FileError
-        When it is no grey PNG of this size.
+        When it is not a grey PNG of this size.
     """
     from PIL import Image, UnidentifiedImageError
 

@@ -1,8 +1,8 @@
-"""Cutting a track into the segments that a model sees, whole or as a stream in constant memory.
+"""Cutting a track into the segments that a model sees, at once or as a stream in constant memory.
 
-All that cuts uses `segment_starts`: the front end of a model, which cuts windows of half a minute,
-encoders, which cut a whole track by the rule they were published with, and the graph of a recipe
-whose feature is an embedding, which cuts a recipe's segments into an encoder's.
+Everything that cuts uses `segment_starts`: a model's front end, which cuts windows of half a
+minute; encoders, which cut a whole track by the rule they were published with; and the graph of a
+recipe whose feature is an embedding, which cuts a recipe's segments into the encoder's.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from genrescope.features.spectrogram import FloatArray
 WHOLE_SECONDS = 60.0
 """Audio up to this length is computed at once, longer audio in pieces of at least this length."""
 SEGMENT_RULE = 2
-"""Of rule 1 a last segment always ended with the window, wherever the one before began."""
+"""Version of the rule. By rule 1 the last segment always ended with the window."""
 REPEATED_PART = 10
-"""A last segment is left out that begins less than one such part of a step after the one before."""
+"""A last segment is left out if it begins less than 1/10 of a step after the one before."""
 
 
 def segment_starts(
@@ -31,16 +31,16 @@ def segment_starts(
     Parameters
     ----------
     frames
-        How many there are.
+        Length of the stretch.
     length, step
         Frames of a segment, and from one segment's first frame to the next one's.
     first
-        Where the first segment begins.
+        First frame of the first segment.
     reach_end
         Whether the last segment ends with the stretch, wherever that is. Otherwise only whole steps
         are taken, and what comes after the last whole segment is left out. A last segment that
         would begin less than a tenth of a step (in whole frames, rounded down) after the one before
-        it is left out, too: a clip of 30.01 s is no two segments of 30 s.
+        it is left out, too: a clip of 30.01 s is not two segments of 30 s.
     """
     last = frames - length
     if not reach_end:
@@ -54,9 +54,9 @@ def segment_starts(
 def feature_blocks(feature: Feature, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
     """A local feature of a stream of samples, in constant memory, `[size, frames]` at a time.
 
-    Put together the results are what `feature` gives for all samples at once: a piece is computed
-    with as much audio around it as its frames reach into. Only in the last digit of a float32 may
-    they differ, where a sum is taken in another order.
+    Concatenated, the results are those of `feature` for all samples at once, because each piece is
+    computed with the audio around it that its frames need. They may differ in the last digit of a
+    float32, where a sum is taken in another order.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def feature_blocks(feature: Feature, blocks: Iterable[FloatArray]) -> Iterator[F
     waiting = np.zeros(0, np.float32)  # begins at a multiple of the hop
     done = 0  # frames of it that were given before
     for block in blocks:
-        # What is there may be all there is: it is computed only now that more follows.
+        # Wait for the next block: if none follows, the rest is computed as the end of the track.
         if len(waiting) > size:
             values = feature(Waveform(waiting, feature.sample_rate))
             end = values.shape[1] - edge
@@ -84,7 +84,7 @@ def feature_blocks(feature: Feature, blocks: Iterable[FloatArray]) -> Iterator[F
 def stream_feature(
     feature: Feature, open_blocks: Callable[[], Iterable[FloatArray]]
 ) -> Iterator[FloatArray]:
-    """Any feature of a stream of samples, `[size, frames]` at a time.
+    """A feature of a stream of samples, local or not, `[size, frames]` at a time.
 
     Memory is constant for local features and for those that can be localized, for which a stream
     of more than `WHOLE_SECONDS` is read twice. Others need all samples at once.
@@ -92,9 +92,9 @@ def stream_feature(
     Parameters
     ----------
     feature
-        What is computed.
+        The feature to compute.
     open_blocks
-        Begins the stream, and begins it again.
+        Returns the stream from its beginning; it may be called twice.
     """
     if feature.local:
         yield from feature_blocks(feature, open_blocks())
@@ -139,7 +139,7 @@ def stream_segments(values: Iterable[FloatArray], length: int, step: int) -> Ite
 
 
 def _chained(held: list[FloatArray], rest: Iterator[FloatArray]) -> Iterator[FloatArray]:
-    """The remaining frames and those that follow; frames that were used are dropped."""
+    """The blocks that are held, which are freed as they are used, and those that follow."""
     while held:
         yield held.pop(0)
     yield from rest

@@ -1,11 +1,11 @@
-"""Silence: what is too quiet to count as sound, in frames and in long stretches of a track.
+"""Silence: sound too quiet to be audible, in frames and in long stretches of a track.
 
 Conventions
 -----------
-Sound counts as silence where its mean square is under `INAUDIBLE`, 77 dB below full scale. Digital
-silence is, and so is the dither of 16-bit audio (±1 step of the samples is 90 dB below full scale,
-±2 steps or shaped noise 84), also after lossy coding, while the noise of a quiet room is not. A
-constant offset counts for nothing.
+Sound counts as silence where its mean square is below `INAUDIBLE`, 77 dB below full scale. That
+includes digital silence and the dither of 16-bit audio (±1 step of the samples is 90 dB below full
+scale, ±2 steps or shaped noise 84), also after lossy coding, but not the noise of a quiet room. A
+constant offset is ignored.
 
 A model's input is standardised over half a minute. A long stretch of silence would move the windows
 of the music next to it, so a track is read as its parts between silences of `LONG_SECONDS` or more,
@@ -31,7 +31,7 @@ _CHUNK_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Piece:
-    """Some samples of a part: the number of the part, where the part begins, and the samples."""
+    """Samples of a part: number of the part, its first sample in the track, and the samples."""
 
     part: int
     start: int
@@ -41,7 +41,7 @@ class Piece:
 def parts_between_silences(
     blocks: Iterable[NDArray[np.float32]], sample_rate: int
 ) -> Iterator[Piece]:
-    """Leave out long silences, and those at both ends; what remains are the parts of the track.
+    """Split a track at long silences, which are left out like those at both ends.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ def parts_between_silences(
     chunk = max(1, round(_CHUNK_SECONDS * sample_rate))
     long, edge = round(LONG_SECONDS * sample_rate), round(EDGE_SECONDS * sample_rate)
     part, start, position = 0, 0, 0
-    waiting: list[NDArray[np.float32]] = []  # silence that may turn out to be long
-    silence = 0  # its length, also where it is too long to be kept
+    waiting: list[NDArray[np.float32]] = []  # silence that is left out if it becomes long
+    silence = 0  # its length in samples, even where it is too long to be kept
     for block in blocks:
         for samples, is_silent in _runs(block, chunk):
             if is_silent:

@@ -4,7 +4,7 @@ Conventions
 -----------
 A spectrogram is an array `[bins, frames]` of power (squared magnitude of the STFT), lowest
 frequency first. Its frequency axis is stated in Hz and need not be complete: some data sets keep
-only every second FFT bin, and every feature here is computed from whatever bins are there.
+only every second FFT bin, and every feature is computed from the bins that are given.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from genrescope.features.silence import INAUDIBLE
 
 FloatArray = NDArray[np.float32]
 
-# Bins below this hold a constant offset and its leakage, and no sound.
+# Bins below this frequency hold a constant offset and its leakage, but no sound.
 _LOWEST_HZ = 20.0
 
 # Stored spectrograms: 22 050 Hz, Hann window of 2048 samples, hop 1920, dB mapped to 0..255. The
@@ -54,8 +54,8 @@ class Spectrogram:
     hop_seconds
         Seconds from one frame to the next.
     inaudible
-        Mean power per bin under which a frame is silence. By default only what is 0 throughout is,
-        for spectrograms whose scale is not known.
+        A frame whose mean power per bin is lower is silent. The default, for spectrograms whose
+        scale is not known, is so small that only frames of zeros are.
     """
 
     power: FloatArray
@@ -73,7 +73,7 @@ class Spectrogram:
 def kept_bins(n_bins: int, n_fft: int) -> NDArray[np.intp]:
     """Choose `n_bins` evenly spread bins out of the `n_fft / 2 + 1` of an FFT.
 
-    The rule is the one the stored spectrograms were made by: bin `floor((i + 0.5) / n_bins * N)`
+    The stored spectrograms were made by the same rule: bin `floor((i + 0.5) / n_bins * N)`
     of the `N` bins for `i` = 0 … `n_bins` - 1.
     """
     total = n_fft // 2 + 1
@@ -120,26 +120,26 @@ def power_spectrogram(
     n_bins
         Keep only this many evenly spread bins (see `kept_bins`); all by default.
     fft_window
-        At most `n_fft` samples in the place of the Hann window; frames are as long as it is, and
-        zeros follow up to `n_fft`. Its type is the precision of the FFT.
+        Replaces the Hann window; at most `n_fft` samples. Frames have its length and are padded
+        with zeros to `n_fft`. Its type is the precision of the FFT.
     pad_mode
         What is padded where frames are centred: zeros, or the waveform reflected.
 
     Returns
     -------
     Spectrogram
-        `[n_fft / 2 + 1 or n_bins, frames]`; without `center` a waveform shorter than `n_fft` has
-        no frame.
+        Power `[n_fft / 2 + 1 or n_bins, frames]`; without `center` a waveform shorter than `n_fft`
+        has no frame.
     """
     samples = waveform.samples
     weights = _hann(n_fft) if fft_window is None else fft_window
     if center and (len(samples) or pad_mode == "constant"):
-        # NumPy goes on reflecting where the waveform is shorter than the padding.
+        # NumPy reflects repeatedly where the waveform is shorter than the padding.
         samples = np.pad(samples, n_fft // 2, mode=pad_mode)
     bins = kept_bins(n_bins or n_fft // 2 + 1, n_fft)
     frequencies = kept_frequencies(waveform.sample_rate, n_fft, n_bins)
     hop = hop_length / waveform.sample_rate
-    # Of white noise the mean power of a bin is the variance times this sum.
+    # The mean power of a bin is, for white noise, the variance times this sum.
     inaudible = INAUDIBLE * float(np.square(weights, dtype=np.float64).sum())
     if len(samples) < len(weights):
         return Spectrogram(np.zeros((len(bins), 0), np.float32), frequencies, hop, inaudible)
@@ -189,7 +189,7 @@ def load_spectrogram(path: str | PathLike[str]) -> Spectrogram:
     if pixels.shape[0] > STORED_N_FFT // 2 + 1:
         raise FileError(path, f"{pixels.shape[0]} rows, more than an FFT of 2048 has bins")
     power = np.power(10.0, pixels.astype(np.float32) * np.float32(STORED_STEP_DB / 10))
-    # A column that is 0 throughout is silence, not music at the track's quietest level.
+    # A column of zeros is silence, not music at the track's quietest level.
     power[:, ~pixels.any(axis=0)] = 0.0
     return Spectrogram(
         power,
@@ -199,5 +199,5 @@ def load_spectrogram(path: str | PathLike[str]) -> Spectrogram:
 
 
 def is_stored_spectrogram(path: str | PathLike[str]) -> bool:
-    """Whether the name of a file is that of a stored spectrogram."""
+    """Whether a file is a stored spectrogram, by the ending of its name (`.png`)."""
     return fspath(path).lower().endswith(".png")

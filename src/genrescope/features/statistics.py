@@ -1,7 +1,7 @@
 """Statistics of each row of a feature over its frames.
 
-The seven are those of the FMA data set's descriptors (Defferrard et al. 2017): moments and order
-statistics of the population, not estimates of a larger one.
+These are the seven statistics of the FMA data set's descriptors (Defferrard et al. 2017). They are
+computed as of a population, without corrections for a sample.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from genrescope.registry import no_such
 
 Statistic = Literal["mean", "std", "skew", "kurtosis", "median", "min", "max"]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
-"""The names there are, in the order in which FMA's code computes them."""
+"""All names, in the order in which FMA's code computes them."""
 
 
 def statistics(values: FloatArray, names: Sequence[str] = STATISTICS) -> FloatArray:
     """Statistics of each row of a feature over its frames.
 
     Skew is `m3 / m2^1.5` and kurtosis `m4 / m2^2 - 3` (Fisher's, 0 for a normal distribution),
-    where `mk` is the k-th central moment. A row that does not vary has 0 for both. All is computed
-    in float64.
+    where `mk` is the k-th central moment. Both are 0 for a constant row. The computation is in
+    float64.
 
     Parameters
     ----------
@@ -52,8 +52,9 @@ def statistics(values: FloatArray, names: Sequence[str] = STATISTICS) -> FloatAr
     if unknown:
         raise UnknownNameError(no_such("no statistic", unknown[0], STATISTICS))
     if not names or not values.shape[1]:
-        raise ValueError(f"{len(names)} statistics of {values.shape[1]} frames are no numbers")
-    # The sum of float32 numbers is exact in float64: a row that does not vary deviates by just 0.
+        raise ValueError(f"{len(names)} statistics of {values.shape[1]} frames give no numbers")
+    # In float64 the sum of float32 numbers is exact, so the deviation of a constant row is exactly
+    # 0.
     rows = values.astype(np.float32).astype(np.float64)
     return np.concatenate([_statistic(rows, name) for name in names]).astype(np.float32)
 

@@ -1,7 +1,6 @@
 """Vectors that were computed elsewhere and stored: embeddings of a network, or rows of a table.
 
-There is no rule here to compute them from audio: a model that was trained on such vectors is given
-vectors again.
+They can't be computed from audio here: a model that was trained on such vectors classifies vectors.
 """
 
 from __future__ import annotations
@@ -23,14 +22,13 @@ class Stored(Feature):
     Attributes
     ----------
     name
-        What the vectors are, for whoever reads the recipe.
+        What the vectors are, for readers of the recipe.
     width
         Numbers in a vector.
     seconds
-        From one vector of a track to the next.
+        Seconds from one vector of a track to the next.
     columns
-        Ranges of a vector's numbers that are used: the first of each, from 0, and the one after its
-        last. All by default.
+        Ranges `[first, end)` of a vector's numbers that are used, counted from 0; all by default.
     """
 
     name: str

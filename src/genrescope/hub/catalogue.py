@@ -240,7 +240,7 @@ def make_bundle(model: KnownModel, checkpoint: Path) -> Bundle:
 def is_outdated(manifest: Manifest) -> bool:
     """Whether `fetch` would now make another bundle of the same network.
 
-    Of the models whose head comes with the package: its labels, offsets or temperature have
+    For models whose head comes with the package: its labels, offsets or temperature have
     changed since. Of other models it cannot be told, and the answer is False.
     """
     model = KNOWN.get(manifest.name)

@@ -41,7 +41,7 @@ class Graph(NamedTuple):
     outputs
         Size to name of each output `[n, size]`.
     shape
-        Of the input, without the number of segments.
+        Shape of the input, without the number of segments.
     version
         Field of the model that names the version of its format.
     """

@@ -41,7 +41,7 @@ SCHEMA_VERSION: Literal[2] = 2
 KNOWN_VERSIONS = (2, 3)
 """3 has `labels` or `music_detector`, which versions before 0.2 do not know; 2 has neither."""
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
-_JOBS = "jobs"  # of a run folder, from its beginning
+_JOBS = "jobs"  # this folder is in a run folder from its beginning
 # A small archive can expand to any number of bytes; no model comes near these limits.
 _LARGEST = {"bundle.json": 2**24, "model.onnx": 2**30, WEIGHTS_FILE: 2**32}
 
@@ -64,13 +64,13 @@ class Manifest(BaseModel):
     metrics
         Measured figures, with the number of tracks and confidence intervals.
     sha256
-        Of `model.onnx`.
+        SHA-256 of `model.onnx`.
     weights_sha256
-        Of `model.onnx.data`; None where the graph holds its weights itself.
+        SHA-256 of `model.onnx.data`; None where the graph holds its weights itself.
     labels
         How the logits of a sound tagger become genres; None where the logits are of genres.
     music_detector
-        What tells music from other sounds by the embedding; None where nothing does, or `labels`.
+        Recognises music by the embedding; None where nothing does, or where `labels` do.
     training_tracks
         Ids and fingerprints of the tracks that the model was trained on, see
         `genrescope.datasets.fingerprints`; None where they are not listed.
@@ -107,7 +107,7 @@ class Manifest(BaseModel):
     @field_validator("name", "provenance", "metrics", "licence", "training_tracks", mode="before")
     @classmethod
     def _storable(cls, value: Any) -> Any:
-        """Names of files may hold bytes that are no UTF-8, which JSON can't store."""
+        """Make text valid: names of files may hold bytes that are not UTF-8."""
         return _valid_texts(value)
 
     @model_validator(mode="after")
@@ -118,8 +118,8 @@ class Manifest(BaseModel):
 
     @field_validator("genres")
     @classmethod
-    def _tellable(cls, genres: list[str]) -> list[str]:
-        """Names are keys of results, and are printed and written into tags."""
+    def _distinct(cls, genres: list[str]) -> list[str]:
+        """Check names, which are keys of results and are printed and written into tags."""
         if len(set(genres)) < len(genres) or not all(g.strip() and g.isprintable() for g in genres):
             raise ValueError("expected different names, each one line of text")
         return genres
@@ -127,8 +127,8 @@ class Manifest(BaseModel):
     def to_json(self) -> bytes:
         """The content of `bundle.json`.
 
-        Versions that do not know a field refuse it: fields that are newer than the schema are
-        written only where such a version would fail anyway.
+        Older versions refuse fields that they do not know, so newer fields are written only where
+        they have a value.
         """
         newer = ("weights_sha256", "labels", "music_detector", "training_tracks")
         without = {name for name in newer if getattr(self, name) is None}
@@ -169,7 +169,7 @@ class Bundle:
     def load(cls, source: str | PathLike[str]) -> Bundle:
         """Read a bundle: the name of a shipped one ("default"), a folder, or a `.zip`.
 
-        Of a run folder of `genrescope train` its `bundle` is read.
+        In a run folder of `genrescope train` its folder `bundle` is read.
 
         Raises
         ------
@@ -262,7 +262,7 @@ def fetched_bundles() -> list[str]:
 
 
 def _renewal(source: str | PathLike[str]) -> str:
-    """How a fetched model that this version can't read is made anew."""
+    """For a fetched model that this version can't read: the command that renews it."""
     if str(source) not in fetched_bundles():
         return ""
     return f"; to renew it: genrescope models fetch {source}"

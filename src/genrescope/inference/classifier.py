@@ -1,4 +1,4 @@
-"""Predictions from bundles; the only module that runs a trained network for its users."""
+"""`Classifier`: predictions and embeddings of tracks by a trained model."""
 
 from __future__ import annotations
 
@@ -141,12 +141,11 @@ class Classifier:
             sets.
         progress
             Called with the segments of each half minute as soon as they are classified.
-
         listen
-            How much of a file is read: "full", all of it; "auto", windows of half a minute, one
-            after another from all over it, until the genre is clear; or so many seconds, in
-            windows of half a minute that are spread over it. Timeline and embedding are of what was
-            read. Tracks that are hardly longer are read in full.
+            How much of a file is read. "full": all of it. "auto": windows of half a minute from
+            all over the file, one after another, until the genre is clear. A number of seconds: so
+            much, in windows of half a minute that are spread evenly. Timeline and embedding cover
+            only what was read. A track that is hardly longer is read in full.
 
         Raises
         ------
@@ -155,7 +154,7 @@ class Classifier:
         CancelledError
             When `cancel` was set.
         ValueError
-            When `listen` is none of these.
+            When `listen` has another value.
 
         Examples
         --------
@@ -226,12 +225,12 @@ class Classifier:
     ) -> Generator[Prediction | FileError, None, None]:
         """Classify many tracks on all cores.
 
-        Closing the generator (as Ctrl-C does) stops the files in work within a moment.
+        Closing the generator (as Ctrl-C does) soon stops the files that are being classified.
 
         Parameters
         ----------
         sources
-            See `predict`; taken from the iterable only as fast as they are classified.
+            See `predict`; they are taken from the iterable only as fast as they are classified.
         jobs
             Files classified at the same time; as many as there are cores by default.
         cancel, listen
@@ -250,8 +249,8 @@ class Classifier:
         CancelledError
             When `cancel` was set.
         TypeError, ValueError
-            When `sources` is a single one, or `listen` is none of its values. A source that is no
-            input at all is yielded as an error, like a file that can't be decoded.
+            When `sources` is a single source, or `listen` has an invalid value. An invalid source
+            is yielded as an error, like a file that can't be decoded.
 
         Examples
         --------
@@ -297,14 +296,14 @@ class Classifier:
         return self.embed_layers(source, [layer])[layer]
 
     def embed_layers(self, source: Input, layers: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """As `embed`, of several layers; the track is decoded and the network run only once."""
+        """As `embed`, for several layers; the track is decoded and the network run only once."""
         windows = _windows(self.manifest.frontend, source, StreamInfo())
         return self.network.mean_outputs(windows, layers)
 
     def embed_many(
         self, sources: Iterable[Input], layers: Sequence[str], *, jobs: int | None = None
     ) -> Generator[dict[str, NDArray[np.float32]] | FileError, None, None]:
-        """As `embed_layers`, of many tracks on all cores, in their order; see `predict_many`."""
+        """As `embed_layers`, for many tracks on all cores, in their order; see `predict_many`."""
         if isinstance(sources, str | PathLike | bytes):
             raise TypeError("embed_many takes many sources; embed_layers takes one")
         self.network.check_layers(layers)
@@ -320,7 +319,7 @@ class Classifier:
 def _windows(frontend: Frontend, source: Input, info: StreamInfo) -> Iterator[Window]:
     if isinstance(source, tuple):
         source = Waveform.from_array(*source, warnings=info.warnings)
-    # As in files; NaN compares as false, and the power of what is larger overflows.
+    # As for files. NaN compares as false; the power of larger samples would overflow.
     if isinstance(source, Waveform) and not (np.abs(source.samples) <= LOUDEST).all():
         raise AudioError("waveform", "some of its samples are not finite numbers, or too large")
     return frontend.windows(source, info)

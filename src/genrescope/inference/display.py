@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from genrescope.inference.prediction import Prediction
 
-_DRAWN_GENRES = 6  # more can't be told apart by colour
+_DRAWN_GENRES = 6  # more colours are hard to distinguish
 
 
 def to_frame(predictions: Iterable[Prediction | FileError]) -> DataFrame:
@@ -63,7 +63,7 @@ def to_frame(predictions: Iterable[Prediction | FileError]) -> DataFrame:
         rows.append({**row, "error": None, **result.probabilities})
     columns = ["path", "genre", "confidence", "duration", "warnings", "error", *genres]
     frame = pandas.DataFrame(rows, columns=columns)
-    # Missing text is None, as it is in `Prediction`, whatever pandas makes of it.
+    # Missing text is None, as in `Prediction`; pandas turns some of it into NaN.
     texts = ["path", "genre", "warnings", "error"]
     frame[texts] = frame[texts].astype(object).where(frame[texts].notna(), None)
     return frame

@@ -1,4 +1,4 @@
-"""A layer of a bundle as a model of the embedding engine."""
+"""A layer of a bundle as a model for the embedding engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the labels of a sound tagger to genres, styles, instruments, moods, and to "no music".
+"""From the labels of a sound tagger to genres, styles, instruments and moods, or to "no music".
 
 A tagger such as EfficientAT gives one logit for each of AudioSet's 527 labels, and several labels
 may be true at once. The rules here are data in a bundle, see `LabelHead`:
@@ -8,8 +8,8 @@ may be true at once. The rules here are data in a bundle, see `LabelHead`:
   any other bundle.
 - Styles, instruments, moods and uses are labels of their own: the mean over segments of the
   sigmoid of the logit.
-- Music is one label too. Where its mean probability is under a threshold, the recording is no
-  music, and the likeliest of the other kinds of sound says what it is instead.
+- Music is a label, too. Where its mean probability is under a threshold, the recording is not
+  music, and its kind is the most probable of the other kinds of sound.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ MUSIC = "music"
 NO_MUSIC = "no music"
 # A kind of sound must be this probable to be named; otherwise it is just "no music".
 _NAMED_ABOVE = 0.1
-# Of a steady sound at most: none of 408 cuts of music is as steady (`tools/no_music.py`).
+# Largest probability of music for a steady sound: none of 408 cuts of music is as steady
+# (`tools/no_music.py`).
 _STEADY = 1 / 206
 
 
@@ -39,12 +40,12 @@ class SoundLabels:
     Attributes
     ----------
     kind
-        "music", or what it is instead: "speech", "noise", "tone", …, or "no music".
+        "music", "speech", "noise", "tone", …, or "no music" where none of them is probable.
     music
         Probability of music.
     styles, instruments, moods, uses
-        Name to probability, the likeliest first; those under the threshold are left out. They do
-        not exclude each other.
+        Name to probability, most probable first; those under the threshold are left out. Several
+        may be true at once.
     style_genres
         The genre of the first level that each of the model's styles belongs to.
     """
@@ -84,7 +85,7 @@ class GenreEvidence(BaseModel):
 
 
 class LabelHead(BaseModel):
-    """How the logits of labels are read; see the module.
+    """How the logits of labels become genres and other labels; see the module's docstring.
 
     Attributes
     ----------
@@ -93,17 +94,17 @@ class LabelHead(BaseModel):
     genres
         Evidence of each genre of the bundle.
     music
-        The label that says that there is music.
+        Number of the label "music".
     music_above
-        Probability of music under which a recording is no music.
+        A recording whose probability of music is lower is not music.
     styles, instruments, moods, uses
         Name to label.
     style_genres
         Style to genre; by default as in the taxonomy.
     shown_above
-        Probability under which a style, instrument, mood or use is left out.
+        A style, instrument, mood or use that is less probable is left out.
     sounds
-        What a recording without music is, name to labels.
+        Kinds of sound without music: name to labels.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -132,7 +133,7 @@ class LabelHead(BaseModel):
         return self
 
     def genre_logits(self, logits: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Logits of genres `[segments, genres]` from those of labels `[segments, size]`."""
+        """Logits of genres `[segments, genres]` from logits of labels `[segments, size]`."""
         columns = [
             logits[:, list(evidence.labels)].max(axis=1) + evidence.offset
             for evidence in self.genres.values()
@@ -146,9 +147,9 @@ class LabelHead(BaseModel):
     def margin(self, logits: NDArray[np.floating]) -> float:
         """By how much the mean probability of music is above `music_above`, in nats.
 
-        `read` compares means of probabilities, so it has to be linear in them: the first-order
-        approximation, at `music_above`, of a difference of log-odds. Log-odds themselves would let
-        some windows that are surely no music outweigh a majority that are music.
+        This is the first-order approximation, at `music_above`, of a difference of log-odds. It is
+        linear in the probability, as `read` compares means of probabilities. With log-odds a few
+        windows that certainly are not music would outweigh a majority that are music.
         """
         above = self.music_above
         music = _sigmoid(logits[:, self.music]).mean()
@@ -191,11 +192,11 @@ class MusicDetector(BaseModel):
     music_above
         Probability under which a recording is no music.
     steady_below
-        A recording that changes less than this in total, see `genrescope.features.base.Change`, in
-        the window where it changes most, is a steady sound and no music, whatever its embedding;
-        None to leave that out.
+        If the total change of a recording (`genrescope.features.base.Change`) is less than this in
+        the window where it is largest, it is a steady sound and not music, whatever its embedding.
+        None turns this off.
     smooth_below
-        The same for its change from frame to frame: of tones that glide.
+        The same for its change from frame to frame, which is small for tones that glide.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)

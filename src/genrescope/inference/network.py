@@ -22,13 +22,13 @@ Outputs = tuple[list[Segment], list[NDArray[np.float32]]]
 class Network:
     """The graph of a bundle on ONNX Runtime.
 
-    The same segments give the same outputs bit for bit: it always gets the segments of one
-    half-minute window as one batch, on one thread.
+    The same segments give the same outputs bit for bit, because the segments of one window are
+    always one batch, computed on one thread.
 
     Parameters
     ----------
     bundle
-        The graph, and the description that it must fit.
+        The graph and its description.
 
     Attributes
     ----------
@@ -38,14 +38,14 @@ class Network:
     Raises
     ------
     BundleError
-        When the graph can't be run, or does not fit its description.
+        When the graph can't be run, or does not fit the bundle's description.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         manifest = bundle.manifest
         self.name, self.frontend = manifest.name, manifest.frontend
         try:
-            # Parallel over files, not within one, which is faster.
+            # One thread: running several files in parallel is faster than threads within one.
             self._session = onnx_session(bundle.model, weights=bundle.weights)
         except SessionError as error:
             raise BundleError(self.name, f"model.onnx {error}") from None
@@ -64,19 +64,19 @@ class Network:
         self.layers: dict[str, int] = {name: shape[1] for name, shape in outputs.items()}
 
     def run(self, segments: NDArray[np.float32], names: Sequence[str]) -> list[NDArray[Any]]:
-        """Outputs of the network by their names, for a batch of segments."""
+        """Outputs of the network for a batch of segments `[n, size, frames]`, by their names."""
         outputs: list[NDArray[Any]] = self._session.run([*names], {self._input: segments})
         return outputs
 
     def run_windows(self, windows: Iterable[Window], names: Sequence[str]) -> Iterator[Outputs]:
-        """As `run`, window by window, for those that have segments.
+        """Run the network on each window of a track that has segments.
 
         Parameters
         ----------
         windows
-            Of a track.
+            The windows of a track.
         names
-            Of the outputs.
+            Names of the outputs.
 
         Yields
         ------
@@ -91,7 +91,7 @@ class Network:
     def mean_outputs(
         self, windows: Iterable[Window], layers: Sequence[str]
     ) -> dict[str, NDArray[np.float32]]:
-        """The mean over all segments of each layer, float32 `[size]`.
+        """The mean of each layer's output over all segments of a track, float32 `[size]`.
 
         Raises
         ------

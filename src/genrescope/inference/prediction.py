@@ -21,7 +21,7 @@ SCHEMA_VERSION = 1
 
 _HTML_GENRES = 5
 _CERTAIN = 0.5
-"""A genre that is less probable may be named together with the next one."""
+"""A genre that is less probable than this may be named together with the next one."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Prediction:
     Attributes
     ----------
     path
-        The file as it was given; None for a waveform, an array, bytes or a file object.
+        The file as the caller named it; None for a waveform, an array, bytes or a file object.
     genre
         The most probable genre, or None where the track holds no audible sound.
     probabilities
@@ -69,9 +69,9 @@ class Prediction:
     duration
         Decoded length in seconds.
     warnings
-        Problems that did not prevent a prediction, in plain words.
+        Problems that did not prevent a prediction, as text.
     labels
-        Styles, instruments, moods, and whether it is music at all; None where the model can't tell.
+        Styles, instruments, moods, and whether it is music at all; None for models without them.
     listen
         How much of the track was read: "full", or "auto" or a number of seconds where that was
         asked for and the track is longer, see `Classifier.predict`.
@@ -102,7 +102,7 @@ class Prediction:
 
     @property
     def answer(self) -> str:
-        """The genre in words: two genres where either may be right, or what it is instead."""
+        """The genre in words: two genres where both are likely, or the kind of sound."""
         if self.genre is None:
             return self.labels.kind if self.labels else "silence"
         (first, likely), *rest = self.top(2)
@@ -125,7 +125,7 @@ class Prediction:
     __hash__ = None  # type: ignore[assignment]
 
     def _comparable(self) -> tuple[Any, ...]:
-        # An array has no equality of its own.
+        # Comparing arrays gives an array, so the embedding is compared separately.
         return tuple(getattr(self, f.name) for f in fields(self) if f.name != "embedding")
 
     def __repr__(self) -> str:
@@ -172,7 +172,7 @@ class Prediction:
         return find_sections(self.timeline)
 
     def shares(self) -> dict[str, float]:
-        """How much of the sections' time each genre takes, largest first; they sum to 1."""
+        """Fraction of the sections' time that each genre takes, largest first; they sum to 1."""
         return shares_of(self.sections())
 
     def plot(self, axes: Axes | None = None) -> Axes:
@@ -198,7 +198,7 @@ class Prediction:
         Parameters
         ----------
         timeline
-            With every segment, and the sections that they are joined to.
+            Whether to include all segments, and the sections that they are joined to.
         """
         segments = self.timeline if timeline else []
         sections = self.sections() if timeline else []

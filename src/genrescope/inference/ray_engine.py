@@ -1,14 +1,14 @@
 """Classification and embedding of many files on a Ray cluster, or on one machine by Ray.
 
-The pipeline is Ray Data's: tasks decode files and compute their features, a pool of actors runs the
-network, of which each actor loads one copy. Between the two Ray Data applies back-pressure: no file
-is decoded while too much waits for the network. A row on the way is a window of half a minute, so
-memory does not depend on the length of a track; all windows of a track come together again in the
-driver, which makes the prediction by the same code as the local engine.
+The pipeline is built with Ray Data: tasks decode files and compute their features; each actor of a
+pool loads the network once and runs it. Ray Data applies back-pressure between the two: no file is
+decoded while too much waits for the network. Each row of the data is a window of half a minute, so
+memory does not depend on the length of a track. The driver collects all windows of a track and
+makes the prediction by the same code as the local engine.
 
-Actors that die are replaced and their work is repeated. A task that dies is repeated twice;
-what is missing in the end is tried once more, file by file, so that one file that kills its decoder
-costs no other file its row.
+Actors that die are replaced and their work is repeated. A task that dies is repeated twice. Files
+that are missing in the end are tried once more, one by one, so that a file that crashes its decoder
+does not affect the rows of others.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ Array = NDArray[Any]
 
 _STARTS = 3
 _FILES_PER_TASK = 32
+"""Maximum; starting a task for each file would cost more than decoding a short one."""
 _FILES_PER_CORE = 1000  # of a chunk, on each core of the cluster
-"""At most; a task that is started for each file would cost more than short files take."""
 _RETRIES = 2
-"""How often a decoding task is repeated whose process died."""
+"""How often a decoding task is repeated if its process dies."""
 _BLOCK_BYTES = 2**24
 """Windows are handed to the network in blocks of about this size."""
 _ERRORS = {each.__name__: each for each in (UnreadableError, AudioError, FileError)}
@@ -78,7 +78,7 @@ class Pipeline(Protocol[Result]):
 
 
 class PredictionPipeline:
-    """Predictions by a bundle."""
+    """Decoding, network and predictions of a bundle, as a pipeline."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -92,7 +92,7 @@ class PredictionPipeline:
         return Classifier(self.bundle)
 
     def read(self, source: str, info: StreamInfo) -> Iterator[Piece]:
-        """See `Pipeline`."""
+        """Implements `Pipeline`."""
         frontend = self.bundle.manifest.frontend
         with open_source(source) as opened:
             for window in record_changes(frontend.windows(opened, info), info):
@@ -104,11 +104,11 @@ class PredictionPipeline:
                     )
 
     def run(self, values: Array) -> list[Array]:
-        """See `Pipeline`."""
+        """Implements `Pipeline`."""
         return self.classifier.network.run(values, [LOGITS, EMBEDDING])
 
     def result(self, source: str, info: StreamInfo, outputs: list[list[Array]], /) -> Prediction:
-        """See `Pipeline`."""
+        """Implements `Pipeline`."""
         nothing = np.zeros((0, 0), np.float32)  # the prediction needs the times alone
         windows = (
             ([Segment(nothing, float(a), float(b)) for a, b in zip(starts, ends, strict=True)], of)
@@ -145,7 +145,7 @@ class EmbeddingPipeline:
         return self.model.load()
 
     def read(self, source: str, info: StreamInfo) -> Iterator[Piece]:
-        """See `Pipeline`."""
+        """Implements `Pipeline`."""
         with open_source(source) as opened:
             for values, starts, ends, padded in self.model.read(opened):
                 if padded:
@@ -153,14 +153,14 @@ class EmbeddingPipeline:
                 yield Piece(values, starts, ends)
 
     def run(self, values: Array) -> list[Array]:
-        """See `Pipeline`."""
+        """Implements `Pipeline`."""
         size = self.batch_size
         batches = [values[start : start + size] for start in range(0, len(values), size)]
         parts = [self.network(batch) for batch in batches]
         return [np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)]
 
     def result(self, _source: str, info: StreamInfo, outputs: list[list[Array]], /) -> Embedding:
-        """See `Pipeline`."""
+        """Implements `Pipeline`."""
         found = [piece for piece in outputs if len(piece[0])]
         columns = list(zip(*found, strict=True)) or [(np.zeros(0),)] * 2 + [(np.zeros((0, 0)),)]
         starts, ends, values = (np.concatenate(column) for column in columns)
@@ -173,8 +173,8 @@ class RayEngine:
     Parameters
     ----------
     address
-        Of a cluster, such as `auto` or `ray://head:10001`; None for the one that `RAY_ADDRESS`
-        names, else one on this machine that ends with the process.
+        Address of a cluster, such as `auto` or `ray://head:10001`; None for the one that
+        `RAY_ADDRESS` names, else one on this machine that ends with the process.
     cores
         Cores that a cluster started here gets; None for all.
 
@@ -192,7 +192,7 @@ class RayEngine:
     def __init__(self, address: str | None = None, cores: int | None = None) -> None:
         # Not even counted: what is computed here is nobody else's business.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Losing an argument of an actor is impossible here; Ray warns of it at every start.
+        # Losing an argument of an actor is impossible here; Ray warns about it at every start.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         # What Ray 2.60 announces; it would only fill the terminal.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -1,14 +1,14 @@
-"""From overlapping segments to sections: stretches of a track that keep to one genre.
+"""From overlapping segments to sections: stretches of a track that have one genre.
 
 Conventions
 -----------
 The genres of the sections are the most probable sequence of genres, one for each segment, where a
 change of genre costs as much as a factor of `exp(-CHANGE_COST)` in probability (the Viterbi
 algorithm: A. Viterbi, IEEE Transactions on Information Theory 13(2), 1967). Without that cost an
-hour of mixed music falls into hundreds of sections. A segment counts by the time that it adds: two
-that overlap by half say nearly the same, and count half as much as two that do not overlap.
-Sections do not overlap: where segments of two genres do, the section changes in the middle of the
-overlap. Silence between segments separates sections.
+hour of mixed music would be cut into hundreds of sections. A segment is weighted by the time that
+it adds: two that overlap by half share information, and count half as much as two that do not
+overlap. Sections do not overlap: where segments of two genres do, the section changes in the middle
+of the overlap. Silence between segments separates sections.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHANGE_COST = 12.0
-"""In nats: about what six segments in a row that clearly name another genre outweigh, if they
+"""In nats. About six consecutive segments that clearly have another genre outweigh it, if they
 overlap by half."""
 
-# A segment that overlaps no other counts twice (see `_weight`). Even then, one that is certain of
-# something else must not decide alone, which at an end of a track takes CHANGE_COST.
+# A segment that overlaps no other counts twice (see `_weight`). Even then a single one that is
+# certain of another genre must not make a section, which at the ends of a track takes only
+# CHANGE_COST.
 _SMALLEST = 2.5e-3
 
 
@@ -99,7 +100,7 @@ def shares_of(sections: Sequence[Section]) -> dict[str, float]:
 
 
 def _weight(timeline: Sequence[_Segment]) -> float:
-    """How much a segment counts, as against one of a timeline whose segments overlap by half."""
+    """Weight of a segment; 1 where segments overlap by half."""
     if len(timeline) < 2:
         return 1.0
     steps = np.sort(np.diff([segment.start for segment in timeline]))

@@ -30,7 +30,7 @@ def check(stop: CancelEvent) -> None:
 
 
 def until(stop: CancelEvent, items: Iterator[Item]) -> Iterator[Item]:
-    """The items, as long as the event is not set.
+    """Yield items until the event is set.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def until(stop: CancelEvent, items: Iterator[Item]) -> Iterator[Item]:
 
 
 class _Either:
-    """Set when one of two events is."""
+    """An event that is set when one of two others is."""
 
     def __init__(self, one: CancelEvent, other: CancelEvent) -> None:
         self.events = one, other
@@ -63,13 +63,13 @@ def in_threads(
     jobs = jobs or available_cores()
     waiting: deque[Future[Result | FileError]] = deque()
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="genrescope")
-    # Python waits for its threads at the end; without this an hour-long mix would delay it.
+    # Python waits for its threads when it exits; they stop at once when this event is set.
     closed = Event()
     stop = closed if cancel is None else _Either(closed, cancel)
     try:
         for source in sources:
             waiting.append(pool.submit(_attempt, function, source, stop))
-            # A few ahead keep the cores busy while one long file is decoded.
+            # Some results wait, so that all cores stay busy while one long file is decoded.
             if len(waiting) >= 4 * jobs:
                 yield waiting.popleft().result()
         while waiting:
@@ -88,7 +88,7 @@ def _attempt(
         return error
     except CancelledError:
         raise
-    except Exception as error:  # the rest of the work goes on, whatever a decoder raises
+    except Exception as error:  # whatever a decoder raises, the other files are still processed
         failure = FileError(source_name(source), f"unexpected {type(error).__name__}: {error}")
         failure.__cause__ = error
         return failure

@@ -23,11 +23,11 @@ class TrackOutputs:
     Parameters
     ----------
     manifest
-        Of the model: genres, temperature, aggregation, labels.
+        The model's genres, temperature, aggregation and labels.
     embedding_size
         Length of the model's embedding.
     info
-        Of the track; read again whenever a window is added, since it changes during decoding.
+        Duration, warnings and changes of the track; its duration grows while it is decoded.
     """
 
     def __init__(self, manifest: Manifest, embedding_size: int, info: StreamInfo) -> None:
@@ -36,8 +36,8 @@ class TrackOutputs:
         self._probabilities: list[NDArray[np.float64]] = []
         self._label_logits: list[NDArray[np.float32]] = []
         self._embedding_sum = np.zeros(embedding_size)
-        # For `is_clear`: of each window with music the mean of its logits, and of each window by
-        # how much it counts as music.
+        # For `is_clear`: the mean logits of each window with music, and for each window by how much
+        # it counts as music.
         self._music_logits: list[NDArray[np.float64]] = []
         self._margins: list[float] = []
 
@@ -52,11 +52,11 @@ class TrackOutputs:
         Parameters
         ----------
         segments
-            Of the window; only their times are used.
+            The segments of the window; only their times are used.
         logits
-            As the network gives them, `[segments, outputs]`.
+            The network's raw logits, `[segments, outputs]`.
         embeddings
-            `[segments, size]`.
+            The network's embeddings, `[segments, size]`.
 
         Returns
         -------

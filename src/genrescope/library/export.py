@@ -46,7 +46,7 @@ def export(entries: Sequence[Entry], genres: Sequence[str], path: Path) -> None:
 def _flat(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A column for each genre's probability, as in `genrescope classify --format csv`.
 
-    Of styles, instruments, moods and uses only the names are kept, most probable first.
+    For styles, instruments, moods and uses only the names are kept, most probable first.
     """
     return [
         {**row, **{group: list(row[group]) for group in LABELS}, **row["probabilities"]}

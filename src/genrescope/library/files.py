@@ -114,7 +114,7 @@ def music_in(folder: Path) -> tuple[list[Found], FoundAudio]:
 
 
 def is_missing(file: Path) -> bool:
-    """Whether there is no such file, not even a link; False where its folder can't be read."""
+    """Whether a file is gone, even as a link; False where its folder can't be read."""
     try:
         file.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -41,7 +41,7 @@ class Index:
     Attributes
     ----------
     mean
-        Of all embeddings, float64 `[size]`.
+        Mean of all embeddings, float64 `[size]`.
     """
 
     library: Library

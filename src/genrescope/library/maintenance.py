@@ -174,8 +174,8 @@ def relocate(library: Library, old: Path, new: Path) -> tuple[int, int]:
     Raises
     ------
     FileError
-        `new` is no folder or the same as `old`, no track is below `old`, or none of their files is
-        in `new`.
+        `new` is not a folder or the same as `old`, no track is below `old`, or none of their files
+        is in `new`.
     """
     new = new.resolve()
     if not new.is_dir():

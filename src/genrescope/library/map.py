@@ -124,7 +124,7 @@ def draw_map(
     GenrescopeError
         When the method's package is not installed.
     LibraryError
-        When there is no track to draw.
+        When no track can be drawn.
     """
     space = Space(library)
     about = (library.place, method, library.model.genres, space.entries)

@@ -48,7 +48,8 @@ class Step:
     source, target
         From where, to where; absolute. A link at `target` points to `source`.
     size, mtime_ns
-        Of the source when the step was planned, in bytes and nanoseconds since 1970.
+        Size in bytes and modification time in nanoseconds since 1970 of the source when the step
+        was planned.
     link, moved_link
         For a symbolic link that is moved: its text before and after; else None. A link that stays
         while its file is moved has one path as source and target.
@@ -185,7 +186,7 @@ def undo(file: Path) -> tuple[int, list[SortError]]:
     Raises
     ------
     SortError
-        It is no undo file.
+        The file is not an undo file.
     """
     action, steps, _ = _read_undo(file)
     undone, failures, is_done = 0, [], True
@@ -272,7 +273,7 @@ def _point(step: Step, before: str | None, now: str | None) -> bool:
     Raises
     ------
     FileExistsError
-        When it is no longer the link that it was.
+        When the link has changed since.
     """
     link = Path(step.source)
     text = os.fspath(link.readlink()) if link.is_symlink() else None

@@ -137,7 +137,7 @@ def has_table(place: str, connection: Any, name: str) -> bool:
         When the place can't be reached.
     """
     if not is_address(place):
-        # What a kill leaves before the first commit is no table.
+        # What a kill before the first commit leaves is not a table.
         return any(Path(place, f"{name}.lance", "_versions").glob("*.manifest"))
     try:
         token, names = None, set[str]()

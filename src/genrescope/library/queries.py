@@ -26,7 +26,7 @@ from genrescope.registry import did_you_mean
 from genrescope.wording import is_text
 
 _LISTED = 3
-# Comparing a name with so many for "did you mean" takes a second.
+# Comparing a name with this many for "did you mean" takes a second.
 _MOST_COMPARED = 20_000
 _LIVING = "NOT deleted"
 
@@ -37,7 +37,7 @@ def find_track(library: Library, track: str | os.PathLike[str]) -> Entry | None:
     Raises
     ------
     FileError
-        There is no such file and no such track, or its file is gone.
+        Neither such a file nor such a track exists, or the file is gone.
     GenrescopeError
         Several tracks match.
     """
@@ -96,7 +96,7 @@ def distinct_files(entries: Iterable[Entry]) -> list[Entry]:
 def living_copies(entries: Sequence[Entry]) -> list[Entry]:
     """Tracks without copies that are the same file by a link, or whose file is missing.
 
-    Of a recording none of whose files exists, all stay: their disk may not be mounted.
+    If none of a recording's files exists, all are kept: their disk may not be mounted.
     """
     copies: defaultdict[str, list[Entry]] = defaultdict(list)
     for entry in entries:

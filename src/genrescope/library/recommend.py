@@ -44,7 +44,7 @@ _NEIGHBOURS = 10
 _TEMPERATURE = 0.2
 _PUSH = 1 / 3
 _POOL = 3
-# Two tracks share a genre where both have at least this probability of it.
+# Two tracks share a genre if both have at least this probability of the genre.
 _SHARED = 0.1
 
 
@@ -129,7 +129,7 @@ def recommend(
     Raises
     ------
     GenrescopeError
-        There is no like, a track is liked and disliked, or diversity is not from 0 to 1.
+        No track is liked, a track is both liked and disliked, or diversity is not from 0 to 1.
     """
     if not 0 <= diversity <= 1:
         raise GenrescopeError(f"diversity has to be from 0 to 1, not {diversity:g}")
@@ -206,7 +206,7 @@ def diversified(
     directions
         Unit vectors `[tracks, size]`.
     n
-        How many, where there are so many.
+        Largest number of tracks.
     diversity
         From 0, which is the order of the scores, to 1.
     """

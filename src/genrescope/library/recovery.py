@@ -19,7 +19,7 @@ _ASIDE = ".damaged"
 def is_whole(place: str, name: str) -> bool:
     """Whether a table can be read as it is on disk: its newest manifest, and all that it names.
 
-    Of each file of rows one small column is read.
+    One small column of each file of rows is read.
     """
     try:
         # By a connection of its own, for an older one remembers what it has read.

@@ -25,7 +25,7 @@ _LARGEST_FILE = 0xFFFF_FF00
 
 
 def read_genre(file: Path) -> str | None:
-    """The genre; None where the file is no wav file, or has none there."""
+    """The genre; None where the file is not a wav file, or has no genre there."""
     for _, data in _info(file):
         for name, value in _items(data):
             if name == b"IGNR":

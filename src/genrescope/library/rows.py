@@ -82,7 +82,8 @@ class Entry:
     content
         SHA-256 of the coded audio: the same for a moved, a copied or a retagged file.
     size, mtime_ns
-        Of the file when it was classified, in bytes and in nanoseconds since 1970. At an address
+        Size in bytes and modification time in nanoseconds since 1970 of the file when it was
+        classified. At an address
         the latter is a number that changes with the file's version.
     title, artist, album, year, genre_tag
         From the file's own tags; None where they are missing.

@@ -210,8 +210,8 @@ class _Scan:
             search.passed_over.note("repeated", each.file)
         self.known.found = {each.file: each for each in names.values()}
         self.report.passed_over = search.passed_over
-        self.report.failures += search.errors
-        self.report.counts.failed += len(search.errors)
+        for error in search.errors:
+            self.report.fail(error)
         self.known.kept += [Path(error.path) for error in search.errors]
 
     def keep_unmounted(self, is_gone: Callable[[Path, int], bool], missing: Sequence[Path]) -> None:
@@ -225,7 +225,7 @@ class _Scan:
             if not is_gone(root, living):
                 self.known.kept.append(root)
                 kept = f"the library keeps {counted(living, 'track')} from it"
-                self._fail(FileError(root, f"no music files in this folder, but {kept}"))
+                self.report.fail(FileError(root, f"no music files in this folder, but {kept}"))
 
     def run(
         self,
@@ -278,7 +278,7 @@ class _Scan:
             try:
                 content = content_of(found.file)
             except FileError as error:  # not stored: it is tried again at the next scan
-                self._fail(error)
+                self.report.fail(error)
                 self._advance()
                 continue
             if self.known.by_content[content]:
@@ -334,12 +334,12 @@ class _Scan:
         if not isinstance(result, UnreadableError) and not is_as_found(found):
             result = FileError(found.address or found.file, "it changed while it was read")
         if isinstance(result, FileError) and not _is_of_content(result):
-            self._fail(result)  # not stored: it is tried again at the next scan
+            self.report.fail(result)  # not stored: it is tried again at the next scan
             self._advance()
             return
         fields = described(found, self._root_of(found.file), content, tags)
         if isinstance(result, FileError):
-            self._fail(result)
+            self.report.fail(result)
             entry = Entry(
                 **fields,
                 probabilities=np.zeros(len(self.classifier.genres), np.float32),
@@ -366,10 +366,6 @@ class _Scan:
         setattr(counts, outcome, getattr(counts, outcome) + 1)
         self.ready.append(entry)
 
-    def _fail(self, error: FileError) -> None:
-        self.report.failures.append(error)
-        self.report.counts.failed += 1
-
     def _advance(self) -> None:
         self.done += 1
         self.progress(self.done, self.total)
@@ -387,7 +383,7 @@ class _Scan:
     def _mark_deleted(self) -> None:
         """Mark the rows whose files are gone from the scanned folders, where those are readable."""
         missing = self.known.missing()
-        # A further link to a file that was found is no track of its own.
+        # A further link to a file that was found is not a separate track.
         files = {identity(file) for file in self.known.found} if missing else set()
         links = [entry for entry in missing if identity(entry.file) in files]
         gone = [entry for entry in missing if identity(entry.file) not in files]

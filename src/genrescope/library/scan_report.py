@@ -75,6 +75,11 @@ class Report:
     decided_again: int = 0
     unfinished: dict[str, int] = field(default_factory=dict)
 
+    def fail(self, error: FileError) -> None:
+        """Add a file, or a folder, that failed."""
+        self.failures.append(error)
+        self.counts.failed += 1
+
 
 def read_otherwise(library: Library, listen: Listen) -> dict[str, int]:
     """How many tracks of a library were read in part, but not by this setting.

@@ -70,7 +70,7 @@ class TrackFilter:
     years
         The first and the last.
     not_artist, not_album
-        Whose tracks are left out.
+        Artist and album whose tracks are left out.
     max_duration
         Seconds; longer tracks are left out.
     """
@@ -173,7 +173,7 @@ class Space:
         Raises
         ------
         GenrescopeError
-            There is no such file or track, there are several, or it can't be decoded.
+            No such file or track exists, the name fits several, or the file can't be decoded.
         """
         entry = find_track(self.library, track)
         name = os.fspath(track) if entry is None else entry.name

@@ -20,13 +20,13 @@ from typing import Any, Protocol
 
 import mutagen
 from mutagen._vorbis import VCommentDict
-from mutagen.flac import FLAC
 from mutagen.id3 import ID3, PRIV, TCON, Encoding, Frames, Frames_2_2, ID3FileType
-from mutagen.mp4 import AtomDataType, MP4FreeForm, MP4Tags
+from mutagen.mp4 import MP4, AtomDataType, MP4FreeForm, MP4Tags
 
 from genrescope.errors import TagError
-from genrescope.library import riff_info, trailing_tags
+from genrescope.library import quicktime, riff_info, trailing_tags
 from genrescope.library.asf_tags import AsfTags, is_asf
+from genrescope.library.tag_formats import is_adts, open_audio, size_of_id3
 from genrescope.library.trailing_tags import Trailing, decoded
 from genrescope.library.vorbis_tags import VorbisTags, kept_padding
 
@@ -34,7 +34,6 @@ from genrescope.library.vorbis_tags import VorbisTags, kept_padding
 _APE_FILES = (b"wvpk", b"MAC ", b"MPCK", b"MP+", b"OFR ", b"tBaK")
 # Formats that have tags of their own elsewhere in the file.
 _NO_ID3 = (b"OggS", b"RIFF", b"FORM")
-_ID3_HEADER = 10  # bytes
 _COMMON = {
     "tit2": "title",
     "tpe1": "artist",
@@ -86,7 +85,7 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
     """
     with path.open("rb") as file:
         head = file.read(16)
-        file.seek(_size_of_id3(head))
+        file.seek(size_of_id3(head))
         behind_id3 = file.read(16)
     if behind_id3.startswith(_APE_FILES):
         return _Ape(path, create=create)
@@ -99,15 +98,17 @@ def open_tags(path: Path, *, create: bool = False) -> GenreTags | None:
     if head.startswith(b"ID3\2") and head[5] & 0x40:
         # The flag says that the tag is compressed, by a scheme that was never defined.
         raise TagError(path, "its ID3v2.2 tag is marked as compressed, which nothing can read")
-    if head.startswith(b"ID3") and _is_adts(behind_id3):
+    if head.startswith(b"ID3") and is_adts(behind_id3):
         return _Id3(path, ID3FileType(path))
     if head.startswith(b"ID3") and (behind_id3[:4] in _NO_ID3 or behind_id3[4:8] == b"ftyp"):
         raise TagError(path, "an ID3 tag stands in front of it, where its format knows none")
     if riff_info.is_streamed(path):
         return _StreamedWav()
-    audio = FLAC(path) if behind_id3.startswith(b"fLaC") else mutagen.File(path)
+    audio = open_audio(path)
     if audio is None:
         return None
+    if create and isinstance(audio, MP4) and quicktime.has_keys_for_tags(path):
+        raise TagError(path, "its tags are QuickTime's metadata keys, which we can't write")
     if audio.tags is None and create:
         with suppress(mutagen.MutagenError, NotImplementedError):
             audio.add_tags()
@@ -129,30 +130,16 @@ def open_second_tags(path: Path, tags: GenreTags | None) -> GenreTags | None:
     if tags is None or tags.is_id3:
         return None
     if isinstance(tags, _Mp4):
-        freeform = _Freeform(path, mutagen.File(path))
+        freeform = _Freeform(path, open_audio(path))
         return freeform if freeform.keys else None
     with path.open("rb") as file:
-        if not _size_of_id3(file.read(16)):
+        if not size_of_id3(file.read(16)):
             return None
     try:
         audio = ID3FileType(path)
         return None if audio.tags is None else _Id3(path, audio)
     except mutagen.MutagenError:
         return None
-
-
-def _size_of_id3(head: bytes) -> int:
-    """Bytes of the ID3v2 tag that a file begins with; 0 where it begins with none."""
-    if not head.startswith(b"ID3") or len(head) < _ID3_HEADER or max(head[6:10]) > 127:
-        return 0
-    size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    has_footer = bool(head[5] & 0x10)
-    return size + _ID3_HEADER * (1 + has_footer)
-
-
-def _is_adts(head: bytes) -> bool:
-    """Whether this is a frame of AAC in ADTS, which has no tag but ID3 in front."""
-    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
 
 
 def read_texts(path: Path) -> dict[str, str]:
@@ -194,7 +181,7 @@ def _first(value: Any) -> str:
 
 
 class _Id3:
-    """TCON of ID3v2; ID3v1 is only read where it is all there is."""
+    """TCON of ID3v2; ID3v1 only fills up the other tags where there is no ID3v2."""
 
     is_id3, is_ape = True, False
 
@@ -205,6 +192,8 @@ class _Id3:
         exact = type(audio)(path, translate=False, load_v1=False, known_frames=frames)
         if exact.tags is None:
             exact = type(audio)(path, translate=False, v2_version=3)
+            if exact.tags is not None:
+                exact.tags.delall("TCON")  # ID3v1's, which counts as a tag of its own
         if exact.tags is not None:
             self.audio = exact
         self.tags = self.audio.tags
@@ -212,7 +201,7 @@ class _Id3:
             _keep_unread_of_2_2(self.tags)
 
     def values(self) -> list[str]:
-        found = [str(each) for frame in self.merged.getall("TCON") for each in frame.genres]
+        found = [str(each) for frame in self.tags.getall("TCON") for each in frame.genres]
         unread = [frame[10:] for frame in self.tags.unknown_frames if frame[:4] == b"TCON"]
         return found or [text for data in unread for text in _damaged_texts(data)]
 

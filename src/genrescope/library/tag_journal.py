@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from genrescope.errors import FileError, TagError
 from genrescope.library.tags import (
@@ -196,8 +196,9 @@ def _read(journal: Path) -> list[tuple[str, GenreState, str]]:
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in fields["before"].items()
             }
-            if "leading" not in before:  # earlier versions left such tags as they were
-                before["leading"] = _leading_now(fields["path"])
+            for name in ("leading", "quicktime"):  # earlier versions left such tags as they were
+                if name not in before:
+                    before[name] = _now(fields["path"], name)
             state = GenreState(**before)
             if not _is_whole(fields["path"], fields["after"], state):
                 raise ValueError("values of other types")
@@ -209,16 +210,18 @@ def _read(journal: Path) -> list[tuple[str, GenreState, str]]:
     return entries
 
 
-def _leading_now(path: str) -> tuple[str, ...] | None:
+def _now(path: str, tag: Literal["leading", "quicktime"]) -> tuple[str, ...] | None:
     try:
-        return read_state(path).leading
+        held: tuple[str, ...] | None = getattr(read_state(path), tag)
+        return held
     except TagError:
         return None
 
 
 def _is_whole(path: object, after: object, state: GenreState) -> bool:
     """Whether what was read from a line has values of its types."""
-    lists = [state.values] if state.trailing is None else [state.values, state.trailing]
+    further = (state.trailing, state.leading, state.quicktime)
+    lists = [state.values, *(each for each in further if each is not None)]
     return (
         isinstance(path, str)
         and isinstance(after, str)

@@ -4,9 +4,10 @@ Conventions
 -----------
 Genres are those of ID3 ``TCON`` (mp3, aiff, wav, tta, dsf), of the Vorbis comment ``GENRE`` (flac,
 ogg, opus), of MP4 ``©gen`` and ``gnre``, of ASF ``WM/Genre`` (wma), or of the APEv2 item ``Genre``
-(wavpack, ape, musepack). Where these hold none, a genre that an APEv2 tag at the end of the file
-holds, an ID3v2 tag in front of a flac file or the like, a freeform atom of MP4 (iTunes' GENRE), or
-the LIST INFO chunk of a wav file, counts. ID3's numeric codes are spelt out: ``(17)`` is
+(wavpack, ape, musepack). Where these hold none, a genre counts that another tag of the file holds:
+APEv2 or ID3v1 at its end, ID3v2 in front of a flac file or the like, a freeform atom of MP4
+(iTunes' GENRE), the LIST INFO chunk of a wav file, or what QuickTime has outside of MP4's tags.
+ID3's numeric codes are spelt out: ``(17)`` is
 ``Rock``. "Other", "Unknown" and the like are no genre (`genrescope.library.genre_names`).
 
 Writing
@@ -20,7 +21,8 @@ backup and indexing programs must see it. Another hard link to the old file keep
 An ID3v2.3 tag stays 2.3, a 2.4 tag stays 2.4. A file without one gets 2.3, which players and
 operating systems have read for longest; a 2.2 tag becomes 2.3 too, since mutagen doesn't write 2.2.
 Where a second tag of the file holds a genre as well (APEv2 or ID3v1 at the end, ID3v2 in front,
-a freeform atom, LIST INFO), it is made to agree; none is added.
+a freeform atom, LIST INFO), it is made to agree; none is added. That of a QuickTime file is hidden
+instead.
 
 Several genres are values of their own: of one ``TCON`` frame in ID3v2.4, and as repeated items
 elsewhere. In 2.3, they are one text of numbers in brackets where it gives them in their order, else
@@ -40,11 +42,12 @@ from typing import Any, Literal
 
 from genrescope.errors import AudioError, TagError
 from genrescope.genres import same_genre
-from genrescope.library import riff_info, trailing_tags
+from genrescope.library import quicktime, riff_info, trailing_tags
 from genrescope.library.content import audio_digest
 from genrescope.library.genre_names import genre_name, genres_of, is_genre
 from genrescope.library.leftovers import temporary_copy
 from genrescope.library.tag_containers import open_second_tags, open_tags
+from genrescope.library.tag_formats import genres_of_further_id3, remove_footer
 from genrescope.library.trailing_tags import Trailing
 
 __all__ = [
@@ -101,8 +104,10 @@ class GenreState:
     info
         That of a wav file's LIST INFO; None where there is none.
     leading
-        Those of an ID3v2 tag in front of a file that has another tag of its own, or of a freeform
-        atom of MP4; None where it has none.
+        Those of an ID3v2 tag in front of a file that has another tag of its own, or behind its
+        own, where it stays as it is, or of a freeform atom of MP4; None where it has none.
+    quicktime
+        Those of a QuickTime file outside of its MP4 tags; None where it has none.
     """
 
     values: tuple[str, ...]
@@ -110,6 +115,7 @@ class GenreState:
     id3v1: int | None = None
     info: str | None = None
     leading: tuple[str, ...] | None = None
+    quicktime: tuple[str, ...] | None = None
 
 
 def read_genre(path: str | PathLike[str]) -> str | None:
@@ -147,13 +153,14 @@ def read_state(path: str | PathLike[str]) -> GenreState:
         further = [genre for each in apes for genre in trailing_tags.genres(each)]
         is_own = tags is not None and tags.is_ape
         leading = open_second_tags(file, tags)
-        in_front = leading.values() if leading is not None else []
+        in_front = genres_of_further_id3(file) if leading is None else leading.values()
         return GenreState(
             values,
             tuple(further) if further and not is_own else None,
             numbers[-1] if numbers else None,
             riff_info.read_genre(file),
             tuple(in_front) if in_front else None,
+            tuple(quicktime.read_genres(file)) or None,
         )
 
 
@@ -263,8 +270,10 @@ def _plan(
 
 def _genres(state: GenreState) -> list[str]:
     """The genres that count: those of the format's own tag, else those of others."""
-    for values in (state.values, state.trailing or (), state.leading or (), (state.info or "",)):
-        if found := genres_of(values):
+    number = trailing_tags.genre_of_number(state.id3v1)
+    seconds = (state.trailing, state.leading, state.quicktime, (state.info,), (number,))
+    for values in (state.values, *seconds):
+        if found := genres_of(each for each in values or () if each is not None):
             return found
     return []
 
@@ -296,11 +305,14 @@ def _tag(
     copy: Path, path: str | PathLike[str], values: list[str], state: GenreState | None
 ) -> object:
     """Write genres into all tags of a copy, in place; return all else that these tags hold."""
+    remove_footer(copy)
     tags = open_tags(copy, create=True)
     if tags is None:
         raise TagError(path, _UNWRITABLE)
     others = _others(tags, copy)
-    _, trailing = trailing_tags.split(copy)
+    body, trailing = trailing_tags.split(copy)
+    if not tags.is_ape:  # mutagen would write ID3v1 anew, and take it for a part of other formats
+        trailing_tags.join(copy, body, [])
     tags.set(values)
     tags.save(copy)
     leading = open_second_tags(copy, tags)
@@ -308,19 +320,23 @@ def _tag(
         leading.set(values if state is None else state.leading or ())
         _, ends = trailing_tags.split(copy)
         leading.save(copy)
-        # As below: mutagen writes ID3v1 anew.
+        # As above: mutagen writes ID3v1 anew.
         trailing_tags.join(copy, trailing_tags.split(copy)[0], ends)
     info = values[0] if values else None
     if state is not None:
         info = state.info
     if riff_info.read_genre(copy) is not None and info is not None:
         riff_info.write_genre(copy, info)
-    if trailing and not tags.is_ape:
-        # mutagen writes ID3v1 anew from ID3v2, and so drops what only ID3v1 holds.
-        body, _ = trailing_tags.split(copy)
+    if state is None:
+        quicktime.hide_genres(copy)
+    elif state.quicktime is not None:
+        quicktime.show_genres(copy, state.quicktime)
+        if tuple(quicktime.read_genres(copy)) != state.quicktime:
+            raise TagError(path, "its QuickTime genre is gone, which can't be written anew")
+    if not tags.is_ape:
         agreed = [_agreed(each, values, state, tags.is_id3) for each in trailing]
-        trailing_tags.join(copy, body, agreed)
-    elif tags.is_ape:
+        trailing_tags.join(copy, copy.stat().st_size, agreed)
+    else:
         body, now = trailing_tags.split(copy)
         agreed = [
             each if each.kind == "ape" else _agreed(each, values, state, False) for each in now

@@ -63,9 +63,13 @@ def genres(tag: Trailing) -> list[str]:
     """The genres of a tag; none where it has none."""
     if tag.kind == "ape":
         return texts(tag).get("genre", [])
-    if tag.kind == "id3v1" and tag.data[-1] < len(TCON.GENRES):
-        return [TCON.GENRES[tag.data[-1]]]
-    return []
+    name = genre_of_number(tag.data[-1]) if tag.kind == "id3v1" else None
+    return [] if name is None else [name]
+
+
+def genre_of_number(number: int | None) -> str | None:
+    """ID3v1's name for a number; None where it has none."""
+    return TCON.GENRES[number] if number is not None and number < len(TCON.GENRES) else None
 
 
 def texts(tag: Trailing) -> dict[str, list[str]]:

@@ -165,7 +165,7 @@ class Classical:
     pca
         Number of principal components to keep, or None for no PCA.
     seed
-        Of whatever is random in PCA and classifier.
+        Seed of everything random in PCA and classifier.
     **hyper
         Any argument of the classifier's constructor, in the place of its setting here.
 
@@ -181,7 +181,7 @@ class Classical:
     UnknownNameError
         When there is no such classifier or argument.
     ValueError
-        When there is no such number of components.
+        When there are fewer components.
     RecipeError
         When scikit-learn, skl2onnx or XGBoost is missing.
     """

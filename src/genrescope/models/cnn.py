@@ -29,13 +29,13 @@ class CNN(nn.Module):
     genres
         Number of genres.
     channels
-        Of each block; every block halves bands and frames.
+        Channels of each block; every block halves bands and frames.
     stem
-        The first block: "double" has two convolutions as all others, "strided" has one, which
-        skips every second band. It takes a third of the time.
+        The first block: "double" has two convolutions as all others; "strided" has one, which
+        skips every second band and takes a third of the time.
     pool
         How the last block becomes the embedding: "mean" over bands and frames, or "mean_max", the
-        mean over bands, of which then mean and maximum over frames.
+        mean over bands followed by mean and maximum over frames.
     dropout
         Fraction of the embedding that is dropped before the linear layer in training.
     """
@@ -77,7 +77,7 @@ class CNN(nn.Module):
         """Logits and embeddings of `[segments, size, frames]`."""
         images = segments.unsqueeze(1)
         if self.training:
-            # Twice as fast on a CPU; an exported graph has no use for it.
+            # Twice as fast to train on a CPU; it does not affect an exported graph.
             images = images.contiguous(memory_format=torch.channels_last)
         values = self.blocks(images)
         if self.mean_max:

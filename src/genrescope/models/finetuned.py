@@ -46,8 +46,8 @@ class FineTuned(nn.Module):
         After each dense layer, in training.
     trained_modules
         Number of the encoder's modules that are trained, counted from the output: 0 freezes the
-        encoder, -1 trains all. What counts as one is a module with weights of its own; a network of
-        Keras is one.
+        encoder, -1 trains all. Every module with weights of its own counts; a network of Keras
+        counts as one.
     unfreeze
         Number of epochs after which one more module is unfrozen, from the output to the input; the
         head alone is trained before. 0 trains all `trained_modules` modules from the start.
@@ -132,7 +132,7 @@ class FineTuned(nn.Module):
     def learning_rates(self, rate: float) -> list[dict[str, Any]]:
         """Groups of the encoder's weights for an optimizer, each with its learning rate.
 
-        Those that are unfrozen only later are among them: without a gradient they do not change.
+        Weights that are unfrozen later are included: without a gradient they do not change.
         """
         parts = [*reversed(self.parts)][: self.trained_modules]
         return [
@@ -149,7 +149,8 @@ class FineTuned(nn.Module):
     def forward(self, segments: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and embeddings of `[segments, size, frames]`."""
         if self.checkpointing and self.training:
-            # A few at a time: in the backward pass only their activations are in memory.
+            # A few segments at a time, so that in the backward pass only their activations are in
+            # memory.
             parts = (
                 torch.utils.checkpoint.checkpoint(self._encoded, part, use_reentrant=False)
                 for part in torch.split(segments, _CHECKPOINTED)
@@ -167,7 +168,7 @@ class FineTuned(nn.Module):
         `deep` the output of the first dense layer, `shallow` that of the last.
         """
         found = self.encoder(self._cut(segments))
-        # Its size as a plain number, so that an exported graph states it.
+        # The size is a plain number, so that an exported graph states it.
         picture = {name: found[name].reshape(-1, size) for name, size in self.pictures.items()}
         immediate = self._joined(found[self.layer])
         embedding = self.head(immediate)
@@ -198,14 +199,14 @@ class FineTuned(nn.Module):
 
 
 def _paint(network: nn.Module, encoder: str, colours: str) -> None:
-    """Let a network for pictures see a colour map's colours.
+    """Give a network for pictures the colours of a colour map.
 
     Raises
     ------
     RecipeError
         When matplotlib, which has the colour maps, is missing.
     ValueError
-        When there is no such colour map, or the network takes no pictures.
+        When the colour map does not exist, or the network does not take pictures.
     """
     if not isinstance(network, PictureNetwork):
         raise ValueError(f"{encoder} takes no pictures, and so no colours")

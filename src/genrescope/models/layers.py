@@ -27,7 +27,7 @@ def dense(inputs: int, sizes: Sequence[int], dropout: float) -> nn.Sequential:
     Raises
     ------
     ValueError
-        When `dropout` is no probability.
+        When `dropout` is not a probability.
     """
     layers: list[nn.Module] = []
     for inside, outside in zip([inputs, *sizes[:-1]], sizes, strict=True):
@@ -43,7 +43,7 @@ def dense_depths(layers: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
     Parameters
     ----------
     layers
-        Of `dense`, in evaluation mode.
+        The layers that `dense` made, in evaluation mode.
     inputs
         Their input, `[n, inputs]`.
 
@@ -68,7 +68,7 @@ def convolutions(
     shape
         Size and frames of an image `[n, 1, size, frames]`; each block halves both.
     filters
-        Of each block.
+        Filters of each block.
     dropout
         After each block; 0 leaves it out.
 
@@ -80,7 +80,7 @@ def convolutions(
     Raises
     ------
     ValueError
-        When a segment is too small to be halved that often, or `dropout` is no probability.
+        When a segment is too small to be halved that often, or `dropout` is not a probability.
     """
     check_halvings(shape, len(filters))
     layers: list[nn.Module] = []
@@ -93,7 +93,7 @@ def convolutions(
 
 
 def check_halvings(shape: tuple[int, int], halvings: int) -> None:
-    """Make sure that something is left of a segment after so many 2 × 2 poolings.
+    """Check that a segment is large enough for a number of 2 × 2 poolings.
 
     Raises
     ------

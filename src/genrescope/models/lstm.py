@@ -1,7 +1,7 @@
 """The LSTM of the KTH paper (`kth`, figure 5): two recurrent layers over the frames of the MFCCs.
 
 The paper's numbers: cells of 128 and 32, one fully connected layer with softmax on top; 20 or 60
-inputs a frame, 129 or 1290 frames. Ours, because it says nothing of it: the top layer sees the
+inputs a frame, 129 or 1290 frames. Our choice, since it does not state it: the top layer sees the
 output of the *last* frame, no dropout unless a recipe asks for it, and the initial weights
 (orthogonal recurrent weights, and a bias of 1 for the forget gate: Jozefowicz et al., ICML 2015,
 found that without it long sequences are hardly learned).

@@ -5,9 +5,9 @@ softmax on the MFCCs of a whole clip. With `hidden: [256]` on VGGish embeddings 
 the Berkeley paper (`berkeley`: one hidden layer of 256, then the output layer), and the dense
 network of the Vellore paper (`vellore`).
 
-The papers' numbers: 4 × 256 (`kth`), 256 (`berkeley`). Ours, because they say nothing of it: ReLU
-between the layers, no dropout unless a recipe asks for it, and all of `vellore`'s, whose text says
-no more than "fully connected".
+The papers' numbers: 4 × 256 (`kth`), 256 (`berkeley`). Our choice, since they do not
+state it: ReLU between the layers, no dropout unless a recipe asks for it, and all numbers of
+`vellore`, whose text says only "fully connected".
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class MLP(nn.Module):
     hidden
         Nodes of each hidden layer.
     dropout
-        After each hidden layer, in training.
+        Dropout after each hidden layer, in training.
     """
 
     trainer: ClassVar[str] = "torch"

@@ -5,7 +5,7 @@ They have one structure and differ in sizes and in where they drop out:
 - `kth_cnn`, figure 4 of the KTH paper (`kth`), on MFCCs as an image. The paper's: three
   convolutional layers with ReLU, each followed by max pooling and a dropout of 0.25, then a softmax
   over the genres; an image of 20 or 60 coefficients by 129 or 1290 frames. (Its L2 of 1e-4 is a
-  setting of training.) Ours, because its text says nothing of it: the number of filters, 3 × 3
+  setting of training.) Our choice, since its text does not state it: the number of filters, 3 × 3
   windows, 2 × 2 pooling, and one dense layer of 64 before the softmax, which is the embedding.
 - `deepsound_cnn`, the MFCC baseline of the Deepsound paper (`deepsound`). The paper's: 13 MFCCs,
   "several convolutional and pooling layers, followed by dense layers". Ours, because it gives no
@@ -41,7 +41,7 @@ class PaperCNN(nn.Module):
     genres
         Number of genres.
     filters
-        Of each convolutional layer; each layer's pooling halves size and frames.
+        Filters of each convolutional layer; each layer's pooling halves size and frames.
     hidden
         Nodes of each dense layer.
     image_dropout, dense_dropout
@@ -78,7 +78,7 @@ class KthCNN(PaperCNN):
     Parameters
     ----------
     filters
-        Of each convolutional layer.
+        Filters of each convolutional layer.
     dense_units
         Nodes of the dense layer.
     dropout
@@ -110,7 +110,7 @@ class DeepsoundCNN(PaperCNN):
     Parameters
     ----------
     filters
-        Of each convolutional layer.
+        Filters of each convolutional layer.
     hidden
         Nodes of each dense layer.
     dropout
@@ -142,7 +142,7 @@ class EmbeddingCNN(PaperCNN):
     Parameters
     ----------
     filters
-        Of each convolutional layer.
+        Filters of each convolutional layer.
     dense_units
         Nodes of the dense layer.
     dropout

@@ -41,7 +41,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     Raises
     ------
     BundleError
-        When there is no such model.
+        When the model does not exist.
     LibraryError
         When the library is missing or damaged.
     """

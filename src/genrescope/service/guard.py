@@ -50,7 +50,7 @@ def session_of(key: str) -> str:
 class Guard:
     """Middleware that refuses what is not for this service, and limits what is.
 
-    Uploads for which there is no room are refused before their content is read.
+    Uploads are refused before their content is read if there is no capacity for them.
     """
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings, pool: Pool) -> None:
@@ -140,7 +140,7 @@ class Guard:
             if is_whole:  # waits for the client to leave
                 return await receive()
             try:
-                # A byte now and then is no upload either, and would keep the room of one.
+                # A client that sends only a byte now and then would block capacity.
                 async with asyncio.timeout_at(min(now(), begun + total / _LEAST_RATE) + idle):
                     message = await receive()
             except TimeoutError:

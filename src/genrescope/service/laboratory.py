@@ -37,7 +37,7 @@ def read_report(folder: Path | None, run_id: str) -> str:
     Raises
     ------
     ProblemError
-        404, when there is no such run, or it has no report.
+        404, when the run does not exist or has no report.
     """
     for run in _runs(folder):
         page = Path(str(run.folder)) / _REPORT

@@ -35,7 +35,7 @@ class ServiceSettings:
     allowed_hosts
         Further names by which clients may address the service, such as that of a reverse proxy.
     max_bytes, max_files
-        Of one request.
+        Limits for one request.
     max_seconds
         Longest audio that is classified.
     max_work_seconds

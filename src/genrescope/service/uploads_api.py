@@ -199,7 +199,7 @@ async def _prediction(service: Service, upload: UploadFile, **options: bool) -> 
 async def _all(
     service: Service, files: list[UploadFile], options: dict[str, bool]
 ) -> list[dict[str, Any] | ProblemError]:
-    """Results in the order of the files; so many are in work as threads."""
+    """Results in the order of the files; as many are processed at once as there are threads."""
     room = asyncio.Semaphore(service.settings.workers)
     own = {name: options[name] for name in ("timeline", "styles")}
 

@@ -30,7 +30,8 @@ class TrainingTrack:
     label
         Index of its genre.
     targets
-        Of a teacher, in time order, `[n, targets]`; NaN where the teacher has none for the track.
+        A teacher's targets, in time order, `[n, targets]`; NaN where the teacher has none for the
+        track.
     copies
         The same feature of changed copies of its audio; each segment has its own change, so that
         crops begin where a segment begins.

@@ -40,7 +40,7 @@ from genrescope.wording import counted
 Precision = Literal["fp16", "int8"]
 Floats = NDArray[np.float64]
 
-# One track of so many is used for calibration, the others for the comparison.
+# One track in so many is used for calibration, the others for the comparison.
 _EVERY_NTH = 4
 _MOST_CALIBRATING = 100
 _TIMINGS = 15
@@ -97,7 +97,7 @@ class Conversion:
     original
         Name of the bundle that was converted, and the SHA-256 of its files.
     bytes
-        Of the network, with its weights.
+        Size of the network with its weights, in bytes.
     ms_per_segment
         Median of interleaved runs on one thread, without the front end.
     agreement
@@ -129,9 +129,9 @@ def convert(
     Parameters
     ----------
     bundle
-        Any; a copy of it is converted.
+        The bundle; it is not changed.
     precision
-        Of the weights.
+        Precision of the weights.
     data
         Tracks on which both are compared. For int8 every fourth of them, at most 100, is used for
         calibration (its first half minute) and is left out of the comparison.
@@ -162,7 +162,7 @@ def convert(
     name = bundle.manifest.name
     if "converted" in bundle.manifest.metrics:
         raise BundleError(name, "was converted before; convert the bundle that it was made from")
-    before = Classifier(bundle)  # also refuses what is no sound bundle
+    before = Classifier(bundle)  # also refuses a damaged bundle
     calibrating, compared = _split_tracks(data, precision)
     total, failures = len(calibrating) + len(compared), list[FileError]()
     batches: list[NDArray[np.float32]] = []

@@ -73,7 +73,7 @@ class TrainingData:
     Attributes
     ----------
     frontend
-        By which the features were computed.
+        The front end that computed the features.
     tracks
         Those that can be used, by id, in the data set's order.
     genres
@@ -84,7 +84,7 @@ class TrainingData:
     features
         By track id.
     shape
-        Of a segment as the model sees it: size and frames.
+        Shape of a segment as the model sees it: `(size, frames)`.
     encoder
         ONNX graph of the encoder that computed the embeddings; None for other features.
     copies
@@ -160,11 +160,11 @@ def load(
     vectors
         Stored vectors `[frames, size]` by track id, for features of the kind "stored".
     targets
-        Of a teacher, by track id; empty without one.
+        A teacher's targets by track id; empty without one.
     reporter
         Told of progress and of tracks that are left out.
     cache
-        Of the features; that of the user by default.
+        Cache of the features; by default the one in the user's cache folder.
 
     Raises
     ------
@@ -298,7 +298,7 @@ def changed_copies(
 def _changed(
     waveform: audio.Waveform, change: Callable[[audio.Waveform], audio.Waveform], length: int
 ) -> audio.Waveform:
-    """Change each stretch of so many samples by itself; what is left at the end joins the last."""
+    """Change each stretch of `length` samples by itself; a shorter rest joins the last one."""
     count = max(1, len(waveform.samples) // length)
     parts = np.split(waveform.samples, [length * number for number in range(1, count)])
     rate = waveform.sample_rate
@@ -360,7 +360,7 @@ def _segments_as_tracks(
     for number, cut in enumerate(cuts):
         own = features.embeddings
         own = None if own is None else own[number : number + 1]
-        # One segment is no repeat of another here.
+        # No segment repeats another here.
         piece = replace(track, id=f"{track.id}#{number:02d}", recording=None)
         yield piece, TrackFeatures([cut], own)
 

@@ -38,12 +38,12 @@ class Embedder:
     Parameters
     ----------
     frontend
-        Of the recipe, with the encoder's own feature.
+        The recipe's front end, with the encoder's own feature.
     graph
         The encoder as ONNX: `segments` `[n, size, frames]` to `vectors` `[n, *shape]`, and to the
         layers `immediate` and, of encoders of pictures, `none`, `[n, size]` each.
     shape
-        Of a segment as the head sees it: size of an embedding, and embeddings per segment.
+        Shape of a segment as the head sees it: size of an embedding, and embeddings per segment.
     """
 
     def __init__(self, frontend: Frontend, graph: bytes, shape: tuple[int, int]) -> None:

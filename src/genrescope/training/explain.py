@@ -230,7 +230,7 @@ def _meanings(text: str) -> dict[str, str]:
 
 
 def unknown_settings(fields: Mapping[str, Any], recipe: type[Recipe]) -> Iterator[tuple[str, str]]:
-    """The dotted names in a recipe's fields that are no settings.
+    """The dotted names in a recipe's fields that are not settings.
 
     Yields
     ------
@@ -252,7 +252,7 @@ def unknown_settings(fields: Mapping[str, Any], recipe: type[Recipe]) -> Iterato
 def _unknown(
     prefix: str, fields: Mapping[str, Any], section: type[BaseModel]
 ) -> Iterator[tuple[str, str, list[str]]]:
-    """Prefix and name of what is no setting, and the names that are known there."""
+    """Prefix and name of each key that is not a setting, and the names that are known there."""
     for name, value in fields.items():
         key = f"{prefix}{name}"
         if name not in section.model_fields:

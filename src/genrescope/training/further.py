@@ -1,12 +1,12 @@
-"""Further data sets that a network is trained on besides the one that the run is about.
+"""Further data sets that a network is trained on in addition to the run's own.
 
-The run's own data set alone is split, validated and tested; the tracks of a further one are all
-trained on. What keeps several collections from becoming a lesson in telling collections apart:
+Only the run's own data set is split, validated and tested on; all tracks of a further one are used
+for training. So that the network learns genres and not which collection a track is from:
 
 - Genres of all sets are mapped into one taxonomy (`genrescope.taxonomy`). The loss of a set is the
-  cross-entropy over the genres that this set has, so nothing is learned from a genre that it does
-  not have, nor from which set a track is of. A track whose genre is not in the taxonomy has no
-  genre loss, but may have a teacher's targets.
+  cross-entropy over the genres that this set has, so the network learns neither from genres
+  that the set does not have, nor from which set a track is in. A track whose genre is not in the
+  taxonomy has no genre loss, but may have a teacher's targets.
 - A batch is of one set, and batch normalisation uses its own statistics. The network that is kept
   has those of the run's own data set.
 - A track that is the same recording as one that is validated or tested on, or by the same artist
@@ -40,7 +40,7 @@ class FurtherData:
     Attributes
     ----------
     name
-        Of the data set.
+        Name of the data set.
     tracks
         Those that can be used, by id, with the taxonomy's name of the genre, or "".
     features
@@ -90,11 +90,11 @@ def refuse_leaks(
     Parameters
     ----------
     further
-        Of which all tracks are trained on.
+        The further data set; all its tracks are trained on.
     tracks
-        Of the run's own data set, by id.
+        Tracks of the run's own data set, by id.
     protocol
-        What is validated and tested on.
+        The jobs, with the tracks that are validated and tested on.
     by_artist
         Whether the split keeps artists apart.
 

@@ -30,7 +30,7 @@ def hash_inputs(recipe: Recipe, teacher: Mapping[str, NDArray[np.float32]]) -> d
     Parameters
     ----------
     recipe
-        Of the run.
+        Recipe of the run.
     teacher
         A teacher's targets `[n, targets]` by track id.
 
@@ -61,7 +61,7 @@ def hash_files(recipe: Recipe, tracks: Iterable[Track], cache: FeatureCache) -> 
     Parameters
     ----------
     recipe
-        Of the run.
+        Recipe of the run.
     tracks
         A file that is not there has no hash.
     cache

@@ -21,7 +21,7 @@ class Inputs:
     Attributes
     ----------
     name
-        Of the data set; of the files of stored vectors where there is no other.
+        Name of the data set, or of the files of stored vectors where there is no other.
     tracks
         With artists where they are known.
     vectors

@@ -30,7 +30,7 @@ class Outcome:
     job, model
         The job and the model it trained.
     logits
-        Of the job's predicted tracks.
+        Logits of the job's predicted tracks.
     """
 
     job: TrainingJob
@@ -89,12 +89,13 @@ def result_of(
     /,
     **fields: Any,
 ) -> RunResult:
-    """Score the predictions, and describe how they came about.
+    """Score the predictions, and add what describes the run.
 
     Parameters
     ----------
     fields
-        Of the result, that are known before the run: data, command, number of teacher tracks.
+        Fields of the result that are known before the run: data, command, number of teacher
+        tracks.
     """
     scores = compute_scores(
         predictions.truth,
@@ -107,7 +108,7 @@ def result_of(
     final = outcomes[protocol.final.name]
 
     def accuracy(tracks: Iterable[str]) -> float | None:
-        """Of the final model on some of its predicted tracks."""
+        """Accuracy of the final model on some of its predicted tracks."""
         tracks = list(tracks)
         if not tracks or not set(tracks) <= set(final.logits):
             return None
@@ -152,7 +153,7 @@ def result_of(
 
 
 def _segment_train_accuracy(outcome: Outcome, recipe: Recipe) -> float | None:
-    """Of the last epoch, where its weights are those of the model."""
+    """Accuracy on segments in the last epoch, if the model has the weights of that epoch."""
     if recipe.ensemble or recipe.training.keep != "last" or not outcome.model.history:
         return None
     found = outcome.model.history[-1].get("segment_accuracy")
@@ -162,7 +163,7 @@ def _segment_train_accuracy(outcome: Outcome, recipe: Recipe) -> float | None:
 def _of_training_artists(
     protocol: Protocol, predictions: Predictions, data: TrainingData
 ) -> int | None:
-    """How many tracks a model predicted that was trained on other tracks by their artists."""
+    """How many scored tracks are by an artist of whom their model was trained on other tracks."""
     artist = {name: track.artist for name, track in data.tracks.items() if track.artist}
     if not artist:
         return None

@@ -26,7 +26,7 @@ def pretrained_embedder(
     settings
         Encoder, layer and pooling.
     frontend
-        Of the recipe, with the encoder's own feature.
+        The recipe's front end, with the encoder's own feature.
     weights
         File or folder of the encoder's weights; by default the cache.
 
@@ -52,7 +52,7 @@ class _PooledEncoder(nn.Module):
     outputs
         Names of its outputs: `vectors`, as the head sees them, and the layers.
     shape
-        Of a segment's `vectors`.
+        Shape of a segment's `vectors`.
     """
 
     def __init__(self, encoder: Encoder, layer: str, pool: str, frames: int) -> None:

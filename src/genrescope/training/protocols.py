@@ -1,4 +1,4 @@
-"""From a split to the jobs of a run: what each model is trained, chosen, calibrated and tested on.
+"""From a split to the jobs of a run: the tracks that each model is trained and tested on.
 
 Everything here is a pure function of the tracks and the settings. A job whose training tracks share
 a recording with its validation or test tracks is refused.
@@ -28,7 +28,7 @@ Ids = tuple[str, ...]
 
 HOLDOUT = "only"
 """Name of the one job of a run without folds."""
-# Of the training tracks, where something is chosen and the split has no validation subset.
+# Fraction of the training tracks to validate on, if the split has no validation subset.
 _VALIDATION_FRACTION = 0.2
 
 
@@ -39,15 +39,15 @@ class TrainingJob:
     Attributes
     ----------
     name
-        "fold-1", say; also of its folder.
+        Name of the job and of its folder, such as "fold-1".
     train
         Tracks the model is trained on.
     validation
-        Tracks held out of training that settings and epochs are chosen on.
+        Tracks held out of training, on which settings and epochs are chosen.
     test
-        Tracks that nothing is trained or chosen on.
+        Tracks on which nothing is trained or chosen.
     monitored
-        Tracks the learning curve is measured on.
+        Tracks on which the learning curve is measured.
     predicted
         Tracks whose logits are computed with the trained model.
     calibration
@@ -116,13 +116,13 @@ def make_protocol(
     Parameters
     ----------
     settings
-        Of the split.
+        Settings of the split.
     tracks
-        Those that can be used.
+        Tracks that can be used.
     groups
         Group of each track id; tracks of one group stay in one subset.
     seed
-        Of random splits.
+        Seed of random splits.
     needs_validation
         Whether training chooses settings or an epoch on validation tracks.
     scored
@@ -133,7 +133,7 @@ def make_protocol(
     DatasetError
         When the split can't be made of these tracks, or would leak.
     RecipeError
-        When the split has no validation subset and that is to be scored.
+        When the validation subset should be scored and the split has none.
     """
     splitter = _ValidationSplitter(tracks, dict(groups), seed, needs_validation)
     if settings.kind == "folds":
@@ -149,7 +149,7 @@ def make_protocol(
 
 @dataclass(frozen=True)
 class _ValidationSplitter:
-    """Holds tracks out of training that settings are chosen on."""
+    """Holds out training tracks, on which settings are chosen."""
 
     tracks: Sequence[Track]
     groups: dict[str, str]
@@ -157,7 +157,7 @@ class _ValidationSplitter:
     needs_validation: bool
 
     def hold_out(self, train: Ids) -> tuple[Ids, Ids]:
-        """Divide training tracks into those trained on and a fifth to choose on, if need be."""
+        """Divide training tracks into a training and a validation subset, if that is needed."""
         if not self.needs_validation:
             return train, ()
         by_id = {track.id: track for track in self.tracks}

@@ -33,7 +33,7 @@ def fill_cache(
     engine
         Its nodes read the tracks under their own paths.
     frontend
-        Of the recipe.
+        Front end of the recipe.
     tracks
         The data set.
     reporter
@@ -69,7 +69,7 @@ def _is_missing(cache: FeatureCache, track: Track, settings: str) -> bool:
 
 
 class _FeaturePipeline:
-    """Windows as the cache keeps them; there is no network.
+    """Windows as the cache keeps them; no network is run.
 
     A node may have another file under the same path: with each window comes the SHA-256 of the file
     that it was computed from.

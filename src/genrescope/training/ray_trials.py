@@ -60,7 +60,7 @@ class RayTrials:
     engine
         Connected to the cluster. Its nodes read the tracks under their paths.
     study, folder
-        Of the search; locks in the folder tell other processes which trials run.
+        The study and its folder; locks in the folder tell other processes which trials run.
     recipe
         With a `search`.
     tracks, vectors

@@ -53,13 +53,13 @@ class Recipe(Settings):
     Attributes
     ----------
     name
-        Of the model and of its run.
+        Name of the model and of its run.
     description
         One line for the list of recipes.
     published
         The row of a paper's table that it reproduces.
     seed
-        Of everything random: splits, first weights, batches.
+        Seed of everything random: splits, initial weights, batches.
     feature
         Settings of a feature with its `kind`, or `EmbeddingSettings` or `BundleSettings`.
     weights
@@ -83,8 +83,8 @@ class Recipe(Settings):
         The rule by which the predictions of segments become that of their track, see
         `genrescope.aggregation`.
     licence
-        Of the trained model, empty where its author has not stated one; the licences of weights
-        that are part of it are added.
+        Licence of the trained model, empty where its author has not stated one; the licences of
+        weights that are part of it are added.
     ensemble
         Several networks instead of one, whose logits are averaged: for each the `augmentation`,
         `model` and `training` settings in which it differs from the recipe. Each has its own seed

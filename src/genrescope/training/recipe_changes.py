@@ -16,7 +16,7 @@ from genrescope.features.spectrogram import STORED_HOP_LENGTH
 from genrescope.legacy import renamed_recipe
 from genrescope.training.recipe import Recipe, load_recipe
 
-# What adapts to the data, or is no part of the experiment.
+# What adapts to the data, or does not belong to the experiment.
 _IGNORED = re.compile(
     r"name|description|published.*|search.*|licence|weights|split\.(folder|by_artist)"
 )

@@ -110,7 +110,8 @@ def read_fields(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     shipped = SHIPPED / f"{base}.yaml"
     origin = shipped if shipped.is_file() else (path.parent / base).resolve()
     if not origin.is_file():
-        raise RecipeError(f"recipe {path}: extends {base}, which is no shipped recipe and no file")
+        reason = f"extends {base}, which is neither a shipped recipe nor a file"
+        raise RecipeError(f"recipe {path}: {reason}")
     return merged(read_fields(origin, (*seen, path)), fields)
 
 
@@ -136,7 +137,7 @@ def parse(text: str, source: str) -> Any:
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Merge settings; a feature or model of another kind replaces the old one as a whole.
 
-    Of a classifier of another name the settings are replaced, too: a `C` means nothing to a forest.
+    A classifier of another name has its settings replaced, too: a `C` means nothing to a forest.
     """
     result = dict(base)
     for key, value in over.items():

@@ -66,14 +66,14 @@ def execute(
     Parameters
     ----------
     recipe
-        What to do. It is adapted to the tracks, see `genrescope.training.adaptation.adapt`.
+        The recipe. It is adapted to the tracks, see `genrescope.training.adaptation.adapt`.
     tracks
         The data set, with artists where the split needs them.
     folder
-        Of the run. An unfinished run of the same recipe and data in it resumes; what is finished is
-        not trained again.
+        Folder of the run. An unfinished run of the same recipe and data resumes; what is finished
+        is not trained again.
     name
-        Of the data set.
+        Name of the data set.
     command
         The command line, stored for readers of the report.
     vectors
@@ -84,21 +84,21 @@ def execute(
         Further data sets that are trained on, see `genrescope.training.further`. With them genres
         have the taxonomy's names, and tracks of other genres are left out.
     reporter
-        Told of progress, and of tracks that are left out.
+        Receives the progress, and the tracks that are left out.
     scored
         "validation" scores the validation tracks, as a search does; test tracks are not used then.
     devices
-        GPUs, or shares of the cores, on which a network is trained by as many processes. Of a
-        script that asks for more than one, what it runs has to stand under
-        `if __name__ == "__main__"`. Or the group of processes that torchrun has started, of which
-        this is the first, see `genrescope.training.trainers.group`.
+        Number of processes that train a network together, each on a GPU or its share of the cores.
+        With more than one, a script has to guard its call by `if __name__ == "__main__"`. Or the
+        group of processes that torchrun has started, of which this process is the first, see
+        `genrescope.training.trainers.group`.
     engine
         A Ray cluster that computes the features which are not in the cache.
 
     Returns
     -------
     RunResult
-        As `metrics.json` has it.
+        The content of `metrics.json`.
 
     Raises
     ------

@@ -48,7 +48,7 @@ class JobFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The file that a trainer stores its state in."""
+        """The file in which a trainer stores its state."""
         return self.path / "checkpoint.ckpt"
 
     @property
@@ -57,7 +57,7 @@ class JobFolder:
         return (self.path / "logits.npz").is_file()
 
     def store(self, model: TrainedModel, logits: Logits) -> None:
-        """Store what a job gave; its checkpoint is no longer needed."""
+        """Store the result of a job, and remove its checkpoint, which is no longer needed."""
         write_atomic(self.path / "model.onnx", model.onnx)
         notes = {"history": model.history, "chosen": model.chosen}
         write_atomic(self.path / "training.json", json.dumps(notes).encode())
@@ -98,21 +98,21 @@ class RunFolder:
         teacher: Iterable[str],
         inputs: Mapping[str, str] | None = None,
     ) -> RunFolder:
-        """Write down recipe and data, or refuse a folder that holds another run.
+        """Store recipe and data in the folder; raise an error if it holds another run.
 
         Parameters
         ----------
         path
-            Of the folder. If it holds an unfinished run of the same recipe and data, that resumes.
+            Path of the folder. An unfinished run of the same recipe and data in it resumes.
         recipe
-            Of the run.
+            The recipe of the run.
         data
             Description of the data set.
         teacher
             Tracks for which a teacher's targets are given.
         inputs
-            Hashes of what else the run computes with, see `genrescope.training.identity`. A run
-            that states none is of a version before them: it resumes with any.
+            Hashes of everything else that the run depends on, see `genrescope.training.identity`.
+            A run of a version that did not store them resumes with any.
 
         Raises
         ------
@@ -127,7 +127,7 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             migrate_run_folder(path)
-            # Before a job was begun, as after a mistyped command, there is nothing to mix up.
+            # As long as no job was begun, as after a mistyped command, the folder can be reused.
             begun = file.is_file() and _begun(path / "jobs")
             if begun and not states_same_run(file, fields, ignoring=_COMMENTS):
                 raise RecipeError(
@@ -141,17 +141,17 @@ class RunFolder:
         return cls(path)
 
     def job(self, job: TrainingJob, files: str = "") -> JobFolder:
-        """Claim the folder of a job, or refuse one that was begun with other tracks or files.
+        """Claim the folder of a job; raise an error if it was begun with other tracks or files.
 
         The lists of a split, the subsets in a table, or the files may have changed since.
 
         Parameters
         ----------
         job
-            With the tracks' ids.
+            The job with the ids of its tracks.
         files
-            Hash of their files; "" where they have none. A job that states none is of a version
-            before this hash: it resumes with any files.
+            Hash of the tracks' files; "" where they have none. A job of a version that did not
+            store it resumes with any files.
 
         Raises
         ------
@@ -171,7 +171,7 @@ class RunFolder:
             if stated != tracks or known != files:
                 other = "another split"
                 if stated == tracks:
-                    other = "the same tracks, but a file was changed since, be it only in its tags"
+                    other = "the same tracks, but a file was changed since (or only its tags)"
                 raise RecipeError(
                     f"{self.path}: holds a run of {other}; name another folder, or delete this one"
                 )
@@ -195,7 +195,7 @@ class RunFolder:
 
 
 def _begun(folder: Path) -> bool:
-    """Whether anything but lists of tracks was stored: a run without weights stops before that."""
+    """Whether anything but lists of tracks was stored."""
     return any(path.name != "tracks.json" for path in folder.rglob("*") if path.is_file())
 
 
@@ -211,8 +211,8 @@ def states_same_run(
 ) -> bool:
     """Whether a `recipe.yaml` states these fields, apart from some settings of its recipe.
 
-    Settings that were added to recipes later had their defaults. One of a version that did not
-    state `inputs` had any.
+    Settings that were added to recipes later count as their defaults. A file of a version that did
+    not store `inputs` fits any.
     """
     try:
         stated = parse_yaml(file.read_text(encoding="utf-8"), 2**24)

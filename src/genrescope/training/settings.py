@@ -116,7 +116,7 @@ class TrainingSettings(Settings):
     gradient_clip
         Largest norm of the gradient, which is scaled down to it; 0 leaves it as it is.
     schedule
-        Of the learning rate: "one-cycle" (Smith, 2018) or "constant".
+        How the learning rate changes: "one-cycle" (Smith, 2018) or "constant".
     ema_decay
         Decay per step of the exponential moving average of the weights, which is what is kept.
         Short trainings use a smaller one, see `genrescope.training.trainers.lightning`.
@@ -167,7 +167,7 @@ class SplitSettings(Settings):
     folds
         Number of folds.
     folder
-        Of the lists of "lists".
+        Folder of the lists of tracks, for "lists".
     by_artist
         Keep all tracks of an artist in one subset (of "random" and "folds").
     repeats

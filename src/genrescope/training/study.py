@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def import_optuna() -> Any:
-    """Optuna, which speaks only of errors.
+    """Import Optuna, with only its errors logged.
 
     Raises
     ------

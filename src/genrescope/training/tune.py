@@ -123,7 +123,7 @@ def tune(
     report: Callable[[int, float | None], None] | None = None,
     notice: Callable[[str], None] = warnings.warn,
 ) -> Tuned:
-    """Try settings until the study has so many trials; the first is the recipe as it is.
+    """Try settings until the study has `trials` trials; the first is the recipe as it is.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def tune(
     tracks, vectors
         As for `execute`; the test tracks are never used.
     folder
-        Of the study: `study.sqlite3`, `best.yaml`, `tuning.png`, `trials.json`.
+        Folder of the study, with `study.sqlite3`, `best.yaml`, `tuning.png`, `trials.json`.
     trials
         Number of trials of the study, including those of earlier calls and of other processes.
     jobs
@@ -211,7 +211,7 @@ def _share_cores(jobs: int) -> int:
     Returns
     -------
     threads
-        Of each process.
+        Threads of each process.
     """
     import torch
 

@@ -238,7 +238,7 @@ def fma_rows(table: Path) -> Iterator[FmaRow]:
     Raises
     ------
     DatasetError
-        When columns are missing, or a row is no track.
+        When columns are missing, or a row does not describe a track.
     """
     rows = csv_rows(table)
     header = _header(rows)

@@ -1,7 +1,7 @@
 """HOMBURG (Homburg et al. 2005): ten-second excerpts of songs from Garageband, in nine genres.
 
-Files are `<genre>/<Artist>-<Title>.mp3`, with an underscore for every character that is no letter
-or digit, so that the first hyphen ends the artist's name.
+Files are `<genre>/<Artist>-<Title>.mp3`, with an underscore for every character that is not a
+letter or digit, so that the first hyphen ends the artist's name.
 """
 
 from __future__ import annotations

@@ -40,14 +40,14 @@ def make_trainer(recipe: Recipe, devices: int | Group = 1) -> Trainer:
     recipe
         Names the model.
     devices
-        Of this machine, on which the model is trained at once, or the group of processes that
+        Number of devices of this machine to train on at once, or the group of processes that
         train it.
 
     Raises
     ------
     RecipeError
         When there is no such model or trainer, or the recipe asks the trainer for something it
-        can't do, or there are not so many devices.
+        can't do, or there are fewer devices.
     """
     trainer: Trainer = TRAINERS.get(trainer_of(recipe.model))()
     trainer.check(recipe)

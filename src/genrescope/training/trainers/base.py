@@ -29,7 +29,7 @@ class TrainedModel:
         Takes `segments` `[n, size, frames]`; gives `logits` `[n, genres]`, `embedding`
         `[n, size]`, and other layers that the model names.
     history
-        Loss, and where measured accuracies, of each epoch; empty where there are no epochs.
+        Loss of each epoch, and accuracies where they are measured; empty without epochs.
     chosen
         Settings that were chosen on validation tracks, with the accuracy there.
     """
@@ -86,7 +86,7 @@ class UsesDevices(Protocol):
     """A trainer that can train a model on several devices at once."""
 
     def use_devices(self, devices: int | Group) -> None:
-        """Use so many of this machine, or those of a group of processes.
+        """Train on several devices of this machine, or on those of a group of processes.
 
         Raises
         ------

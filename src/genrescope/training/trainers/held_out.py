@@ -20,11 +20,11 @@ class HeldOut:
     Attributes
     ----------
     segments
-        Of all tracks, scaled, `[n, size, frames]`.
+        Scaled segments of all tracks, `[n, size, frames]`.
     counts
         Segments of each track.
     labels
-        Of each track.
+        Label of each track.
     aggregation
         Rule from segments to a track.
     """

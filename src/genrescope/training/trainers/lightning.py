@@ -47,7 +47,7 @@ class OwnLearningRates(Protocol):
 class _Task(pl.LightningModule):
     """Cross-entropy with the genres, and squared error to a teacher's targets if there are any.
 
-    Of each further data set a batch is added to each step; the loss of a set is over the genres
+    Each step also has a batch of each further data set; the loss of a set is over the genres
     that it has, see `genrescope.training.further`.
     """
 
@@ -219,7 +219,7 @@ class _Epoch(torch.utils.data.IterableDataset[Any]):
 class _SaveEachEpoch(Checkpoint):
     """Saves the state after each epoch; a kill during saving leaves the one before.
 
-    Of several processes the first writes, and all take part.
+    With several processes all take part, and the first one writes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -310,7 +310,7 @@ def fit(
     genres
         Number of genres.
     shape
-        Of a segment as the network sees it: size and frames.
+        Shape of a segment as the network sees it: `(size, frames)`.
     checkpoint
         Written after each epoch; training resumes from it where it exists.
     report

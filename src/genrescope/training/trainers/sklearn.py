@@ -46,7 +46,7 @@ class Trainer:
         data: TrainingData,
         recipe: Recipe,
         checkpoint: Path,  # noqa: ARG002 - there is nothing to resume
-        report: EpochReport,  # noqa: ARG002 - there are no epochs
+        report: EpochReport,  # noqa: ARG002 - it has no epochs
     ) -> TrainedModel:
         """Fit the classifier, with chosen settings where the recipe asks for that."""
 

@@ -56,7 +56,7 @@ class Trainer:
             raise RecipeError(f"{recipe.name}: an ensemble has to be of networks")
 
     def use_devices(self, devices: int | Group) -> None:
-        """Train each network in so many processes of this machine, or by a group of processes."""
+        """Train each network in several processes of this machine, or by a group of them."""
         if isinstance(devices, int):
             check_devices(devices)
         self.devices = devices
