@@ -6,16 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from genrescope.cli import app
 from genrescope.examples import write_examples
 from genrescope.library.corrections import correct
+from genrescope.library.places import LibraryError
 from genrescope.library.store import Library
 from genrescope.library.tags import read_genre
+from libraries import MODEL, entry, make_library
 
 pytest.importorskip("lancedb")
 BASS, ORGAN = "walking-bass.flac", "offbeat-organ.flac"
@@ -105,3 +109,38 @@ def test_lists_show_the_corrected_genre(place: str) -> None:
     assert (row["genre"], row["corrected_genre"]) == ("jazz", "metal")
     assert run("similar", ORGAN, "--library", place).splitlines()[1].split()[1] == "metal"
     assert run("recommend", ORGAN, "--library", place).splitlines()[1].split()[1] == "metal"
+
+
+def test_damaged_corrections_cost_no_tracks(tmp_path: Path) -> None:
+    library = make_library(tmp_path / "library", [entry("a.mp3", np.ones(16))])
+    correct(library, library.entries(), "rock")
+    for file in (tmp_path / "library" / "corrections.lance").rglob("*.manifest"):
+        file.write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match="corrected genres are left out"):
+        [track] = Library.open(tmp_path / "library").entries()
+    assert (track.genre, track.corrected_genre) == ("jazz", None)
+    with pytest.raises(LibraryError):  # not replaced by a table with this one alone
+        correct(library, [track], "rock")
+
+
+def test_a_correction_to_a_genre_that_only_an_earlier_model_had(tmp_path: Path) -> None:
+    from genrescope.library.map import Map, Method
+    from genrescope.library.map_page import write_picture
+
+    library = make_library(tmp_path / "library", [entry("a.mp3", np.ones(16))])
+    correct(library, library.entries(), "rock")
+    other = replace(MODEL, genres=("jazz", "Hip-Hop"))
+    library = Library.create(tmp_path / "library", other, library.entries())
+    [track] = library.entries()
+    assert track.effective_genre == "rock"
+    drawn = Map("", Method.pca, other.genres, [track], np.zeros((1, 2), np.float32))
+    write_picture(drawn, tmp_path / "map.png")
+    assert (tmp_path / "map.png").stat().st_size > 1000
+
+
+def test_corrections_are_spelled_as_the_model_does(tmp_path: Path) -> None:
+    library = Library.create(tmp_path, replace(MODEL, genres=("jazz", "Hip-Hop")))
+    library.put([entry("a.mp3", np.ones(16))])
+    correct(library, library.entries(), "hip hop")
+    library = Library.create(tmp_path, replace(MODEL, genres=("jazz", "hiphop")), library.entries())
+    assert [track.effective_genre for track in library.entries()] == ["hiphop"]

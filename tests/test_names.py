@@ -43,6 +43,14 @@ def test_keys_are_keys(one: str, other: str) -> None:
         assert one != other
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("राम", "रोम"), ("मीरा", "मारी"), ("กิน", "กัน"), ("தமிழ்", "தாமழ"), ("バス", "ハス")],
+)
+def test_marks_that_make_another_sound_count(one: str, other: str) -> None:
+    assert name_key(one) != name_key(other)
+
+
 @pytest.mark.slow
 def test_a_library_finds_them(tmp_path: Path) -> None:
     pytest.importorskip("lancedb")

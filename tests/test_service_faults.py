@@ -387,32 +387,39 @@ def test_a_conversion_on_a_full_disk_is_an_error_of_the_disk(song: Path) -> None
 
 
 def test_one_map_is_drawn_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from genrescope.service import collection
+    from genrescope.service import collection, maps
     from genrescope.service.problems import ProblemError
 
     rng = np.random.default_rng(0)
     library = make_library(tmp_path, [entry("a.mp3", rng.standard_normal(16))])
-    monkeypatch.setattr(collection, "_MAP_PATIENCE", 0.01)
+    monkeypatch.setattr(maps, "_PATIENCE", 0.01)
+    monkeypatch.setattr(maps, "_PATIENCE_FOR_NEW", 0.01)
     monkeypatch.setattr(collection, "_CHECKED_EVERY", -1.0)  # the library is looked at each time
-    begun, may_end, draw = [], threading.Event(), collection.draw_map
+    begun, draw = [], maps.draw_map
+    may_end = [threading.Event(), threading.Event()]
 
     def slow(library: Any) -> Any:
         begun.append(library)
-        assert may_end.wait(600)
+        assert may_end[len(begun) - 1].wait(600)
         return draw(library)
 
-    monkeypatch.setattr(collection, "draw_map", slow)
+    monkeypatch.setattr(maps, "draw_map", slow)
     opened = collection.Collection(str(tmp_path))
     for number in range(3):
         with pytest.raises(ProblemError, match="being drawn"):
             opened.map()
         library.put([entry(f"{number}.mp3", rng.standard_normal(16))])
     assert len(begun) == 1
-    may_end.set()
-    monkeypatch.setattr(collection, "_MAP_PATIENCE", 600.0)
+    may_end[0].set()
+    monkeypatch.setattr(maps, "_PATIENCE", 600.0)
     opened.map()
+    library.put([entry("b.mp3", rng.standard_normal(16))])
+    # The map of before, while the next one is drawn.
     assert len(opened.map()["tracks"]) == 4
     assert len(begun) == 2
+    may_end[1].set()
+    monkeypatch.setattr(maps, "_PATIENCE_FOR_NEW", 600.0)
+    assert len(opened.map()["tracks"]) == 5
 
 
 def test_corrections_of_others_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

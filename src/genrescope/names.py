@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _PLAIN = str.maketrans(
     {
@@ -22,6 +23,8 @@ _PLAIN = str.maketrans(
 _LETTERS = str.maketrans(
     {"ø": "o", "đ": "d", "ð": "d", "ł": "l", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"}
 )
+_LAST_WITH_ACCENTS = "\u0530"  # Latin, Greek and Cyrillic are before it
+_NO_LETTERS = re.compile(r"[\W_]+")
 _AND = re.compile(r"&|(?<=\s)\+(?=\s)")
 
 
@@ -42,10 +45,22 @@ def folded(text: str) -> str:
         apart = text.translate(_PLAIN)
         for _ in range(2):  # what one step makes may be for the other: ㎅ is made of capitals
             apart = unicodedata.normalize("NFKD", apart).translate(_PLAIN).casefold()
-        letters = "".join(c for c in apart if not unicodedata.combining(c)).translate(_LETTERS)
+        letters = _without_accents(apart).translate(_LETTERS)
     if _AND.search(letters):
         letters = " ".join(_AND.sub(" and ", letters).split())
     return letters.strip()
+
+
+def _without_accents(apart: str) -> str:
+    """A text without marks on Latin, Greek and Cyrillic letters; other scripts need them."""
+    kept, letter = [], ""
+    for char in apart:
+        if not unicodedata.combining(char):
+            letter = char
+        elif letter < _LAST_WITH_ACCENTS:
+            continue
+        kept.append(char)
+    return "".join(kept)
 
 
 def name_key(name: str) -> str:
@@ -61,8 +76,17 @@ def name_key(name: str) -> str:
     ('!!!', '(???)')
     """
     plain = folded(name)
+    if plain.isascii():
+        kept = _NO_LETTERS.sub("", plain)
+    else:
+        # Of marks those of letters, such as the vowels of Devanagari and Thai.
+        kept, before = "", ""
+        for char in plain:
+            kind = unicodedata.category(char)[0]
+            before = kind if kind in "LN" or (kind == "M" and before) else ""
+            kept += char if before else ""
     # A name without any letter or digit is only equal to itself.
-    return re.sub(r"[\W_]+", "", plain) or plain
+    return kept or plain
 
 
 def has_words(text: str, words: str) -> bool:
@@ -73,8 +97,14 @@ def has_words(text: str, words: str) -> bool:
     >>> has_words("AC/DC - Thunderstruck", "thunder acdc"), has_words("AC/DC - T.N.T.", "thunder")
     (True, False)
     """
+    (plain, keys), (plain_words, key_words) = _searchable(text), _searchable(words)
+    return all(word in plain for word in plain_words.split()) or all(
+        key in keys for key in key_words.split()
+    )
+
+
+@lru_cache(maxsize=2**17)  # a service looks through all tracks at each letter that is typed
+def _searchable(text: str) -> tuple[str, str]:
+    """A text folded, and the keys of its words."""
     plain = folded(text)
-    if all(word in plain for word in folded(words).split()):
-        return True
-    keys = " ".join(map(name_key, plain.split()))
-    return all(name_key(word) in keys for word in words.split())
+    return plain, " ".join(map(name_key, plain.split()))

@@ -68,6 +68,13 @@ def write_page(drawn: Map, path: Path) -> None:
     _write(path, _page(drawn).encode())
 
 
+def _number(drawn: Map, entry: Entry) -> int:
+    """The number of a track's genre among those of a map."""
+    # A track may have been corrected to a genre of a model that classified it before.
+    known = entry.effective_genre in drawn.genres
+    return drawn.genres.index((entry.effective_genre if known else entry.genre) or "")
+
+
 def write_picture(drawn: Map, path: Path) -> None:
     """Write a map as PNG.
 
@@ -81,7 +88,7 @@ def write_picture(drawn: Map, path: Path) -> None:
     figure = Figure(figsize=(10, 7.5), dpi=150, layout="constrained")
     axes = figure.subplots()
     positions, _ = within_one(drawn.positions)
-    genre = np.array([drawn.genres.index(entry.effective_genre or "") for entry in drawn.entries])
+    genre = np.array([_number(drawn, entry) for entry in drawn.entries])
     confidence = np.array([entry.confidence for entry in drawn.entries])
     size = np.clip(9000 / len(genre), 9, 110) * (0.25 + confidence)
     # Layers of all genres, so that the last one does not cover the others.
@@ -161,7 +168,7 @@ def _data(drawn: Map) -> str:
     tracks = [
         [
             *(round(float(value), 5) for value in position),
-            drawn.genres.index(entry.effective_genre or ""),
+            _number(drawn, entry),
             round(entry.confidence, 3),
             number_of[entry.root],
             entry.path,

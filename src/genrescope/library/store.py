@@ -14,6 +14,7 @@ one is read, and `Library.compact` removes the rest.
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrescope.genres import find_genre
 from genrescope.library import places, recovery
 from genrescope.library.migrations import has_failed, migrate, needs_migration
 from genrescope.library.places import LibraryError, Place, default_library
@@ -139,7 +141,12 @@ class Library:
             self._table.checkout_latest()
             table = self._table.search().where(where).to_arrow() if where else None
             table = self._table.to_arrow() if table is None else table
-            entries = from_table(table, self.model, self.corrections())
+            try:
+                corrections = self.corrections()
+            except LibraryError as error:  # tracks are not lost with their corrections
+                self._corrections = corrections = {}
+                warnings.warn(f"corrected genres are left out: {error}", stacklevel=2)
+            entries = from_table(table, self.model, corrections)
         return list({(entry.root, entry.path): entry for entry in entries}.values())
 
     @property
@@ -169,10 +176,16 @@ class Library:
         return from_table(rows, self.model, corrections)
 
     def corrections(self) -> dict[str, str]:
-        """The genres that the owner corrected tracks to, by content, as they are now."""
+        """The genres that the owner corrected tracks to, by content, as they are now.
+
+        They are spelled as the model does it, unless another model has classified the tracks since
+        and this one does not know the genre.
+        """
         table = read_table(self, CORRECTIONS)
         rows = {"content": [], "genre": []} if table is None else table.to_pydict()
-        self._corrections = dict(zip(rows["content"], rows["genre"], strict=True))
+        spelled = {name: find_genre(name, self.model.genres) or name for name in {*rows["genre"]}}
+        genres = [spelled[name] for name in rows["genre"]]
+        self._corrections = dict(zip(rows["content"], genres, strict=True))
         return self._corrections
 
     def put(self, entries: Sequence[Entry]) -> None:

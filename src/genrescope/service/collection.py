@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
@@ -17,7 +16,7 @@ import numpy as np
 
 from genrescope.errors import FileError, GenrescopeError
 from genrescope.library.corrections import correct, marked
-from genrescope.library.map import Map, draw_map, position_of
+from genrescope.library.map import position_of
 from genrescope.library.map_page import look, within_one
 from genrescope.library.places import LibraryBusyError
 from genrescope.library.playlist import playlist_between
@@ -33,12 +32,12 @@ from genrescope.library.similar import (
 )
 from genrescope.library.store import Library
 from genrescope.names import has_words
+from genrescope.service.maps import Maps
 from genrescope.service.problems import ProblemError
 
 _log = logging.getLogger(__name__)
 _CHECKED_EVERY = 2.0
 _PATIENCE = 2.0  # seconds for another process that writes to the library
-_MAP_PATIENCE = 10.0  # seconds for a map that is being drawn
 # The labels that requests name, and those of a track.
 _GROUPS = {"style": "styles", "instrument": "instruments", "mood": "moods"}
 _SORTED_BY = ("name", "artist", "album", "title", "year", "genre", "confidence", "duration")
@@ -101,17 +100,20 @@ class _State:
 
     def __init__(self, library: Library) -> None:
         self.library, self.version = library, library.version
-        self.corrections = library.corrections()
+        self._lock = threading.Lock()
         self.tracks = {id_of(e): e for e in library.entries() if not e.deleted}
+        self.corrections: dict[str, str] = {}
+        self._space: Space | None = None
+        self.mark(library.corrections())
 
     def mark(self, corrections: dict[str, str]) -> None:
         """Let the tracks have these corrections."""
-        if corrections != self.corrections:
+        with self._lock:
             self.corrections = corrections
             marks = marked(self.tracks.values(), corrections)
             self.tracks = dict(zip(self.tracks, marks, strict=True))
-            if "space" in vars(self):
-                self.space.mark(corrections)
+            if self._space is not None:
+                self._space.mark(corrections)
 
     @cached_property
     def labels(self) -> dict[str, list[str]]:
@@ -122,11 +124,16 @@ class _State:
             for group in _GROUPS.values()
         }
 
-    @cached_property
+    @property
     def space(self) -> Space:
         """The tracks that can be compared."""
-        self.check_music()
-        return Space(self.library)
+        if self._space is None:
+            self.check_music()
+            space = Space(self.library)
+            with self._lock:  # tracks may have been corrected while they were read
+                space.mark(self.corrections)
+                self._space = space
+        return self._space
 
     def check_music(self) -> None:
         """Refuse to compare and to draw where there is nothing yet.
@@ -154,9 +161,7 @@ class Collection:
         self._lock = threading.RLock()
         self._state = _State(Library.open(place))
         self._checked = time.monotonic()
-        self._map_lock = threading.Lock()
-        self._drawing: Future[Map] = Future()
-        self._drawn_version: int | None = None
+        self._maps = Maps()
 
     @property
     def model(self) -> Model:
@@ -292,7 +297,8 @@ class Collection:
             503, while a large library's is being drawn; 409, when no track has a genre.
         """
         state = self._now()
-        drawn = self._drawn(state)
+        state.check_music()
+        drawn = self._maps.drawn(state.library, state.version)
         positions, extent = within_one(drawn.positions)
         genres = []
         for number, genre in enumerate(drawn.genres):
@@ -320,7 +326,8 @@ class Collection:
         """Where a track that is not in the library would be on its map; None while it is drawn."""
         state = self._now()
         try:
-            drawn = self._drawn(state)
+            state.check_music()
+            drawn = self._maps.drawn(state.library, state.version)
         except ProblemError:
             return None
         except GenrescopeError as error:  # such as a package that is not installed
@@ -356,37 +363,6 @@ class Collection:
             found += [TrackFilter(not_artist=query.entry.artist) for query in queries]
         return found
 
-    def _drawn(self, state: _State) -> Map:
-        """The map of the library, or of what it was when a drawing began that is not done yet.
-
-        Raises
-        ------
-        ProblemError
-            503, while a large library's is being drawn; 409, when no track has a genre.
-        GenrescopeError
-            When it can't be drawn.
-        """
-        state.check_music()
-        with self._map_lock:
-            is_current = self._drawn_version == state.version
-            if self._drawn_version is None or (self._drawing.done() and not is_current):
-                # One at a time, however often a scan writes to the library.
-                self._drawing, self._drawn_version = Future(), state.version
-                start = (state.library, self._drawing)
-                # A thread that does not delay the end.
-                threading.Thread(target=_draw, args=start, name="map", daemon=True).start()
-            drawing = self._drawing
-        try:
-            return drawing.result(_MAP_PATIENCE)
-        except TimeoutError:
-            detail = "the map is being drawn: try again later"
-            raise ProblemError(503, detail) from None
-        except BaseException:
-            with self._map_lock:
-                if drawing is self._drawing:
-                    self._drawn_version = None  # the next request tries again
-            raise
-
     def _now(self) -> _State:
         """The library as it is, read again where another program has written to it."""
         with self._lock:
@@ -394,20 +370,14 @@ class Collection:
                 self._checked = time.monotonic()
                 try:
                     library = Library.open(self.place)
+                    corrections = library.corrections()
                 except FileError:  # being replaced by a scan
                     return self._state
-                if library.version == self._state.version:
-                    self._state.mark(library.corrections())
-                else:
+                if library.version != self._state.version:
                     self._state = _State(library)
+                elif corrections != self._state.corrections:
+                    self._state.mark(corrections)
             return self._state
-
-
-def _draw(library: Library, drawn: Future[Map]) -> None:
-    try:
-        drawn.set_result(draw_map(library))
-    except BaseException as error:
-        drawn.set_exception(error)
 
 
 def _named(state: _State, names: Mapping[str, str | None]) -> dict[str, str | None]:
