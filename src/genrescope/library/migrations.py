@@ -30,7 +30,7 @@ _failed: dict[str, int] = {}  # of each place, the version of the table that cou
 
 def has_failed(place: str, table: Any) -> bool:
     """Whether this process could not migrate a table as it is; reading all of it again is slow."""
-    return _failed.get(place) == table.version
+    return bool(_failed.get(place) == table.version)
 
 
 def needs_migration(table: Any) -> bool:
