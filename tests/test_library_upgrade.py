@@ -133,6 +133,7 @@ class TestUnclassifiedRows:
             assert row.answer == "not classified yet"
             assert describe(Library.open(place)).not_classified == 1
 
+    @pytest.mark.slow
     def test_moved_files_leave_no_row_behind(self, music: Path, place: Path) -> None:
         file = write_wav(music / "a.wav", 3)
         waiting = row_of(file, genre=None, problem=NOT_CLASSIFIED)
