@@ -16,8 +16,9 @@ import pytest
 from clips import write_wav
 from genrescope import Classifier
 from genrescope.library import places
+from genrescope.library.migrations import migrated
 from genrescope.library.places import LibraryError, locked
-from genrescope.library.rows import FORMAT, Entry, Model
+from genrescope.library.rows import FORMAT, Entry, Model, from_table, to_table
 from genrescope.library.scan import scan
 from genrescope.library.store import Library, read_table
 from libraries import MODEL, entry
@@ -141,6 +142,28 @@ class TestMigration:
         monkeypatch.setattr(type(lancedb.connect(old)), "create_table", make)
         Library.open(old).put([entry("new.mp3", np.zeros(16))])
         assert len(Library.open(old).entries()) == len(tracks) + 1
+
+    def test_where_it_fails_it_is_not_tried_at_each_opening(
+        self, old: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tried: list[str] = []
+
+        def refuse(*_: object, **__: object) -> None:
+            tried.append("")
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        monkeypatch.setattr(type(lancedb.connect(old)), "create_table", refuse)
+        for _ in range(3):
+            assert len(Library.open(old).entries()) == 3
+        assert len(tried) == 1
+        with pytest.raises(LibraryError, match="can't be written: Read-only file system"):
+            Library.open(old).put([entry("new.mp3", np.zeros(16))])
+
+    def test_inodes_of_files_that_are_away_are_kept(self, tracks: list[Entry]) -> None:
+        """As of a disk that is not mounted."""
+        known = [replace(each, inode=number) for number, each in enumerate(tracks, 7)]
+        rows = from_table(migrated(to_table(known, MODEL), MODEL), MODEL)
+        assert [each.inode for each in rows] == [7, 8, 9]
 
     def test_two_processes_migrate_once(self, old: Path) -> None:
         opened: list[Library] = []

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,13 @@ class TestSort:
         assert undo(undo_file) == (4, [])
         assert tree(music) == before
         assert list(sorted_.iterdir()) == []
+
+    def test_what_is_marked_as_deleted_but_there_is_to_be_scanned(
+        self, tracks: list[Entry], tmp_path: Path
+    ) -> None:
+        planned = plan([replace(tracks[0], deleted=True)], tmp_path / "sorted", "copy")
+        ((_, reason),) = planned.left_out
+        assert reason == "marked as deleted, though its file is there: scan it first"
 
     @pytest.mark.parametrize("action", ["copy", "link"])
     def test_a_second_time_there_is_nothing_to_do(

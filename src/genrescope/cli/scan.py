@@ -31,7 +31,7 @@ from genrescope.cli.terminal import (
     stdout,
 )
 from genrescope.errors import FileError, GenrescopeError
-from genrescope.inference.listening import Listen
+from genrescope.inference.listening import Listen, setting_of
 from genrescope.settings import default_model
 from genrescope.wording import counted, was
 
@@ -278,22 +278,26 @@ def _scan_once(
         if report.counts.classified and report.library.model.name == "default":
             _note_rejected(report.library)
     if report.unfinished:
-        _note_unfinished(report)
+        _note_unfinished(report, library, listen)
     if report.interrupted:
         notice("interrupted: files classified until now are stored")
         leave()
     return bool(report.failures)
 
 
-def _note_unfinished(report: Report) -> None:
+def _note_unfinished(report: Report, library: str | None, listen: Listen) -> None:
     """Say how many tracks a stopped `--rescan` has left, and what classifies them."""
     count = sum(report.unfinished.values())
     folders = " ".join(argument(folder) for folder in report.unfinished)
     source = report.library.model.source
-    model = "" if source == default_model() else f" --model {argument(source)}"
+    options = "" if source == default_model() else f" --model {argument(source)}"
+    if library is not None:
+        options += f" --library {argument(library)}"
+    if listen != "full":
+        options += f" --listen {setting_of(listen)}"
     notice(
         f"not classified yet: {counted(count, 'track')} of the library; go on with: "
-        f"genrescope scan {folders}{model}"
+        f"genrescope scan {folders}{options}"
     )
 
 

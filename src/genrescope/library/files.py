@@ -8,6 +8,7 @@ same in a renamed file, in a copy, and in one whose tags were changed.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -143,16 +144,36 @@ def is_as_found(found: Found) -> bool:
     return (status.st_size, status.st_mtime_ns) == (found.size, found.mtime_ns)
 
 
-def tags_of(file: Path) -> Tags:
-    """Read a file's tags; those that are damaged count as missing."""
+def album_artist_of(file: Path) -> str | None:
+    """The album artist in a file's tags, as `tags_of` reads it; None where it can't be read now."""
     try:
-        held = read_texts(file)
-    except Exception:  # mutagen lets all kinds of errors through on damaged files
-        return Tags()
-    texts = {
+        return _texts_of(file)["album_artist"] or ""
+    except Exception as error:
+        causes = [error, error.__cause__, error.__context__, *error.args]
+        return None if any(map(_is_of_disk, causes)) else ""
+
+
+def _is_of_disk(cause: object) -> bool:
+    """Whether an error says that a file can't be read now, and nothing of its content."""
+    # To seek to a place before the beginning of a damaged file is EINVAL.
+    return isinstance(cause, OSError) and cause.errno not in (None, errno.EINVAL)
+
+
+def _texts_of(file: Path) -> dict[str, str | None]:
+    """A file's tags by the fields of `_NAMES`; mutagen lets all errors through on damaged files."""
+    held = read_texts(file)
+    return {
         field: next((held[name] for name in names if is_text(held.get(name, "\udc00"))), None)
         for field, names in _NAMES.items()
     }
+
+
+def tags_of(file: Path) -> Tags:
+    """Read a file's tags; those that are damaged count as missing."""
+    try:
+        texts = _texts_of(file)
+    except Exception:
+        return Tags()
     try:
         genre = read_genre(file)
     except TagError:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from genrescope.errors import FileError
 from genrescope.inference.labels import MUSIC
 from genrescope.legacy import is_passing_problem
 from genrescope.library.files import Found, has_files, is_missing
 from genrescope.library.moves import unfinished_moves
-from genrescope.library.rows import NOT_CLASSIFIED, Entry
+from genrescope.library.rows import NOT_YET, Entry
+from genrescope.wording import valid_text
 
 
 class KnownTracks:
@@ -47,9 +50,10 @@ class KnownTracks:
         self.rows = {entry.file: entry for entry in entries}
         self.roots = roots
         self.by_content: defaultdict[str, list[Entry]] = defaultdict(list)
+        self._unsettled: defaultdict[str, list[Entry]] = defaultdict(list)
         for entry in self.rows.values():
-            if self.is_settled(entry):
-                self.by_content[entry.content].append(entry)
+            known = self.by_content if self.is_settled(entry) else self._unsettled
+            known[entry.content].append(entry)
         self.found: dict[Path, Found] = {}
         self.kept: list[Path] = []
         self.outdated: list[Entry] = []
@@ -57,16 +61,26 @@ class KnownTracks:
 
     def is_settled(self, entry: Entry) -> bool:
         """Whether a row stays as it is while its file does; otherwise it is classified again."""
-        is_stopped = entry.problem == NOT_CLASSIFIED or is_passing_problem(entry.problem)
-        return not (is_stopped or self.is_rejected_before(entry))
+        is_passing = entry.is_unclassified or is_passing_problem(entry.problem)
+        return not (is_passing or self.is_rejected_before(entry))
+
+    def still_unclassified(self, error: FileError, file: Path) -> list[Entry]:
+        """The row of a file that could not be read, with the reason, where it was unclassified."""
+        entry = self.rows.get(file)
+        if entry is None or not entry.is_unclassified:
+            return []
+        return [replace(entry, problem=valid_text(f"{NOT_YET}: {error.reason}"))]
 
     def is_rejected_before(self, entry: Entry) -> bool:
         """Whether a track was taken for no music by other rules than those of the present model."""
         return entry.kind not in (None, MUSIC) and entry.detector != self.detector
 
     def moved_from(self, content: str, found: Found) -> Entry | None:
-        """The row of a file that is gone which had the same audio; it is outdated from now on."""
-        for entry in self.by_content[content]:
+        """The row of a file that is gone which had the same audio; it is outdated from now on.
+
+        Its prediction is of use only where it is in `by_content`.
+        """
+        for entry in [*self.by_content[content], *self._unsettled[content]]:
             if entry.file not in self._moved and self._is_gone(entry, found):
                 self._moved.add(entry.file)
                 self.outdated.append(entry)

@@ -12,7 +12,7 @@ from genrescope.errors import FileError
 from genrescope.library import places
 from genrescope.library.content import content_of
 from genrescope.library.remote import fetched
-from genrescope.library.rows import NOT_CLASSIFIED, Entry
+from genrescope.library.rows import Entry
 from genrescope.library.store import Library
 from genrescope.locks import scratch_folder
 from genrescope.wording import counted
@@ -90,7 +90,7 @@ def describe(library: Library) -> Info:
     rows = Counter(entry.root for entry in entries)
     deleted = Counter(entry.root for entry in entries if entry.deleted)
     living = [entry for entry in entries if not entry.deleted]
-    left = sum(entry.problem == NOT_CLASSIFIED for entry in living)
+    left = sum(entry.is_unclassified for entry in living)
     failed = sum(entry.problem is not None for entry in living) - left
     no_genre = [entry for entry in living if entry.genre is None and entry.problem is None]
     no_music = sum(entry.kind is not None for entry in no_genre)

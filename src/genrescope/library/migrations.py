@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     import pyarrow
 
 
+_failed: dict[str, int] = {}  # of each place, the version of the table that could not be replaced
+
+
+def has_failed(place: str, table: Any) -> bool:
+    """Whether this process could not migrate a table as it is; reading all of it again is slow."""
+    return bool(_failed.get(place) == table.version)
+
+
 def needs_migration(table: Any) -> bool:
     """Whether a library's LanceDB table has an older format than the present one."""
     return read_metadata(table.schema)[0] < FORMAT
@@ -45,28 +53,34 @@ def migrate(place: str, connection: Any, name: str) -> Any:
         table = places.open_table(place, connection, name)
         if table is None or not needs_migration(table):
             return table
-        with places.reading(place):
-            _, model = read_metadata(table.schema)
-            rows = migrated(table.to_arrow(), model)
-        with places.writing(place):
-            return connection.create_table(name, rows, mode="overwrite")
+        try:
+            with places.reading(place):
+                _, model = read_metadata(table.schema)
+                rows = migrated(table.to_arrow(), model)
+            with places.writing(place):
+                return connection.create_table(name, rows, mode="overwrite")
+        except places.LibraryError:
+            _failed[place] = table.version
+            raise
 
 
 def migrated(rows: pyarrow.Table, model: Model) -> pyarrow.Table:
     """Rows of any older format in the present one.
 
-    Format 1 (version 0.1) knew no inodes: they are looked up where the files still are what was
-    classified, and left unknown otherwise. Formats 1 and 2 knew no styles, instruments and moods:
-    these columns are empty until the tracks are classified again. Before format 4 all tracks were
-    read in full. Before format 5 it was not stored what had decided that a track is no music: such
-    tracks are classified again by the next scan. Before format 6 nobody
-    read album artists, which the next scan does.
+    Format 1 (version 0.1) knew no inodes: those that are missing are looked up where the files
+    still are what was classified, and left unknown otherwise. Formats 1 and 2 knew no styles,
+    instruments and moods: these columns are empty until the tracks are classified again. Before
+    format 4 all tracks were read in full. Before format 5 it was not stored what had decided that a
+    track is no music: such tracks are classified again by the next scan. Before format 6 nobody
+    read album artists, which the next scan does; of files at addresses, `--rescan`.
     """
     entries = from_table(rows, model)
     return to_table((replace(entry, inode=_inode(entry)) for entry in entries), model)
 
 
 def _inode(entry: Entry) -> int | None:
+    if entry.inode is not None:
+        return entry.inode
     try:
         status = entry.file.stat()
     except OSError:

@@ -39,7 +39,8 @@ LABELS = ("styles", "instruments", "moods", "uses")
 HAS_EMBEDDING = "NOT deleted AND genre IS NOT NULL"
 """`Entry.has_embedding` as SQL."""
 
-NOT_CLASSIFIED = "not classified yet: the scan that began it was stopped"
+NOT_YET = "not classified yet"
+NOT_CLASSIFIED = f"{NOT_YET}: the scan that began it was stopped"
 """Problem of a track that `scan --rescan` has not reached; the next scan of its folder does."""
 
 _METADATA_KEY = b"genrescope"
@@ -114,8 +115,8 @@ class Entry:
         `kind` is, and in rows of format 4 and before.
     album_artist
         Who the album is by, from the file's tags: of a compilation "Various Artists", say. Empty
-        where they name none, None where they were not read: a library of an older version is
-        completed by its next scan.
+        where they name none, None where they were not read: the next scan completes a library of
+        an older version, except for files at addresses, which `--rescan` reads.
     corrected_genre
         The owner's correction, which is stored apart, see `genrescope.library.corrections`.
     """
@@ -185,8 +186,13 @@ class Entry:
         if self.effective_genre is not None:
             return self.effective_genre
         if self.problem is not None:
-            return "not classified yet" if self.problem == NOT_CLASSIFIED else "not decoded"
+            return NOT_YET if self.is_unclassified else "not decoded"
         return "no genre" if self.kind == "music" else self.kind or "silence"
+
+    @property
+    def is_unclassified(self) -> bool:
+        """Whether `scan --rescan` has not reached it, or could not read it; a scan tries again."""
+        return self.problem is not None and self.problem.startswith(NOT_YET)
 
     @property
     def has_embedding(self) -> bool:

@@ -16,7 +16,9 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,10 @@ from genrescope.library.content import content_of
 from genrescope.library.files import (
     Found,
     Tags,
+    album_artist_of,
     classified,
     described,
     is_as_found,
-    tags_of,
 )
 from genrescope.library.index import refresh
 from genrescope.library.known import KnownTracks
@@ -113,7 +115,8 @@ def scan(
     listen
         How much of each file is read, see `Classifier.predict`.
     progress
-        Called with the number of new or changed files that are done, and of all of them.
+        Called with the number of files that are done, and of all that there is something to do for:
+        they are new or have changed, or lack tags that older versions did not read.
     waiting
         Called with the process id of another scan that has to be waited for.
     is_gone
@@ -191,6 +194,7 @@ class _Scan:
         self.ready: list[Entry] = []
         self.written = time.monotonic()
         self.done = self.total = 0
+        self.incomplete: list[Found] = []  # unchanged; an older version has not read all tags
 
     def take(self, search: Search) -> None:
         """Take over the files that a search found, and its errors; of hard links, one name each.
@@ -236,21 +240,25 @@ class _Scan:
     ) -> None:
         """Classify the new files, write rows, and mark those of deleted files."""
         changed = [each for each in self.known.found.values() if not self._is_unchanged(each)]
-        self.total = len(changed)
+        self.total = len(changed) + len(self.incomplete)
         self.progress(0, self.total)
+        completed = self._complete()
         unknown = self._unknown(each for each in changed if not each.address)
-        if predict_many is not None:
-            self._settle_all(predict_many(self.classifier, unknown))
+        if predict_many is None:
+            predict_many = partial(Classifier.predict_many, jobs=jobs, listen=listen)
+            workers = safely_for(len(changed), jobs)
         else:
-            with safely_for(len(changed), jobs):
-                self._settle_all(self.classifier.predict_many(unknown, jobs=jobs, listen=listen))
+            workers = nullcontext()
+        with workers:
+            for result in predict_many(self.classifier, unknown):
+                self._settle(*self.pending.popleft(), result)
         if remote := [each for each in changed if each.address]:
             self._settle_remote(remote, jobs, listen, read_many)
         self.flush()
         self._mark_deleted()
         self.report.read_in_part = read_otherwise(self.library, listen)
         counts = self.report.counts
-        if len(self.known.found) > counts.unchanged or counts.deleted:
+        if len(self.known.found) > counts.unchanged or counts.deleted or completed:
             self.library.compact()
         refresh(self.library)
 
@@ -265,20 +273,31 @@ class _Scan:
         if entry.deleted:  # it came back as it was
             self._take(replace(entry, deleted=False, inode=found.inode), "recognised")
             return True
-        if entry.album_artist is None and not found.address:  # a row of an older version
-            known = tags_of(found.file).album_artist
-            self.ready.append(replace(entry, album_artist=known))
+        if entry.album_artist is None and not found.address:
+            self.incomplete.append(found)
         self.report.counts.unchanged += 1
         self.report.failed_before += entry.problem is not None
         return True
+
+    def _complete(self) -> int:
+        """Read what is missing in rows of older versions; return of how many it was read."""
+        completed = 0
+        for found in self.incomplete:
+            known = album_artist_of(found.file)
+            if known is not None:  # else the next scan tries again
+                self.ready.append(replace(self.known.rows[found.file], album_artist=known))
+                completed += 1
+            self._advance()
+        return completed
 
     def _unknown(self, changed: Iterable[Found]) -> Iterator[Path]:
         """The files whose audio is not known; those whose audio is known are settled here."""
         for found in changed:
             try:
                 content = content_of(found.file)
-            except FileError as error:  # not stored: it is tried again at the next scan
+            except FileError as error:  # it is tried again at the next scan
                 self.report.fail(error)
+                self.ready += self.known.still_unclassified(error, found.file)
                 self._advance()
                 continue
             if self.known.by_content[content]:
@@ -294,7 +313,7 @@ class _Scan:
         before = self.known.moved_from(content, found)
         now = described(found, self._root_of(found.file), content)
         self._take(
-            replace(before or same[0], **now, deleted=False),
+            replace(before if before in same else same[0], **now, deleted=False),
             "recognised" if before is None else "moved",
         )
 
@@ -319,10 +338,6 @@ class _Scan:
                 else:
                     self._settle(found, read.content, read.result, read.tags)
 
-    def _settle_all(self, results: Iterable[Prediction | FileError]) -> None:
-        for result in results:
-            self._settle(*self.pending.popleft(), result)
-
     def _settle(
         self,
         found: Found,
@@ -334,10 +349,12 @@ class _Scan:
         if not isinstance(result, UnreadableError) and not is_as_found(found):
             result = FileError(found.address or found.file, "it changed while it was read")
         if isinstance(result, FileError) and not _is_of_content(result):
-            self.report.fail(result)  # not stored: it is tried again at the next scan
+            self.report.fail(result)  # it is tried again at the next scan
+            self.ready += self.known.still_unclassified(result, found.file)
             self._advance()
             return
         fields = described(found, self._root_of(found.file), content, tags)
+        before = self.known.moved_from(content, found) if content else None
         if isinstance(result, FileError):
             self.report.fail(result)
             entry = Entry(
@@ -348,11 +365,10 @@ class _Scan:
             )
             self.ready.append(entry)
         else:
-            is_moved = found.address and self.known.moved_from(content, found)
             entry = classified(fields, result, self.classifier.genres)
             if entry.kind is not None:
                 entry = replace(entry, detector=self.detector)
-            self._take(entry, "moved" if is_moved else "classified")
+            self._take(entry, "moved" if found.address and before else "classified")
         self._advance()
 
     def _root_of(self, file: Path) -> Path | str:

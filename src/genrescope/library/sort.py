@@ -47,6 +47,7 @@ By = Literal["track", "album"]
 MIN_CONFIDENCE = 0.5
 TEMPLATES: dict[By, str] = {"track": "{genre}/{file}", "album": "{genre}/{artist}/{album}/{file}"}
 UNSORTED = "Unsorted"
+_RETURNED = "marked as deleted, though its file is there: scan it first"
 _COMMENT = "#written by genrescope sort"
 _FIELDS = ("genre", "artist", "album", "title", "year", "file")
 _MOST_BYTES = 200
@@ -167,7 +168,7 @@ def plan(
             left_out.append((entry, "at an address" if entry.is_remote else "its file is gone"))
             continue
         if (entry.root, entry.path) not in decided or entry.deleted:
-            left_out.append((entry, entry.answer))
+            left_out.append((entry, _RETURNED if entry.deleted else entry.answer))
             continue
         genre, confidence, artist, disc = decided[entry.root, entry.path]
         name = genre_name(genre) if confidence >= min_confidence else UNSORTED

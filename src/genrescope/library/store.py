@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from genrescope.genres import find_genre
 from genrescope.library import places, recovery
-from genrescope.library.migrations import migrate, needs_migration
+from genrescope.library.migrations import has_failed, migrate, needs_migration
 from genrescope.library.places import LibraryError, Place, default_library
 from genrescope.library.rows import (
     FORMAT,
@@ -95,7 +95,7 @@ class Library:
             raise LibraryError(place, "not a library, or damaged (it names no model)") from error
         if version > FORMAT:
             raise LibraryError(place, "made by a newer version of Genrescope: update this one")
-        if needs_migration(table):
+        if needs_migration(table) and not has_failed(place, table):
             with suppress(LibraryError):  # read-only: its rows can be read all the same
                 table = migrate(place, connection, TRACKS)
         return cls(place, connection, table, model)
@@ -197,6 +197,8 @@ class Library:
             When the library can't be written; so do the other methods that write.
         """
         if entries:
+            if needs_migration(self._table):  # it could not be written to when it was opened
+                self._table = migrate(self.place, self._connection, TRACKS)
             merge = self._table.merge_insert(["root", "path"])
             merge = merge.when_matched_update_all().when_not_matched_insert_all()
             rows = to_table(entries, self.model)

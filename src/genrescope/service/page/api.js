@@ -8,16 +8,21 @@ export class Problem extends Error {
 
 let asking = null;
 
-async function askForKey() {
-  asking ??= new Promise((resolve) => {
-    const dialog = document.getElementById("key-dialog"), form = document.getElementById("key-form");
-    form.onsubmit = async (event) => {
+// All requests that wait for the key share one dialog. It is asked again by the next request where this one was closed.
+function askForKey() {
+  asking ??= new Promise((resolve, reject) => {
+    const dialog = at("key-dialog"), field = at("key"), problem = at("key-problem");
+    at("key-form").onsubmit = async (event) => {
       event.preventDefault();
-      const key = document.getElementById("key").value;
-      const answer = await fetch("/v1/session", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify({key})});
-      if (!answer.ok) { document.getElementById("key-problem").textContent = t("keyWrong"); return; }
-      dialog.close(); asking = null; resolve();
+      problem.textContent = "";
+      try { await request("/v1/session", asJson("POST", {key: field.value})); }
+      catch (error) { problem.textContent = error.status === 401 ? t("keyWrong") : error.message; return; }
+      resolve();
+      dialog.close();
     };
+    at("key-cancel").onclick = () => dialog.close();
+    // Escape closes it, too. After a key that was right, the promise is resolved already.
+    dialog.onclose = () => { asking = null; field.value = problem.textContent = ""; reject(new Problem(401, t("keyMissing"))); };
     dialog.showModal();
   });
   return asking;
@@ -35,8 +40,8 @@ export async function request(path, options = {}) {
 }
 
 export const get = async (path) => (await request(path)).json();
-export const send = async (method, path, body) =>
-  (await request(path, {method, headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)})).json();
+export const asJson = (method, body) => ({method, headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
+export const send = async (method, path, body) => (await request(path, asJson(method, body))).json();
 
 // Server-sent events of a POST; EventSource can only GET.
 export async function* events(path, form, signal) {
@@ -77,6 +82,33 @@ export function el(tag, attributes = {}, ...children) {
 export const named = (text) => el("bdi", {}, text);
 
 export const at = (id) => document.getElementById(id);
+
+// Say it to screen readers. A live region that gets the text it has already would be silent.
+export function announce(text) {
+  const place = at("announce");
+  place.textContent = place.textContent === text ? `${text}\u00a0` : text;
+}
+
+// Show why something failed, with a button for another attempt.
+export function showFailure(place, problem, again) {
+  const button = el("button", {type: "button", onclick: async () => {
+    button.disabled = true;
+    await again();
+    if (document.activeElement === document.body) (place.querySelector("button") ?? at("main")).focus({preventScroll: true});
+  }}, t("tryAgain"));
+  place.replaceChildren(el("p", {class: "problem retry", role: "alert"}, el("span", {}, problem.message), button));
+}
+
+// Map.groupBy, which browsers have only since 2023 and 2024.
+export function grouped(items, keyOf) {
+  const groups = new Map();
+  for (const item of items) {
+    const key = keyOf(item);
+    groups.has(key) ? groups.get(key).push(item) : groups.set(key, [item]);
+  }
+  return groups;
+}
+
 export const icon = (name, label, onclick, more = {}) =>
   el("button", {type: "button", class: "icon", "aria-label": label, title: label, onclick, ...more}, picture(name));
 

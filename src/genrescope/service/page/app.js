@@ -1,5 +1,5 @@
 // The page: which of its three views is shown, and what they share.
-import {at, get, looks} from "./api.js";
+import {at, get, looks, showFailure} from "./api.js";
 import {t, translate} from "./i18n.js";
 import * as laboratory from "./laboratory.js";
 import * as library from "./library.js";
@@ -26,9 +26,15 @@ document.querySelector(".volume").prepend(picture("volume"));
 listen.start();
 addEventListener("hashchange", show);
 show();
-const models = await get("/v1/models");
-models.model.genres.forEach((genre, number) => looks.set(genre, models.model.looks[number % models.model.looks.length]));
-models.library?.genres.forEach((genre, number) => looks.set(genre, models.model.looks[number % models.model.looks.length]));
-document.dispatchEvent(new Event("looks"));
-await library.start(models);
-document.body.dataset.ready = "yes";
+await start();
+
+async function start() {
+  let models;
+  try { models = await get("/v1/models"); } catch (problem) { showFailure(at("start-problem"), problem, start); return; }
+  at("start-problem").replaceChildren();
+  models.model.genres.forEach((genre, number) => looks.set(genre, models.model.looks[number % models.model.looks.length]));
+  models.library?.genres.forEach((genre, number) => looks.set(genre, models.model.looks[number % models.model.looks.length]));
+  document.dispatchEvent(new Event("looks"));
+  await library.start(models);
+  document.body.dataset.ready = "yes";
+}

@@ -6,7 +6,8 @@ const texts = {
     listenLead: "Drop a song and see its genres, how they change over time, and what in your library sounds alike.",
     dropHere: "Drop music here", choose: "Choose files", record: "Record", stop: "Stop",
     private: "Files stay on this machine. They are deleted once they are classified.",
-    uploading: "Uploading", waitingFor: (n) => `Waiting: ${n} before it`, reading: "Classifying", soFar: "so far",
+    privateAt: (host) => `Files are sent to the service at ${host}. It deletes them once they are classified.`,
+    uploading: "Uploading", waitingFor: (n) => `Waiting: ${n} before it`, reading: "Classifying", soFar: "Classifying. If it is music, so far:", either: (a, b) => `${a} or ${b}`,
     certain: (p) => `${p} certain`, noGenre: "No genre", timeline: "Genres over time", sounds: "Sounds alike in your library",
     onMap: "Its place on the map", noneAlike: "No other track to compare with.", play: "Play", pause: "Pause", position: "Position",
     seekHelp: "Click to jump there", microphoneDenied: "The microphone can't be used.", microphone: "Recording",
@@ -25,13 +26,14 @@ const texts = {
     runs: "Runs", comparison: "Compared with the papers", noRuns: "No finished runs yet: “genrescope train my-genres --data FOLDER” makes one, and “serve --runs” names the folder where runs are.", noComparison: "No run can be compared with a published figure.",
     run: "Run", accuracy: "Accuracy", macroF1: "Macro F1", interval: "95 % interval", report: "Report", leaked: "LEAKED", n: "Tracks",
     paper: "Paper", metric: "Metric", published: "Published", ours: "Ours", difference: "Difference",
-    keyTitle: "API key", keyText: "This service asks for its API key.", unlock: "Unlock", keyWrong: "That is not the key.", all_genres: "all",
+    keyTitle: "API key", keyText: "This service asks for its API key.", unlock: "Unlock", cancel: "Cancel", keyWrong: "That is not the key.", keyMissing: "This service can't be used without its API key.", tryAgain: "Try again", all_genres: "all",
     loading: "Loading …", scanning: "A scan writes to the library. Try again when it is done.", mapDrawing: "The map is being drawn …", mapEmpty: "The map could not be drawn.", today: "this track",
     map: "Map", queued: "Waiting for its turn", removeResult: (n) => `Remove ${n} from this page`, timeOf: (a, b) => `${a} of ${b}`, volume: "Volume",
     previousTrack: "Previous track", nextTrack: "Next track", zoom: "Zoom of the map", closer: "Zoom in", wider: "Zoom out", whole: "Show all",
     forSelected: "For the selected tracks", selectAll: (n) => `Select all ${n}`, selectNone: "Select none", correctedCount: (n) => `Genre of ${n} corrected.`,
     betweenHelp: "Fills the playlist with a path from the first selected track to the second", noMatch: "No track matches.", noTracks: "The library has no track yet.",
     unlike: (n) => `Take back: ${n}`, likeMore: (n) => `Because of ${n} liked`, gone: "Tracks that are no longer in the library were taken out.",
+    added: (n) => `Added to the playlist: ${n}.`, playlistFull: (n) => `A playlist has at most ${n} tracks.`, notAdded: (n, most) => `Not added: ${n}. A playlist has at most ${most}.`,
   },
   de: {
     skip: "Zum Inhalt", navigation: "Hauptmenü", listen: "Anhören", library: "Sammlung", laboratory: "Labor",
@@ -39,7 +41,8 @@ const texts = {
     listenLead: "Lege ein Stück ab und sieh seine Genres, wie sie sich im Verlauf ändern und was in deiner Sammlung ähnlich klingt.",
     dropHere: "Musik hier ablegen", choose: "Dateien wählen", record: "Aufnehmen", stop: "Beenden",
     private: "Die Dateien bleiben auf diesem Rechner. Sie werden gelöscht, sobald sie bestimmt sind.",
-    uploading: "Wird hochgeladen", waitingFor: (n) => `Wartet: ${n} davor`, reading: "Wird bestimmt", soFar: "bisher",
+    privateAt: (host) => `Die Dateien werden an den Dienst auf ${host} gesendet. Er löscht sie, sobald sie bestimmt sind.`,
+    uploading: "Wird hochgeladen", waitingFor: (n) => `Wartet: ${n} davor`, reading: "Wird bestimmt", soFar: "Wird bestimmt. Bisher, falls es Musik ist:", either: (a, b) => `${a} oder ${b}`,
     certain: (p) => `${p} sicher`, noGenre: "Kein Genre", timeline: "Genres im Verlauf", sounds: "Ähnliches in deiner Sammlung",
     onMap: "Sein Ort auf der Karte", noneAlike: "Kein anderes Stück zum Vergleichen.", play: "Abspielen", pause: "Pause", position: "Stelle",
     seekHelp: "Klicken springt dorthin", microphoneDenied: "Das Mikrofon kann nicht benutzt werden.", microphone: "Aufnahme",
@@ -58,13 +61,14 @@ const texts = {
     runs: "Läufe", comparison: "Verglichen mit den Veröffentlichungen", noRuns: "Noch keine fertigen Läufe: „genrescope train my-genres --data ORDNER“ macht einen, und „serve --runs“ nennt den Ordner, in dem Läufe liegen.", noComparison: "Kein Lauf lässt sich mit einer veröffentlichten Zahl vergleichen.",
     run: "Lauf", accuracy: "Genauigkeit", macroF1: "Makro-F1", interval: "95-%-Intervall", report: "Bericht", leaked: "LECK", n: "Stücke",
     paper: "Veröffentlichung", metric: "Maß", published: "Veröffentlicht", ours: "Unsere", difference: "Abstand",
-    keyTitle: "API-Schlüssel", keyText: "Dieser Dienst fragt nach seinem API-Schlüssel.", unlock: "Öffnen", keyWrong: "Das ist nicht der Schlüssel.", all_genres: "alle",
+    keyTitle: "API-Schlüssel", keyText: "Dieser Dienst fragt nach seinem API-Schlüssel.", unlock: "Öffnen", cancel: "Abbrechen", keyWrong: "Das ist nicht der Schlüssel.", keyMissing: "Ohne seinen API-Schlüssel lässt sich dieser Dienst nicht benutzen.", tryAgain: "Noch einmal versuchen", all_genres: "alle",
     loading: "Wird geladen …", scanning: "Die Sammlung wird gerade eingelesen. Versuche es danach noch einmal.", mapDrawing: "Die Karte wird gezeichnet …", mapEmpty: "Die Karte konnte nicht gezeichnet werden.", today: "dieses Stück",
     map: "Karte", queued: "Wartet, bis es an der Reihe ist", removeResult: (n) => `${n} von dieser Seite entfernen`, timeOf: (a, b) => `${a} von ${b}`, volume: "Lautstärke",
     previousTrack: "Voriges Stück", nextTrack: "Nächstes Stück", zoom: "Vergrößerung der Karte", closer: "Vergrößern", wider: "Verkleinern", whole: "Alles zeigen",
     forSelected: "Für die ausgewählten Stücke", selectAll: (n) => `Alle ${n} auswählen`, selectNone: "Auswahl aufheben", correctedCount: (n) => `Genre von ${n} berichtigt.`,
     betweenHelp: "Füllt die Wiedergabeliste mit einem Weg vom ersten ausgewählten Stück zum zweiten", noMatch: "Kein Stück passt dazu.", noTracks: "Die Sammlung hat noch kein Stück.",
     unlike: (n) => `Zurücknehmen: ${n}`, likeMore: (n) => `Weil ${n} gefallen`, gone: "Stücke, die nicht mehr in der Sammlung sind, wurden entfernt.",
+    added: (n) => `Zur Wiedergabeliste hinzugefügt: ${n}.`, playlistFull: (n) => `Eine Wiedergabeliste hat höchstens ${n} Stücke.`, notAdded: (n, most) => `Nicht hinzugefügt: ${n}. Eine Wiedergabeliste hat höchstens ${most}.`,
   },
 };
 
@@ -102,6 +106,8 @@ const details = {
     [/^the file of this track is gone$/, () => "die Datei dieses Stücks ist nicht mehr da"],
     [/^the file of this track is at an address, not on this machine$/, () => "die Datei dieses Stücks liegt an einer Adresse, nicht auf diesem Rechner"],
     [/^the file of this track is not audio$/, () => "die Datei dieses Stücks ist keine Musikdatei"],
+    [/^an error of the service, which is in its log$/, () => "ein Fehler des Dienstes, der in seinem Protokoll steht"],
+    [/^the library can't be read or written; see the service's log$/, () => "die Sammlung lässt sich nicht lesen oder schreiben; siehe das Protokoll des Dienstes"],
     [/^no such track$/, () => "dieses Stück gibt es nicht"],
     [/^(.*) can't be compared: it has no genre$/, (_, name) => `${name} kann nicht verglichen werden: es hat kein Genre`],
     [/^the library has no track yet that has a genre$/, () => "in der Sammlung hat noch kein Stück ein Genre"],
@@ -136,6 +142,12 @@ export function translate(root) {
     ["t-title", (e, s) => { e.title = s; }], ["t-placeholder", (e, s) => { e.placeholder = s; }]]) {
     for (const element of root.querySelectorAll(`[data-${attribute}]`)) set(element, t(element.getAttribute(`data-${attribute}`)));
   }
+}
+
+// The genre in words: the service says "a or b" where either of the two most probable ones may be right.
+export function answered({genre, answer, probabilities}) {
+  const [first, second] = Object.keys(probabilities);
+  return answer && answer === `${first} or ${second}` ? t("either", first, second) : genre;
 }
 
 const whole = new Intl.NumberFormat(language, {style: "percent", maximumFractionDigits: 0});

@@ -1,12 +1,12 @@
 // The library: map, table, corrections, likes, recommendations, playlist.
-import {at, dot, el, get, icon, named, request, send} from "./api.js";
+import {announce, asJson, at, dot, el, get, grouped, icon, named, request, send} from "./api.js";
 import {clock, percent, t} from "./i18n.js";
 import {shared} from "./listen.js";
 import {MapView} from "./map.js";
 import {picture} from "./icons.js";
 import {playButton, playTrack} from "./player.js";
 
-const PAGE = 25, MOST = 500, MOST_CORRECTED = 5000, PLAYLIST = 12;
+const PAGE = 25, MOST = 500, MOST_CORRECTED = 5000, PLAYLIST = 12, PLAYLIST_PAGE = 100, MOST_EXPORTED = 5000;
 const state = {offset: 0, total: 0, descending: false, tracks: [], genres: []};
 const selected = new Map(), known = new Map();  // by id
 // Browsers may forbid to store anything, and older pages or users may have stored something else.
@@ -17,7 +17,7 @@ const isPair = (each) => each?.length === 2 && each.every((text) => typeof text 
 const likes = new Map(kept("likes", isPair)), dislikes = new Map(kept("dislikes", isPair));  // id to name
 let playlist = kept("playlist", (each) => typeof each?.id === "string" && typeof each.name === "string");  // {id, name, duration, is_remote}
 const shownGenres = new Set();
-let map, playing = null, loads = 0;
+let map, playing = null, loads = 0, playlistFrom = 0;  // the place of the first track of the playlist that is shown
 
 function keep() {
   const now = {likes: [...likes], dislikes: [...dislikes], playlist};
@@ -25,7 +25,8 @@ function keep() {
 }
 
 export async function start(models) {
-  if (!models.library) { at("no-library").hidden = false; at("library-body").hidden = true; return; }
+  at(models.library ? "library-body" : "no-library").hidden = false;
+  if (!models.library) return;
   shared.hasLibrary = models.library.same_model;
   state.genres = models.library.genres;
   const options = (names) => names.map(([value, text]) => el("option", {value}, text));
@@ -42,7 +43,7 @@ export async function start(models) {
   at("bulk-apply").addEventListener("click", () => { if (at("bulk-genre").value !== "-") correct([...selected.keys()], at("bulk-genre").value || null); });
   at("bulk-all").addEventListener("click", selectAll);
   at("bulk-none").addEventListener("click", () => { selected.clear(); showTable(); at("search").focus(); });
-  at("bulk-add").addEventListener("click", () => { for (const track of selected.values()) add(track); });
+  at("bulk-add").addEventListener("click", () => add([...selected.values()]));
   at("bulk-between").addEventListener("click", between);
   at("recommend").addEventListener("click", recommend);
   at("export").addEventListener("click", exportPlaylist);
@@ -72,7 +73,7 @@ async function loadMap() {
 
 function showLegend() {
   if (!shared.map) return;
-  const counts = Map.groupBy(shared.map.tracks, (track) => track.genre);
+  const counts = grouped(shared.map.tracks, (track) => track.genre);
   at("legend").replaceChildren(...[...counts].sort((a, b) => b[1].length - a[1].length).map(([genre, tracks]) =>
     el("button", {type: "button", "aria-pressed": shownGenres.has(genre), onclick: (e) => {
       shownGenres.has(genre) ? shownGenres.delete(genre) : shownGenres.add(genre);
@@ -100,7 +101,7 @@ function showCard(track) {
     el("span", {class: "icons"}, ...marks(track), plus(track)), el("button", {type: "button", onclick: () => showSimilar(track)}, t("similar")));
 }
 
-const plus = (track) => icon("add", `${t("add")}: ${track.name}`, () => add(track));
+const plus = (track) => icon("add", `${t("add")}: ${track.name}`, () => add([track]));
 
 async function showSimilar(track) {
   const form = new FormData();
@@ -144,6 +145,8 @@ async function load() {
   catch (problem) { at("correct-problem").textContent = problem.message; return; }
   if (own !== loads) return;  // the filters have changed meanwhile
   at("correct-problem").textContent = "";
+  // The library has become smaller meanwhile: its last page instead of one beyond the end.
+  if (!found.tracks.length && found.total && state.offset) { state.offset = PAGE * Math.floor((found.total - 1) / PAGE); await load(); return; }
   state.tracks = found.tracks; state.total = found.total;
   for (const track of found.tracks) known.set(track.id, track);
   showTable();
@@ -183,7 +186,9 @@ function showTable() {
   at("page-of").textContent = state.total ? t("pageOf", state.offset + 1, last, state.total) : "";
   at("library-count").textContent = t("count", state.total);
   at("previous").disabled = state.offset <= 0; at("next").disabled = last >= state.total;
-  if (focused) (document.querySelector(`[data-sort="${focused}"]`) ?? document.getElementById(focused))?.focus();
+  // At either end the other button has the focus: one that is disabled loses it.
+  const place = focused && (document.querySelector(`[data-sort="${focused}"]`) ?? document.getElementById(focused));
+  if (place) (place.disabled ? at(place.id === "next" ? "previous" : "next") : place).focus();
   showBulk();
 }
 
@@ -249,7 +254,7 @@ async function correct(ids, genre) {
   for (const id of selected.keys()) if (after.has(id)) selected.set(id, after.get(id));
   for (const point of shared.map?.tracks ?? []) if (after.has(point.id)) point.genre = after.get(point.id).corrected_genre ?? after.get(point.id).genre;
   if (!failed) at("bulk-genre").value = "-";
-  if (tracks.length > 1) at("announce").textContent = t("correctedCount", t("count", tracks.length));
+  if (tracks.length > 1) announce(t("correctedCount", t("count", tracks.length)));
   showTable(); showLegend(); map.draw();
 }
 
@@ -273,7 +278,7 @@ async function unlessGone(ask, someLeft) {
     for (const id of gone) { likes.delete(id); dislikes.delete(id); }
     playlist = playlist.filter((track) => !gone.has(track.id));
     showPlaylist(); showLikes();
-    at("announce").textContent = t("gone");
+    announce(t("gone"));
     if (!someLeft()) throw new Error(t("gone"));
     return ask();
   }
@@ -283,22 +288,25 @@ async function unlessGone(ask, someLeft) {
 
 const draggable = (track) => ({draggable: "true", ondragstart: (e) => e.dataTransfer.setData("application/x-track", JSON.stringify({id: track.id, name: track.name, is_remote: track.is_remote, duration: track.duration ?? 0}))});
 
-function add(track, before = playlist.length) {
-  const length = track.duration ?? known.get(track.id)?.duration ?? 0;
-  playlist.splice(before, 0, {id: track.id, name: track.name, duration: length, is_remote: track.is_remote});
-  showPlaylist();
+// As many as fit; the list is written and drawn once, however many they are.
+function add(tracks, before = playlist.length) {
+  const fit = tracks.slice(0, Math.max(0, MOST_EXPORTED - playlist.length));
+  playlist.splice(before, 0, ...fit.map((track) => ({id: track.id, name: track.name, duration: track.duration ?? known.get(track.id)?.duration ?? 0, is_remote: track.is_remote})));
+  showPlaylist(before);
+  if (fit.length) announce(t("added", fit.length === 1 ? fit[0].name : t("count", fit.length)));
+  if (fit.length < tracks.length) at("playlist-problem").textContent = t("notAdded", t("count", tracks.length - fit.length), t("count", MOST_EXPORTED));
 }
 
 function move(from, to) {
   if (to < 0 || to >= playlist.length) return;
   playlist.splice(to, 0, ...playlist.splice(from, 1));
-  showPlaylist();
+  showPlaylist(to);
   focusPlace(to, to < from ? "[data-up]" : "[data-down]");
 }
 
 // The list is made anew at each change; who uses the keyboard goes on from where they were.
 function focusPlace(place, what) {
-  const item = at("playlist").children[Math.min(place, playlist.length - 1)], button = item?.querySelector(`${what}:not(:disabled)`) ?? item?.querySelector("button");
+  const item = at("playlist").children[Math.min(place, playlist.length - 1) - playlistFrom], button = item?.querySelector(`${what}:not(:disabled)`) ?? item?.querySelector("button");
   (button ?? at("playlist-panel")).focus();
 }
 
@@ -309,38 +317,62 @@ function dropTarget() {
   panel.addEventListener("drop", (e) => {
     e.preventDefault();
     panel.classList.remove("over");
-    const onto = e.target.closest("#playlist li"), to = onto ? [...onto.parentElement.children].indexOf(onto) : playlist.length;
+    const onto = e.target.closest("#playlist li"), to = onto ? playlistFrom + [...onto.parentElement.children].indexOf(onto) : playlist.length;
     const own = e.dataTransfer.getData("application/x-place"), track = e.dataTransfer.getData("application/x-track");
     if (own) move(Number(own), Math.min(to, playlist.length - 1));
-    else if (track) add(JSON.parse(track), to);
+    else if (track) add([JSON.parse(track)], to);
   });
 }
 
-function showPlaylist() {
+// Show the page of the playlist that has a place.
+function showPlaylist(place = playlistFrom) {
   keep();
+  const last = Math.max(0, playlist.length - 1);
+  playlistFrom = PLAYLIST_PAGE * Math.floor(Math.min(place, last) / PLAYLIST_PAGE);
+  at("playlist-problem").textContent = "";
   at("playlist-hint").hidden = playlist.length > 0;
   at("playlist-hint").textContent = t("playlistHint");
   at("export").disabled = at("clear").disabled = !playlist.length;
-  at("playlist").replaceChildren(...playlist.map((track, place) => el("li", {draggable: "true", ondragstart: (e) => e.dataTransfer.setData("application/x-place", place)},
+  at("playlist").start = playlistFrom + 1;
+  at("playlist").replaceChildren(...playlist.slice(playlistFrom, playlistFrom + PLAYLIST_PAGE).map(item));
+  showPlaylistPages();
+}
+
+function item(track, i) {
+  const place = playlistFrom + i;
+  return el("li", {draggable: "true", ondragstart: (e) => e.dataTransfer.setData("application/x-place", place)},
     playButton(track, () => ({tracks: [...playlist], index: place})), el("span", {class: "name"}, named(track.name)), el("span", {class: "meta"}, clock(track.duration ?? 0)),
     el("span", {class: "icons"}, icon("up", `${t("up")}: ${track.name}`, () => move(place, place - 1), {disabled: place === 0, "data-up": ""}),
       icon("down", `${t("down")}: ${track.name}`, () => move(place, place + 1), {disabled: place === playlist.length - 1, "data-down": ""}),
-      icon("close", `${t("remove")}: ${track.name}`, () => { playlist.splice(place, 1); showPlaylist(); focusPlace(place, "button"); })))));
+      icon("close", `${t("remove")}: ${track.name}`, () => { playlist.splice(place, 1); showPlaylist(place); focusPlace(place, "button"); })));
+}
+
+function showPlaylistPages() {
+  const end = Math.min(playlistFrom + PLAYLIST_PAGE, playlist.length);
+  const turn = (name, place, disabled) => el("button", {type: "button", disabled, "data-turn": name, onclick: () => {
+    showPlaylist(place);
+    (at("playlist-pages").querySelector(`[data-turn=${name}]:enabled`) ?? at("playlist-pages").querySelector("button:enabled"))?.focus();
+  }}, t(name));
+  at("playlist-pages").hidden = playlist.length <= PLAYLIST_PAGE;
+  at("playlist-pages").replaceChildren(turn("previous", playlistFrom - PLAYLIST_PAGE, !playlistFrom),
+    el("span", {}, t("pageOf", playlistFrom + 1, end, playlist.length)), turn("next", end, end >= playlist.length));
 }
 
 async function between() {
   const [from, to] = [...selected.keys()], length = Math.min(PLAYLIST, shared.map?.tracks.length ?? PLAYLIST);
   try { playlist = (await send("POST", "/v1/playlist", {from, to, length})).tracks.map(({id, name, duration, is_remote}) => ({id, name, duration, is_remote})); }
-  catch (problem) { at("playlist-hint").hidden = false; at("playlist-hint").textContent = problem.message; return; }
-  showPlaylist();
+  catch (problem) { at("playlist-problem").textContent = problem.message; return; }
+  showPlaylist(0);
   at("playlist-title").scrollIntoView({block: "nearest"});
 }
 
 async function exportPlaylist() {
   let file;
-  const ask = () => request("/v1/playlist.m3u8", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify({ids: playlist.map((track) => track.id)})});
+  at("playlist-problem").textContent = playlist.length > MOST_EXPORTED ? t("playlistFull", MOST_EXPORTED) : "";  // of an older page
+  if (playlist.length > MOST_EXPORTED) return;
+  const ask = () => request("/v1/playlist.m3u8", asJson("POST", {ids: playlist.map((track) => track.id)}));
   try { file = await (await unlessGone(ask, () => playlist.length > 0)).blob(); }
-  catch (problem) { at("playlist-hint").hidden = false; at("playlist-hint").textContent = problem.message; return; }
+  catch (problem) { at("playlist-problem").textContent = problem.message; return; }
   const address = URL.createObjectURL(file);
   el("a", {href: address, download: "playlist.m3u8"}).click();
   setTimeout(() => URL.revokeObjectURL(address), 1000);

@@ -1,6 +1,6 @@
 // Drop, choose or record; results as they are computed.
-import {at, dot, el, events, icon, looks, named} from "./api.js";
-import {clock, percent, t, translated} from "./i18n.js";
+import {announce, at, dot, el, events, icon, looks, named} from "./api.js";
+import {answered, clock, percent, t, translated} from "./i18n.js";
 import {picture} from "./icons.js";
 import {Level} from "./level.js";
 import {MapView} from "./map.js";
@@ -21,6 +21,8 @@ export function start() {
     e.preventDefault(); location.hash = "listen"; take([...e.dataTransfer.files]);
   });
   at("record").addEventListener("click", record);
+  const local = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/.test(location.hostname);
+  at("private").textContent = local ? t("private") : t("privateAt", location.hostname);
 }
 
 function take(files) {
@@ -33,15 +35,28 @@ function take(files) {
 }
 
 let recorder = null;
+// While the browser asks for the microphone, and until a recording has ended, the button does nothing. It isn't disabled: it keeps the focus.
+const isBusy = () => at("record").getAttribute("aria-disabled") === "true";
+const setBusy = (busy) => at("record").setAttribute("aria-disabled", busy);
 async function record() {
   const button = at("record"), label = button.lastElementChild;
-  if (recorder) { recorder.stop(); return; }
+  if (isBusy()) return;
+  setBusy(true);
+  if (recorder) { if (recorder.state !== "inactive") recorder.stop(); return; }
   at("record-problem").textContent = "";
   let stream;
-  try { stream = await navigator.mediaDevices.getUserMedia({audio: {echoCancellation: false, noiseSuppression: false, autoGainControl: false}}); }
-  catch { at("record-problem").textContent = t("microphoneDenied"); return; }
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({audio: {echoCancellation: false, noiseSuppression: false, autoGainControl: false}});
+    recorder = new MediaRecorder(stream);
+    recorder.start();
+  } catch {
+    for (const track of stream?.getTracks() ?? []) track.stop();
+    recorder = null;
+    at("record-problem").textContent = t("microphoneDenied");
+    setBusy(false);
+    return;
+  }
   const pieces = [], started = Date.now();
-  recorder = new MediaRecorder(stream);
   recorder.ondataavailable = (e) => pieces.push(e.data);
   const tick = setInterval(() => { label.textContent = `${t("stop")} ${clock((Date.now() - started) / 1000)}`; }, 250);
   recorder.onstop = () => {
@@ -51,11 +66,12 @@ async function record() {
     button.classList.remove("recording"); label.textContent = t("record");
     const type = recorder.mimeType.split(";")[0];
     recorder = null;
+    setBusy(false);
     take([new File(pieces, `${t("microphone")}.${type.endsWith("mp4") ? "m4a" : "webm"}`, {type})]);
   };
-  recorder.start();
   level.follow(stream);
   button.classList.add("recording"); label.textContent = `${t("stop")} 0:00`;
+  setBusy(false);
 }
 
 class Result {
@@ -150,9 +166,9 @@ class Result {
 
   on_segments({segments, probabilities}) {
     this.segments.push(...segments);
-    const first = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
-    this.showVerdict(first[0][0], first[0][1], t("soFar"));
-    this.showBars(first);
+    // Whether it is music at all is known at the end, so that no genre is named as the result before.
+    this.state.textContent = t("soFar");
+    this.showBars(Object.entries(probabilities).sort((a, b) => b[1] - a[1]));
     this.draw();
   }
 
@@ -162,12 +178,12 @@ class Result {
     this.state.textContent = prediction.warnings.map(translated).join(" ");
     if (prediction.genre === null) { this.verdict.textContent = t("noGenre"); this.bars.replaceChildren(); }
     else {
-      this.showVerdict(prediction.genre, prediction.confidence);
+      this.showVerdict(prediction);
       this.showBars(Object.entries(prediction.probabilities));
     }
     for (const group of ["styles", "instruments", "moods"]) for (const name of Object.keys(prediction[group] ?? {}).slice(0, 5)) this.tags.append(el("li", {}, name));
     this.sections.replaceChildren(...prediction.sections.map((each) => el("li", {}, dot(each.genre), `${clock(each.start)}–${clock(each.end)} ${each.genre}`)));
-    at("announce").textContent = t("done", this.file.name, prediction.genre ?? t("noGenre"));
+    announce(t("done", this.file.name, prediction.genre === null ? t("noGenre") : answered(prediction)));
     this.draw();
   }
 
@@ -175,7 +191,7 @@ class Result {
 
   on_similar({tracks, position, detail}) {
     const list = el("ol", {class: "track-list"}, ...tracks.slice(0, 6).map((track) => el("li", {},
-      playButton(track), el("span", {class: "name"}, named(track.name)), el("span", {class: "meta"}, dot(track.genre), track.genre ?? "", " ", percent(Math.max(0, track.similarity))))));
+      playButton(track), el("span", {class: "name"}, named(track.name)), el("span", {class: "meta"}, dot(track.corrected_genre ?? track.genre), track.corrected_genre ?? track.genre ?? "", " ", percent(Math.max(0, track.similarity))))));
     this.more.replaceChildren(el("div", {}, el("h3", {}, t("sounds")), tracks.length ? list : el("p", {class: "quiet"}, detail ? translated(detail) : t("noneAlike"))));
     if (position) {
       const canvas = el("canvas", {class: "small-map", role: "img", "aria-label": t("onMap")});
@@ -201,7 +217,12 @@ class Result {
     this.strip.setAttribute("aria-valuemax", duration.toFixed(1));
   }
 
-  showVerdict(genre, certainty, note = "") { this.verdict.replaceChildren(genre, el("small", {}, `${t("certain", percent(certainty))} ${note}`)); }
+  // Where either of two genres may be right, with the probabilities of both.
+  showVerdict(prediction) {
+    const text = answered(prediction), both = Object.entries(prediction.probabilities).slice(0, 2);
+    const certainty = text === prediction.genre ? t("certain", percent(prediction.confidence)) : both.map(([genre, value]) => `${genre} ${percent(value)}`).join(", ");
+    this.verdict.replaceChildren(text, " ", el("small", {}, certainty));
+  }
 
   showBars(ranked) {
     this.bars.replaceChildren(...ranked.slice(0, 5).map(([genre, value]) => el("li", {}, el("span", {}, dot(genre), genre),

@@ -1,5 +1,5 @@
 // The map of the library on a canvas: drag, pinch, zoom, hover, choose, and all of it by keys.
-import {looks} from "./api.js";
+import {grouped, looks} from "./api.js";
 
 const SHAPES = {
   circle: (p, x, y, r) => p.arc(x, y, r, 0, 7),
@@ -66,7 +66,7 @@ export class MapView {
 
   // Each genre's name at the median of its tracks, as long as names do not overlap.
   name(p, at, border, strong, width, height) {
-    const groups = Map.groupBy(this.tracks.filter((track) => track.genre && (!this.shown || this.shown(track))), (track) => track.genre), taken = [];
+    const groups = grouped(this.tracks.filter((track) => track.genre && (!this.shown || this.shown(track))), (track) => track.genre), taken = [];
     p.font = `600 ${this.still ? 11 : 12.5}px system-ui, sans-serif`; p.textAlign = "center"; p.textBaseline = "middle"; p.lineJoin = "round";
     for (const [genre, tracks] of [...groups].sort((a, b) => b[1].length - a[1].length)) {
       if (tracks.length < NAMED) continue;

@@ -6,6 +6,7 @@ import {picture} from "./icons.js";
 const audio = at("audio"), seek = at("player-seek"), followers = new Map();
 let current = null, name = "", queue = null;  // queue: {tracks, index}
 let skipping = null;  // a timer, after a track that can't be played
+let loads = 0;  // how often the player has got a file
 
 export const follow = (key, show) => followers.set(key, show);
 export const isPlaying = (key) => current === key && !audio.paused;
@@ -26,8 +27,10 @@ function tell() {
   at("player-toggle").replaceChildren(picture(audio.paused ? "play" : "pause"));
   at("player-toggle").setAttribute("aria-label", audio.paused ? t("play") : t("pause"));
   at("player-previous").hidden = at("player-next").hidden = !queue;
+  const focused = document.activeElement;
   at("player-previous").disabled = !queue?.index;
   at("player-next").disabled = !queue || queue.index >= queue.tracks.length - 1;
+  if ([at("player-previous"), at("player-next")].includes(focused) && (focused.disabled || focused.hidden)) at("player-toggle").focus();
   showTime();
   document.dispatchEvent(new CustomEvent("playing", {detail: current}));
 }
@@ -88,11 +91,14 @@ export async function play(key, title, address, from = null, list = null) {
     current = key; name = title;
     at("player").hidden = false;
     document.body.classList.add("has-player");
+    loads++;
     audio.src = address;
   } else if (from === null && !audio.paused) { audio.pause(); return; }
   at("player-name").textContent = name;
   if (from !== null) {
+    const own = loads;
     if (audio.readyState < 1) await new Promise((done) => { for (const e of ["loadedmetadata", "error"]) audio.addEventListener(e, done, {once: true}); });
+    if (own !== loads) return;  // another track was chosen meanwhile
     audio.currentTime = from;
   }
   await audio.play().catch(() => {});
